@@ -1,0 +1,14 @@
+/*
+ * mongo_change_stream.c
+ *	  Module magic and the list of what each family does at load.
+ */
+#include "mongo_change_stream.h"
+
+PG_MODULE_MAGIC;
+
+MCS_EXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+}

@@ -1,0 +1,35 @@
+/*
+ * mongo_change_stream.h
+ *	  What every family of the extension may use: PostgreSQL's base headers,
+ *	  names and limits that users see, and shims between PostgreSQL versions.
+ *
+ * The families and the order in which they may include each other (a family
+ * uses its own header and those of the families before it):
+ *
+ *	  document   the type that holds one BSON value
+ *	  mongo      the wall around the driver; no other family sees it
+ *	  event      one change event and its columns
+ *	  stream     streams, their workers and their tables
+ *
+ * Symbols that are not static begin with mcs_; types are CamelCase.
+ */
+#ifndef MONGO_CHANGE_STREAM_H
+#define MONGO_CHANGE_STREAM_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#if PG_VERSION_NUM < 150000
+#error "mongo_change_stream needs PostgreSQL 15 or later"
+#endif
+
+/* PostgreSQL 15 does not export what PGDLLEXPORT marks; the library is built with hidden symbols. */
+#define MCS_EXPORT __attribute__((visibility("default")))
+
+#define MCS_EXTENSION "mongo_change_stream"
+
+/* Names of streams and handlers are in bytes; NAMEDATALEN - 1, as they are notification channels, too. */
+#define MCS_NAME_MAX (NAMEDATALEN - 1)
+
+#endif							/* MONGO_CHANGE_STREAM_H */
