@@ -3,7 +3,7 @@ EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA = mongo_change_stream--1.0.sql
-HEADERS_src := $(wildcard src/*.h)
+HEADER_FILES := $(wildcard src/*.h)
 
 # The driver's package is libmongoc-1.0 up to 1.30 and mongoc2 from 2.0 on.
 MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(if $(shell pkg-config --exists $(p) && echo yes),$(p))))
@@ -19,4 +19,4 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 with_llvm = no
 include $(PGXS)
 
-$(OBJS): $(HEADERS_src)
+$(OBJS): $(HEADER_FILES)

@@ -6,7 +6,7 @@
 
 PG_MODULE_MAGIC;
 
-MCS_EXPORT void _PG_init(void);
+PGDLLEXPORT void _PG_init(void);
 
 void
 _PG_init(void)

@@ -24,8 +24,11 @@
 #error "mongo_change_stream needs PostgreSQL 15 or later"
 #endif
 
-/* PostgreSQL 15 does not export what PGDLLEXPORT marks; the library is built with hidden symbols. */
-#define MCS_EXPORT __attribute__((visibility("default")))
+/* The library is built with hidden symbols; before 16, PGDLLEXPORT does not export what it marks. */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
 
 #define MCS_EXTENSION "mongo_change_stream"
 
