@@ -1,0 +1,203 @@
+/*
+ * mongo.h
+ *	  The wall around MongoDB's driver.  On this side: PostgreSQL, errors by
+ *	  ereport, memory by palloc, waits on latches.  On the other side: one
+ *	  thread for each session, which alone calls libmongoc and calls nothing
+ *	  of PostgreSQL.  What crosses the wall are plain structs and the bytes of
+ *	  BSON documents.
+ *
+ * A session is opened for a server and a role.  It runs one thing at a time: a
+ * command (mcs_session_command) or a change stream (mcs_cursor_*).  Opening a
+ * session does not contact MongoDB; the first command does, in the thread.
+ *
+ * Sessions, cursors and replies belong to the memory context that was current
+ * when they were made, and go with it (a reset callback ends what is not
+ * palloc'ed), so an error anywhere leaves nothing behind.
+ *
+ * Uses the document family.  The only header through which other families
+ * reach MongoDB; mongoc types never appear in it.
+ */
+#ifndef MCS_MONGO_H
+#define MCS_MONGO_H
+
+#include "mongo_change_stream.h"
+
+#include "document.h"
+
+/* ---- errors (mongo_error.c) ---- */
+
+/* What a failure means for somebody who would try again. */
+typedef enum MongoErrorClass
+{
+	MONGO_ERROR_NONE = 0,
+	MONGO_ERROR_TRANSIENT,		/* network, failover, cursor gone: again from the last token */
+	MONGO_ERROR_HISTORY_LOST,	/* the oplog no longer reaches back to the token or time */
+	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
+	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
+	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
+	MONGO_ERROR_OUT_OF_MEMORY	/* the driver's thread could not allocate; the process must end */
+} MongoErrorClass;
+
+/* A failure by value; it never holds a password, a URI or a document. */
+typedef struct MongoError
+{
+	MongoErrorClass class;
+	int			sqlstate;
+	int32		code;			/* MongoDB's error code, 0 where no server answered */
+	bool		at_open;		/* the failing command opened the stream (aggregate), not a getMore */
+	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
+	char		message[1024];	/* the server's or the driver's own words */
+} MongoError;
+
+/* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */
+extern void mcs_mongo_raise(const MongoError *error, const char *action) pg_attribute_noreturn();
+
+/* The hint that mcs_mongo_raise would give, or NULL; for status views. */
+extern const char *mcs_mongo_hint(const MongoError *error);
+
+/* ---- servers, mappings and their options (mongo_option.c) ---- */
+
+/* Where and as whom to connect: server and user mapping merged, palloc'ed. */
+typedef struct MongoTarget
+{
+	Oid			serverid;
+	Oid			userid;			/* whose mapping */
+	Oid			umid;			/* InvalidOid where the role has none: connect without credentials */
+	char	   *server_name;
+	char	   *uri;			/* never with credentials */
+	char	   *database;		/* option of the server, or NULL */
+	char	   *username;		/* NULL without credentials */
+	char	   *password;
+	char	   *auth_source;
+	char	   *auth_mechanism;
+} MongoTarget;
+
+/*
+ * The target for a role.  server NULL: the only server of this wrapper.  Raises
+ * 42704 (no such server), 42P08-like 22023 (several), 42501 (no USAGE).
+ */
+extern MongoTarget *mcs_mongo_target(const char *server, Oid userid);
+
+/* ---- sessions (mongo_session.c; the thread is in mongo_thread.c) ---- */
+
+typedef struct MongoSession MongoSession;
+
+/* A reply of a command: bytes of the driver, good until freed or its context is reset. */
+typedef struct MongoReply
+{
+	const uint8 *data;			/* the reply document */
+	uint32		size;
+} MongoReply;
+
+/* A session of one's own.  purpose goes into appName and is seen in currentOp (a stream's name). */
+extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
+
+/* Tells the thread to stop and wakes its socket; joins it for at most half a second. */
+extern void mcs_session_close(MongoSession *session);
+
+/*
+ * A session of the backend's cache, keyed by user mapping (or server and role
+ * without one), for functions; dropped when server or mapping change.  Not to
+ * be closed by the caller; after an error inside a command it is dropped.
+ */
+extern MongoSession *mcs_session_cached(const MongoTarget *target);
+
+/*
+ * Runs one command and waits for its reply, answering to interrupts.  With
+ * error NULL a failure is raised (action as for mcs_mongo_raise); else it
+ * returns NULL and fills *error.  write: the command may change data, so it is
+ * not retried by the driver.
+ */
+extern MongoReply *mcs_session_command(MongoSession *session, const char *database, const uint8 *command, uint32 size,
+									   const char *action, MongoError *error);
+extern void mcs_reply_free(MongoReply *reply);
+
+/* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
+extern uint64 mcs_reply_operation_time(const MongoReply *reply);
+
+/* ---- change streams (mongo_cursor.c) ---- */
+
+typedef enum ChangeStreamStart
+{
+	CHANGE_STREAM_NOW,
+	CHANGE_STREAM_RESUME_AFTER, /* token */
+	CHANGE_STREAM_START_AFTER,	/* token */
+	CHANGE_STREAM_AT_TIME		/* time, inclusive */
+} ChangeStreamStart;
+
+/* What to watch.  Strings and bytes are borrowed for the call of mcs_cursor_open only. */
+typedef struct ChangeStreamSpec
+{
+	const char *database;		/* NULL: every database of the deployment */
+	const char *collection;		/* NULL: every collection of the database */
+	const char *full_document;	/* MongoDB's spelling; NULL: not sent */
+	const char *full_document_before_change;	/* the same */
+	bool		show_expanded_events;
+	ChangeStreamStart start;
+	const char *token;			/* hex text of _data */
+	uint64		time;			/* seconds << 32 | ordinal */
+	const uint8 *stages;		/* BSON array of the stages after $changeStream, or NULL */
+	uint32		stages_size;
+	int			batch_size;		/* events a getMore asks for, 0: MongoDB's own */
+	int			max_await_ms;	/* how long MongoDB holds a getMore without events */
+	const char *comment;		/* seen in currentOp and the profiler */
+	Size		queue_bytes;	/* replies kept ahead: at least one, then up to this many bytes */
+} ChangeStreamSpec;
+
+/* One reply of a change stream.  Events are read in place; the batch is good until freed. */
+typedef struct MongoBatch
+{
+	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch) */
+	uint32		events_size;
+	int			event_count;
+	const char *token;			/* post-batch token's hex text, palloc'ed; NULL where the server sent none */
+	uint64		operation_time;
+	bool		opened;			/* the reply of the aggregate that opened the cursor */
+	bool		closed;			/* the server closed the cursor with this reply (id 0) */
+	MongoReply *reply;			/* owns the bytes */
+} MongoBatch;
+
+typedef enum MongoCursorResult
+{
+	MONGO_CURSOR_BATCH,			/* *batch is filled */
+	MONGO_CURSOR_TIMEOUT,		/* nothing within timeout_ms */
+	MONGO_CURSOR_LATCH,			/* MyLatch was set (and reset); the caller looks why */
+	MONGO_CURSOR_FAILED			/* *error is filled; the cursor is finished */
+} MongoCursorResult;
+
+typedef struct MongoCursor MongoCursor;
+
+/*
+ * Opens a change stream in the session's thread and lets it run ahead: the
+ * aggregate with batchSize 0, then getMore after getMore into a queue bounded
+ * by queue_bytes.  Returns at once.  $changeStreamSplitLargeEvent is added as
+ * the last stage where the server knows it (asked once a session).
+ */
+extern MongoCursor *mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec);
+
+/*
+ * The next reply.  timeout_ms 0 only looks whether one is there, -1 waits
+ * without end; interrupts are processed while it waits.
+ */
+extern MongoCursorResult mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoError *error);
+extern void mcs_batch_free(MongoBatch *batch);
+
+/* Whether large events come in fragments; known after the opening reply. */
+extern bool mcs_cursor_splits(const MongoCursor *cursor);
+
+/* Ends the cursor; the server's cursor is killed by the thread, without waiting for it. */
+extern void mcs_cursor_close(MongoCursor *cursor);
+
+/* ---- tokens and times (mongo_token.c) ---- */
+
+/* Whether a text can be a resume token: an even number of hex digits that begins with a timestamp (82). */
+extern bool mcs_token_valid(const char *token);
+extern uint64 mcs_token_time(const char *token);
+
+/* The token that sorts before every event of a time (a high-water mark). */
+extern char *mcs_token_from_time(uint64 time);
+
+/* ---- set-up ---- */
+extern void mcs_mongo_init(void);
+
+#endif							/* MCS_MONGO_H */
