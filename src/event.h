@@ -1,0 +1,89 @@
+/*
+ * event.h
+ *	  One change stream event of MongoDB and its columns, the same for the
+ *	  events table and for foreign tables.
+ *
+ * An event is one BSON document, or several where the server split a large one
+ * into fragments; it is read in place.  No field may be relied on but _id.
+ * Uses the document family.
+ */
+#ifndef MCS_EVENT_H
+#define MCS_EVENT_H
+
+#include "mongo_change_stream.h"
+
+#include "datatype/timestamp.h"
+#include "document.h"
+
+/* The event columns, in the order in which tables have them. */
+typedef enum EventColumn
+{
+	EVENT_OPERATION_TYPE,
+	EVENT_DATABASE_NAME,
+	EVENT_COLLECTION_NAME,
+	EVENT_DOCUMENT_KEY,
+	EVENT_FULL_DOCUMENT,
+	EVENT_FULL_DOCUMENT_BEFORE_CHANGE,
+	EVENT_UPDATE_DESCRIPTION,
+	EVENT_CHANGED_FIELDS,
+	EVENT_CLUSTER_TIME,
+	EVENT_CHANGE_TIMESTAMP,
+	EVENT_RESUME_TOKEN,
+	EVENT_FULL_DOCUMENT_SOURCE,
+	EVENT_EXTRA,
+	EVENT_COLUMNS
+} EventColumn;
+
+/* Borrowed text, not terminated; data NULL where there is none. */
+typedef struct EventText
+{
+	const char *data;
+	uint32		length;
+} EventText;
+
+/* Where an event splits: fragment i of n, both 0 for a whole one. */
+typedef struct EventFragment
+{
+	int			number;
+	int			of;
+} EventFragment;
+
+/* An event taken apart: everything points into the bytes of its fragments. */
+typedef struct ChangeEvent
+{
+	EventText	token;			/* of the last fragment */
+	EventText	operation_type;
+	EventText	database;
+	EventText	collection;
+	EventText	to_database;	/* of a rename */
+	EventText	to_collection;
+	DocumentValue document_key; /* type 0 where missing */
+	DocumentValue full_document;
+	DocumentValue full_document_before_change;
+	DocumentValue update_description;
+	uint64		cluster_time;	/* seconds << 32 | ordinal; 0 where missing */
+	int64		wall_time;		/* ms since 1970 */
+	bool		has_wall_time;
+	bool		too_large;		/* read without its images, since it was too large with them */
+	List	   *others;			/* of EventField: every field without a column */
+} ChangeEvent;
+
+typedef struct EventField
+{
+	const char *key;			/* terminated, in place */
+	DocumentValue value;
+} EventField;
+
+/* What columns depend on beside the event itself. */
+typedef struct EventContext
+{
+	bool		looks_up;		/* fullDocument of updates is of updateLookup, not a post-image */
+	TimestampTz last_cluster_time;	/* cluster_time never goes back behind it; kept up to date; 0 at first */
+} EventContext;
+
+extern EventFragment mcs_event_fragment(const uint8 *event, uint32 size);
+extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count);
+extern void mcs_event_values(const ChangeEvent *event, EventContext *context, Datum *values, bool *nulls);
+extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
+
+#endif							/* MCS_EVENT_H */

@@ -1,0 +1,185 @@
+/*
+ * stream.h
+ *	  Streams: their rows in the catalog tables, their slots in shared memory,
+ *	  the launcher and the workers that follow them, and what they write.
+ *
+ * The catalog tables say what shall be; shared memory says what is.  Functions
+ * change the tables and, at commit, tell the launcher; the launcher compares
+ * and starts workers; a worker follows one stream and reads its row again when
+ * told to.  Uses the document, mongo and event families.
+ */
+#ifndef MCS_STREAM_H
+#define MCS_STREAM_H
+
+#include "mongo_change_stream.h"
+
+#include "document.h"
+#include "event.h"
+#include "mongo.h"
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+/* The channel on which every stream notifies, besides the one of its own name. */
+#define MCS_CHANNEL "change_stream"
+
+typedef enum StreamState
+{
+	STREAM_STARTING,
+	STREAM_SNAPSHOT,
+	STREAM_ACTIVE,
+	STREAM_RETRYING,
+	STREAM_PAUSED,
+	STREAM_HISTORY_LOST,
+	STREAM_ERROR
+} StreamState;
+
+typedef enum StreamNotify
+{
+	STREAM_NOTIFY_OFF,
+	STREAM_NOTIFY_IDS,
+	STREAM_NOTIFY_HEADS
+} StreamNotify;
+
+/* One row of change_streams and of change_stream_progress, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct Stream
+{
+	char	   *name;
+	Oid			owner;
+	char	   *server;
+	char	   *database;		/* "*": every database */
+	char	   *collection;
+	char	   *filter;
+	char	   *add_fields;
+	List	   *operations;		/* of char *, NIL: all */
+	Document   *pipeline;		/* an array, or NULL */
+	char	   *full_document;	/* MongoDB's spelling */
+	char	   *full_document_before_change;
+	bool		show_expanded_events;
+	int			max_await_ms;
+	int			batch_size;		/* 0: ours to choose */
+	Interval   *retention;
+	StreamNotify notify;
+	bool		paused;
+	char	   *stopped_state;	/* "history_lost", "error" or NULL */
+	bool		restored;		/* made in another cluster or database than this one */
+	Document   *pushed_filter;	/* a $match condition, or NULL */
+	char	   *local_filter;
+	List	   *settings;		/* of char *, "name=value" */
+
+	/* progress */
+	char	   *resume_token;	/* NULL: start at now */
+	bool		token_is_start_after;
+	int64		last_event_id;
+	int64		events_processed;
+	int			restarts;
+	int			consecutive_errors;
+} Stream;
+
+/* ---- stream_catalog.c: every query on the catalog tables ---- */
+
+/* The extension's schema in the current database, InvalidOid where the extension is not installed. */
+extern Oid	mcs_extension_schema(void);
+extern Oid	mcs_events_relation(void);
+extern Oid	mcs_document_type(void);
+
+/* The stream, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
+extern Stream *mcs_stream_load(const char *name, bool for_update, bool missing_ok);
+
+/* Names, owners and whether each shall run, of every stream of the current database. */
+typedef struct StreamListed
+{
+	char	   *name;
+	Oid			owner;
+	bool		runnable;		/* not paused, stopped or restored */
+} StreamListed;
+extern List *mcs_stream_list(void);
+
+/* Everything one batch changes in change_stream_progress. */
+typedef struct StreamProgress
+{
+	const char *token;
+	bool		token_is_start_after;
+	int64		last_event_id;
+	int64		events;			/* written by this batch */
+	TimestampTz last_event_at;	/* 0: no event */
+	int64		filter_errors;	/* of this batch */
+} StreamProgress;
+
+/*
+ * Saves a position.  expected_event_id is the last_event_id that the caller
+ * believes is stored: false where another has moved it, and nothing is changed.
+ */
+extern bool mcs_progress_save(const char *stream, int64 expected_event_id, const char *expected_token,
+							  const StreamProgress *progress);
+extern void mcs_progress_error(const char *stream, const char *message);
+extern void mcs_progress_restart(const char *stream);
+extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason);
+extern void mcs_stream_pause_restored(const char *stream);
+
+/* Deletes old events by retention, at most limit of them; returns how many went. */
+extern int64 mcs_events_expire(const char *stream, const Interval *retention, int limit);
+
+/* ---- stream_expression.c: filter and add_fields ---- */
+
+typedef struct StreamExpressions StreamExpressions;
+
+/* Parses and checks both (either may be NULL); raises what PostgreSQL's parser raises, with a hint. */
+extern StreamExpressions *mcs_expressions_compile(Relation events, const char *filter, const char *add_fields);
+
+/* True where the event shall be kept.  Runs user code: only in a (sub)transaction that may fail. */
+extern bool mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
+
+/* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
+extern Datum mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
+extern bool mcs_expressions_has_filter(const StreamExpressions *expressions);
+extern bool mcs_expressions_has_fields(const StreamExpressions *expressions);
+
+/* ---- stream_pipeline.c: a stream's definition as what MongoDB is asked ---- */
+
+/*
+ * Fills a spec from a definition (all but start, token, time and comment).
+ * at_collection: watch the collection itself, as the role may not watch the
+ * database.
+ */
+extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
+
+/* Whether an event that MongoDB sent is a row, a gap row, or only for the worker to know. */
+typedef enum StreamVerdict
+{
+	STREAM_STORE,
+	STREAM_GAP,
+	STREAM_SKIP
+} StreamVerdict;
+extern StreamVerdict mcs_stream_verdict(const Stream *stream, const ChangeEvent *event);
+
+/* ---- stream_shmem.c: slots; the only place that touches shared memory ---- */
+
+/* What a worker publishes, and what others ask of it. */
+typedef struct StreamReport
+{
+	StreamState state;
+	char		reason[256];
+	char		last_error[512];
+	TimestampTz next_retry_at;	/* 0: none */
+} StreamReport;
+
+extern void mcs_shmem_init(void);
+extern bool mcs_shmem_ready(void);	/* preloaded */
+
+/* from any backend */
+extern void mcs_wake_at_commit(const char *stream);	/* launcher and the stream's worker look again */
+
+/*
+ * Waits until the stream's saved position has passed time (see design of sync
+ * in stream_command.c), or until the timeout; answers to interrupts.
+ */
+extern bool mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until);
+
+/* ---- stream_launcher.c, stream_worker.c, stream_hook.c ---- */
+extern void mcs_launcher_init(void);
+extern void mcs_stream_hook_init(void);
+
+/* ---- stream_write.c ---- */
+
+#endif							/* MCS_STREAM_H */
