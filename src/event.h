@@ -74,16 +74,9 @@ typedef struct EventField
 	DocumentValue value;
 } EventField;
 
-/* What columns depend on beside the event itself. */
-typedef struct EventContext
-{
-	bool		looks_up;		/* fullDocument of updates is of updateLookup, not a post-image */
-	TimestampTz last_cluster_time;	/* cluster_time never goes back behind it; kept up to date; 0 at first */
-} EventContext;
-
 extern EventFragment mcs_event_fragment(const uint8 *event, uint32 size);
 extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count);
-extern void mcs_event_values(const ChangeEvent *event, EventContext *context, Datum *values, bool *nulls);
+extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
 
 #endif							/* MCS_EVENT_H */
