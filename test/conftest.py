@@ -1,0 +1,140 @@
+"""What every test may ask for.
+
+postgres      a cluster with the library preloaded, shared by all tests
+mongo         a replica set of one member, shared by all tests
+db            a new database with the extension in it
+mdb           a new, empty MongoDB database (pymongo)
+linked        db, with a server `mongo` that leads to mdb
+machine       to make servers of one's own: Cluster(machine, installation, …), ReplicaSet(machine, …)
+new_cluster, new_replica_set    the same, discarded after the test
+proxy         a bad network in front of the shared mongod
+
+A test that kills processes of the shared cluster says so with @pytest.mark.crashes; any other
+test fails if a process of the cluster dies by a signal while it runs.
+"""
+import itertools
+import os
+import pathlib
+
+import pytest
+
+from harness import Cluster, Installation, Machine, Proxy, ReplicaSet, build, install, packages
+from harness.machine import exit_on_signals
+
+numbers = itertools.count(1)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "crashes: the test kills processes of the shared PostgreSQL cluster")
+    exit_on_signals()
+
+
+@pytest.fixture(scope="session")
+def machine():
+    with Machine(keep=bool(os.environ.get("KEEP"))) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def installation(machine):
+    """PostgreSQL with the extension in it: what test/run.py prepared, else made here."""
+    prepared = os.environ.get("MCS_TEST_PG_CONFIG")
+    if prepared:
+        return Installation(prepared)
+    original = Installation(packages.pg_config())
+    private = original.private_copy(machine.folder / "postgresql")
+    install(build(original), private)
+    return private
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(machine, installation):
+    return Cluster(machine, installation)
+
+
+@pytest.fixture
+def postgres(shared_cluster, request):
+    if not shared_cluster.running:
+        shared_cluster.start()
+    shared_cluster.new_deaths()
+    yield shared_cluster
+    deaths = shared_cluster.new_deaths()
+    if deaths and not request.node.get_closest_marker("crashes"):
+        pytest.fail("processes of the cluster died:\n" + "\n".join(deaths))
+
+
+@pytest.fixture(scope="session")
+def shared_replica_set(machine):
+    return ReplicaSet(machine)
+
+
+@pytest.fixture
+def mongo(shared_replica_set):
+    yield shared_replica_set
+    for member in shared_replica_set.members:
+        if member.running:
+            member.thaw()
+        else:
+            member.start()
+
+
+@pytest.fixture
+def db(postgres):
+    name = f"test_{next(numbers)}"
+    database = postgres.create_database(name)
+    yield database
+    database.close()
+    if postgres.running:
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def mdb(mongo):
+    name = f"test_{os.getpid()}_{next(numbers)}"
+    yield mongo.client[name]
+    mongo.client.drop_database(name)
+
+
+@pytest.fixture
+def linked(db, mongo, mdb):
+    db.create_server(mongo.uri, mdb.name)
+    return db
+
+
+@pytest.fixture
+def proxy(mongo):
+    with Proxy(mongo.members[0].port) as one:
+        yield one
+
+
+@pytest.fixture
+def new_cluster(machine, installation):
+    """A function that makes another cluster: new_cluster(settings={…}, …)."""
+    made = []
+
+    def make(**options):
+        made.append(Cluster(machine, installation, name=f"pg{next(numbers)}", **options))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.discard()
+
+
+@pytest.fixture
+def new_replica_set(machine):
+    """A function that makes another replica set: new_replica_set(members=3, …)."""
+    made = []
+
+    def make(**options):
+        made.append(ReplicaSet(machine, name=f"mongo{next(numbers)}", **options))
+        return made[-1]
+
+    yield make
+    for replica_set in made:
+        replica_set.discard()
+
+
+@pytest.fixture(scope="session")
+def repository():
+    return pathlib.Path(__file__).resolve().parents[1]

