@@ -1,4 +1,15 @@
 # mongo_change_stream: build with PGXS against the PostgreSQL that PG_CONFIG names.
+#
+#   make && make install        the extension
+#   make installcheck           its SQL tests, on a server that runs and has it installed
+#
+# The rest needs nothing prepared and installs what it lacks, saying so:
+#
+#   make test                   everything, on servers of its own
+#   make test-all               the same, and then on the other versions of PostgreSQL
+#   make check-style            names, layers, sizes
+#   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
+#   make bench                  how fast, beside the limit and a script
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
@@ -6,7 +17,7 @@ DATA = mongo_change_stream--1.0.sql
 HEADER_FILES := $(wildcard src/*.h)
 
 # The driver's package is libmongoc-1.0 up to 1.30 and mongoc2 from 2.0 on.
-MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(if $(shell pkg-config --exists $(p) && echo yes),$(p))))
+MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 # -isystem: the driver's inline functions are not ours to warn about
 PG_CPPFLAGS = $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK = $(shell pkg-config --libs $(MONGOC)) -lpthread
@@ -15,8 +26,34 @@ REGRESS = install
 REGRESS_OPTS = --inputdir=. --load-extension=mongo_change_stream
 
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 with_llvm = no
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+else
+all install installcheck clean:
+	@echo "$(PG_CONFIG) names no PostgreSQL that extensions can be built for." >&2
+	@echo "On Debian: apt-get install postgresql-15 postgresql-server-dev-15; or set PG_CONFIG." >&2
+	@false
+endif
 
-$(OBJS): $(HEADER_FILES)
+$(OBJS): $(HEADER_FILES) | driver
+driver:
+	@test -n "$(MONGOC)" || { echo "The MongoDB C driver is missing. On Debian: apt-get install libmongoc-dev pkg-config" >&2; false; }
+
+# PG_CONFIG's default is PGXS's affair; the scripts look for themselves unless one is named.
+ifeq ($(origin PG_CONFIG),file)
+unexport PG_CONFIG
+else
+export PG_CONFIG
+endif
+RUN = @test/with-python.sh
+
+test:
+	$(RUN) test/run.py
+test-all:
+	$(RUN) test/run.py --all
+check-style:
+	$(RUN) test/check_style.py
+
+.PHONY: driver test test-all check-style

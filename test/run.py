@@ -1,0 +1,147 @@
+"""Builds, checks and tests the extension; the last line says how many tests passed and failed.
+
+run.py          on one PostgreSQL: PG_CONFIG's, else the machine's, which is installed where there is none
+run.py --all    then on the other supported versions, too, where it is compiled without a warning,
+                put through the SQL tests, and follows one change stream from end to end
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import check_style
+from harness import Cluster, Installation, Machine, build, install, packages
+from harness.machine import ROOT, exit_on_signals
+
+RESULT = re.compile(r"^\s*(?:test )?(not ok|ok|FAILED)\b|^(?:test |\s+)\S.*\.\.\. (ok|FAILED)\b")
+
+
+class Count:
+    """Tests that passed, failed and were skipped, and which failed."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def fail(self, name):
+        self.failed += 1
+        self.failures.append(name)
+
+
+def heading(text):
+    print(f"\n== {text}", flush=True)
+
+
+def style(folder, count):
+    heading("Style")
+    complaints = check_style.check(folder)
+    print("\n".join(complaints) or "nothing to complain about", flush=True)
+    if complaints:
+        count.fail("check-style")
+    else:
+        count.passed += 1
+
+
+def regression(machine, installation, folder, count):
+    """The SQL tests of sql/ by pg_regress, on a cluster that has the library preloaded."""
+    heading(f"SQL tests, {installation.version}")
+    cluster = Cluster(machine, installation, name=f"regress{installation.major}")
+    output = machine.folder / f"regress{installation.major}.output"
+    output.mkdir()
+    process = subprocess.Popen(["make", "-s", "-C", folder, "installcheck", f"PG_CONFIG={installation.pg_config}",
+                                f"EXTRA_REGRESS_OPTS=--outputdir={output}"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env={**cluster.client_environment(), "MAKEFLAGS": ""})
+    seen = 0
+    for line in process.stdout:
+        result = RESULT.match(line)
+        if result:
+            seen += 1
+            name = re.sub(r"^.*?(\w+)\s+(\.\.\. |\d+ ms).*$", r"\1", line.strip())
+            if (result.group(1) or result.group(2)) == "ok":
+                count.passed += 1
+            else:
+                count.fail(f"{name} (PostgreSQL {installation.major})")
+        if result or "rror" in line:
+            print(f"   {line.rstrip()}", flush=True)
+    process.wait()
+    if process.returncode:
+        differences = output / "regression.diffs"
+        if differences.exists():
+            print(differences.read_text(errors="replace")[:20000])
+        if not seen or not count.failures:
+            print(cluster.log_text()[-3000:])
+            count.fail(f"pg_regress (PostgreSQL {installation.major})")
+    deaths = cluster.new_deaths()
+    if deaths:
+        print("\n".join(deaths))
+        count.fail(f"a server process died in the SQL tests (PostgreSQL {installation.major})")
+    cluster.discard()
+
+
+def live(machine, installation, count, *arguments):
+    """The tests of test/ by pytest, with servers of their own."""
+    heading(f"Live tests, {installation.version}")
+    report = machine.folder / f"report{installation.major}.xml"
+    code = subprocess.call([sys.executable, "-m", "pytest", "-q", "--durations=5", f"--junitxml={report}", *arguments],
+                           cwd=ROOT, stdin=subprocess.DEVNULL,
+                           env={**os.environ, "MCS_TEST_PG_CONFIG": installation.pg_config})
+    if not report.exists():
+        count.fail(f"pytest ended with {code} and no report (PostgreSQL {installation.major})")
+        return
+    failures = 0
+    for case in ElementTree.parse(report).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failures += 1
+            count.fail(f"{case.get('classname')}::{case.get('name')} (PostgreSQL {installation.major})")
+        elif case.find("skipped") is not None:
+            count.skipped += 1
+        else:
+            count.passed += 1
+    if code and not failures:
+        count.fail(f"pytest ended with {code} (PostgreSQL {installation.major})")
+
+
+def one_version(machine, pg_config, count, everything):
+    """Builds for one PostgreSQL, installs into a copy of it, and tests there."""
+    original = Installation(pg_config)
+    heading(f"Building for {original.version} ({original.bindir})")
+    folder = build(original, warnings_are_errors=not everything or bool(os.environ.get("CI")))
+    installation = original.private_copy(machine.folder / f"postgresql{original.major}")
+    install(folder, installation)
+    if everything:
+        style(folder, count)
+    regression(machine, installation, folder, count)
+    live(machine, installation, count, *([] if everything else ["test/test_smoke.py"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="on every supported version of PostgreSQL")
+    every = parser.parse_args().all
+    exit_on_signals()
+    begin = time.monotonic()
+    count = Count()
+    packages.build_tools()
+    first = packages.pg_config()
+    packages.mongod()
+    with Machine() as machine:
+        one_version(machine, first, count, everything=True)
+        others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
+        for major in others:
+            one_version(machine, packages.other_postgresql(major), count, everything=False)
+            shutil.rmtree(machine.folder / f"postgresql{major}", ignore_errors=True)
+    print(f"\nDone in {time.monotonic() - begin:.0f} s.")
+    for name in count.failures:
+        print(f"FAILED {name}")
+    skipped = f", {count.skipped} skipped" if count.skipped else ""
+    print(f"{count.passed} passed, {count.failed} failed{skipped}", flush=True)
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
