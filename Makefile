@@ -19,15 +19,16 @@ HEADER_FILES := $(wildcard src/*.h)
 # The driver's package is libmongoc-1.0 up to 1.30 and mongoc2 from 2.0 on.
 MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 # -isystem: the driver's inline functions are not ours to warn about
-PG_CPPFLAGS = $(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
-SHLIB_LINK = $(shell pkg-config --libs $(MONGOC)) -lpthread
+PG_CPPFLAGS := $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
+SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) -lpthread
 
 REGRESS = install
 REGRESS_OPTS = --inputdir=. --load-extension=mongo_change_stream
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-with_llvm = no
+# no bitcode: nothing here gains from being inlined by JIT, and it would need clang
+override with_llvm = no
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 else

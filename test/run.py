@@ -49,7 +49,8 @@ def style(folder, count):
 def regression(machine, installation, folder, count):
     """The SQL tests of sql/ by pg_regress, on a cluster that has the library preloaded."""
     heading(f"SQL tests, {installation.version}")
-    cluster = Cluster(machine, installation, name=f"regress{installation.major}")
+    cluster = Cluster(machine, installation, name=f"regress{installation.major}",
+                      settings={"statement_timeout": "2min"})
     output = machine.folder / f"regress{installation.major}.output"
     output.mkdir()
     process = subprocess.Popen(["make", "-s", "-C", folder, "installcheck", f"PG_CONFIG={installation.pg_config}",
@@ -110,9 +111,14 @@ def one_version(machine, pg_config, count, everything):
     """Builds for one PostgreSQL, installs into a copy of it, and tests there."""
     original = Installation(pg_config)
     heading(f"Building for {original.version} ({original.bindir})")
-    folder = build(original, warnings_are_errors=not everything or bool(os.environ.get("CI")))
     installation = original.private_copy(machine.folder / f"postgresql{original.major}")
-    install(folder, installation)
+    try:
+        folder = build(original, warnings_are_errors=not everything or bool(os.environ.get("CI")))
+        install(folder, installation)
+    except SystemExit as problem:
+        print(problem)
+        count.fail(f"build for PostgreSQL {original.major}")
+        return
     if everything:
         style(folder, count)
     regression(machine, installation, folder, count)

@@ -17,4 +17,5 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
 	"$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted"
 	cp "$wanted" "$venv/installed.txt"
 fi
+cd "$root"
 exec "$venv/bin/python" -u "$@"
