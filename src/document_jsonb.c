@@ -1,0 +1,239 @@
+/*
+ * document_jsonb.c
+ *	  Documents to jsonb: the JSON that a person would expect.
+ *
+ * Numbers become numbers, an ObjectId its hex, a date its ISO 8601 text,
+ * binary data base64 or a UUID; what JSON has no natural form for (regular
+ * expressions, timestamps, code with scope, min key ...) its Extended JSON.
+ * What jsonb cannot hold is an error that names the field: a zero character,
+ * text that is not UTF-8, NaN and the infinities.
+ */
+#include "mongo_change_stream.h"
+
+#include <math.h>
+
+#include "common/shortest_dec.h"
+#include "document.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+PG_FUNCTION_INFO_V1(mcs_document_to_jsonb);
+
+/* Where the conversion is, for error messages: the keys from the value up to the top. */
+typedef struct PathFrame
+{
+	const struct PathFrame *parent;
+	const char *key;
+	uint32		key_size;
+} PathFrame;
+
+static JsonbValue *push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const PathFrame *path);
+
+/* Appends the path of a frame. */
+static void
+append_path(StringInfo out, const PathFrame *frame)
+{
+	if (frame->parent != NULL)
+	{
+		append_path(out, frame->parent);
+		appendStringInfoChar(out, '.');
+	}
+	if (mcs_document_is_utf8(frame->key, frame->key_size))
+		appendBinaryStringInfo(out, frame->key, frame->key_size);
+	else
+		appendStringInfoChar(out, '?');
+}
+
+/* Raises the error for a value that jsonb cannot hold. */
+static void pg_attribute_noreturn()
+reject(const PathFrame *path, int sqlstate, const char *problem, const char *hint)
+{
+	StringInfoData name;
+
+	initStringInfo(&name);
+	if (path != NULL)
+		append_path(&name, path);
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg("document cannot become jsonb"),
+			 path != NULL ?
+			 errdetail("The field \"%s\" %s.", name.data, problem) :
+			 errdetail("The value %s.", problem),
+			 errhint("%s", hint)));
+}
+
+/* Makes a string of jsonb. */
+static void
+make_string(JsonbValue *result, const char *string, uint32 size, const PathFrame *path)
+{
+	if (memchr(string, '\0', size) != NULL)
+		reject(path, ERRCODE_UNTRANSLATABLE_CHARACTER, "holds a zero character",
+			   "Read the field with -> and keep it as a document.");
+	if (!mcs_document_is_utf8(string, size))
+		reject(path, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "holds a string that is not valid UTF-8",
+			   "Read the field with -> and keep it as a document.");
+	result->type = jbvString;
+	result->val.string.val = unconstify(char *, string);
+	result->val.string.len = size;
+}
+
+/* Makes a number of jsonb. */
+static void
+make_number(JsonbValue *result, const DocumentValue *value, const PathFrame *path)
+{
+	Datum		numeric;
+	DocumentDecimal decimal;
+	char		text[Max(DECIMAL_TEXT_SIZE, DOUBLE_SHORTEST_DECIMAL_LEN)];
+
+	if (value->type == DOCUMENT_INT32)
+		numeric = NumericGetDatum(int64_to_numeric(mcs_document_read_int32(value->data)));
+	else if (value->type == DOCUMENT_INT64)
+		numeric = NumericGetDatum(int64_to_numeric(mcs_document_read_int64(value->data)));
+	else
+	{
+		bool		finite;
+
+		if (value->type == DOCUMENT_DOUBLE)
+		{
+			double		number = mcs_document_read_double(value->data);
+
+			finite = isfinite(number);
+			double_to_shortest_decimal_buf(number, text);
+		}
+		else
+		{
+			mcs_document_decimal_read(value->data, &decimal);
+			finite = decimal.kind == DECIMAL_FINITE;
+			mcs_document_decimal_out(&decimal, text);
+		}
+		if (!finite)
+			reject(path, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "is NaN or infinite, which JSON has no number for",
+				   "Convert the fields one by one, or read this one with ->>.");
+		numeric = DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	}
+	result->type = jbvNumeric;
+	result->val.numeric = DatumGetNumeric(numeric);
+}
+
+/* Pushes the elements of an object or array. */
+static JsonbValue *
+push_container(JsonbParseState **state, const DocumentValue *value, const PathFrame *path)
+{
+	bool		object = value->type == DOCUMENT_OBJECT;
+	DocumentIterator it;
+
+	pushJsonbValue(state, object ? WJB_BEGIN_OBJECT : WJB_BEGIN_ARRAY, NULL);
+	mcs_document_iterate(&it, value->data, value->size);
+	while (mcs_document_next(&it))
+	{
+		PathFrame	frame = {path, it.key, it.key_size};
+
+		CHECK_FOR_INTERRUPTS();
+		if (object)
+		{
+			JsonbValue	key;
+
+			make_string(&key, it.key, it.key_size, &frame);
+			pushJsonbValue(state, WJB_KEY, &key);
+		}
+		push_value(state, object ? WJB_VALUE : WJB_ELEM, &it.value, &frame);
+	}
+	if (it.malformed)
+		mcs_document_malformed();
+	return pushJsonbValue(state, object ? WJB_END_OBJECT : WJB_END_ARRAY, NULL);
+}
+
+/* Makes the Extended JSON of a value a jsonb of its own and pushes that. */
+static JsonbValue *
+push_extended(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value)
+{
+	StringInfoData out;
+	JsonbValue	binary;
+	Jsonb	   *jsonb;
+
+	initStringInfo(&out);
+	mcs_document_write_json(&out, value);
+	jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
+	binary.type = jbvBinary;
+	binary.val.binary.data = &jsonb->root;
+	binary.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	return pushJsonbValue(state, token, &binary);
+}
+
+/* Makes a scalar of jsonb; false for a type that has none. */
+static bool
+make_scalar(JsonbValue *result, const DocumentValue *value, const PathFrame *path)
+{
+	const char *string;
+	uint32		size;
+	StringInfoData out;
+	bool		bad_text;
+
+	switch (value->type)
+	{
+		case DOCUMENT_NULL:
+		case DOCUMENT_UNDEFINED:
+			result->type = jbvNull;
+			return true;
+		case DOCUMENT_BOOL:
+			result->type = jbvBool;
+			result->val.boolean = value->data[0] != 0;
+			return true;
+		case DOCUMENT_INT32:
+		case DOCUMENT_INT64:
+		case DOCUMENT_DOUBLE:
+		case DOCUMENT_DECIMAL128:
+			make_number(result, value, path);
+			return true;
+		case DOCUMENT_STRING:
+		case DOCUMENT_SYMBOL:
+		case DOCUMENT_CODE:
+			if (!mcs_document_get_string(value, &string, &size))
+				mcs_document_malformed();
+			make_string(result, string, size, path);
+			return true;
+		case DOCUMENT_OBJECT_ID:
+		case DOCUMENT_DATE:
+		case DOCUMENT_BINARY:
+			initStringInfo(&out);
+			(void) mcs_document_write_plain(&out, value, &bad_text);
+			make_string(result, out.data, out.len, path);
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Pushes any value into an object or array. */
+static JsonbValue *
+push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const PathFrame *path)
+{
+	JsonbValue	scalar;
+
+	check_stack_depth();
+	if (mcs_document_is_container(value->type))
+		return push_container(state, value, path);
+	if (make_scalar(&scalar, value, path))
+		return pushJsonbValue(state, token, &scalar);
+	return push_extended(state, token, value);
+}
+
+/* The cast of a document to jsonb. */
+Datum
+mcs_document_to_jsonb(PG_FUNCTION_ARGS)
+{
+	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	JsonbParseState *state = NULL;
+	JsonbValue	scalar;
+	StringInfoData out;
+
+	if (mcs_document_is_container(value.type))
+		PG_RETURN_JSONB_P(JsonbValueToJsonb(push_container(&state, &value, NULL)));
+	if (make_scalar(&scalar, &value, NULL))
+		PG_RETURN_JSONB_P(JsonbValueToJsonb(&scalar));
+	initStringInfo(&out);
+	mcs_document_write_json(&out, &value);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data));
+}

@@ -1,0 +1,210 @@
+/*
+ * document_path.c
+ *	  Reaching into a document: -> ->> #> #>> and document_get.
+ *
+ * A path is walked over the stored bytes once, whatever its length, and only
+ * the value it ends at is copied.  A missing field and a BSON null both give
+ * SQL NULL.
+ */
+#include "mongo_change_stream.h"
+
+#include <ctype.h>
+
+#include "catalog/pg_type.h"
+#include "document.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(mcs_document_field);
+PG_FUNCTION_INFO_V1(mcs_document_field_text);
+PG_FUNCTION_INFO_V1(mcs_document_element);
+PG_FUNCTION_INFO_V1(mcs_document_element_text);
+PG_FUNCTION_INFO_V1(mcs_document_path);
+PG_FUNCTION_INFO_V1(mcs_document_path_text);
+
+/* Reads a step that is an integer, as arrays want it. */
+static bool
+step_index(const DocumentStep *step, int64 *index)
+{
+	return step->size > 0 && step->size <= 11 && mcs_document_parse_int64(step->key, step->size, index);
+}
+
+/* Takes one step: a key of an object, a position of an array. */
+bool
+mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found)
+{
+	int64		index;
+
+	if (value->type == DOCUMENT_OBJECT)
+		return mcs_document_find_sized(value->data, value->size, step->key, step->size, found);
+	if (value->type == DOCUMENT_ARRAY && step_index(step, &index))
+		return mcs_document_find_index(value->data, value->size, index, found);
+	return false;
+}
+
+/* Walks a path. */
+bool
+mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+{
+	*found = *value;
+	for (int i = 0; i < count; i++)
+	{
+		DocumentValue next;
+
+		if (!mcs_document_step(found, &steps[i], &next))
+			return false;
+		*found = next;
+	}
+	return true;
+}
+
+/* Takes a text[] apart; NULL where it holds a null, which is no step. */
+DocumentStep *
+mcs_document_steps(ArrayType *array, int *count)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	DocumentStep *steps;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+	steps = palloc(sizeof(DocumentStep) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			return NULL;
+		steps[i].key = VARDATA_ANY(DatumGetPointer(elements[i]));
+		steps[i].size = VARSIZE_ANY_EXHDR(DatumGetPointer(elements[i]));
+	}
+	return steps;
+}
+
+/* Raises the error for a text that cannot be one of PostgreSQL's, with the path to it as far as that is known. */
+static void
+reject_text(const DocumentStep *steps, int count)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&path, "%s%.*s", i > 0 ? "." : "", (int) steps[i].size, steps[i].key);
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("a string in the document cannot be a text"),
+			 count > 0 ?
+			 errdetail("The string at \"%s\" is not valid UTF-8 or holds a zero character.", path.data) :
+			 errdetail("It is not valid UTF-8 or holds a zero character."),
+			 errhint("The operator -> gives the value as it is.")));
+}
+
+/* A value as plain text; NULL for null.  The steps that led to it are for the error message. */
+text *
+mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count)
+{
+	StringInfoData out;
+	bool		bad_text;
+
+	initStringInfo(&out);
+	appendStringInfoSpaces(&out, VARHDRSZ);
+	if (!mcs_document_write_plain(&out, value, &bad_text))
+	{
+		if (bad_text)
+			reject_text(steps, count);
+		return NULL;
+	}
+	SET_VARSIZE(out.data, out.len);
+	return (text *) out.data;
+}
+
+/* Returns a value that a path led to, as document or as text. */
+static Datum
+return_value(FunctionCallInfo fcinfo, bool found, const DocumentValue *value, bool as_text, const DocumentStep *steps, int count)
+{
+	text	   *plain;
+
+	if (!found || value->type == DOCUMENT_NULL)
+		PG_RETURN_NULL();
+	if (!as_text)
+		PG_RETURN_POINTER(mcs_document_make(value->type, value->data, value->size));
+	plain = mcs_document_plain_text(value, steps, count);
+	if (plain == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(plain);
+}
+
+/* document -> text and document ->> text: a field of an object */
+static Datum
+field(FunctionCallInfo fcinfo, bool as_text)
+{
+	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	text	   *key = PG_GETARG_TEXT_PP(1);
+	DocumentStep step = {VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)};
+	DocumentValue found;
+
+	return return_value(fcinfo,
+						value.type == DOCUMENT_OBJECT && mcs_document_step(&value, &step, &found),
+						&found, as_text, &step, 1);
+}
+
+Datum
+mcs_document_field(PG_FUNCTION_ARGS)
+{
+	return field(fcinfo, false);
+}
+
+Datum
+mcs_document_field_text(PG_FUNCTION_ARGS)
+{
+	return field(fcinfo, true);
+}
+
+/* document -> integer and document ->> integer: an element of an array */
+static Datum
+element(FunctionCallInfo fcinfo, bool as_text)
+{
+	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	char		digits[12];
+	DocumentStep step = {digits, pg_ltoa(PG_GETARG_INT32(1), digits)};
+	DocumentValue found;
+
+	return return_value(fcinfo,
+						value.type == DOCUMENT_ARRAY && mcs_document_step(&value, &step, &found),
+						&found, as_text, &step, 1);
+}
+
+Datum
+mcs_document_element(PG_FUNCTION_ARGS)
+{
+	return element(fcinfo, false);
+}
+
+Datum
+mcs_document_element_text(PG_FUNCTION_ARGS)
+{
+	return element(fcinfo, true);
+}
+
+/* document #> text[] and document #>> text[] */
+static Datum
+path(FunctionCallInfo fcinfo, bool as_text)
+{
+	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	int			count;
+	DocumentStep *steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), &count);
+	DocumentValue found;
+
+	return return_value(fcinfo,
+						steps != NULL && mcs_document_walk(&value, steps, count, &found),
+						&found, as_text, steps, count);
+}
+
+Datum
+mcs_document_path(PG_FUNCTION_ARGS)
+{
+	return path(fcinfo, false);
+}
+
+Datum
+mcs_document_path_text(PG_FUNCTION_ARGS)
+{
+	return path(fcinfo, true);
+}
