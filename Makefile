@@ -57,4 +57,11 @@ test-all:
 check-style:
 	$(RUN) test/check_style.py
 
-.PHONY: driver test test-all check-style
+demo:
+	$(RUN) demo/demo.py $(if $(filter-out 0 no,$(KEEP)),--keep)
+demo-stop:
+	$(RUN) demo/demo.py --stop
+bench:
+	$(RUN) bench/ingest.py $(ARGS)
+
+.PHONY: driver test test-all check-style demo demo-stop bench

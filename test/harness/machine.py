@@ -20,15 +20,12 @@ CACHE = ROOT / ".cache"
 class Machine:
     """One folder for everything a run makes; it and all its servers go when the run ends.
 
-    With keep=True they stay, and `discard` of a later run removes them.
+    With keep=True they stay until end_kept(folder).
     """
 
-    def __init__(self, keep=False, folder=None):
+    def __init__(self, keep=False):
         self.keep = keep
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.makedirs(folder)
-        self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="mcs-", dir="/tmp"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mcs-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.servers = []
         self.janitor = None
@@ -55,6 +52,9 @@ class Machine:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                        start_new_session=True, env=env, cwd=cwd or self.folder)
         self._tell(f"process {process.pid}")
+        if self.keep:
+            with open(self.folder / "processes", "a") as kept:
+                kept.write(f"{process.pid} {janitor.started(process.pid)}\n")
         return process
 
     def gone(self, process):
@@ -76,6 +76,16 @@ class Machine:
             self.janitor.stdin.close()
             self.janitor.wait()
             self.janitor = None
+
+
+def end_kept(folder):
+    """Ends what a Machine(keep=True) left in its folder."""
+    folder = pathlib.Path(folder)
+    for line in (folder / "processes").read_text().splitlines():
+        pid, since = line.split()
+        if janitor.started(pid) == since:
+            janitor.kill_family(int(pid))
+    shutil.rmtree(folder)
 
 
 def exit_on_signals():

@@ -1,0 +1,272 @@
+"""A shop's orders, written to MongoDB and followed into PostgreSQL, step by step on the screen.
+
+demo.py          shows it and cleans up
+demo.py --keep   leaves both servers running, to play on
+demo.py --stop   ends what --keep left
+"""
+import argparse
+import collections
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+
+import psycopg
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "test"))
+
+import screen  # noqa: E402
+from harness import Cluster, Installation, Machine, ReplicaSet, build, install, packages  # noqa: E402
+from harness.machine import CACHE, end_kept, exit_on_signals, wait_until  # noqa: E402
+from shop import Shop  # noqa: E402
+
+KEPT = CACHE / "demo-kept"
+
+NEW_EVENTS = """
+    SELECT event_id, cluster_time, operation_type,
+           document_key->>'_id'     AS "order",
+           full_document->>'status' AS status,
+           (full_document->'customer')->>'name' AS customer,
+           changed_fields
+    FROM change_stream_events
+    WHERE stream_name = 'orders' AND event_id > {mine}
+    ORDER BY event_id"""
+
+PER_MINUTE = """
+    SELECT date_bin('1 minute', cluster_time, '2000-01-01') AS minute,
+           count(*) FILTER (WHERE operation_type = 'insert')               AS placed,
+           count(*) FILTER (WHERE full_document->>'status' = 'paid')       AS paid,
+           count(*) FILTER (WHERE full_document->>'status' = 'shipped')    AS shipped,
+           count(*) FILTER (WHERE full_document->>'status' = 'cancelled')  AS cancelled,
+           sum((full_document->'total')::numeric) FILTER (WHERE operation_type = 'insert') AS ordered
+    FROM change_stream_events
+    WHERE stream_name = 'orders'
+    GROUP BY 1 ORDER BY 1"""
+
+PER_SECONDS = """
+    SELECT date_bin('5 seconds', cluster_time, '2000-01-01') AS five_seconds,
+           count(*) AS events,
+           repeat('█', (count(*) / 12)::int) AS " "
+    FROM change_stream_events
+    WHERE stream_name = 'orders'
+    GROUP BY 1 ORDER BY 1"""
+
+
+class Demo:
+    def __init__(self, keep):
+        self.keep = keep
+        self.failures = 0
+        self.mine = 0
+
+    def check(self, right, text):
+        if right:
+            screen.good(text)
+        else:
+            screen.bad(text)
+            self.failures += 1
+
+    def show(self, statement):
+        """Prints a statement, runs it, and prints its rows."""
+        screen.sql(statement)
+        cursor = self.db.connection.execute(statement)
+        if cursor.description:
+            screen.table([column.name for column in cursor.description], cursor.fetchall())
+
+    # ------------------------------------------------------------ the steps
+
+    def prepare(self, machine):
+        packages.build_tools()
+        original = Installation(packages.pg_config())
+        packages.mongod()
+        screen.note(f"compiling the extension for {original.version}")
+        private = original.private_copy(machine.folder / "postgresql")
+        install(build(original), private)
+        self.postgres = Cluster(machine, private, tcp=True)
+        screen.note(f"PostgreSQL listens on port {self.postgres.port}, with shared_preload_libraries = 'mongo_change_stream'")
+        self.mongo = ReplicaSet(machine)
+        version = self.mongo.client.server_info()["version"]
+        screen.note(f"MongoDB {version} listens on port {self.mongo.members[0].port}, a replica set of one")
+        self.db = self.postgres.create_database("shop", extension=False)
+        self.shop = Shop(self.mongo.client.ecommerce.orders)
+
+    def connect(self):
+        screen.heading(1, "From CREATE EXTENSION to a running stream")
+        screen.prose("""A server says where MongoDB is. A stream is a named, durable subscription: from the moment its
+            creation returns, a background worker brings every change of the collection into a table.""")
+        self.since = self.mongo.client.admin.command("ping")["operationTime"]
+        self.show("CREATE EXTENSION mongo_change_stream")
+        self.show(f"""
+            CREATE SERVER mongo FOREIGN DATA WRAPPER mongo_change_stream
+              OPTIONS (uri '{self.mongo.uri}', database 'ecommerce')""")
+        self.show("SELECT create_change_stream('orders', collection => 'orders', full_document => 'updateLookup')")
+
+    def watch(self):
+        screen.heading(2, "Events arrive, and listeners hear of them")
+        screen.prose("""The shop begins to place, pay, ship and cancel orders in MongoDB. A client has said LISTEN orders;
+            with each notification it reads what is new to it. Ids count 1, 2, 3 … without a gap, so remembering
+            the last one is all a consumer has to do.""")
+        screen.sql("LISTEN orders;" + NEW_EVENTS.format(mine=":mine"))
+        with self.db.connect() as listener:
+            listener.execute("LISTEN orders")
+            self.shop.open(rate=6)
+            end = time.monotonic() + 4
+            while time.monotonic() < end:
+                for told in listener.notifies(timeout=0.5, stop_after=1):
+                    print(f"    {screen.paint('35', f'{told.channel}: {told.payload}')}")
+                    self.print_new(listener)
+            self.shop.close()
+
+    def print_new(self, connection):
+        for event in connection.execute(NEW_EVENTS.format(mine=self.mine)):
+            number, when, operation, order, status, customer, fields = map(screen.cell, event)
+            changed = f"wrote {fields}" if operation == "update" else ""
+            print(f"      {number:>4}  {when}  {operation:<7} order {order}  {status:<10} {customer:<16} {changed}".rstrip(),
+                  flush=True)
+            self.mine = event[0]
+
+    def pause(self):
+        screen.heading(3, "A pause, writes meanwhile, and each of them once")
+        self.show("SELECT sync_change_stream('orders')")
+        before = self.db.value("SELECT last_event_id FROM change_stream_progress")
+        self.show("SELECT pause_change_stream('orders')")
+        written = self.shop.writes
+        self.shop.open(rate=150)
+        time.sleep(2)
+        written = self.shop.close() - written
+        self.show("SELECT stream_name, state, reason FROM change_stream_status")
+        still = self.db.value("SELECT last_event_id FROM change_stream_progress")
+        self.check(still == before, f"the shop made {written} changes; the paused stream stayed at event {still}")
+        self.show("SELECT resume_change_stream('orders')")
+        self.show("SELECT sync_change_stream('orders')")
+        after = self.db.value("SELECT last_event_id FROM change_stream_progress")
+        self.check(after - before == written, f"resumed: {after - before} new events for {written} changes")
+
+    def crash(self):
+        screen.heading(4, "A worker killed with -9, nothing lost, nothing twice")
+        screen.prose("""Events and the position in MongoDB's history commit together, so a crash at any moment leaves
+            both or neither. PostgreSQL answers a killed process by restarting all of them; the shop goes on writing.""")
+        self.shop.open(rate=150)
+        time.sleep(1)
+        screen.sql("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
+        worker = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
+        screen.note(f"kill -9 {worker}")
+        os.kill(worker, signal.SIGKILL)
+        begin = time.monotonic()
+        another = wait_until(lambda: self.worker_other_than(worker), 60, "the worker is started again")
+        screen.note(f"after {time.monotonic() - begin:.1f} s process {another} follows the stream")
+        time.sleep(1.5)
+        self.shop.close()
+        self.show("SELECT sync_change_stream('orders')")
+        self.compare()
+
+    def worker_other_than(self, pid):
+        """The stream's present worker, once there is a new one."""
+        try:
+            now = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'orders' AND state = 'active'")
+        except psycopg.OperationalError:
+            return None
+        return now if now != pid else None
+
+    def compare(self):
+        """What MongoDB's own history says, read by another program, beside what the table holds."""
+        screen.prose("The same history, read from MongoDB by another driver (pymongo), beside the table:")
+        tokens, theirs = [], collections.Counter()
+        with self.mongo.client.ecommerce.orders.watch(start_at_operation_time=self.since) as history:
+            while (change := history.try_next()) is not None:
+                tokens.append(change["_id"]["_data"])
+                theirs[change["operationType"]] += 1
+        counted = """
+            SELECT operation_type, count(*) AS events, count(DISTINCT resume_token) AS different
+            FROM change_stream_events WHERE stream_name = 'orders'
+            GROUP BY operation_type ORDER BY operation_type"""
+        screen.sql(counted)
+        ours = self.db.execute(counted)
+        screen.table(["operation_type", "in MongoDB", "events", "different"],
+                     [(operation, theirs[operation], events, different) for operation, events, different in ours])
+        kept = self.db.column("SELECT resume_token FROM change_stream_events ORDER BY event_id")
+        self.check(kept == tokens and len(kept) == self.shop.writes,
+                   f"{self.shop.writes} writes, {len(tokens)} changes in MongoDB's history, {len(kept)} events, in the same order")
+
+    def analyse(self):
+        screen.heading(5, "Analytics are SQL")
+        screen.prose("The documents are whole and typed: a path, a cast, and what PostgreSQL can do with it.")
+        self.show(PER_MINUTE)
+        print()
+        screen.prose("The events of each five seconds; the pause shows nothing but where the queue was worked off.")
+        self.show(PER_SECONDS)
+
+    def status(self):
+        screen.heading(6, "How is it doing?")
+        statement = "SELECT * FROM change_stream_status"
+        screen.sql(statement)
+        cursor = self.db.connection.execute(statement)
+        for row in cursor:
+            screen.record([column.name for column in cursor.description], row)
+
+    def farewell(self, machine):
+        if not self.keep:
+            print("\nBoth servers are gone again. To play on with them: make demo KEEP=1\n")
+            return
+        psql = "psql" if shutil.which("psql") else self.postgres.installation.program("psql")
+        KEPT.write_text(str(machine.folder))
+        screen.heading(7, "Yours to play with")
+        print(f"""
+    {psql} -h 127.0.0.1 -p {self.postgres.port} -U postgres shop
+
+  and in there, say,
+
+    LISTEN orders;
+    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5}}]}}');
+    SELECT event_id, operation_type, full_document FROM change_stream_events ORDER BY event_id DESC LIMIT 3;
+
+  MongoDB itself: {self.mongo.uri}
+  When you have seen enough: make demo-stop
+""")
+
+
+def stop():
+    """Ends the servers of a demo that was kept."""
+    if not KEPT.exists():
+        print("There is no demo to stop.")
+        return
+    folder = KEPT.read_text()
+    if os.path.isdir(folder):
+        end_kept(folder)
+    KEPT.unlink()
+    print(f"The demo's servers are stopped, and {folder} is removed.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="leave both servers running")
+    parser.add_argument("--stop", action="store_true", help="end what --keep left")
+    chosen = parser.parse_args()
+    if chosen.stop:
+        stop()
+        return 0
+    if KEPT.exists():
+        stop()
+    exit_on_signals()
+    demo = Demo(chosen.keep)
+    with Machine(keep=chosen.keep) as machine:
+        try:
+            demo.prepare(machine)
+            demo.connect()
+            demo.watch()
+            demo.pause()
+            demo.crash()
+            demo.analyse()
+            demo.status()
+        except BaseException:
+            if chosen.keep:
+                end_kept(machine.folder)
+            raise
+    demo.farewell(machine)
+    return 1 if demo.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
