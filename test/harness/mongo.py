@@ -79,11 +79,12 @@ class ReplicaSet:
 
     ROOT_PASSWORD = "root secret"
 
-    def __init__(self, host, members=1, name="mongo", auth=False, oplog_mb=256, options=(), parameters=None):
+    def __init__(self, host, members=1, name="mongo", auth=False, oplog_mb=256, cache_gb=0.25, options=(),
+                 parameters=None):
         self.host, self.auth = host, auth
         folder = pathlib.Path(host.folder) / name
         folder.mkdir()
-        arguments = ["--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", str(oplog_mb), *options]
+        arguments = ["--replSet", "rs0", "--wiredTigerCacheSizeGB", str(cache_gb), "--oplogSize", str(oplog_mb), *options]
         for key, value in {"enableTestCommands": 1, "diagnosticDataCollectionEnabled": "false", **(parameters or {})}.items():
             arguments += ["--setParameter", f"{key}={value}"]
         if auth:

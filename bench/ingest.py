@@ -1,0 +1,126 @@
+"""How fast are change events taken in?  Three consumers drain the same events, turn by turn.
+
+raw drain    bare libmongoc, events thrown away: the limit (drain.c)
+extension    a stream of mongo_change_stream: events in a table, position in the same transaction
+script       pymongo and psycopg: COPY of jsonb, position in the same transaction, commit each thousand (script.py)
+
+Ratios are medians over the rounds of each round's own ratio to its raw drain, so that a machine
+that is now faster, now slower, does not move them much.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+from common import ROOT, cpu_of, load, median, servers, table, token_of
+from harness import Machine, packages
+from harness.machine import exit_on_signals, wait_until
+
+CONSUMERS = ("raw drain", "extension", "script")
+
+
+class Bench:
+    def __init__(self, machine, events):
+        self.machine, self.events = machine, events
+        self.cluster, self.mongo = servers(machine)
+        self.collection = self.mongo.client.ecommerce.orders
+        self.drain = self.compile_drain()
+        self.number = 0
+        began = time.monotonic()
+        self.since = load(self.collection, events)
+        size = self.mongo.client.ecommerce.command("collStats", "orders")["avgObjSize"]
+        print(f"{events:,} inserts of {size} bytes on average, loaded in {time.monotonic() - began:.0f} s", flush=True)
+
+    def compile_drain(self):
+        program = self.machine.folder / "drain"
+        name = "libmongoc-1.0" if not subprocess.call(["pkg-config", "--exists", "libmongoc-1.0"]) else "mongoc2"
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", name], capture_output=True, text=True, check=True).stdout
+        packages.run(["cc", "-O2", "-o", program, ROOT / "bench/drain.c", *flags.split()])
+        return program
+
+    def database(self, extension=False):
+        """A new database, so that every turn writes into new tables."""
+        self.number += 1
+        return self.cluster.create_database(f"bench_{self.number}", extension=extension)
+
+    def arguments(self):
+        return [self.mongo.uri, "ecommerce", "orders", self.since.time, self.since.inc, self.events]
+
+    def program(self, *command):
+        done = packages.run(command)
+        return json.loads(done.splitlines()[-1])
+
+    def raw_drain(self):
+        return self.program(self.drain, *self.arguments())
+
+    def script(self):
+        database = self.database()
+        try:
+            return self.program(sys.executable, ROOT / "bench/script.py", *self.arguments(),
+                                f"host={self.cluster.folder} port={self.cluster.port} user=postgres dbname={database.name}")
+        finally:
+            self.drop(database)
+
+    def extension(self):
+        database = self.database(extension=True)
+        try:
+            database.create_server(self.mongo.uri, "ecommerce")
+            database.execute("SELECT create_change_stream('orders', collection => 'orders', start_at => %s, paused => true)",
+                             token_of(self.since))
+            progress = "SELECT events_processed FROM change_stream_progress"
+            began = time.monotonic()
+            database.execute("SELECT resume_change_stream('orders')")
+            wait_until(lambda: database.value(progress) >= self.events, 300, "all events are in the table", pause=0.01)
+            took = time.monotonic() - began
+            worker = database.value("SELECT pid FROM change_stream_status")
+            used = cpu_of(worker)
+            count, different = database.row("SELECT count(*), count(DISTINCT resume_token) FROM change_stream_events")
+            if (count, different) != (self.events, self.events):
+                raise SystemExit(f"{count} rows, {different} different ones, of {self.events} events")
+            return {"events": count, "seconds": took, "cpu": used}
+        finally:
+            self.drop(database)
+
+    def drop(self, database):
+        database.close()
+        self.cluster.drop_database(database.name)
+        self.cluster.psql("CHECKPOINT")
+
+    def turn(self, name):
+        return getattr(self, name.replace(" ", "_"))()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help=f"consumers beside the raw drain, of {', '.join(CONSUMERS[1:])}")
+    chosen = parser.parse_args()
+    consumers = [name for name in CONSUMERS if not chosen.only or name == "raw drain" or name in chosen.only.split(",")]
+    exit_on_signals()
+    seen = {name: [] for name in consumers}
+    with Machine() as machine:
+        bench = Bench(machine, chosen.events)
+        bench.raw_drain()  # warms mongod's cache
+        for number in range(chosen.rounds):
+            for name in consumers:
+                result = bench.turn(name)
+                seen[name].append(result)
+                print(f"round {number + 1}  {name:<10} {result['seconds']:7.2f} s", flush=True)
+    size = median(one["bytes"] / one["events"] for one in seen["raw drain"])
+    print(f"\nan event has {size:.0f} bytes on the wire\n")
+
+    def rate(one):
+        return one["events"] / one["seconds"]
+
+    table(("consumer", "events/s", "slowest", "fastest", "MB/s", "CPU µs/event", "of the raw drain"),
+          [(name, f"{median(map(rate, runs)):,.0f}", f"{min(map(rate, runs)):,.0f}", f"{max(map(rate, runs)):,.0f}",
+            f"{median(map(rate, runs)) * size / 1e6:.0f}", f"{median(one['cpu'] / one['events'] for one in runs) * 1e6:.1f}",
+            f"{median(rate(one) / rate(raw) for one, raw in zip(runs, seen['raw drain'])):.2f}")
+           for name, runs in seen.items()])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
