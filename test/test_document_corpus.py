@@ -21,7 +21,7 @@ def corpus_folder():
     folder = CACHE / "bson_corpus"
     if not folder.exists():
         downloads = CACHE / "downloads"
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps",
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-binary", "pymongo", "--no-deps",
                         "-d", str(downloads), PYMONGO], check=True)
         partial = CACHE / "bson_corpus.partial"
         partial.mkdir(parents=True, exist_ok=True)
