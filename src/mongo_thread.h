@@ -1,0 +1,134 @@
+/*
+ * mongo_thread.h
+ *	  The far side of the wall: what the mongo family's own files share about
+ *	  the driver's thread.  No other family includes this.
+ *
+ * Three files live on the far side and run in the thread: mongo_thread.c hands
+ * over, mongo_driver.c calls libmongoc, mongo_socket.c is the transport below
+ * it.  They call nothing of PostgreSQL: no palloc, no ereport, no elog, and none
+ * of what port.h puts in place of libc (snprintf, strerror); libbson's
+ * equivalents do.  mongo_far_side.h makes the compiler refuse the worst.
+ */
+#ifndef MCS_MONGO_THREAD_H
+#define MCS_MONGO_THREAD_H
+
+#include "mongo.h"
+
+#include <bson/bson.h>
+
+/* ---- waits that can be broken off (mongo_socket.c) ---- */
+
+/*
+ * Every wait of the thread's sockets ends when give_up_at has come.  Others set
+ * that time (atomically) and then ring bell, so a wait that has begun learns it.
+ */
+typedef struct SocketGuard
+{
+	int			bell;			/* eventfd */
+	int64		give_up_at;		/* monotonic microseconds; 0: never */
+	int			patience_ms;	/* a reply may take this long before the server is looked at */
+	bool		(*alive) (void *arg);	/* is the server alive, though it does not answer? */
+	void	   *alive_arg;
+} SocketGuard;
+
+extern void mcs_guard_set(SocketGuard *guard, int64 give_up_at);
+extern bool mcs_guard_expired(const SocketGuard *guard);
+extern bool mcs_guard_sleep(SocketGuard *guard, int milliseconds);
+extern void mcs_bell_ring(int bell);
+extern void mcs_bell_drain(int bell);
+
+/* ---- libmongoc (mongo_driver.c) ---- */
+
+/* A server's reply on its way across the wall; data is bson_free'd with it. */
+typedef struct DriverReply
+{
+	struct DriverReply *next;
+	uint8	   *data;
+	uint32		size;
+	bool		opened;			/* the reply to the aggregate */
+} DriverReply;
+
+/* Where to connect and as whom; every string is malloc'ed, all but uri and app_name may be NULL. */
+typedef struct DriverConfig
+{
+	char	   *uri;
+	char	   *app_name;
+	char	   *username;
+	char	   *password;
+	char	   *auth_source;
+	char	   *auth_mechanism;
+} DriverConfig;
+
+/* One malloc'ed block: a command, or a change stream (then command is NULL and spec is filled). */
+typedef struct DriverRequest
+{
+	const char *database;
+	const uint8 *command;
+	uint32		command_size;
+	ChangeStreamSpec spec;		/* its pointers lead into the block */
+} DriverRequest;
+
+typedef struct Driver Driver;
+
+extern Driver *mcs_driver_new(const DriverConfig *config, SocketGuard *guard);
+extern void mcs_driver_free(Driver *driver);
+extern DriverReply *mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *error);
+extern DriverReply *mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error);
+extern DriverReply *mcs_driver_more(Driver *driver, MongoError *error);
+extern bool mcs_driver_has_cursor(const Driver *driver);
+extern bool mcs_driver_splits(const Driver *driver);
+extern void mcs_driver_kill_cursor(Driver *driver);
+extern void mcs_reply_discard(DriverReply *reply);
+
+/* Process-wide set-up, on the near side: once at load, and before the first thread. */
+extern void mcs_driver_load(void);
+extern void mcs_driver_prepare(const char *platform);
+
+/* One message that the driver logged, oldest first; false when there is none. */
+extern bool mcs_driver_log_take(bool *serious, char *message, Size size);
+
+/* ---- the hand-over (mongo_thread.c); called from the near side ---- */
+
+typedef struct DriverThread DriverThread;
+
+typedef enum ThreadState
+{
+	THREAD_IDLE,				/* nothing in the queue, nothing under way */
+	THREAD_BUSY,				/* nothing in the queue yet */
+	THREAD_REPLY,				/* a reply was handed out */
+	THREAD_FAILED				/* *error was filled; once for each failure */
+} ThreadState;
+
+/* Takes over config, unless it returns NULL with errno set. */
+extern DriverThread *mcs_thread_start(DriverConfig *config);
+
+/* Readable when there may be something new for mcs_thread_take. */
+extern int	mcs_thread_bell(const DriverThread *thread);
+
+/* Takes over the request. */
+extern void mcs_thread_request(DriverThread *thread, DriverRequest *request);
+extern ThreadState mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error);
+extern bool mcs_thread_splits(DriverThread *thread);
+
+/* Drops queued replies and ends the change stream, if there is one. */
+extern void mcs_thread_end_cursor(DriverThread *thread);
+
+/* Tells the thread to end; it breaks off what it is doing. */
+extern void mcs_thread_stop(DriverThread *thread);
+
+/* Waits until the thread has ended, at most until a monotonic time; then drops the near side's hold on it. */
+extern bool mcs_thread_join(DriverThread *thread, int64 until);
+
+/* How many threads of this process have not ended. */
+extern int	mcs_thread_count(void);
+
+/* For the allocator: the calling thread is a driver's thread and has run out of memory; does not return then. */
+extern void mcs_thread_out_of_memory(void);
+
+/* ---- errors (mongo_error.c); no PostgreSQL inside ---- */
+
+extern void mcs_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
+								  const bson_t *reply, bool at_open);
+extern void mcs_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message);
+
+#endif							/* MCS_MONGO_THREAD_H */
