@@ -105,6 +105,25 @@ CREATE CAST (document AS jsonb) WITH FUNCTION document_to_jsonb(document);
 -- 2. Foreign data wrapper
 ---------------------------------------------------------------------------
 
+CREATE FUNCTION mongo_change_stream_validator(options text[], catalog oid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'mcs_mongo_change_stream_validator'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1;
+COMMENT ON FUNCTION mongo_change_stream_validator(text[], oid) IS
+	'checks the options of servers, user mappings and foreign tables';
+
+CREATE FOREIGN DATA WRAPPER mongo_change_stream
+VALIDATOR mongo_change_stream_validator;
+COMMENT ON FOREIGN DATA WRAPPER mongo_change_stream IS
+	'MongoDB deployments and the history of their changes';
+
+CREATE FUNCTION mongo_command(command document, database text = NULL, server text = NULL)
+RETURNS document
+AS 'MODULE_PATHNAME', 'mcs_mongo_command'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION mongo_command(document, text, text) IS
+	'runs a command of MongoDB with the caller''s user mapping and returns its reply';
+
 -- (section 2 ends)
 
 ---------------------------------------------------------------------------

@@ -24,6 +24,8 @@
 
 #include "document.h"
 
+#include "nodes/pg_list.h"
+
 /* ---- errors (mongo_error.c) ---- */
 
 /* What a failure means for somebody who would try again. */
@@ -77,6 +79,12 @@ typedef struct MongoTarget
  * 42704 (no such server), 42P08-like 22023 (several), 42501 (no USAGE).
  */
 extern MongoTarget *mcs_mongo_target(const char *server, Oid userid);
+
+/* The value of an option in a list of DefElem, or NULL. */
+extern char *mcs_mongo_option(List *options, const char *name);
+
+/* MongoDB's spelling of a mode of fullDocument or (before) fullDocumentBeforeChange; NULL if it is none. */
+extern const char *mcs_mongo_image_mode(const char *mode, bool before);
 
 /* ---- sessions (mongo_session.c; the thread is in mongo_thread.c) ---- */
 

@@ -4,6 +4,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include "mongo.h"
+
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
@@ -11,4 +13,5 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	mcs_mongo_init();
 }
