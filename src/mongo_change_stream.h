@@ -41,6 +41,11 @@ CppConcat(pg_finfo_,funcname) (void) \
 extern int no_such_variable
 #endif
 
+/* 18 has only pg_noreturn, which stands elsewhere. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 #define MCS_EXTENSION "mongo_change_stream"
 
 /* Names of streams and handlers are in bytes; NAMEDATALEN - 1, as they are notification channels, too. */
