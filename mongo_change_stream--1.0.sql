@@ -124,6 +124,13 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION mongo_command(document, text, text) IS
 	'runs a command of MongoDB with the caller''s user mapping and returns its reply';
 
+CREATE FUNCTION check_mongo_server(server text = NULL)
+RETURNS TABLE (check_name text, ok boolean, detail text, hint text)
+AS 'MODULE_PATHNAME', 'mcs_check_mongo_server'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000 ROWS 12;
+COMMENT ON FUNCTION check_mongo_server(text) IS
+	'tells what change streams need of MongoDB and lack, with the commands that help';
+
 -- (section 2 ends)
 
 ---------------------------------------------------------------------------

@@ -150,6 +150,7 @@ typedef struct ChangeStreamSpec
 	int			max_await_ms;	/* how long MongoDB holds a getMore without events */
 	const char *comment;		/* seen in currentOp and the profiler */
 	Size		queue_bytes;	/* replies kept ahead: at least one, then up to this many bytes */
+	bool		open_only;		/* no getMore at all: there is only the reply that opened the stream */
 } ChangeStreamSpec;
 
 /* One reply of a change stream.  Events are read in place; the batch is good until freed. */
@@ -195,6 +196,29 @@ extern bool mcs_cursor_splits(const MongoCursor *cursor);
 
 /* Ends the cursor; the server's cursor is killed by the thread, without waiting for it. */
 extern void mcs_cursor_close(MongoCursor *cursor);
+
+/* ---- questions answered by trying (mongo_probe.c) ---- */
+
+/*
+ * Opens a change stream and ends it, waiting for the reply: may this be watched,
+ * and which is the token and the operationTime of now?  *token (may be NULL) is
+ * palloc'ed; false with *error filled.
+ */
+extern bool mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
+								 char **token, uint64 *operation_time, bool *splits, MongoError *error);
+
+/*
+ * The time of the oldest entry of the oplog; 0 where it could not be read and is
+ * known only to hold the server's whole life.  Who may not read the oplog finds
+ * its start by trying change streams of database and collection (as in
+ * ChangeStreamSpec).  False with *error filled.
+ */
+extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *collection,
+								   uint64 *oldest, MongoError *error);
+
+/* Whether a change stream of database and collection can still start at a time; false also with error->class set. */
+extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
+									uint64 time, MongoError *error);
 
 /* ---- tokens and times (mongo_token.c) ---- */
 

@@ -79,6 +79,7 @@ struct DriverThread
 	DriverReply *last;
 	Size		queued;			/* bytes in the queue */
 	Size		queue_bytes;	/* of the open change stream */
+	bool		open_only;		/* the same */
 };
 
 /* the thread that runs, NULL on the near side */
@@ -177,6 +178,7 @@ do_request(DriverThread *thread, Driver *driver)
 	thread->request = NULL;
 	thread->kind = REQUEST_NONE;
 	thread->queue_bytes = request->spec.queue_bytes;
+	thread->open_only = request->spec.open_only;
 	allow(thread, 0);
 	pthread_mutex_unlock(&thread->mutex);
 
@@ -230,7 +232,7 @@ do_end_cursor(DriverThread *thread, Driver *driver)
 static bool
 has_room(const DriverThread *thread)
 {
-	return thread->busy && (thread->first == NULL || thread->queued < thread->queue_bytes);
+	return thread->busy && !thread->open_only && (thread->first == NULL || thread->queued < thread->queue_bytes);
 }
 
 /* The thread's life. */

@@ -1,0 +1,213 @@
+/*
+ * mongo_probe.c
+ *	  Questions to MongoDB that are answered by trying: may this be watched, how
+ *	  far back does the oplog reach.
+ */
+#include "mongo.h"
+
+#define HISTORY_PROBE_MS	500 /* a stream that has not failed by then reaches back to its start */
+#define AGE_BITS			31	/* ages are below 2^31 seconds */
+#define AGE_STEPS			10	/* halvings after the magnitude is known */
+
+/* Waits for the next reply, whatever the latch says. */
+static MongoCursorResult
+next_reply(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoError *error)
+{
+	MongoCursorResult result;
+
+	do
+		result = mcs_cursor_next(cursor, timeout_ms, batch, error);
+	while (result == MONGO_CURSOR_LATCH);
+	return result;
+}
+
+/* Opens a change stream and ends it. */
+bool
+mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
+					 char **token, uint64 *operation_time, bool *splits, MongoError *error)
+{
+	ChangeStreamSpec only = *spec;
+	MongoCursor *cursor;
+	MongoBatch	batch;
+	bool		opened;
+
+	only.open_only = true;
+	cursor = mcs_cursor_open(session, &only);
+	opened = next_reply(cursor, -1, &batch, error) == MONGO_CURSOR_BATCH;
+	if (opened)
+	{
+		if (token != NULL)
+			*token = batch.token == NULL ? NULL : pstrdup(batch.token);
+		if (operation_time != NULL)
+			*operation_time = batch.operation_time;
+		if (splits != NULL)
+			*splits = mcs_cursor_splits(cursor);
+		mcs_batch_free(&batch);
+	}
+	mcs_cursor_close(cursor);
+	return opened;
+}
+
+/* ---- how far back the oplog reaches ---- */
+
+/* Reads the first entry of the oplog; false where that is not allowed or there is none to be seen. */
+static bool
+read_first_entry(MongoSession *session, uint64 *oldest, MongoError *error)
+{
+	Document   *command = mcs_document_in_text("{\"find\": \"oplog.rs\", \"sort\": {\"$natural\": 1}, \"limit\": 1, "
+											   "\"singleBatch\": true, \"projection\": {\"ts\": 1}}");
+	MongoReply *reply;
+	DocumentValue value;
+	uint32		seconds;
+	uint32		ordinal;
+	bool		found;
+
+	memset(error, 0, sizeof(*error));
+	reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+								"read the oplog", error);
+	if (reply == NULL)
+		return false;
+	found = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
+		mcs_document_find(value.data, value.size, "firstBatch", &value) && value.type == DOCUMENT_ARRAY &&
+		mcs_document_find(value.data, value.size, "0", &value) && value.type == DOCUMENT_OBJECT &&
+		mcs_document_find(value.data, value.size, "ts", &value) &&
+		mcs_document_get_timestamp(&value, &seconds, &ordinal);
+	if (found)
+		*oldest = (uint64) seconds << 32 | ordinal;
+	mcs_reply_free(reply);
+	return found;
+}
+
+/* What trying a time has shown. */
+typedef enum Reach
+{
+	REACH_YES,
+	REACH_NO,
+	REACH_FAILED
+} Reach;
+
+/* Whether a change stream can start at a time: MongoDB tells with its first getMore. */
+static Reach
+reaches(MongoSession *session, ChangeStreamSpec *spec, uint64 time, MongoError *error)
+{
+	MongoCursor *cursor;
+	MongoBatch	batch;
+	MongoCursorResult result;
+	Reach		reach = REACH_YES;
+
+	spec->time = time;
+	cursor = mcs_cursor_open(session, spec);
+	result = next_reply(cursor, -1, &batch, error);
+	if (result == MONGO_CURSOR_BATCH)
+	{
+		mcs_batch_free(&batch);
+		result = next_reply(cursor, HISTORY_PROBE_MS, &batch, error);
+		if (result == MONGO_CURSOR_BATCH)
+			mcs_batch_free(&batch);
+	}
+	if (result == MONGO_CURSOR_FAILED)
+		reach = error->class == MONGO_ERROR_HISTORY_LOST ? REACH_NO : REACH_FAILED;
+	mcs_cursor_close(cursor);
+	return reach;
+}
+
+/* Whether one can start some seconds before now. */
+static Reach
+reaches_age(MongoSession *session, ChangeStreamSpec *spec, uint64 now, int64 age, MongoError *error)
+{
+	int64		seconds = (int64) (now >> 32) - age;
+
+	return reaches(session, spec, (uint64) Max(seconds, 1) << 32, error);
+}
+
+/* Finds the start of the oplog in 16 tries: whether it ever lost anything, its age's magnitude, its age. */
+static bool
+search_oldest(MongoSession *session, ChangeStreamSpec *spec, uint64 *oldest, MongoError *error)
+{
+	uint64		now;
+	int			low_bit = 0;
+	int			high_bit = AGE_BITS;
+	int64		reached;
+	int64		lost;
+	Reach		reach;
+
+	if (!mcs_mongo_try_stream(session, spec, NULL, &now, NULL, error))
+		return false;
+	spec->start = CHANGE_STREAM_AT_TIME;
+	reach = reaches(session, spec, UINT64CONST(1) << 32, error);
+	if (reach != REACH_NO)
+	{
+		*oldest = 0;
+		return reach == REACH_YES;
+	}
+
+	while (high_bit - low_bit > 1)
+	{
+		int			bit = (low_bit + high_bit) / 2;
+
+		reach = reaches_age(session, spec, now, INT64CONST(1) << bit, error);
+		if (reach == REACH_FAILED)
+			return false;
+		if (reach == REACH_YES)
+			low_bit = bit;
+		else
+			high_bit = bit;
+	}
+	reached = low_bit == 0 ? 0 : INT64CONST(1) << low_bit;
+	lost = INT64CONST(1) << high_bit;
+	for (int i = 0; i < AGE_STEPS && lost - reached > 1; i++)
+	{
+		int64		age = (reached + lost) / 2;
+
+		reach = reaches_age(session, spec, now, age, error);
+		if (reach == REACH_FAILED)
+			return false;
+		if (reach == REACH_YES)
+			reached = age;
+		else
+			lost = age;
+	}
+	*oldest = (uint64) ((int64) (now >> 32) - reached) << 32;
+	return true;
+}
+
+/* A description of a stream that is opened only to see whether it can be. */
+static ChangeStreamSpec
+probe_spec(const char *database, const char *collection)
+{
+	ChangeStreamSpec spec = {0};
+
+	spec.database = database;
+	spec.collection = collection;
+	spec.batch_size = 1;
+	spec.max_await_ms = 1;
+	spec.comment = "mongo_change_stream: how far back the oplog reaches";
+	return spec;
+}
+
+/* Whether a change stream can still start at a time. */
+bool
+mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
+						uint64 time, MongoError *error)
+{
+	ChangeStreamSpec spec = probe_spec(database, collection);
+
+	memset(error, 0, sizeof(*error));
+	spec.start = CHANGE_STREAM_AT_TIME;
+	return reaches(session, &spec, time, error) == REACH_YES;
+}
+
+/* The time of the oldest entry of the oplog; see mongo.h. */
+bool
+mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *collection,
+					   uint64 *oldest, MongoError *error)
+{
+	ChangeStreamSpec spec = probe_spec(database, collection);
+
+	if (read_first_entry(session, oldest, error))
+		return true;
+	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_OUT_OF_MEMORY)
+		return false;
+
+	return search_oldest(session, &spec, oldest, error);
+}
