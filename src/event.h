@@ -14,6 +14,7 @@
 
 #include "datatype/timestamp.h"
 #include "document.h"
+#include "nodes/pg_list.h"
 
 /* The event columns, in the order in which tables have them. */
 typedef enum EventColumn

@@ -56,20 +56,21 @@ typedef struct Stream
 	char	   *full_document;	/* MongoDB's spelling */
 	char	   *full_document_before_change;
 	bool		show_expanded_events;
-	int			max_await_ms;
+	Interval   *max_await_time;
+	int			max_await_ms;	/* the same in milliseconds */
 	int			batch_size;		/* 0: ours to choose */
 	Interval   *retention;
 	StreamNotify notify;
 	bool		paused;
 	char	   *stopped_state;	/* "history_lost", "error" or NULL */
+	char	   *skip_token;		/* of one event to leave out, or NULL */
 	bool		restored;		/* made in another cluster or database than this one */
 	Document   *pushed_filter;	/* a $match condition, or NULL */
 	char	   *local_filter;
 	List	   *settings;		/* of char *, "name=value" */
 
 	/* progress */
-	char	   *resume_token;	/* NULL: start at now */
-	bool		token_is_start_after;
+	char	   *resume_token;	/* to start after; NULL: start at now */
 	int64		last_event_id;
 	int64		events_processed;
 	int			restarts;
@@ -99,7 +100,6 @@ extern List *mcs_stream_list(void);
 typedef struct StreamProgress
 {
 	const char *token;
-	bool		token_is_start_after;
 	int64		last_event_id;
 	int64		events;			/* written by this batch */
 	TimestampTz last_event_at;	/* 0: no event */
@@ -116,11 +116,31 @@ extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_restart(const char *stream);
 extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason);
 extern void mcs_stream_pause_restored(const char *stream);
+extern void mcs_stream_skipped(const char *stream);
 
-/* Deletes old events by retention, at most limit of them; returns how many went. */
+/*
+ * Deletes events that were received longer ago than retention, oldest first, at
+ * most limit of them and never the last; returns how many went.  The caller is
+ * the stream's owner: triggers on the table run.
+ */
 extern int64 mcs_events_expire(const char *stream, const Interval *retention, int limit);
 
-/* ---- stream_expression.c: filter and add_fields ---- */
+/* ---- stream_definition.c: arguments of functions, and small conversions ---- */
+extern int64 mcs_interval_microseconds(const Interval *interval);
+extern List *mcs_texts_from_array(struct ArrayType *array);
+
+/* ---- stream_settings.c: the creator's settings ---- */
+
+/* Puts a stream's settings in force until mcs_settings_end, which takes what this returned, or an error. */
+extern int	mcs_settings_begin(List *settings);
+extern void mcs_settings_end(int level);
+
+/*
+ * ---- stream_expression.c: filter and add_fields ----
+ *
+ * All of these as the stream's owner and between mcs_settings_begin and
+ * mcs_settings_end.
+ */
 
 typedef struct StreamExpressions StreamExpressions;
 
@@ -134,6 +154,10 @@ extern bool mcs_expressions_filter(StreamExpressions *expressions, const Datum *
 extern Datum mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
 extern bool mcs_expressions_has_filter(const StreamExpressions *expressions);
 extern bool mcs_expressions_has_fields(const StreamExpressions *expressions);
+extern bool mcs_expressions_filter_reads(const StreamExpressions *expressions, EventColumn column);
+
+/* False when something that they depend on has changed, a function for example: compile them again. */
+extern bool mcs_expressions_valid(const StreamExpressions *expressions);
 
 /* ---- stream_pipeline.c: a stream's definition as what MongoDB is asked ---- */
 
@@ -181,5 +205,11 @@ extern void mcs_launcher_init(void);
 extern void mcs_stream_hook_init(void);
 
 /* ---- stream_write.c ---- */
+
+/*
+ * Leaves a gap row for a span of history that the stream did not see, in the
+ * caller's transaction.  from and to are tokens, either may be NULL.
+ */
+extern void mcs_write_gap(const char *stream, const char *from, const char *to, const char *reason);
 
 #endif							/* MCS_STREAM_H */

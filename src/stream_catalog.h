@@ -1,0 +1,74 @@
+/*
+ * stream_catalog.h
+ *	  Access to the catalog tables, for the files stream_catalog*.c, and the
+ *	  changes to them that the functions of users make.
+ */
+#ifndef MCS_STREAM_CATALOG_H
+#define MCS_STREAM_CATALOG_H
+
+#include "stream.h"
+
+#include "executor/spi.h"
+
+/* ---- stream_catalog.c: for stream_catalog*.c only ---- */
+
+#define CATALOG_MAX_ARGS	28
+
+/* One statement on the catalog tables, planned once a session. */
+typedef struct CatalogStatement
+{
+	const char *sql;			/* "@." stands for the extension's schema */
+	int			nargs;
+	Oid			types[CATALOG_MAX_ARGS];	/* InvalidOid: the type document */
+	SPIPlanPtr	plan;
+	uint64		planned_for;	/* state of the cache of names for which it was */
+} CatalogStatement;
+
+#define CATALOG_STATEMENT(text, ...) \
+	{.sql = text, .nargs = lengthof(((Oid[]) {__VA_ARGS__})), .types = {__VA_ARGS__}}
+
+/* What mcs_catalog_begin changes and mcs_catalog_end restores. */
+typedef struct CatalogScope
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+	MemoryContext caller;		/* whose results shall live */
+} CatalogScope;
+
+/* Between the two, statements run as the tables' owner; an error in between restores by itself. */
+extern void mcs_catalog_begin(CatalogScope *scope);
+extern void mcs_catalog_end(CatalogScope *scope);
+
+/* Runs a statement, nulls by "n"; returns the number of rows, which SPI_tuptable holds. */
+extern uint64 mcs_catalog_execute(CatalogStatement *statement, const Datum *values, const char *nulls);
+
+/* A statement alone, with all that it needs around it. */
+extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
+
+/* ---- stream_catalog_change.c: for the functions of users ---- */
+
+/* What create_change_stream was told and nothing but the table remembers. */
+typedef struct StreamOrigin
+{
+	const char *resume_after;
+	const char *start_after;
+	const char *start_at;
+} StreamOrigin;
+
+extern bool mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
+extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin);
+extern void mcs_catalog_update_definition(const Stream *stream);
+extern void mcs_catalog_pause(const char *stream);
+extern void mcs_catalog_resume(const char *stream, const char *skip_token);
+extern void mcs_catalog_set_position(const char *stream, const char *token);
+extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
+extern void mcs_catalog_forget_kept_events(const char *stream);
+extern bool mcs_catalog_is_own_change(const char *stream);
+
+/* ---- stream_catalog_events.c ---- */
+
+/* Deletes all events of a stream, as its owner. */
+extern void mcs_events_delete_all(const char *stream, Oid owner);
+
+#endif							/* MCS_STREAM_CATALOG_H */

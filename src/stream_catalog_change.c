@@ -1,0 +1,292 @@
+/*
+ * stream_catalog_change.c
+ *	  What users' functions write into the catalog tables.  Who may call them
+ *	  has been asked before.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "stream_catalog.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+/* The arguments of a statement while they are gathered. */
+typedef struct CatalogValues
+{
+	int			count;
+	Datum		values[CATALOG_MAX_ARGS];
+	char		nulls[CATALOG_MAX_ARGS];
+} CatalogValues;
+
+static void
+add_value(CatalogValues *values, Datum value, bool isnull)
+{
+	Assert(values->count < CATALOG_MAX_ARGS);
+	values->values[values->count] = value;
+	values->nulls[values->count++] = isnull ? 'n' : ' ';
+}
+
+static void
+add_text(CatalogValues *values, const char *text)
+{
+	add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+static void
+add_pointer(CatalogValues *values, const void *pointer)
+{
+	add_value(values, PointerGetDatum(pointer), pointer == NULL);
+}
+
+/* A list of strings as text[]; NIL as null, or as an empty array. */
+static void
+add_texts(CatalogValues *values, List *texts, bool empty_is_null)
+{
+	Datum	   *elements;
+	int			count = 0;
+	ListCell   *cell;
+
+	if (texts == NIL && empty_is_null)
+	{
+		add_value(values, (Datum) 0, true);
+		return;
+	}
+	elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
+	foreach(cell, texts)
+		elements[count++] = CStringGetTextDatum(lfirst(cell));
+	add_value(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+}
+
+static const char *
+notify_text(StreamNotify notify)
+{
+	switch (notify)
+	{
+		case STREAM_NOTIFY_OFF:
+			return "off";
+		case STREAM_NOTIFY_IDS:
+			return "ids";
+		case STREAM_NOTIFY_HEADS:
+			return "heads";
+	}
+	return NULL;
+}
+
+/* What alter_change_stream may change, in the order of insert_stream and update_definition. */
+static void
+add_definition(CatalogValues *values, const Stream *stream)
+{
+	add_text(values, stream->filter);
+	add_text(values, stream->add_fields);
+	add_texts(values, stream->operations, true);
+	add_pointer(values, stream->pipeline);
+	add_text(values, stream->full_document);
+	add_text(values, stream->full_document_before_change);
+	add_value(values, BoolGetDatum(stream->show_expanded_events), false);
+	add_pointer(values, stream->max_await_time);
+	add_value(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
+	add_pointer(values, stream->retention);
+	add_text(values, notify_text(stream->notify));
+	add_pointer(values, stream->pushed_filter);
+	add_text(values, stream->local_filter);
+}
+
+#define DEFINITION_COLUMNS \
+	"filter, add_fields, operations, pipeline, full_document, full_document_before_change, show_expanded_events, " \
+	"max_await_time, batch_size, retention, notify, pushed_filter, local_filter"
+#define DEFINITION_TYPES \
+	TEXTOID, TEXTOID, TEXTARRAYOID, InvalidOid, TEXTOID, TEXTOID, BOOLOID, \
+	INTERVALOID, INT4OID, INTERVALOID, TEXTOID, InvalidOid, TEXTOID
+
+/* Whose the events are that a dropped stream of this name left; false where there are none. */
+bool
+mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT owner::pg_catalog.oid, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
+		TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+	bool		found;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	found = mcs_catalog_execute(&find, values, NULL) > 0;
+	if (found)
+	{
+		*owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		*last_event_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	mcs_catalog_end(&scope);
+	return found;
+}
+
+void
+mcs_catalog_forget_kept_events(const char *stream)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"DELETE FROM @.change_stream_kept_events WHERE stream_name = $1",
+		TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	(void) mcs_catalog_run(&forget, values, NULL);
+}
+
+/* The row of change_streams; false where there is one of that name already. */
+static bool
+insert_stream(const Stream *stream, const StreamOrigin *origin)
+{
+	static CatalogStatement insert = CATALOG_STATEMENT(
+		"INSERT INTO @.change_streams (" DEFINITION_COLUMNS ", stream_name, owner, server, database_name, "
+		"collection_name, resume_after, start_after, start_at, initial_snapshot, paused, settings, system_identifier, "
+		"database_oid, changed_at_event) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.regrole, $16, $17, "
+		"$18, $19, $20, $21, false, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING",
+		DEFINITION_TYPES, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
+		TEXTARRAYOID, INT8OID, OIDOID, INT8OID);
+	CatalogValues values = {0};
+
+	add_definition(&values, stream);
+	add_text(&values, stream->name);
+	add_value(&values, ObjectIdGetDatum(stream->owner), false);
+	add_text(&values, stream->server);
+	add_text(&values, stream->database);
+	add_text(&values, stream->collection);
+	add_text(&values, origin->resume_after);
+	add_text(&values, origin->start_after);
+	add_text(&values, origin->start_at);
+	add_value(&values, BoolGetDatum(stream->paused), false);
+	add_texts(&values, stream->settings, false);
+	add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	return mcs_catalog_run(&insert, values.values, values.nulls) == 1;
+}
+
+/* The rows of a new stream; false where there is one of that name already. */
+bool
+mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
+{
+	static CatalogStatement insert_progress = CATALOG_STATEMENT(
+		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3)",
+		TEXTOID, TEXTOID, INT8OID);
+	static CatalogStatement insert_metrics = CATALOG_STATEMENT(
+		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1)",
+		TEXTOID);
+	CatalogValues values = {0};
+
+	if (!insert_stream(stream, origin))
+		return false;
+	add_text(&values, stream->name);
+	add_text(&values, stream->resume_token);
+	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	(void) mcs_catalog_run(&insert_progress, values.values, values.nulls);
+	(void) mcs_catalog_run(&insert_metrics, values.values, NULL);
+	return true;
+}
+
+/* Writes an altered definition; it holds for the events after last_event_id. */
+void
+mcs_catalog_update_definition(const Stream *stream)
+{
+	static CatalogStatement update = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event) = "
+		"($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) WHERE stream_name = $15",
+		DEFINITION_TYPES, INT8OID, TEXTOID);
+	CatalogValues values = {0};
+
+	add_definition(&values, stream);
+	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	add_text(&values, stream->name);
+	(void) mcs_catalog_run(&update, values.values, values.nulls);
+}
+
+void
+mcs_catalog_pause(const char *stream)
+{
+	static CatalogStatement pause = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET paused = true, paused_reason = NULL, state_since = now() "
+		"WHERE stream_name = $1 AND NOT paused",
+		TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	(void) mcs_catalog_run(&pause, values, NULL);
+}
+
+/* The stream shall run, here; skip_token NULL leaves the one that is there. */
+void
+mcs_catalog_resume(const char *stream, const char *skip_token)
+{
+	static CatalogStatement resume = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET paused = false, paused_reason = NULL, stopped_state = NULL, stopped_reason = NULL, "
+		"state_since = CASE WHEN paused OR stopped_state IS NOT NULL THEN now() ELSE state_since END, "
+		"skip_token = coalesce($2, skip_token), system_identifier = $3, database_oid = $4 WHERE stream_name = $1",
+		TEXTOID, TEXTOID, INT8OID, OIDOID);
+	CatalogValues values = {0};
+
+	add_text(&values, stream);
+	add_text(&values, skip_token);
+	add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	(void) mcs_catalog_run(&resume, values.values, values.nulls);
+}
+
+/* Moves a stream: the worker that knows another position can't save any more. */
+void
+mcs_catalog_set_position(const char *stream, const char *token)
+{
+	static CatalogStatement move = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp() "
+		"WHERE stream_name = $1",
+		TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	add_text(&values, stream);
+	add_text(&values, token);
+	(void) mcs_catalog_run(&move, values.values, values.nulls);
+}
+
+/* Everything of a stream but its events, of which a note is left where they are kept. */
+void
+mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
+{
+	static CatalogStatement delete = CATALOG_STATEMENT(
+		"DELETE FROM @.change_streams WHERE stream_name = $1",
+		TEXTOID);
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"INSERT INTO @.change_stream_kept_events (stream_name, owner, last_event_id) "
+		"VALUES ($1, $2::pg_catalog.regrole, $3)",
+		TEXTOID, OIDOID, INT8OID);
+	CatalogValues values = {0};
+
+	add_text(&values, stream->name);
+	add_value(&values, ObjectIdGetDatum(stream->owner), false);
+	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	(void) mcs_catalog_run(&delete, values.values, NULL);
+	if (keep_events)
+		(void) mcs_catalog_run(&keep, values.values, NULL);
+}
+
+/* Whether this transaction itself made or changed the stream, so that nobody else sees that yet. */
+bool
+mcs_catalog_is_own_change(const char *stream)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT xmin FROM @.change_streams WHERE stream_name = $1",
+		TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+	bool		own = false;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+		own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
+			SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	mcs_catalog_end(&scope);
+	return own;
+}
