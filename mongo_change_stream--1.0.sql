@@ -168,6 +168,7 @@ CREATE TABLE change_streams (
   paused_reason text,
   stopped_state text CHECK (stopped_state IN ('history_lost', 'error')),
   stopped_reason text,
+  skip_token text,
   state_since timestamptz NOT NULL DEFAULT now(),
   settings text[] NOT NULL DEFAULT '{}',
   system_identifier bigint NOT NULL,
@@ -178,6 +179,7 @@ COMMENT ON COLUMN change_streams.database_name IS 'watched database, * for every
 COMMENT ON COLUMN change_streams.changed_at_event IS 'the last event_id that the definition before the last change produced';
 COMMENT ON COLUMN change_streams.pushed_filter IS 'the part of filter and operations that MongoDB evaluates';
 COMMENT ON COLUMN change_streams.local_filter IS 'the part of filter that the worker evaluates';
+COMMENT ON COLUMN change_streams.skip_token IS 'resume token of one event that the stream leaves out, as resume_change_stream was told';
 COMMENT ON COLUMN change_streams.settings IS 'settings of the creator under which filter and add_fields are evaluated';
 COMMENT ON COLUMN change_streams.system_identifier IS 'the database cluster in which the stream was made; elsewhere it is paused as restored';
 
@@ -192,11 +194,9 @@ CREATE TABLE change_stream_progress (
   consecutive_errors int NOT NULL DEFAULT 0,
   last_error text,
   last_error_at timestamptz,
-  filter_errors bigint NOT NULL DEFAULT 0,
-  token_is_start_after boolean NOT NULL DEFAULT false
+  filter_errors bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
-COMMENT ON COLUMN change_stream_progress.token_is_start_after IS 'the token was given as start_after and no event has followed yet';
 
 CREATE TABLE change_stream_events (
   stream_name text NOT NULL,
@@ -266,6 +266,48 @@ GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, ch
 GRANT UPDATE ON change_stream_metrics TO PUBLIC;
 
 -- 3.3 Functions on streams
+
+CREATE FUNCTION create_change_stream(stream_name text, collection text = NULL, database text = NULL, server text = NULL,
+  filter text = NULL, add_fields text = NULL, operations text[] = NULL, pipeline document = NULL,
+  full_document text = 'default', full_document_before_change text = 'off', show_expanded_events boolean = false,
+  max_await_time interval = '1 second', batch_size int = NULL,
+  resume_after text = NULL, start_after text = NULL, start_at text = NULL, initial_snapshot boolean = false,
+  retention interval = NULL, notify text = 'ids', paused boolean = false)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_create_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean)
+  IS 'follow the changes of a collection, of a database, or (database *) of every database into change_stream_events';
+
+CREATE FUNCTION alter_change_stream(stream_name text, filter text = NULL, add_fields text = NULL, operations text[] = NULL,
+  pipeline document = NULL, full_document text = NULL, full_document_before_change text = NULL,
+  show_expanded_events boolean = NULL, max_await_time interval = NULL, batch_size int = NULL, retention interval = NULL,
+  notify text = NULL, reset text[] = NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_alter_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION alter_change_stream(text, text, text, text[], document, text, text, boolean, interval, int, interval, text, text[])
+  IS 'change what a change stream takes from the next event on; null leaves, reset puts back to the default';
+
+CREATE FUNCTION pause_change_stream(stream_name text)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_pause_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION pause_change_stream(text) IS 'stop following until resume_change_stream';
+
+CREATE FUNCTION resume_change_stream(stream_name text, start_at text = NULL, initial_snapshot boolean = false, skip text = NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_resume_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION resume_change_stream(text, text, boolean, text)
+  IS 'follow again, from where the change stream stopped or from another position; skip is the token of one event to leave out';
+
+CREATE FUNCTION drop_change_stream(stream_name text, keep_events boolean = false)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_drop_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION drop_change_stream(text, boolean) IS 'end a change stream and delete its events, or keep them';
+
+CREATE FUNCTION sync_change_stream(stream_name text, timeout interval = '30 seconds', handlers boolean = false)
+RETURNS boolean AS 'MODULE_PATHNAME', 'mcs_sync_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION sync_change_stream(text, interval, boolean)
+  IS 'wait until every write that MongoDB had acknowledged before the call is in change_stream_events; false after timeout';
 
 -- (section 3.3 ends)
 

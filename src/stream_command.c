@@ -1,0 +1,484 @@
+/*
+ * stream_command.c
+ *	  The functions that make, change and end streams.
+ *
+ * Each checks the caller's rights, then its arguments, then asks MongoDB where
+ * that is needed, all without a lock; then it locks the stream's rows, those of
+ * change_streams and change_stream_progress in this order, looks again, and
+ * writes.  The lock on the progress row holds up the worker's batch, and the
+ * wake-up at commit makes the worker throw that batch away.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "stream_catalog.h"
+#include "stream_command.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+
+/* The arguments of create_change_stream. */
+typedef enum CreateArgument
+{
+	CREATE_STREAM_NAME,
+	CREATE_COLLECTION,
+	CREATE_DATABASE,
+	CREATE_SERVER,
+	CREATE_FILTER,
+	CREATE_ADD_FIELDS,
+	CREATE_OPERATIONS,
+	CREATE_PIPELINE,
+	CREATE_FULL_DOCUMENT,
+	CREATE_FULL_DOCUMENT_BEFORE_CHANGE,
+	CREATE_SHOW_EXPANDED_EVENTS,
+	CREATE_MAX_AWAIT_TIME,
+	CREATE_BATCH_SIZE,
+	CREATE_RESUME_AFTER,
+	CREATE_START_AFTER,
+	CREATE_START_AT,
+	CREATE_INITIAL_SNAPSHOT,
+	CREATE_RETENTION,
+	CREATE_NOTIFY,
+	CREATE_PAUSED
+} CreateArgument;
+
+/* Which argument of create_change_stream a field is; those of alter_change_stream follow its stream_name in order. */
+static const CreateArgument field_arguments[STREAM_FIELDS] = {
+	CREATE_FILTER, CREATE_ADD_FIELDS, CREATE_OPERATIONS, CREATE_PIPELINE, CREATE_FULL_DOCUMENT,
+	CREATE_FULL_DOCUMENT_BEFORE_CHANGE, CREATE_SHOW_EXPANDED_EVENTS, CREATE_MAX_AWAIT_TIME, CREATE_BATCH_SIZE,
+	CREATE_RETENTION, CREATE_NOTIFY
+};
+
+#define ALTER_FIRST_FIELD	1
+#define ALTER_RESET			(ALTER_FIRST_FIELD + STREAM_FIELDS)
+
+/* Fields that change what MongoDB is asked. */
+static const bool field_is_mongos[STREAM_FIELDS] = {
+	[FIELD_OPERATIONS] = true,
+	[FIELD_PIPELINE] = true,
+	[FIELD_FULL_DOCUMENT] = true,
+	[FIELD_FULL_DOCUMENT_BEFORE_CHANGE] = true,
+	[FIELD_SHOW_EXPANDED_EVENTS] = true
+};
+
+PG_FUNCTION_INFO_V1(mcs_create_change_stream);
+PG_FUNCTION_INFO_V1(mcs_alter_change_stream);
+PG_FUNCTION_INFO_V1(mcs_pause_change_stream);
+PG_FUNCTION_INFO_V1(mcs_resume_change_stream);
+PG_FUNCTION_INFO_V1(mcs_drop_change_stream);
+
+/* ---- arguments and rights ---- */
+
+/* An argument of type text; NULL for null. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+static bool
+bool_argument(FunctionCallInfo fcinfo, int number)
+{
+	return !PG_ARGISNULL(number) && PG_GETARG_BOOL(number);
+}
+
+char *
+mcs_stream_name_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("stream_name must not be null")));
+	return text_argument(fcinfo, 0);
+}
+
+static void
+check_owner(Oid owner, const char *name)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of change stream \"%s\"", name),
+				 errdetail("It belongs to role \"%s\".", GetUserNameFromId(owner, false))));
+}
+
+/* The stream, of which the caller must be an owner. */
+Stream *
+mcs_stream_load_own(const char *name, bool for_update)
+{
+	Stream	   *stream = mcs_stream_load(name, for_update, false);
+
+	check_owner(stream->owner, name);
+	return stream;
+}
+
+static void
+refuse_snapshot(bool initial_snapshot)
+{
+	if (initial_snapshot)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("initial_snapshot is not supported yet")));
+}
+
+/* Before 17 a background worker cannot be a role that may not log in. */
+static void
+check_owner_can_login(Oid role)
+{
+#if PG_VERSION_NUM < 170000
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can_login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!can_login)
+	{
+		char	   *name = GetUserNameFromId(role, false);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" cannot own a change stream, as it may not log in", name),
+				 errdetail("A stream's worker runs as the stream's owner, and before PostgreSQL 17 that takes the right to log in."),
+				 errhint("ALTER ROLE %s LOGIN;", quote_identifier(name))));
+	}
+#endif
+}
+
+static void
+tell_if_not_preloaded(const Stream *stream)
+{
+	if (!mcs_shmem_ready())
+		ereport(WARNING,
+				(errmsg("change stream \"%s\" will not run", stream->name),
+				 errdetail("Its worker needs the library to be loaded when the server starts."),
+				 errhint("Add '%s' to shared_preload_libraries and restart the server.", MCS_EXTENSION)));
+}
+
+/* ---- create_change_stream ---- */
+
+/* Server, database and collection, of which the first two have defaults. */
+static MongoTarget *
+take_place(Stream *stream, FunctionCallInfo fcinfo)
+{
+	char	   *server = text_argument(fcinfo, CREATE_SERVER);
+	MongoTarget *target = mcs_mongo_target(server, stream->owner);
+
+	stream->server = target->server_name;
+	stream->database = text_argument(fcinfo, CREATE_DATABASE);
+	if (stream->database == NULL)
+		stream->database = target->database;
+	if (stream->database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no database is given, and server \"%s\" has no option \"database\"", stream->server),
+				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
+						 quote_identifier(stream->server))));
+	mcs_check_database_name(stream->database);
+	stream->collection = text_argument(fcinfo, CREATE_COLLECTION);
+	if (stream->collection && strcmp(stream->database, "*") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a stream on every database cannot be on one collection"),
+				 errhint("Leave out collection and add the argument filter => %s.",
+						 quote_literal_cstr(psprintf("collection_name = %s", quote_literal_cstr(stream->collection))))));
+	if (stream->collection)
+		mcs_check_collection_name(stream->collection, stream->database);
+	return target;
+}
+
+static void
+take_fields(Stream *stream, FunctionCallInfo fcinfo)
+{
+	for (int field = 0; field < STREAM_FIELDS; field++)
+	{
+		mcs_field_reset(stream, field);
+		if (!PG_ARGISNULL(field_arguments[field]))
+			mcs_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
+	}
+}
+
+/* Where the stream starts, by the one of three arguments that says so. */
+static void
+take_start(StreamStart *start, StreamOrigin *origin, FunctionCallInfo fcinfo)
+{
+	origin->resume_after = text_argument(fcinfo, CREATE_RESUME_AFTER);
+	origin->start_after = text_argument(fcinfo, CREATE_START_AFTER);
+	origin->start_at = text_argument(fcinfo, CREATE_START_AT);
+	if ((origin->resume_after != NULL) + (origin->start_after != NULL) + (origin->start_at != NULL) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("only one of resume_after, start_after and start_at can be given")));
+	start->kind = START_TOKEN;
+	if (origin->resume_after)
+		start->token = mcs_check_token(origin->resume_after, "resume_after");
+	else if (origin->start_after)
+		start->token = mcs_check_token(origin->start_after, "start_after");
+	else
+		mcs_start_parse(start, origin->start_at ? origin->start_at : "now");
+}
+
+static void
+refuse_duplicate(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("change stream \"%s\" already exists", name)));
+}
+
+/* Goes on numbering after the events that a dropped stream of the name has left, if the caller may. */
+static void
+take_kept_events(Stream *stream)
+{
+	Oid			owner;
+
+	if (!mcs_catalog_kept_events(stream->name, &owner, &stream->last_event_id))
+		return;
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
+				 errdetail("They belong to role \"%s\".", GetUserNameFromId(owner, false)),
+				 errhint("Choose another name.")));
+	mcs_catalog_forget_kept_events(stream->name);
+}
+
+/* Fixes the position; a paused stream may do without MongoDB, unless only that knows the position. */
+static void
+fix_start(Stream *stream, const MongoTarget *target, const StreamStart *start)
+{
+	if (stream->paused && start->kind != START_EARLIEST)
+		stream->resume_token = start->token;
+	else
+		stream->resume_token = mcs_start_resolve(stream, target, start);
+}
+
+Datum
+mcs_create_change_stream(PG_FUNCTION_ARGS)
+{
+	Stream	   *stream = palloc0(sizeof(Stream));
+	StreamOrigin origin;
+	StreamStart start = {START_NONE, NULL};
+	MongoTarget *target;
+
+	PreventCommandIfReadOnly("create_change_stream()");
+	stream->name = mcs_stream_name_argument(fcinfo);
+	mcs_check_stream_name(stream->name);
+	stream->owner = GetUserId();
+	check_owner_can_login(stream->owner);
+	target = take_place(stream, fcinfo);
+	take_fields(stream, fcinfo);
+	take_start(&start, &origin, fcinfo);
+	refuse_snapshot(bool_argument(fcinfo, CREATE_INITIAL_SNAPSHOT));
+	stream->paused = bool_argument(fcinfo, CREATE_PAUSED);
+	stream->settings = mcs_settings_capture();
+	mcs_definition_check(stream);
+
+	if (mcs_stream_load(stream->name, false, true))
+		refuse_duplicate(stream->name);
+	fix_start(stream, target, &start);
+	take_kept_events(stream);
+	if (!mcs_catalog_insert_stream(stream, &origin))
+		refuse_duplicate(stream->name);
+	mcs_wake_at_commit(stream->name);
+	tell_if_not_preloaded(stream);
+	PG_RETURN_VOID();
+}
+
+/* ---- alter_change_stream ---- */
+
+/* Which fields the argument reset names. */
+static void
+take_reset(bool *reset, FunctionCallInfo fcinfo)
+{
+	ListCell   *cell;
+
+	memset(reset, 0, sizeof(bool) * STREAM_FIELDS);
+	if (PG_ARGISNULL(ALTER_RESET))
+		return;
+	foreach(cell, mcs_texts_from_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
+	{
+		StreamField field = mcs_field_named(lfirst(cell));
+
+		if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s is both given and named in reset", mcs_field_name(field))));
+		reset[field] = true;
+	}
+}
+
+/* Changes the fields that are given or reset; returns whether MongoDB will be asked something else. */
+static bool
+change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
+{
+	bool		mongos = false;
+
+	for (int field = 0; field < STREAM_FIELDS; field++)
+	{
+		if (reset[field])
+			mcs_field_reset(stream, field);
+		else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
+			mcs_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIRST_FIELD + field));
+		else
+			continue;
+		mongos = mongos || field_is_mongos[field];
+	}
+	return mongos;
+}
+
+/* Checks a definition as its owner, whose functions it may call, under its own settings. */
+static void
+check_as_owner(Stream *stream)
+{
+	Oid			save_userid;
+	int			save_sec_context;
+	int			level;
+
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	level = mcs_settings_begin(stream->settings);
+	mcs_definition_check(stream);
+	mcs_settings_end(level);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+}
+
+Datum
+mcs_alter_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	bool		reset[STREAM_FIELDS];
+	Stream	   *stream;
+
+	PreventCommandIfReadOnly("alter_change_stream()");
+	stream = mcs_stream_load_own(name, false);
+	take_reset(reset, fcinfo);
+	if (change_fields(stream, reset, fcinfo) && !stream->paused && !stream->stopped_state && !stream->restored)
+	{
+		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token};
+
+		stream->pushed_filter = mcs_pushed_filter(stream);
+		(void) mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+	}
+
+	stream = mcs_stream_load_own(name, true);
+	(void) change_fields(stream, reset, fcinfo);
+	check_as_owner(stream);
+	mcs_catalog_update_definition(stream);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}
+
+/* ---- pause_change_stream, resume_change_stream ---- */
+
+Datum
+mcs_pause_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+
+	PreventCommandIfReadOnly("pause_change_stream()");
+	(void) mcs_stream_load_own(name, true);
+	mcs_catalog_pause(name);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The position to resume at, NULL where the stored one stays.  A stream that
+ * was made paused and has none yet starts now; where MongoDB can't be reached
+ * that is when it can.
+ */
+static char *
+resume_position(const Stream *stream, const char *start_at)
+{
+	StreamStart start = {START_NONE, NULL};
+	char	   *token;
+
+	if (start_at)
+	{
+		mcs_start_parse(&start, start_at);
+		return mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+	}
+	if (stream->resume_token)
+		return NULL;
+	token = mcs_start_resolve_now(stream, mcs_mongo_target(stream->server, stream->owner));
+	if (token == NULL)
+		ereport(NOTICE,
+				(errmsg("change stream \"%s\" will start when MongoDB can be reached", stream->name),
+				 errdetail("It has no position yet, and MongoDB could not be asked for one.")));
+	return token;
+}
+
+Datum
+mcs_resume_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	char	   *start_at = text_argument(fcinfo, 1);
+	char	   *skip = text_argument(fcinfo, 3);
+	Stream	   *stream;
+	char	   *token;
+
+	PreventCommandIfReadOnly("resume_change_stream()");
+	stream = mcs_stream_load_own(name, false);
+	refuse_snapshot(bool_argument(fcinfo, 2));
+	if (skip)
+		skip = mcs_check_token(skip, "skip");
+	token = resume_position(stream, start_at);
+
+	stream = mcs_stream_load_own(name, true);
+	if (token && (start_at || stream->resume_token == NULL))
+	{
+		if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
+			mcs_write_gap(name, stream->resume_token, token, "history lost");
+		mcs_catalog_set_position(name, token);
+	}
+	mcs_catalog_resume(name, skip);
+	mcs_wake_at_commit(name);
+	tell_if_not_preloaded(stream);
+	PG_RETURN_VOID();
+}
+
+/* ---- drop_change_stream ---- */
+
+/* Of a stream that is gone only the events can be left. */
+static bool
+drop_kept_events(const char *name)
+{
+	Oid			owner;
+	int64		last_event_id;
+
+	if (!mcs_catalog_kept_events(name, &owner, &last_event_id))
+		return false;
+	check_owner(owner, name);
+	mcs_events_delete_all(name, owner);
+	mcs_catalog_forget_kept_events(name);
+	return true;
+}
+
+Datum
+mcs_drop_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	bool		keep_events = bool_argument(fcinfo, 1);
+	Stream	   *stream;
+
+	PreventCommandIfReadOnly("drop_change_stream()");
+	stream = mcs_stream_load(name, true, true);
+	if (stream == NULL && !keep_events && drop_kept_events(name))
+		PG_RETURN_VOID();
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("change stream \"%s\" does not exist", name)));
+	check_owner(stream->owner, name);
+	if (!keep_events)
+		mcs_events_delete_all(name, stream->owner);
+	mcs_catalog_delete_stream(stream, keep_events);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,241 @@
+/*
+ * stream_start.c
+ *	  Where a stream starts, and asking MongoDB about it while the user waits.
+ *
+ * Every position is stored as a token to start after.  A time becomes the
+ * token that sorts before all events of its second, so it is inclusive.  Now
+ * becomes the token of the reply that opens the stream: what was
+ * acknowledged before the call is behind it, what is acknowledged after the
+ * call is ahead of it.
+ */
+#include "mongo_change_stream.h"
+
+#include "miscadmin.h"
+#include "stream_command.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+/* MongoDB's code for an action that a role may not do. */
+#define CODE_UNAUTHORIZED	13
+
+/* Raises, unless a text is a resume token; returns it as MongoDB writes it. */
+char *
+mcs_check_token(const char *token, const char *argument)
+{
+	if (!mcs_token_valid(token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not a resume token: \"%s\"", argument, token),
+				 errdetail("A resume token is the hexadecimal text in _data of an event's _id, and the column resume_token here.")));
+	return pstrdup(token);
+}
+
+/* Reads a time by PostgreSQL's rules; what is no time gets a message of ours. */
+static TimestampTz
+parse_time(const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile TimestampTz time = 0;
+
+	PG_TRY();
+	{
+		time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+													   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start_at is no position: \"%s\"", text),
+				 errdetail("As a time: %s.", error->message),
+				 errhint("Valid are 'now', 'earliest', a time such as '2026-01-31 12:00+00', and a resume token.")));
+	}
+	PG_END_TRY();
+	return time;
+}
+
+/* The token before all events of a time's second. */
+static char *
+token_of_time(TimestampTz time, const char *text)
+{
+	int64		seconds;
+
+	if (TIMESTAMP_NOT_FINITE(time))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start_at must be a finite time"),
+				 errhint("Use 'earliest' for the start of MongoDB's history, 'now' for its end.")));
+	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0) +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	if (seconds < 0 || seconds > PG_UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("start_at is out of range: \"%s\"", text),
+				 errdetail("MongoDB's times go from 1970 to 2106.")));
+	return mcs_token_from_time((uint64) seconds << 32);
+}
+
+void
+mcs_start_parse(StreamStart *start, const char *text)
+{
+	start->token = NULL;
+	if (pg_strcasecmp(text, "now") == 0)
+		start->kind = START_NOW;
+	else if (pg_strcasecmp(text, "earliest") == 0)
+		start->kind = START_EARLIEST;
+	else
+	{
+		start->kind = START_TOKEN;
+		start->token = mcs_token_valid(text) ? pstrdup(text) : token_of_time(parse_time(text), text);
+	}
+}
+
+/* ---- asking MongoDB ---- */
+
+/* The opening reply's token for a spec; NULL with *error filled where it is refused. */
+static char *
+open_once(MongoSession *session, const ChangeStreamSpec *spec, MongoError *error)
+{
+	MongoCursor *cursor = mcs_cursor_open(session, spec);
+	MongoCursorResult result;
+	MongoBatch	batch;
+	char	   *token;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		result = mcs_cursor_next(cursor, -1, &batch, error);
+	} while (result == MONGO_CURSOR_LATCH || result == MONGO_CURSOR_TIMEOUT);
+	if (result == MONGO_CURSOR_FAILED)
+	{
+		mcs_cursor_close(cursor);
+		return NULL;
+	}
+	token = batch.token ? pstrdup(batch.token) : mcs_token_from_time(batch.operation_time + 1);
+	mcs_batch_free(&batch);
+	mcs_cursor_close(cursor);
+	return token;
+}
+
+/*
+ * Opens a stream once, after a token or (NULL) now, as its worker will: on the
+ * database first, and on the collection where that is forbidden.
+ */
+static char *
+try_open(const Stream *stream, MongoSession *session, const char *after, MongoError *error)
+{
+	bool		at_collection = false;
+
+	for (;;)
+	{
+		ChangeStreamSpec spec;
+		char	   *token;
+
+		mcs_stream_spec(stream, at_collection, &spec);
+		spec.start = after ? CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
+		spec.token = after;
+		spec.comment = stream->name;
+		token = open_once(session, &spec, error);
+		if (token || error->code != CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
+			return token;
+		at_collection = true;
+	}
+}
+
+/* The time of the oldest entry in the oplog. */
+static bool
+oldest_time(MongoSession *session, uint64 *oldest, MongoError *error)
+{
+	Document   *command = mcs_document_in_text("{\"find\": \"oplog.rs\", \"limit\": 1, \"singleBatch\": true, "
+											   "\"sort\": {\"$natural\": 1}, \"projection\": {\"ts\": 1, \"_id\": 0}}");
+	MongoReply *reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+											"read the oldest entry of MongoDB's oplog", error);
+	DocumentValue value;
+	uint32		seconds;
+	uint32		ordinal;
+
+	if (reply == NULL)
+		return false;
+	if (!mcs_document_find(reply->data, reply->size, "cursor", &value) ||
+		!mcs_document_find(value.data, value.size, "firstBatch", &value) ||
+		!mcs_document_find_index(value.data, value.size, 0, &value) ||
+		!mcs_document_find(value.data, value.size, "ts", &value) ||
+		!mcs_document_get_timestamp(&value, &seconds, &ordinal))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not read the oldest entry of MongoDB's oplog"),
+				 errdetail("There is none. The server is not part of a replica set, and has no change streams.")));
+	*oldest = (uint64) seconds << 32 | ordinal;
+	mcs_reply_free(reply);
+	return true;
+}
+
+/* Does it all, in the current memory context; NULL with *error filled where MongoDB refuses. */
+static char *
+resolve(const Stream *stream, MongoSession *session, const StreamStart *start, MongoError *error)
+{
+	const char *after = start->token;
+	char	   *token;
+	uint64		oldest;
+
+	if (start->kind == START_EARLIEST)
+	{
+		if (!oldest_time(session, &oldest, error))
+			return NULL;
+		after = mcs_token_from_time(oldest);
+	}
+	token = try_open(stream, session, after, error);
+	if (after == NULL)
+		return token;
+	/* that the oplog no longer has it is for the stream's state to say, here as at any later time */
+	if (token == NULL && error->class != MONGO_ERROR_HISTORY_LOST)
+		return NULL;
+	return pstrdup(after);
+}
+
+/* The same with a session of its own, which is gone afterwards. */
+static char *
+resolve_in_session(const Stream *stream, const MongoTarget *target, const StreamStart *start, MongoError *error)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "start of a change stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MongoSession *session = mcs_session_open(target, stream->name);
+	char	   *token = resolve(stream, session, start, error);
+
+	MemoryContextSwitchTo(old);
+	if (token)
+		token = pstrdup(token);
+	mcs_session_close(session);
+	MemoryContextDelete(context);
+	return token;
+}
+
+char *
+mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start)
+{
+	MongoError	error = {0};
+	char	   *token = resolve_in_session(stream, target, start, &error);
+
+	if (token == NULL)
+		mcs_mongo_raise(&error, psprintf("open change stream \"%s\"", stream->name));
+	return token;
+}
+
+char *
+mcs_start_resolve_now(const Stream *stream, const MongoTarget *target)
+{
+	StreamStart start = {START_NOW, NULL};
+	MongoError	error = {0};
+	char	   *token = resolve_in_session(stream, target, &start, &error);
+
+	if (token == NULL && error.class != MONGO_ERROR_TRANSIENT)
+		mcs_mongo_raise(&error, psprintf("open change stream \"%s\"", stream->name));
+	return token;
+}

@@ -1,0 +1,89 @@
+/*
+ * stream_sync.c
+ *	  Waiting until a stream has what MongoDB had at the call.
+ *
+ * MongoDB's operationTime T, asked for now, is not before any write that was
+ * acknowledged to anybody before the call.  The stream has all of those when
+ * the position that its worker has saved is past T: after an event with a later
+ * time, or after a token of at least T that came with nothing left to read.  An
+ * idle stream's token moves with MongoDB's clock, so this needs no event.
+ */
+#include "mongo_change_stream.h"
+
+#include "stream_catalog.h"
+#include "stream_command.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(mcs_sync_change_stream);
+
+/* A stream that does not run would be waited for in vain. */
+static void
+check_runs(const Stream *stream)
+{
+	const char *why = stream->restored ? "It was made in another database cluster or database." :
+		stream->stopped_state ? "It has stopped; change_stream_status says why." :
+		stream->paused ? "It is paused." : NULL;
+
+	if (why)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" does not run", stream->name),
+				 errdetail("%s", why),
+				 errhint("SELECT resume_change_stream(%s);", quote_literal_cstr(stream->name))));
+	if (!mcs_shmem_ready())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" does not run", stream->name),
+				 errdetail("Its worker needs the library to be loaded when the server starts."),
+				 errhint("Add '%s' to shared_preload_libraries and restart the server.", MCS_EXTENSION)));
+	if (mcs_catalog_is_own_change(stream->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" was made or changed in this transaction", stream->name),
+				 errdetail("Its worker sees that when the transaction is committed."),
+				 errhint("Call sync_change_stream in a transaction of its own.")));
+}
+
+/* MongoDB's time now. */
+static uint64
+operation_time_now(const Stream *stream)
+{
+	MongoSession *session = mcs_session_cached(mcs_mongo_target(stream->server, stream->owner));
+	DocumentBuilder builder;
+	Document   *command;
+	MongoReply *reply;
+	uint64		time;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_append_int32(&builder, "ping", 1);
+	mcs_document_end(&builder);
+	command = mcs_document_finish(&builder);
+	reply = mcs_session_command(session, "admin", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+								psprintf("ask the server of change stream \"%s\" for its time", stream->name), NULL);
+	time = mcs_reply_operation_time(reply);
+	mcs_reply_free(reply);
+	if (time == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("MongoDB of server \"%s\" tells no time", stream->server),
+				 errdetail("It is not part of a replica set, and has no change streams.")));
+	return time;
+}
+
+Datum
+mcs_sync_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	TimestampTz begin = GetCurrentTimestamp();
+	int64		timeout;
+	Stream	   *stream;
+
+	if (PG_ARGISNULL(1) || (timeout = mcs_interval_microseconds(PG_GETARG_INTERVAL_P(1))) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must not be null or negative")));
+	stream = mcs_stream_load_own(name, false);
+	check_runs(stream);
+	PG_RETURN_BOOL(mcs_slot_wait_synced(name, operation_time_now(stream), begin + Min(timeout, USECS_PER_DAY * 365)));
+}
