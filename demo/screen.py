@@ -48,6 +48,8 @@ def cell(value):
         return "t" if value else "f"
     if hasattr(value, "strftime"):
         return value.strftime("%H:%M:%S.%f")[:-3]
+    if hasattr(value, "total_seconds"):
+        return f"{value.total_seconds():,.3f} s"
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, list):

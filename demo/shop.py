@@ -11,8 +11,8 @@ GOODS = [("TEA-01", 7.90), ("MUG-02", 12.50), ("POT-03", 34.00), ("CAKE-04", 4.2
 class Shop:
     """Writes at a given rate in a thread of its own, until told to stop."""
 
-    def __init__(self, orders):
-        self.orders = orders
+    def __init__(self):
+        self.orders = None  # the collection
         self.random = random.Random(7)
         self.next_number = 1001
         self.placed, self.paid, self.cancelled = [], [], []
@@ -66,5 +66,6 @@ class Shop:
     def close(self):
         """Stops writing; returns the number of changes so far."""
         self._rest.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         return self.writes
