@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from harness import Installation, build, packages
+from harness.build import library
 from harness.machine import ROOT
 
 # A family of files, and the families whose headers it may include beside its own.
@@ -117,6 +118,15 @@ def check_symbols(folder):
                 complain(ROOT / "src" / made.with_suffix(".c").name, 1, f"{name} is not static and does not begin with mcs_")
 
 
+def check_library(folder):
+    """Nothing of ours is used that does not exist; PostgreSQL would notice when it loads the library."""
+    listed = subprocess.run(["nm", "-u", library(folder)], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        name = line.split()[-1]
+        if name.startswith("mcs_"):
+            found.append(f"{library(folder).name}: {name} is used and nowhere defined")
+
+
 def text_files():
     """The repository's files that people write."""
     inside = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -145,6 +155,7 @@ def check(folder):
             if path.suffix == ".c":
                 check_catalog(path, text)
     check_symbols(pathlib.Path(folder))
+    check_library(folder)
     return list(found)
 
 

@@ -2,7 +2,7 @@
 
 run.py          on one PostgreSQL: PG_CONFIG's, else the machine's, which is installed where there is none
 run.py --all    then on the other supported versions, too, where it is compiled without a warning,
-                put through the SQL tests, and follows one change stream from end to end
+                put through the SQL tests, and follows one change stream from end to end; and the demo
 """
 import argparse
 import os
@@ -112,17 +112,30 @@ def one_version(machine, pg_config, count, everything):
     original = Installation(pg_config)
     heading(f"Building for {original.version} ({original.bindir})")
     installation = original.private_copy(machine.folder / f"postgresql{original.major}")
+    stage = "build"
     try:
         folder = build(original, warnings_are_errors=not everything or bool(os.environ.get("CI")))
         install(folder, installation)
-    except SystemExit as problem:
-        print(problem)
-        count.fail(f"build for PostgreSQL {original.major}")
-        return
-    if everything:
-        style(folder, count)
-    regression(machine, installation, folder, count)
+        if everything:
+            stage = "check-style"
+            style(folder, count)
+        stage = "SQL tests"
+        regression(machine, installation, folder, count)
+    except (Exception, SystemExit) as problem:
+        print(problem, flush=True)
+        count.fail(f"{stage} (PostgreSQL {original.major})")
+        if stage == "build":
+            return
     live(machine, installation, count, *([] if everything else ["test/test_smoke.py"]))
+
+
+def demonstration(count):
+    """`make demo`, which checks what it shows."""
+    heading("Demo")
+    if subprocess.call([sys.executable, ROOT / "demo/demo.py"], cwd=ROOT, stdin=subprocess.DEVNULL):
+        count.fail("demo")
+    else:
+        count.passed += 1
 
 
 def main():
@@ -137,6 +150,8 @@ def main():
     packages.mongod()
     with Machine() as machine:
         one_version(machine, first, count, everything=True)
+        if every:
+            demonstration(count)
         others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
         for major in others:
             one_version(machine, packages.other_postgresql(major), count, everything=False)
