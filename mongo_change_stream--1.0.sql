@@ -92,12 +92,786 @@ COMMENT ON OPERATOR ->> (document, integer) IS 'an element of an array, as text'
 COMMENT ON OPERATOR #> (document, text[]) IS 'the value at a path';
 COMMENT ON OPERATOR #>> (document, text[]) IS 'the value at a path, as text';
 
+CREATE FUNCTION document_get(document, VARIADIC text[]) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_get' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_get(document, VARIADIC text[]) IS 'the value at a path as the dialect reads paths: user_id also finds userId, a dotted step also a literal key';
+
+-- existence and containment
+
+CREATE FUNCTION document_exists(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_exists' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_exists(document, text) IS 'implementation of ? operator';
+CREATE OPERATOR ? (LEFTARG = document, RIGHTARG = text, FUNCTION = document_exists, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ? (document, text) IS 'is it a key of the object, or a string of the array?';
+CREATE FUNCTION document_exists_any(document, text[]) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_exists_any' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_exists_any(document, text[]) IS 'implementation of ?| operator';
+CREATE OPERATOR ?| (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_exists_any, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ?| (document, text[]) IS 'is one of them a key?';
+CREATE FUNCTION document_exists_all(document, text[]) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_exists_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_exists_all(document, text[]) IS 'implementation of ?& operator';
+CREATE OPERATOR ?& (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_exists_all, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ?& (document, text[]) IS 'are all of them keys?';
+CREATE FUNCTION document_contains(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_contains' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_contains(document, document) IS 'implementation of @> operator';
+CREATE FUNCTION document_contained(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_contained' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_contained(document, document) IS 'implementation of <@ operator';
+CREATE OPERATOR @> (LEFTARG = document, RIGHTARG = document, FUNCTION = document_contains, COMMUTATOR = <@,
+  RESTRICT = matchingsel, JOIN = matchingjoinsel);
+CREATE OPERATOR <@ (LEFTARG = document, RIGHTARG = document, FUNCTION = document_contained, COMMUTATOR = @>,
+  RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR @> (document, document) IS 'contains';
+COMMENT ON OPERATOR <@ (document, document) IS 'is contained in';
+
+-- the parts as rows
+
+CREATE FUNCTION document_keys(document) RETURNS SETOF text
+  AS 'MODULE_PATHNAME', 'mcs_document_keys' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
+COMMENT ON FUNCTION document_keys(document) IS 'the keys of an object, in its order';
+CREATE FUNCTION document_each(document, OUT key text, OUT value document) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'mcs_document_each' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
+COMMENT ON FUNCTION document_each(document) IS 'the members of an object, in its order';
+CREATE FUNCTION document_elements(document) RETURNS SETOF document
+  AS 'MODULE_PATHNAME', 'mcs_document_elements' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
+COMMENT ON FUNCTION document_elements(document) IS 'the elements of an array';
+CREATE FUNCTION array_length(document, integer) RETURNS integer
+  AS 'MODULE_PATHNAME', 'mcs_document_array_length' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION array_length(document, integer) IS 'the length of an array; null if it is none or empty';
+
+-- order, equality, hash
+
+CREATE FUNCTION document_eq(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_eq(document, document) IS 'implementation of = operator';
+CREATE FUNCTION document_ne(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_ne(document, document) IS 'implementation of <> operator';
+CREATE FUNCTION document_lt(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_lt(document, document) IS 'implementation of < operator';
+CREATE FUNCTION document_le(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_le(document, document) IS 'implementation of <= operator';
+CREATE FUNCTION document_gt(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_gt(document, document) IS 'implementation of > operator';
+CREATE FUNCTION document_ge(document, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_ge(document, document) IS 'implementation of >= operator';
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = document, FUNCTION = document_eq, COMMUTATOR = =, NEGATOR = <>,
+  RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES);
+COMMENT ON OPERATOR = (document, document) IS 'equal, in the order of BSON values';
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = document, FUNCTION = document_ne, COMMUTATOR = <>, NEGATOR = =,
+  RESTRICT = neqsel, JOIN = neqjoinsel);
+COMMENT ON OPERATOR <> (document, document) IS 'not equal, in the order of BSON values';
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = document, FUNCTION = document_lt, COMMUTATOR = >, NEGATOR = >=,
+  RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+COMMENT ON OPERATOR < (document, document) IS 'less than, in the order of BSON values';
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = document, FUNCTION = document_le, COMMUTATOR = >=, NEGATOR = >,
+  RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+COMMENT ON OPERATOR <= (document, document) IS 'less than or equal, in the order of BSON values';
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = document, FUNCTION = document_gt, COMMUTATOR = <, NEGATOR = <=,
+  RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+COMMENT ON OPERATOR > (document, document) IS 'greater than, in the order of BSON values';
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = document, FUNCTION = document_ge, COMMUTATOR = <=, NEGATOR = <,
+  RESTRICT = scalargesel, JOIN = scalargejoinsel);
+COMMENT ON OPERATOR >= (document, document) IS 'greater than or equal, in the order of BSON values';
+CREATE FUNCTION document_cmp(document, document) RETURNS integer
+  AS 'MODULE_PATHNAME', 'mcs_document_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_cmp(document, document) IS 'less-equal-greater';
+CREATE FUNCTION document_sortsupport(internal) RETURNS void
+  AS 'MODULE_PATHNAME', 'mcs_document_sortsupport' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_sortsupport(internal) IS 'sort support';
+CREATE FUNCTION document_hash(document) RETURNS integer
+  AS 'MODULE_PATHNAME', 'mcs_document_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_hash(document) IS 'hash';
+CREATE FUNCTION document_hash_extended(document, bigint) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'mcs_document_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_hash_extended(document, bigint) IS 'hash with a seed';
+
+-- no function 4: equal documents may have different bytes (1 and 1.0), so a btree must not merge them
+CREATE OPERATOR CLASS document_ops DEFAULT FOR TYPE document USING btree AS
+  OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+  FUNCTION 1 document_cmp(document, document),
+  FUNCTION 2 document_sortsupport(internal);
+CREATE OPERATOR CLASS document_ops DEFAULT FOR TYPE document USING hash AS
+  OPERATOR 1 =,
+  FUNCTION 1 document_hash(document),
+  FUNCTION 2 document_hash_extended(document, bigint);
+
+-- GIN
+
+CREATE FUNCTION document_gin_extract(document, internal) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_gin_extract' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_gin_extract(document, internal) IS 'GIN support';
+CREATE FUNCTION document_gin_query(document, internal, smallint, internal, internal, internal, internal) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_gin_query' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_gin_query(document, internal, smallint, internal, internal, internal, internal) IS 'GIN support';
+CREATE FUNCTION document_gin_consistent(internal, smallint, document, integer, internal, internal, internal, internal) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gin_consistent' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_gin_consistent(internal, smallint, document, integer, internal, internal, internal, internal) IS 'GIN support';
+CREATE FUNCTION document_gin_triconsistent(internal, smallint, document, integer, internal, internal, internal) RETURNS "char"
+  AS 'MODULE_PATHNAME', 'mcs_document_gin_triconsistent' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_gin_triconsistent(internal, smallint, document, integer, internal, internal, internal) IS 'GIN support';
+CREATE OPERATOR CLASS document_gin_ops DEFAULT FOR TYPE document USING gin AS
+  OPERATOR 7 @>(document, document),
+  OPERATOR 9 ?(document, text),
+  OPERATOR 10 ?|(document, text[]),
+  OPERATOR 11 ?&(document, text[]),
+  FUNCTION 1 btint4cmp(integer, integer),
+  FUNCTION 2 document_gin_extract(document, internal),
+  FUNCTION 3 document_gin_query(document, internal, smallint, internal, internal, internal, internal),
+  FUNCTION 4 document_gin_consistent(internal, smallint, document, integer, internal, internal, internal, internal),
+  FUNCTION 6 document_gin_triconsistent(internal, smallint, document, integer, internal, internal, internal),
+  STORAGE integer;
+
+-- comparison with other types: a document of another kind is unequal, and neither less nor greater
+
+CREATE FUNCTION document_cross_support(internal) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_cross_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_cross_support(internal) IS 'lets an index on documents serve comparisons with other types';
+CREATE FUNCTION document_index_bound("any", boolean) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_index_bound' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_index_bound("any", boolean) IS 'a bound that an index on documents is asked with';
+
+CREATE FUNCTION document_eq_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_eq_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_ne_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_lt_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_le_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_gt_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_text(document, text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION text_ge_document(text, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_text_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = text, FUNCTION = document_eq_text, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = document, FUNCTION = text_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = text, FUNCTION = document_ne_text, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = document, FUNCTION = text_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = text, FUNCTION = document_lt_text, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = text, RIGHTARG = document, FUNCTION = text_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = text, FUNCTION = document_le_text, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = text, RIGHTARG = document, FUNCTION = text_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = text, FUNCTION = document_gt_text, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = text, RIGHTARG = document, FUNCTION = text_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = text, FUNCTION = document_ge_text, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = text, RIGHTARG = document, FUNCTION = text_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_eq_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_ne_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_lt_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_le_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_gt_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_boolean(document, boolean) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION boolean_ge_document(boolean, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_boolean_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_eq_boolean, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_ne_boolean, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_lt_boolean, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_le_boolean, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_gt_boolean, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_ge_boolean, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_eq_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_ne_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_lt_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_le_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_gt_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_integer(document, integer) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION integer_ge_document(integer, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_integer_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_eq_integer, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_ne_integer, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_lt_integer, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_le_integer, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_gt_integer, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_ge_integer, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_eq_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_ne_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_lt_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_le_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_gt_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_bigint(document, bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION bigint_ge_document(bigint, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_bigint_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_eq_bigint, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_ne_bigint, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_lt_bigint, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_le_bigint, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_gt_bigint, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_ge_bigint, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_eq_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_ne_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_lt_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_le_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_gt_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_numeric(document, numeric) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION numeric_ge_document(numeric, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_numeric_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_eq_numeric, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_ne_numeric, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_lt_numeric, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_le_numeric, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_gt_numeric, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_ge_numeric, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_eq_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_ne_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_lt_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_le_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_gt_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_double(document, double precision) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION double_ge_document(double precision, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_double_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_eq_double, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_ne_double, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_lt_double, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_le_double, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_gt_double, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_ge_double, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_eq_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_ne_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_lt_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_le_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_gt_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_timestamptz(document, timestamptz) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION timestamptz_ge_document(timestamptz, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_eq_timestamptz, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_ne_timestamptz, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_lt_timestamptz, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_le_timestamptz, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_gt_timestamptz, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_ge_timestamptz, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+CREATE FUNCTION document_eq_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_eq_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ne_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_ne_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_lt_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_lt_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_le_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_le_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_le_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_gt_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_gt_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION document_ge_interval(document, interval) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE FUNCTION interval_ge_document(interval, document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_interval_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+CREATE OPERATOR = (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_eq_interval, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR = (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_ne_interval, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR <> (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_ne_document, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
+CREATE OPERATOR < (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_lt_interval, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR < (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_lt_document, COMMUTATOR = >, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_le_interval, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR <= (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_le_document, COMMUTATOR = >=, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR > (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_gt_interval, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR > (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_gt_document, COMMUTATOR = <, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_ge_interval, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR >= (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+
+-- SQL values to documents
+
+CREATE FUNCTION to_document(anyelement) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION to_document(anyelement) IS 'any value as a document: rows become objects, arrays arrays, numerics Decimal128';
+CREATE FUNCTION document_build_object(VARIADIC "any") RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_build_object' LANGUAGE C STABLE PARALLEL SAFE COST 1;
+CREATE FUNCTION document_build_object() RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_build_object_empty' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
+CREATE FUNCTION document_build_array(VARIADIC "any") RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_build_array' LANGUAGE C STABLE PARALLEL SAFE COST 1;
+CREATE FUNCTION document_build_array() RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_build_array_empty' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_build_object("any") IS 'an object from keys and values in turn';
+COMMENT ON FUNCTION document_build_object() IS 'an empty object';
+COMMENT ON FUNCTION document_build_array("any") IS 'an array from its elements';
+COMMENT ON FUNCTION document_build_array() IS 'an empty array';
+CREATE FUNCTION document_agg_transition(internal, anyelement) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_agg_transition' LANGUAGE C STABLE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_agg_transition(internal, anyelement) IS 'aggregate transition function';
+CREATE FUNCTION document_agg_final(internal, anyelement) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_agg_final(internal, anyelement) IS 'aggregate final function';
+CREATE AGGREGATE document_agg(anyelement) (
+  SFUNC = document_agg_transition, STYPE = internal,
+  FINALFUNC = document_agg_final, FINALFUNC_EXTRA,
+  PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE document_agg(anyelement) IS 'the values as an array';
+
 -- casts
 
 CREATE FUNCTION document_to_jsonb(document) RETURNS jsonb
   AS 'MODULE_PATHNAME', 'mcs_document_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_to_jsonb(document) IS 'cast of a document to jsonb';
+CREATE FUNCTION document_to_json(document) RETURNS json
+  AS 'MODULE_PATHNAME', 'mcs_document_to_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_json(document) IS 'cast of a document to json';
+CREATE FUNCTION document_to_boolean(document) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_document_to_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_boolean(document) IS 'cast of a document to boolean';
+CREATE FUNCTION document_to_smallint(document) RETURNS smallint
+  AS 'MODULE_PATHNAME', 'mcs_document_to_smallint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_smallint(document) IS 'cast of a document to smallint';
+CREATE FUNCTION document_to_integer(document) RETURNS integer
+  AS 'MODULE_PATHNAME', 'mcs_document_to_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_integer(document) IS 'cast of a document to integer';
+CREATE FUNCTION document_to_bigint(document) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'mcs_document_to_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_bigint(document) IS 'cast of a document to bigint';
+CREATE FUNCTION document_to_numeric(document) RETURNS numeric
+  AS 'MODULE_PATHNAME', 'mcs_document_to_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_numeric(document) IS 'cast of a document to numeric';
+CREATE FUNCTION document_to_real(document) RETURNS real
+  AS 'MODULE_PATHNAME', 'mcs_document_to_real' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_real(document) IS 'cast of a document to real';
+CREATE FUNCTION document_to_double(document) RETURNS double precision
+  AS 'MODULE_PATHNAME', 'mcs_document_to_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_double(document) IS 'cast of a document to double precision';
+CREATE FUNCTION document_to_timestamptz(document) RETURNS timestamptz
+  AS 'MODULE_PATHNAME', 'mcs_document_to_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_timestamptz(document) IS 'cast of a document to timestamptz';
+CREATE FUNCTION document_to_timestamp(document) RETURNS timestamp
+  AS 'MODULE_PATHNAME', 'mcs_document_to_timestamp' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_timestamp(document) IS 'cast of a document to timestamp';
+CREATE FUNCTION document_to_date(document) RETURNS date
+  AS 'MODULE_PATHNAME', 'mcs_document_to_date' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_date(document) IS 'cast of a document to date';
+CREATE FUNCTION document_to_uuid(document) RETURNS uuid
+  AS 'MODULE_PATHNAME', 'mcs_document_to_uuid' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_uuid(document) IS 'cast of a document to uuid';
+CREATE FUNCTION document_to_bytea(document) RETURNS bytea
+  AS 'MODULE_PATHNAME', 'mcs_document_to_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_bytea(document) IS 'cast of a document to bytea';
+CREATE FUNCTION document_to_text_array(document) RETURNS text[]
+  AS 'MODULE_PATHNAME', 'mcs_document_to_text_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_text_array(document) IS 'cast of a document to text[]';
+CREATE FUNCTION document_to_interval(document) RETURNS interval
+  AS 'MODULE_PATHNAME', 'mcs_document_to_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_interval(document) IS 'cast of a document to interval';
+CREATE FUNCTION document_from_boolean(boolean) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_boolean(boolean) IS 'cast of boolean to a document';
+CREATE FUNCTION document_from_smallint(smallint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_smallint(smallint) IS 'cast of smallint to a document';
+CREATE FUNCTION document_from_integer(integer) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_integer(integer) IS 'cast of integer to a document';
+CREATE FUNCTION document_from_bigint(bigint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_bigint(bigint) IS 'cast of bigint to a document';
+CREATE FUNCTION document_from_numeric(numeric) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_numeric(numeric) IS 'cast of numeric to a document';
+CREATE FUNCTION document_from_real(real) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_real(real) IS 'cast of real to a document';
+CREATE FUNCTION document_from_double(double precision) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_double(double precision) IS 'cast of double precision to a document';
+CREATE FUNCTION document_from_timestamptz(timestamptz) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_timestamptz(timestamptz) IS 'cast of timestamptz to a document';
+CREATE FUNCTION document_from_timestamp(timestamp) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_timestamp(timestamp) IS 'cast of timestamp to a document';
+CREATE FUNCTION document_from_date(date) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_date(date) IS 'cast of date to a document';
+CREATE FUNCTION document_from_uuid(uuid) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_uuid(uuid) IS 'cast of uuid to a document';
+CREATE FUNCTION document_from_jsonb(jsonb) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_jsonb(jsonb) IS 'cast of jsonb to a document';
+CREATE FUNCTION document_from_json(json) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_json(json) IS 'cast of json to a document';
+CREATE FUNCTION document_from_bytea(bytea) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_bytea(bytea) IS 'cast of bytea to a document';
+CREATE FUNCTION document_from_text_array(text[]) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_text_array(text[]) IS 'cast of text[] to a document';
+CREATE FUNCTION document_from_interval(interval) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_from_interval(interval) IS 'cast of interval to a document';
+CREATE CAST (document AS boolean) WITH FUNCTION document_to_boolean(document) AS ASSIGNMENT;
+CREATE CAST (document AS smallint) WITH FUNCTION document_to_smallint(document) AS ASSIGNMENT;
+CREATE CAST (document AS integer) WITH FUNCTION document_to_integer(document) AS ASSIGNMENT;
+CREATE CAST (document AS bigint) WITH FUNCTION document_to_bigint(document) AS ASSIGNMENT;
+CREATE CAST (document AS numeric) WITH FUNCTION document_to_numeric(document) AS ASSIGNMENT;
+CREATE CAST (document AS real) WITH FUNCTION document_to_real(document) AS ASSIGNMENT;
+CREATE CAST (document AS double precision) WITH FUNCTION document_to_double(document) AS ASSIGNMENT;
+CREATE CAST (document AS timestamptz) WITH FUNCTION document_to_timestamptz(document) AS ASSIGNMENT;
+CREATE CAST (document AS timestamp) WITH FUNCTION document_to_timestamp(document) AS ASSIGNMENT;
+CREATE CAST (document AS date) WITH FUNCTION document_to_date(document) AS ASSIGNMENT;
+CREATE CAST (document AS uuid) WITH FUNCTION document_to_uuid(document) AS ASSIGNMENT;
+CREATE CAST (document AS bytea) WITH FUNCTION document_to_bytea(document);
+CREATE CAST (document AS text[]) WITH FUNCTION document_to_text_array(document);
+CREATE CAST (document AS interval) WITH FUNCTION document_to_interval(document);
 CREATE CAST (document AS jsonb) WITH FUNCTION document_to_jsonb(document);
+CREATE CAST (document AS json) WITH FUNCTION document_to_json(document);
+CREATE CAST (boolean AS document) WITH FUNCTION document_from_boolean(boolean);
+CREATE CAST (smallint AS document) WITH FUNCTION document_from_smallint(smallint);
+CREATE CAST (integer AS document) WITH FUNCTION document_from_integer(integer);
+CREATE CAST (bigint AS document) WITH FUNCTION document_from_bigint(bigint);
+CREATE CAST (numeric AS document) WITH FUNCTION document_from_numeric(numeric);
+CREATE CAST (real AS document) WITH FUNCTION document_from_real(real);
+CREATE CAST (double precision AS document) WITH FUNCTION document_from_double(double precision);
+CREATE CAST (timestamptz AS document) WITH FUNCTION document_from_timestamptz(timestamptz);
+CREATE CAST (timestamp AS document) WITH FUNCTION document_from_timestamp(timestamp);
+CREATE CAST (date AS document) WITH FUNCTION document_from_date(date);
+CREATE CAST (uuid AS document) WITH FUNCTION document_from_uuid(uuid);
+CREATE CAST (jsonb AS document) WITH FUNCTION document_from_jsonb(jsonb);
+CREATE CAST (json AS document) WITH FUNCTION document_from_json(json);
+CREATE CAST (bytea AS document) WITH FUNCTION document_from_bytea(bytea);
+CREATE CAST (text[] AS document) WITH FUNCTION document_from_text_array(text[]);
+CREATE CAST (interval AS document) WITH FUNCTION document_from_interval(interval);
+
+-- arithmetic, with MongoDB's result types
+
+CREATE FUNCTION document_plus(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_times(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_times' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_divided(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_divided' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_plus_integer(document, integer) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION integer_plus_document(integer, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_integer_plus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_integer(document, integer) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION integer_minus_document(integer, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_integer_minus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_times_integer(document, integer) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_times_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION integer_times_document(integer, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_integer_times_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_divided_integer(document, integer) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_divided_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION integer_divided_document(integer, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_integer_divided_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_plus_bigint(document, bigint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION bigint_plus_document(bigint, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_bigint_plus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_bigint(document, bigint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION bigint_minus_document(bigint, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_bigint_minus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_times_bigint(document, bigint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_times_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION bigint_times_document(bigint, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_bigint_times_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_divided_bigint(document, bigint) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_divided_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION bigint_divided_document(bigint, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_bigint_divided_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_plus_numeric(document, numeric) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION numeric_plus_document(numeric, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_numeric_plus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_numeric(document, numeric) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION numeric_minus_document(numeric, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_numeric_minus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_times_numeric(document, numeric) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_times_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION numeric_times_document(numeric, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_numeric_times_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_divided_numeric(document, numeric) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_divided_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION numeric_divided_document(numeric, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_numeric_divided_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_plus_double(document, double precision) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION double_plus_document(double precision, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_double_plus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_double(document, double precision) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION double_minus_document(double precision, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_double_minus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_times_double(document, double precision) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_times_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION double_times_document(double precision, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_double_times_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_divided_double(document, double precision) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_divided_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION double_divided_document(double precision, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_double_divided_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_timestamptz(document, timestamptz) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION timestamptz_minus_document(timestamptz, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_minus_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_plus_interval(document, interval) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_plus_interval' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION document_minus_interval(document, interval) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_minus_interval' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = document, FUNCTION = document_plus, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = document, FUNCTION = document_minus);
+CREATE OPERATOR * (LEFTARG = document, RIGHTARG = document, FUNCTION = document_times, COMMUTATOR = *);
+CREATE OPERATOR / (LEFTARG = document, RIGHTARG = document, FUNCTION = document_divided);
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_plus_integer, COMMUTATOR = +);
+CREATE OPERATOR + (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_plus_document, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_minus_integer);
+CREATE OPERATOR - (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_minus_document);
+CREATE OPERATOR * (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_times_integer, COMMUTATOR = *);
+CREATE OPERATOR * (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_times_document, COMMUTATOR = *);
+CREATE OPERATOR / (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_divided_integer);
+CREATE OPERATOR / (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_divided_document);
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_plus_bigint, COMMUTATOR = +);
+CREATE OPERATOR + (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_plus_document, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_minus_bigint);
+CREATE OPERATOR - (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_minus_document);
+CREATE OPERATOR * (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_times_bigint, COMMUTATOR = *);
+CREATE OPERATOR * (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_times_document, COMMUTATOR = *);
+CREATE OPERATOR / (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_divided_bigint);
+CREATE OPERATOR / (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_divided_document);
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_plus_numeric, COMMUTATOR = +);
+CREATE OPERATOR + (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_plus_document, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_minus_numeric);
+CREATE OPERATOR - (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_minus_document);
+CREATE OPERATOR * (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_times_numeric, COMMUTATOR = *);
+CREATE OPERATOR * (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_times_document, COMMUTATOR = *);
+CREATE OPERATOR / (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_divided_numeric);
+CREATE OPERATOR / (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_divided_document);
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_plus_double, COMMUTATOR = +);
+CREATE OPERATOR + (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_plus_document, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_minus_double);
+CREATE OPERATOR - (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_minus_document);
+CREATE OPERATOR * (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_times_double, COMMUTATOR = *);
+CREATE OPERATOR * (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_times_document, COMMUTATOR = *);
+CREATE OPERATOR / (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_divided_double);
+CREATE OPERATOR / (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_divided_document);
+-- Nothing with a document on the right of a type that has no such operator with itself (timestamptz +, interval *):
+-- it would make now() + '1 day' ambiguous for everybody.
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_minus_timestamptz);
+CREATE OPERATOR - (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_minus_document);
+CREATE OPERATOR + (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_plus_interval);
+CREATE OPERATOR - (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_minus_interval);
+
+DO $$
+DECLARE
+  op record;
+  words jsonb := '{"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "=": "equal", "<>": "not equal", "<": "less than", "<=": "less than or equal", ">": "greater than", ">=": "greater than or equal"}';
+BEGIN
+  -- a comment for each of the operators that differ only in their types, and for its function
+  FOR op IN
+    SELECT o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprcode::regprocedure AS f
+    FROM pg_operator o JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
+    WHERE d.refclassid = 'pg_extension'::regclass
+      AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mongo_change_stream')
+      AND obj_description(o.oid, 'pg_operator') IS NULL
+  LOOP
+    EXECUTE format('COMMENT ON OPERATOR @extschema@.%s (%s, %s) IS %L', op.oprname, op.l, op.r, words ->> op.oprname);
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', op.f, 'implementation of ' || op.oprname || ' operator');
+  END LOOP;
+END $$;
+
+-- aggregates
+
+CREATE FUNCTION document_sum_transition(internal, document) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_sum_transition' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_sum_transition(internal, document) IS 'aggregate transition function';
+CREATE FUNCTION document_larger(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_larger' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_larger(document, document) IS 'larger of two';
+CREATE FUNCTION document_smaller(document, document) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_smaller' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_smaller(document, document) IS 'smaller of two';
+CREATE AGGREGATE sum(document) (
+  SFUNC = document_sum_transition, STYPE = internal, SSPACE = 128, FINALFUNC = numeric_sum,
+  COMBINEFUNC = numeric_avg_combine, SERIALFUNC = numeric_avg_serialize, DESERIALFUNC = numeric_avg_deserialize,
+  PARALLEL = SAFE
+);
+CREATE AGGREGATE avg(document) (
+  SFUNC = document_sum_transition, STYPE = internal, SSPACE = 128, FINALFUNC = numeric_avg,
+  COMBINEFUNC = numeric_avg_combine, SERIALFUNC = numeric_avg_serialize, DESERIALFUNC = numeric_avg_deserialize,
+  PARALLEL = SAFE
+);
+CREATE AGGREGATE max(document) (
+  SFUNC = document_larger, STYPE = document, SORTOP = >, COMBINEFUNC = document_larger, PARALLEL = SAFE
+);
+CREATE AGGREGATE min(document) (
+  SFUNC = document_smaller, STYPE = document, SORTOP = <, COMBINEFUNC = document_smaller, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE sum(document) IS 'sum of the numbers; exact';
+COMMENT ON AGGREGATE avg(document) IS 'mean of the numbers';
+COMMENT ON AGGREGATE max(document) IS 'the last in the order of BSON values';
+COMMENT ON AGGREGATE min(document) IS 'the first in the order of BSON values';
+CREATE FUNCTION date_part(text, document) RETURNS numeric
+  AS 'MODULE_PATHNAME', 'mcs_document_date_part' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION date_part(text, document) IS 'a field of a date, or of a number of milliseconds as an interval';
 
 -- (section 1 ends)
 

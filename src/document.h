@@ -25,8 +25,10 @@
 
 #include "mongo_change_stream.h"
 
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
+#include "utils/numeric.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -208,6 +210,23 @@ extern bool mcs_document_validate(const DocumentValue *value, bool strict, int d
 extern bool mcs_document_is_utf8(const char *string, uint32 size);
 extern void mcs_document_malformed(void) pg_attribute_noreturn();
 
+/* The value of a stored document, whose bytes may have come from anywhere; raises where they are no value. */
+static inline DocumentValue
+mcs_document_take(const Document *document)
+{
+	DocumentValue value = mcs_document_value(document);
+	uint32		size;
+
+	if (VARSIZE_ANY_EXHDR(document) < 1 ||
+		!mcs_document_value_size(value.type, value.data, value.size, &size) || size != value.size)
+		mcs_document_malformed();
+	return value;
+}
+
+/* document_compare.c: the order of all values; 0 is equal */
+extern int	mcs_document_compare(const DocumentValue *a, const DocumentValue *b);
+extern uint64 mcs_document_hash_value(const DocumentValue *value, uint64 seed);
+
 /* document_build.c: keys are zero-terminated, or NULL in arrays and at the top */
 extern void mcs_document_build(DocumentBuilder *builder);
 extern Document *mcs_document_finish(DocumentBuilder *builder);
@@ -276,12 +295,35 @@ typedef struct DocumentStep
 	uint32		size;
 } DocumentStep;
 
+/* document_set.c */
+extern Document *mcs_document_set(const DocumentValue *old, const DocumentStep *steps, const bool *is_integer, int count, const DocumentValue *replacement);
+
+/* document_from_sql.c */
+extern void mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum, bool isnull, Oid type, Oid document_type);
+
+/* document_jsonb.c */
+struct JsonbContainer;
+extern void mcs_document_append_jsonb(DocumentBuilder *builder, const char *key, struct JsonbContainer *container);
+
 /* document_path.c */
 struct ArrayType;
 extern bool mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found);
 extern bool mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
 extern DocumentStep *mcs_document_steps(struct ArrayType *array, int *count);
 extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count);
+
+/* Kinds that code has to name; see mcs_document_kind. */
+#define DOCUMENT_KIND_NUMBER	4
+#define DOCUMENT_KIND_STRING	5
+
+/* document_compare.c */
+extern uint8 mcs_document_kind(uint8 type);
+
+/* document_number.c */
+extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentValue *b);
+extern bool mcs_document_is_nan(const DocumentValue *value);
+extern double mcs_document_number_to_double(const DocumentValue *value);
+extern uint64 mcs_document_hash_number(const DocumentValue *value, uint64 seed);
 
 /* document_decimal.c */
 extern void mcs_document_decimal_read(const uint8 *data, DocumentDecimal *decimal);
@@ -291,9 +333,24 @@ extern void mcs_document_decimal_out(const DocumentDecimal *decimal, char *text)
 extern DecimalResult mcs_document_decimal_fit(DocumentDecimal *decimal);
 extern DecimalResult mcs_document_decimal_in(const char *text, uint32 size, DocumentDecimal *decimal);
 
+/* document_numeric.c */
+extern Numeric mcs_document_double_to_numeric(double number);
+extern Numeric mcs_document_number_to_numeric(const DocumentValue *value);
+extern bool mcs_document_parse_numeric(Numeric numeric, int64 *number);
+extern DecimalResult mcs_document_numeric_to_decimal(Numeric numeric, DocumentDecimal *decimal);
+extern void mcs_document_decimal_from_numeric(Numeric numeric, DocumentDecimal *decimal);
+extern void mcs_document_decimal_round(Numeric numeric, DocumentDecimal *decimal);
+extern void mcs_document_decimal_divide(Numeric a, Numeric b, DocumentDecimal *result);
+
 /* document_date.c */
 extern bool mcs_document_date_out(StringInfo out, int64 milliseconds);
 extern bool mcs_document_date_in(const char *text, uint32 size, int64 *milliseconds);
+extern int64 mcs_document_timestamptz_to_ms(TimestampTz time);
+extern int64 mcs_document_date_from_timestamptz(TimestampTz time);
+extern TimestampTz mcs_document_date_to_timestamptz(int64 milliseconds);
+extern int128 mcs_document_interval_to_us(const Interval *interval);
+extern int64 mcs_document_interval_to_ms(const Interval *interval);
+extern Interval *mcs_document_interval_from_us(int64 microseconds);
 
 /* document_json_out.c */
 extern void mcs_document_write_quoted(StringInfo out, const char *string, uint32 size);

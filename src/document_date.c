@@ -1,6 +1,7 @@
 /*
  * document_date.c
- *	  BSON's dates, milliseconds since 1970, from and to ISO 8601.
+ *	  BSON's dates, milliseconds since 1970, from and to ISO 8601, timestamptz
+ *	  and interval.
  *
  * The calendar is the proleptic Gregorian one, computed in 64 bits: a BSON
  * date reaches 292 million years in both directions, further than
@@ -8,9 +9,14 @@
  */
 #include "mongo_change_stream.h"
 
+#include "common/int.h"
 #include "document.h"
+#include "utils/timestamp.h"
 
 #define MS_PER_DAY	INT64CONST(86400000)
+
+/* From 1970, where BSON counts from, to 2000, where PostgreSQL does. */
+#define EPOCH_MS	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * MS_PER_DAY)
 
 /* Days since 1970-01-01 of a day of the calendar; years count from a March, so that a leap day comes last. */
 static int64
@@ -175,4 +181,79 @@ mcs_document_date_in(const char *text, uint32 size, int64 *milliseconds)
 	*milliseconds = days_of(year, month, day) * MS_PER_DAY +
 		((INT64CONST(60) * hour + minute - zone) * 60 + second) * 1000 + fraction;
 	return true;
+}
+
+/* A finite timestamptz in milliseconds since 1970, rounded down. */
+int64
+mcs_document_timestamptz_to_ms(TimestampTz time)
+{
+	int64		milliseconds = time / 1000;
+
+	if (time % 1000 < 0)
+		milliseconds--;
+	return milliseconds + EPOCH_MS;
+}
+
+/* A BSON date from a timestamptz; one that is infinite has none. */
+int64
+mcs_document_date_from_timestamptz(TimestampTz time)
+{
+	if (TIMESTAMP_NOT_FINITE(time))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("an infinite timestamp cannot be a date of a document")));
+	return mcs_document_timestamptz_to_ms(time);
+}
+
+/* A BSON date as timestamptz, which reaches less far. */
+TimestampTz
+mcs_document_date_to_timestamptz(int64 milliseconds)
+{
+	int64		time;
+
+	if (pg_sub_s64_overflow(milliseconds, EPOCH_MS, &time) ||
+		pg_mul_s64_overflow(time, 1000, &time) ||
+		!IS_VALID_TIMESTAMP(time))
+	{
+		StringInfoData text;
+
+		initStringInfo(&text);
+		mcs_document_date_out(&text, milliseconds);
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range"),
+				 errdetail("The date %s is outside the range of timestamp with time zone.", text.data)));
+	}
+	return time;
+}
+
+/* An interval in microseconds, with months of 30 days and days of 24 hours, as intervals compare. */
+int128
+mcs_document_interval_to_us(const Interval *interval)
+{
+	return (int128) interval->time +
+		((int128) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
+}
+
+/* An interval in milliseconds, rounded down. */
+int64
+mcs_document_interval_to_ms(const Interval *interval)
+{
+	int128		microseconds = mcs_document_interval_to_us(interval);
+	int128		milliseconds = microseconds / 1000;
+
+	if (microseconds % 1000 < 0)
+		milliseconds--;
+	/* the longest interval has 5.6 * 10^18 milliseconds */
+	return (int64) milliseconds;
+}
+
+/* An interval of so many microseconds. */
+Interval *
+mcs_document_interval_from_us(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return interval;
 }

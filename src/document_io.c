@@ -45,7 +45,7 @@ mcs_document_in(PG_FUNCTION_ARGS)
 char *
 mcs_document_out_text(const Document *document)
 {
-	DocumentValue value = mcs_document_value(document);
+	DocumentValue value = mcs_document_take(document);
 	StringInfoData out;
 
 	initStringInfo(&out);
@@ -129,7 +129,7 @@ Datum
 mcs_document_text(PG_FUNCTION_ARGS)
 {
 	Document   *document = PG_GETARG_DOCUMENT_P(0);
-	DocumentValue value = mcs_document_value(document);
+	DocumentValue value = mcs_document_take(document);
 	text	   *result = mcs_document_plain_text(&value, NULL, 0);
 
 	if (result == NULL)

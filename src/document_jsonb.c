@@ -1,6 +1,6 @@
 /*
  * document_jsonb.c
- *	  Documents to jsonb: the JSON that a person would expect.
+ *	  Documents to jsonb and json: the JSON that a person would expect.
  *
  * Numbers become numbers, an ObjectId its hex, a date its ISO 8601 text,
  * binary data base64 or a UUID; what JSON has no natural form for (regular
@@ -10,16 +10,13 @@
  */
 #include "mongo_change_stream.h"
 
-#include <math.h>
-
-#include "common/shortest_dec.h"
 #include "document.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(mcs_document_to_jsonb);
+PG_FUNCTION_INFO_V1(mcs_document_to_json);
 
 /* Where the conversion is, for error messages: the keys from the value up to the top. */
 typedef struct PathFrame
@@ -29,6 +26,7 @@ typedef struct PathFrame
 	uint32		key_size;
 } PathFrame;
 
+static void write_value(StringInfo out, const DocumentValue *value, const PathFrame *path);
 static JsonbValue *push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const PathFrame *path);
 
 /* Appends the path of a frame. */
@@ -57,7 +55,7 @@ reject(const PathFrame *path, int sqlstate, const char *problem, const char *hin
 		append_path(&name, path);
 	ereport(ERROR,
 			(errcode(sqlstate),
-			 errmsg("document cannot become jsonb"),
+			 errmsg("document cannot become JSON"),
 			 path != NULL ?
 			 errdetail("The field \"%s\" %s.", name.data, problem) :
 			 errdetail("The value %s.", problem),
@@ -83,38 +81,13 @@ make_string(JsonbValue *result, const char *string, uint32 size, const PathFrame
 static void
 make_number(JsonbValue *result, const DocumentValue *value, const PathFrame *path)
 {
-	Datum		numeric;
-	DocumentDecimal decimal;
-	char		text[Max(DECIMAL_TEXT_SIZE, DOUBLE_SHORTEST_DECIMAL_LEN)];
+	Numeric		numeric = mcs_document_number_to_numeric(value);
 
-	if (value->type == DOCUMENT_INT32)
-		numeric = NumericGetDatum(int64_to_numeric(mcs_document_read_int32(value->data)));
-	else if (value->type == DOCUMENT_INT64)
-		numeric = NumericGetDatum(int64_to_numeric(mcs_document_read_int64(value->data)));
-	else
-	{
-		bool		finite;
-
-		if (value->type == DOCUMENT_DOUBLE)
-		{
-			double		number = mcs_document_read_double(value->data);
-
-			finite = isfinite(number);
-			double_to_shortest_decimal_buf(number, text);
-		}
-		else
-		{
-			mcs_document_decimal_read(value->data, &decimal);
-			finite = decimal.kind == DECIMAL_FINITE;
-			mcs_document_decimal_out(&decimal, text);
-		}
-		if (!finite)
-			reject(path, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "is NaN or infinite, which JSON has no number for",
-				   "Convert the fields one by one, or read this one with ->>.");
-		numeric = DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	}
+	if (numeric_is_nan(numeric) || numeric_is_inf(numeric))
+		reject(path, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "is NaN or infinite, which JSON has no number for",
+			   "Convert the fields one by one, or read this one with ->>.");
 	result->type = jbvNumeric;
-	result->val.numeric = DatumGetNumeric(numeric);
+	result->val.numeric = numeric;
 }
 
 /* Pushes the elements of an object or array. */
@@ -224,7 +197,7 @@ push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValu
 Datum
 mcs_document_to_jsonb(PG_FUNCTION_ARGS)
 {
-	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
 	JsonbParseState *state = NULL;
 	JsonbValue	scalar;
 	StringInfoData out;
@@ -236,4 +209,69 @@ mcs_document_to_jsonb(PG_FUNCTION_ARGS)
 	initStringInfo(&out);
 	mcs_document_write_json(&out, &value);
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data));
+}
+
+/* Appends an object or an array as JSON, with the order and the duplicates that it has. */
+static void
+write_container(StringInfo out, const DocumentValue *value, const PathFrame *path)
+{
+	bool		object = value->type == DOCUMENT_OBJECT;
+	bool		first = true;
+	DocumentIterator it;
+
+	appendStringInfoCharMacro(out, object ? '{' : '[');
+	mcs_document_iterate(&it, value->data, value->size);
+	while (mcs_document_next(&it))
+	{
+		PathFrame	frame = {path, it.key, it.key_size};
+		JsonbValue	key;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!first)
+			appendBinaryStringInfo(out, ", ", 2);
+		first = false;
+		if (object)
+		{
+			make_string(&key, it.key, it.key_size, &frame);
+			mcs_document_write_quoted(out, it.key, it.key_size);
+			appendBinaryStringInfo(out, ": ", 2);
+		}
+		write_value(out, &it.value, &frame);
+	}
+	if (it.malformed)
+		mcs_document_malformed();
+	appendStringInfoCharMacro(out, object ? '}' : ']');
+}
+
+/* Appends any value as JSON. */
+static void
+write_value(StringInfo out, const DocumentValue *value, const PathFrame *path)
+{
+	JsonbValue	scalar;
+
+	check_stack_depth();
+	if (mcs_document_is_container(value->type))
+		write_container(out, value, path);
+	else if (!make_scalar(&scalar, value, path))
+		mcs_document_write_json(out, value);
+	else if (scalar.type == jbvNull)
+		appendStringInfoString(out, "null");
+	else if (scalar.type == jbvBool)
+		appendStringInfoString(out, scalar.val.boolean ? "true" : "false");
+	else if (scalar.type == jbvString)
+		mcs_document_write_quoted(out, scalar.val.string.val, scalar.val.string.len);
+	else
+		appendStringInfoString(out, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(scalar.val.numeric))));
+}
+
+/* The cast of a document to json. */
+Datum
+mcs_document_to_json(PG_FUNCTION_ARGS)
+{
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	StringInfoData out;
+
+	initStringInfo(&out);
+	write_value(&out, &value, NULL);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }

@@ -8,10 +8,9 @@
  */
 #include "mongo_change_stream.h"
 
-#include <ctype.h>
-
 #include "catalog/pg_type.h"
 #include "document.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -21,6 +20,7 @@ PG_FUNCTION_INFO_V1(mcs_document_element);
 PG_FUNCTION_INFO_V1(mcs_document_element_text);
 PG_FUNCTION_INFO_V1(mcs_document_path);
 PG_FUNCTION_INFO_V1(mcs_document_path_text);
+PG_FUNCTION_INFO_V1(mcs_document_get);
 
 /* Reads a step that is an integer, as arrays want it. */
 static bool
@@ -135,7 +135,7 @@ return_value(FunctionCallInfo fcinfo, bool found, const DocumentValue *value, bo
 static Datum
 field(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
 	text	   *key = PG_GETARG_TEXT_PP(1);
 	DocumentStep step = {VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)};
 	DocumentValue found;
@@ -161,7 +161,7 @@ mcs_document_field_text(PG_FUNCTION_ARGS)
 static Datum
 element(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
 	char		digits[12];
 	DocumentStep step = {digits, pg_ltoa(PG_GETARG_INT32(1), digits)};
 	DocumentValue found;
@@ -187,7 +187,7 @@ mcs_document_element_text(PG_FUNCTION_ARGS)
 static Datum
 path(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_value(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
 	int			count;
 	DocumentStep *steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), &count);
 	DocumentValue found;
@@ -207,4 +207,132 @@ Datum
 mcs_document_path_text(PG_FUNCTION_ARGS)
 {
 	return path(fcinfo, true);
+}
+
+static bool get_value(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
+
+/* Is this a letter or a digit of ASCII? */
+static bool
+is_alphanumeric(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Turns user_id into userId: underscores between letters or digits go.  False where there is none. */
+static bool
+camel_case(const DocumentStep *step, DocumentStep *camel)
+{
+	char	   *to = palloc(step->size + 1);
+
+	camel->key = to;
+	for (uint32 i = 0; i < step->size; i++)
+	{
+		const char *at = &step->key[i];
+
+		if (*at == '_' && i > 0 && i + 1 < step->size &&
+			is_alphanumeric(at[-1]) && is_alphanumeric(at[1]))
+		{
+			i++;
+			*to++ = pg_ascii_toupper((unsigned char) at[1]);
+		}
+		else
+			*to++ = *at;
+	}
+	camel->size = to - camel->key;
+	return camel->size != step->size;
+}
+
+/* Takes one step: as it is written, else in camelCase. */
+static bool
+get_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found)
+{
+	DocumentStep camel;
+
+	if (mcs_document_step(value, step, found))
+		return true;
+	return value->type == DOCUMENT_OBJECT && memchr(step->key, '_', step->size) != NULL &&
+		camel_case(step, &camel) && mcs_document_step(value, &camel, found);
+}
+
+/* Takes a step that holds dots as a path of its own, and then the others. */
+static bool
+get_dotted(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+{
+	int			dots = 0;
+	int			parts = 0;
+	DocumentStep *split;
+	const char *start = steps->key;
+	const char *end = steps->key + steps->size;
+
+	for (const char *at = start; at < end; at++)
+		dots += *at == '.';
+	split = palloc(sizeof(DocumentStep) * (dots + count));
+	for (const char *at = start; at <= end; at++)
+	{
+		if (at < end && *at != '.')
+			continue;
+		split[parts].key = start;
+		split[parts++].size = at - start;
+		start = at + 1;
+	}
+	memcpy(split + parts, steps + 1, sizeof(DocumentStep) * (count - 1));
+	return get_value(value, split, parts + count - 1, found);
+}
+
+/* Takes several steps as one key with dots in it. */
+static bool
+get_joined(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+{
+	StringInfoData key;
+	DocumentStep joined;
+
+	initStringInfo(&key);
+	for (int i = 0; i < count; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&key, '.');
+		appendBinaryStringInfo(&key, steps[i].key, steps[i].size);
+	}
+	joined.key = key.data;
+	joined.size = key.len;
+	return get_step(value, &joined, found);
+}
+
+/*
+ * Walks a path as the dialect reads it.  Each step is a key as written or in
+ * camelCase; one with a dot is a literal key first, then a path; and where
+ * nesting finds nothing, the rest of the path is tried as one literal key.
+ */
+static bool
+get_value(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+{
+	DocumentValue next;
+
+	check_stack_depth();
+	if (count == 0)
+	{
+		*found = *value;
+		return true;
+	}
+	if (!mcs_document_is_container(value->type))
+		return false;
+	if (get_step(value, steps, &next) && get_value(&next, steps + 1, count - 1, found))
+		return true;
+	if (memchr(steps->key, '.', steps->size) != NULL && get_dotted(value, steps, count, found))
+		return true;
+	return count > 1 && value->type == DOCUMENT_OBJECT && get_joined(value, steps, count, found);
+}
+
+/* document_get(document, VARIADIC text[]): the value at a path, as the dialect reads paths */
+Datum
+mcs_document_get(PG_FUNCTION_ARGS)
+{
+	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	int			count;
+	DocumentStep *steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), &count);
+	DocumentValue found;
+
+	return return_value(fcinfo,
+						steps != NULL && get_value(&value, steps, count, &found),
+						&found, false, steps, count);
 }

@@ -108,7 +108,7 @@ static Datum
 fetch_value(SubscriptingRefState *sbsrefstate, Datum container, bool *isnull)
 {
 	SubscriptWorkspace *workspace = sbsrefstate->workspace;
-	DocumentValue value = mcs_document_value(DatumGetDocumentP(container));
+	DocumentValue value = mcs_document_take(DatumGetDocumentP(container));
 	DocumentValue found;
 
 	*isnull = !mcs_document_walk(&value, workspace->steps, sbsrefstate->numupper, &found) ||
@@ -137,13 +137,22 @@ fetch_old(ExprState *state, ExprEvalStep *op, ExprContext *econtext)
 		sbsrefstate->prevvalue = fetch_value(sbsrefstate, *op->resvalue, &sbsrefstate->prevnull);
 }
 
-/* Writes the value that the subscripts name. */
+/* Writes the value that the subscripts name; SQL NULL becomes null, and no document a new one. */
 static void
 assign(ExprState *state, ExprEvalStep *op, ExprContext *econtext)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("assignment to a document's subscript is not supported yet")));
+	SubscriptingRefState *sbsrefstate = op->d.sbsref.state;
+	SubscriptWorkspace *workspace = sbsrefstate->workspace;
+	DocumentValue replacement = {DOCUMENT_NULL, NULL, 0};
+	DocumentValue old;
+
+	if (!sbsrefstate->replacenull)
+		replacement = mcs_document_take(DatumGetDocumentP(sbsrefstate->replacevalue));
+	if (!*op->resnull)
+		old = mcs_document_take(DatumGetDocumentP(*op->resvalue));
+	*op->resvalue = DocumentPGetDatum(mcs_document_set(*op->resnull ? NULL : &old, workspace->steps, workspace->is_integer,
+													   sbsrefstate->numupper, &replacement));
+	*op->resnull = false;
 }
 
 /* Sets up the execution of a chain of subscripts. */
