@@ -124,6 +124,22 @@ compare_regex(const DocumentValue *a, const DocumentValue *b)
 	return order != 0 ? order : strcmp(x + strlen(x) + 1, y + strlen(y) + 1);
 }
 
+/*
+ * Compares pointers into collections: by length and id as the server's sort()
+ * does, which leaves it at that; then by namespace, so that only the same are
+ * equal.
+ */
+static int
+compare_db_pointers(const DocumentValue *a, const DocumentValue *b)
+{
+	int			order;
+
+	if (a->size != b->size)
+		return COMPARE(a->size, b->size);
+	order = memcmp(a->data + a->size - 12, b->data + b->size - 12, 12);
+	return order != 0 ? order : memcmp(a->data, b->data, a->size - 12);
+}
+
 /* Takes code with scope apart. */
 static void
 split_code_w_scope(const DocumentValue *value, DocumentValue *code, DocumentValue *scope)
@@ -182,8 +198,7 @@ compare_same_kind(const DocumentValue *a, const DocumentValue *b)
 		case DOCUMENT_REGEX:
 			return compare_regex(a, b);
 		case DOCUMENT_DB_POINTER:
-			/* by size first: that is how the server does it */
-			return a->size != b->size ? COMPARE(a->size, b->size) : memcmp(a->data, b->data, a->size);
+			return compare_db_pointers(a, b);
 		case DOCUMENT_CODE_W_SCOPE:
 			return compare_code_w_scope(a, b);
 		default:
