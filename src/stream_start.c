@@ -10,14 +10,16 @@
  */
 #include "mongo_change_stream.h"
 
-#include "miscadmin.h"
 #include "stream_command.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/memutils.h"
 
 /* MongoDB's code for an action that a role may not do. */
 #define CODE_UNAUTHORIZED	13
+
+/* A time before any that MongoDB has; 0 would not do as one. */
+#define BEFORE_EVERYTHING	(UINT64CONST(1) << 32)
 
 /* Raises, unless a text is a resume token; returns it as MongoDB writes it. */
 char *
@@ -28,7 +30,7 @@ mcs_check_token(const char *token, const char *argument)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not a resume token: \"%s\"", argument, token),
 				 errdetail("A resume token is the hexadecimal text in _data of an event's _id, and the column resume_token here.")));
-	return pstrdup(token);
+	return asc_toupper(token, strlen(token));
 }
 
 /* Reads a time by PostgreSQL's rules; what is no time gets a message of ours. */
@@ -73,11 +75,12 @@ token_of_time(TimestampTz time, const char *text)
 				 errhint("Use 'earliest' for the start of MongoDB's history, 'now' for its end.")));
 	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0) +
 		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
-	if (seconds < 0 || seconds > PG_UINT32_MAX)
+	seconds = Max(seconds, 1);	/* MongoDB's history begins later, and 0 stands for no time */
+	if (seconds > PG_UINT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("start_at is out of range: \"%s\"", text),
-				 errdetail("MongoDB's times go from 1970 to 2106.")));
+				 errdetail("MongoDB's times end in 2106.")));
 	return mcs_token_from_time((uint64) seconds << 32);
 }
 
@@ -92,36 +95,11 @@ mcs_start_parse(StreamStart *start, const char *text)
 	else
 	{
 		start->kind = START_TOKEN;
-		start->token = mcs_token_valid(text) ? pstrdup(text) : token_of_time(parse_time(text), text);
+		start->token = mcs_token_valid(text) ? asc_toupper(text, strlen(text)) : token_of_time(parse_time(text), text);
 	}
 }
 
 /* ---- asking MongoDB ---- */
-
-/* The opening reply's token for a spec; NULL with *error filled where it is refused. */
-static char *
-open_once(MongoSession *session, const ChangeStreamSpec *spec, MongoError *error)
-{
-	MongoCursor *cursor = mcs_cursor_open(session, spec);
-	MongoCursorResult result;
-	MongoBatch	batch;
-	char	   *token;
-
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		result = mcs_cursor_next(cursor, -1, &batch, error);
-	} while (result == MONGO_CURSOR_LATCH || result == MONGO_CURSOR_TIMEOUT);
-	if (result == MONGO_CURSOR_FAILED)
-	{
-		mcs_cursor_close(cursor);
-		return NULL;
-	}
-	token = batch.token ? pstrdup(batch.token) : mcs_token_from_time(batch.operation_time + 1);
-	mcs_batch_free(&batch);
-	mcs_cursor_close(cursor);
-	return token;
-}
 
 /*
  * Opens a stream once, after a token or (NULL) now, as its worker will: on the
@@ -141,39 +119,19 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 		spec.start = after ? CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
 		spec.token = after;
 		spec.comment = stream->name;
-		token = open_once(session, &spec, error);
-		if (token || error->code != CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
+		if (mcs_mongo_try_stream(session, &spec, &token, NULL, NULL, error))
+		{
+			if (token == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("MongoDB of server \"%s\" is too old", stream->server),
+						 errdetail("It sends no token with an empty batch, as MongoDB does from 4.0.7 on.")));
 			return token;
+		}
+		if (error->code != CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
+			return NULL;
 		at_collection = true;
 	}
-}
-
-/* The time of the oldest entry in the oplog. */
-static bool
-oldest_time(MongoSession *session, uint64 *oldest, MongoError *error)
-{
-	Document   *command = mcs_document_in_text("{\"find\": \"oplog.rs\", \"limit\": 1, \"singleBatch\": true, "
-											   "\"sort\": {\"$natural\": 1}, \"projection\": {\"ts\": 1, \"_id\": 0}}");
-	MongoReply *reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
-											"read the oldest entry of MongoDB's oplog", error);
-	DocumentValue value;
-	uint32		seconds;
-	uint32		ordinal;
-
-	if (reply == NULL)
-		return false;
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &value) ||
-		!mcs_document_find(value.data, value.size, "firstBatch", &value) ||
-		!mcs_document_find_index(value.data, value.size, 0, &value) ||
-		!mcs_document_find(value.data, value.size, "ts", &value) ||
-		!mcs_document_get_timestamp(&value, &seconds, &ordinal))
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("could not read the oldest entry of MongoDB's oplog"),
-				 errdetail("There is none. The server is not part of a replica set, and has no change streams.")));
-	*oldest = (uint64) seconds << 32 | ordinal;
-	mcs_reply_free(reply);
-	return true;
 }
 
 /* Does it all, in the current memory context; NULL with *error filled where MongoDB refuses. */
@@ -186,9 +144,10 @@ resolve(const Stream *stream, MongoSession *session, const StreamStart *start, M
 
 	if (start->kind == START_EARLIEST)
 	{
-		if (!oldest_time(session, &oldest, error))
+		if (!mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
+									stream->collection, &oldest, error))
 			return NULL;
-		after = mcs_token_from_time(oldest);
+		after = mcs_token_from_time(Max(oldest, BEFORE_EVERYTHING));
 	}
 	token = try_open(stream, session, after, error);
 	if (after == NULL)
