@@ -139,7 +139,7 @@ mcs_check_stream_name(const char *name)
 				 errdetail("It has %zu.", strlen(name))));
 	if (strcmp(name, MCS_CHANNEL) == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream_name must not be \"%s\"", name),
 				 errdetail("This is the notification channel of all streams, and each stream has one of its own name.")));
 }

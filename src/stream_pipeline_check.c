@@ -28,13 +28,25 @@ typedef struct StageCheck
 } StageCheck;
 
 static void
-refuse(const StageCheck *stage, const char *what, const char *field)
+refuse(const StageCheck *stage, const char *what, const char *field, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("stage %d of pipeline, %s, %s \"%s\"", stage->number, stage->name, what, field),
 			 errdetail("Fields that every event must keep as they are: _id, operationType, ns, clusterTime, documentKey."),
-			 errhint("Put what is computed into a field of another name, by $addFields or by add_fields.")));
+			 errhint("%s", hint)));
+}
+
+static void
+refuse_change(const StageCheck *stage, const char *field)
+{
+	refuse(stage, "changes", field, "Put what is computed into a field of another name.");
+}
+
+static void
+refuse_drop(const StageCheck *stage, const char *field)
+{
+	refuse(stage, "drops", field, "Name what may go, by $unset, rather than what shall stay.");
 }
 
 static void
@@ -74,7 +86,7 @@ check_assignments(const StageCheck *stage, const DocumentValue *fields)
 		const char *kept = kept_field(it.key, it.key_size);
 
 		if (kept)
-			refuse(stage, "changes", kept);
+			refuse_change(stage, kept);
 	}
 }
 
@@ -89,7 +101,7 @@ check_unset_path(const StageCheck *stage, const DocumentValue *value)
 		refuse_form(stage, "must have a string or an array of strings", NULL);
 	kept = kept_field(path, size);
 	if (kept)
-		refuse(stage, "drops", kept);
+		refuse_drop(stage, kept);
 }
 
 static void
@@ -193,16 +205,16 @@ check_project(const StageCheck *stage, const DocumentValue *fields)
 		if (!kept)
 			continue;
 		if (projection_of(&it.value) == PROJECT_EXCLUDE)
-			refuse(stage, "drops", kept);
+			refuse_drop(stage, kept);
 		if (projection_of(&it.value) != PROJECT_INCLUDE || strlen(kept) != it.key_size)
-			refuse(stage, "changes", kept);
+			refuse_change(stage, kept);
 		for (int i = 0; i < lengthof(kept_fields); i++)
 			seen[i] = seen[i] || kept == kept_fields[i];
 	}
 	seen[0] = true;				/* _id stays unless it is excluded */
 	for (int i = 0; !excludes && i < lengthof(kept_fields); i++)
 		if (!seen[i])
-			refuse(stage, "drops", kept_fields[i]);
+			refuse_drop(stage, kept_fields[i]);
 }
 
 static bool
