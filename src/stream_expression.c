@@ -432,32 +432,6 @@ is_added(const StreamExpressions *expressions, const char *key)
 	return false;
 }
 
-/* Appends a value of any type: the common ones as what they are, others as text. */
-static void
-append_datum(DocumentBuilder *builder, const char *key, Datum value, Oid type, bool isnull)
-{
-	Oid			output;
-	bool		is_varlena;
-
-	if (isnull)
-		mcs_document_append_null(builder, key);
-	else if (type == mcs_document_type())
-		mcs_document_append_document(builder, key, DatumGetDocumentP(value));
-	else if (type == BOOLOID)
-		mcs_document_append_bool(builder, key, DatumGetBool(value));
-	else if (type == INT4OID)
-		mcs_document_append_int32(builder, key, DatumGetInt32(value));
-	else if (type == INT8OID)
-		mcs_document_append_int64(builder, key, DatumGetInt64(value));
-	else if (type == FLOAT8OID)
-		mcs_document_append_double(builder, key, DatumGetFloat8(value));
-	else
-	{
-		getTypeOutputInfo(type, &output, &is_varlena);
-		mcs_document_append_string(builder, key, OidOutputFunctionCall(output, value));
-	}
-}
-
 Datum
 mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull)
 {
@@ -485,7 +459,7 @@ mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const
 		bool		field_isnull;
 		Datum		value = ExecEvalExprSwitchContext(field->state, expressions->econtext, &field_isnull);
 
-		append_datum(&builder, field->name, value, field->type, field_isnull);
+		mcs_document_append_datum(&builder, field->name, value, field_isnull, field->type, mcs_document_type());
 	}
 	mcs_document_end(&builder);
 	return DocumentPGetDatum(mcs_document_finish(&builder));
