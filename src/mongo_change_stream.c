@@ -4,7 +4,9 @@
  */
 #include "mongo_change_stream.h"
 
-#include "mongo.h"
+#include "stream.h"
+#include "stream_worker.h"
+#include "utils/guc.h"
 
 PG_MODULE_MAGIC;
 
@@ -14,4 +16,9 @@ void
 _PG_init(void)
 {
 	mcs_mongo_init();
+	mcs_shmem_init();
+	mcs_launcher_init();
+	mcs_stream_hook_init();
+	mcs_token_table_init();
+	MarkGUCPrefixReserved(MCS_EXTENSION);
 }

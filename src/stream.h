@@ -204,6 +204,16 @@ extern bool mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz un
 extern void mcs_launcher_init(void);
 extern void mcs_stream_hook_init(void);
 
+extern const char *mcs_state_name(StreamState state);
+
+/* ---- stream_catalog_roles.c: the streams that a server or a role stands behind ---- */
+
+/* Their names: List of char *. */
+extern List *mcs_streams_of_server(const char *server);
+extern List *mcs_streams_of_role(Oid role);
+extern void mcs_streams_drop_of_role(Oid role);
+extern void mcs_streams_reassign(Oid from, Oid to);
+
 /* ---- stream_write.c ---- */
 
 /*

@@ -557,7 +557,8 @@ void
 mcs_progress_restart(const char *stream)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress SET restarts = restarts + 1 WHERE stream_name = $1",
+		"UPDATE @.change_stream_progress p SET restarts = p.restarts + 1 FROM @.change_streams s "
+		"WHERE p.stream_name = $1 AND s.stream_name = $1 AND p.updated_at > s.state_since",
 		TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 

@@ -1,0 +1,92 @@
+/*
+ * stream_catalog_roles.c
+ *	  The streams that a server or a role stands behind: for DROP SERVER, DROP
+ *	  ROLE, DROP OWNED and REASSIGN OWNED.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "stream_catalog.h"
+#include "utils/builtins.h"
+
+/* The first column of a statement's rows, as strings in the caller's context. */
+static List *
+names_of(CatalogStatement *statement, Datum value)
+{
+	CatalogScope scope;
+	List	   *names = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(statement, &value, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+
+		names = lappend(names, pstrdup(name));
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return names;
+}
+
+List *
+mcs_streams_of_server(const char *server)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
+
+	return names_of(&find, CStringGetTextDatum(server));
+}
+
+List *
+mcs_streams_of_role(Oid role)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_streams WHERE owner = $1::pg_catalog.regrole ORDER BY stream_name", OIDOID);
+
+	return names_of(&find, ObjectIdGetDatum(role));
+}
+
+/* Drops the streams of a role with their events, and the events that dropped ones left. */
+void
+mcs_streams_drop_of_role(Oid role)
+{
+	static CatalogStatement kept = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_stream_kept_events WHERE owner = $1::pg_catalog.regrole", OIDOID);
+	ListCell   *cell;
+
+	foreach(cell, mcs_streams_of_role(role))
+	{
+		Stream	   *stream = mcs_stream_load(lfirst(cell), true, true);
+
+		if (!stream)
+			continue;
+		mcs_events_delete_all(stream->name, stream->owner);
+		mcs_catalog_delete_stream(stream, false);
+		mcs_wake_at_commit(stream->name);
+	}
+	foreach(cell, names_of(&kept, ObjectIdGetDatum(role)))
+	{
+		mcs_events_delete_all(lfirst(cell), role);
+		mcs_catalog_forget_kept_events(lfirst(cell));
+	}
+}
+
+/* Gives the streams of a role to another; their workers start again as the new owner. */
+void
+mcs_streams_reassign(Oid from, Oid to)
+{
+	static CatalogStatement give_streams = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET owner = $2::pg_catalog.regrole WHERE owner = $1::pg_catalog.regrole", OIDOID, OIDOID);
+	static CatalogStatement give_kept = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_kept_events SET owner = $2::pg_catalog.regrole WHERE owner = $1::pg_catalog.regrole", OIDOID, OIDOID);
+	Datum		values[2] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
+	ListCell   *cell;
+
+	foreach(cell, mcs_streams_of_role(from))
+		mcs_wake_at_commit(lfirst(cell));
+	(void) mcs_catalog_run(&give_streams, values, NULL);
+	(void) mcs_catalog_run(&give_kept, values, NULL);
+}

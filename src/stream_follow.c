@@ -1,0 +1,531 @@
+/*
+ * stream_follow.c
+ *	  From a change stream's replies to transactions: takes events out of
+ *	  replies, joins fragments, decides what is a row, and writes.
+ *
+ * The position that reading has reached (read_token) runs ahead of the stored
+ * one only within a transaction: after each commit they are equal, after a
+ * rollback the cursor is opened again at the stored one.  In the middle of a
+ * reply the position is the token of the last whole event, at its end the
+ * reply's post-batch token, unless fragments of an event that is not whole
+ * yet have come: then it stays before the first of them.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "stream_shmem.h"
+#include "stream_worker.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+/* Bounds of one transaction: whichever comes first. */
+#define BATCH_EVENTS	1000
+#define BATCH_BYTES		(8 * 1024 * 1024)
+
+/* Replies that the driver's thread may keep ahead of us. */
+#define QUEUE_BYTES		(16 * 1024 * 1024)
+
+/* How often a position is saved that moves without events. */
+#define SAVE_INTERVAL_MS	1000
+
+static void
+free_batch(StreamWorker *worker)
+{
+	if (worker->have_batch)
+		mcs_batch_free(&worker->batch);
+	worker->have_batch = false;
+}
+
+static void
+forget_fragments(StreamWorker *worker)
+{
+	worker->fragments = NIL;
+	MemoryContextReset(worker->fragment_context);
+}
+
+static void
+set_read_token(StreamWorker *worker, const char *token, uint32 length)
+{
+	char	   *copy = MemoryContextAlloc(worker->stream_context, length + 1);
+
+	memcpy(copy, token, length);
+	copy[length] = '\0';
+	if (worker->read_token && worker->read_token != worker->stream->resume_token)
+		pfree(worker->read_token);
+	worker->read_token = copy;
+}
+
+/* What this opening asks for beside the stream's definition. */
+static void
+narrow_spec(StreamWorker *worker, ChangeStreamSpec *spec)
+{
+	DocumentBuilder stages;
+	Document   *array;
+	DocumentIterator it;
+
+	spec->full_document = NULL;
+	spec->full_document_before_change = NULL;
+	spec->batch_size = 1;
+	if (worker->too_large < TOO_LARGE_NO_DOCUMENT)
+		return;
+	mcs_document_build(&stages);
+	mcs_document_begin_array(&stages, NULL);
+	if (spec->stages)
+	{
+		mcs_document_iterate(&it, spec->stages, spec->stages_size);
+		while (mcs_document_next(&it))
+			mcs_document_append_value(&stages, NULL, &it.value);
+	}
+	mcs_document_begin_object(&stages, NULL);
+	mcs_document_begin_array(&stages, "$unset");
+	mcs_document_append_string(&stages, NULL, "fullDocument");
+	mcs_document_append_string(&stages, NULL, "fullDocumentBeforeChange");
+	mcs_document_append_string(&stages, NULL, "updateDescription");
+	mcs_document_end(&stages);
+	mcs_document_end(&stages);
+	mcs_document_end(&stages);
+	array = mcs_document_finish(&stages);
+	spec->stages = DOCUMENT_VALUE(array);
+	spec->stages_size = DOCUMENT_VALUE_SIZE(array);
+}
+
+/* Opens the change stream at the stored position; its reply comes later. */
+void
+mcs_follow_open(StreamWorker *worker)
+{
+	Stream	   *stream = worker->stream;
+	ChangeStreamSpec spec;
+	MemoryContext old = MemoryContextSwitchTo(worker->batch_context);
+
+	memset(&spec, 0, sizeof(spec));
+	mcs_stream_spec(stream, worker->at_collection, &spec);
+	spec.comment = psprintf("mongo_change_stream: %s", stream->name);
+	spec.queue_bytes = QUEUE_BYTES;
+	spec.start = CHANGE_STREAM_NOW;
+	if (stream->resume_token)
+	{
+		spec.start = worker->from_time ? CHANGE_STREAM_AT_TIME : CHANGE_STREAM_START_AFTER;
+		spec.token = stream->resume_token;
+		spec.time = mcs_token_time(stream->resume_token);
+	}
+	if (worker->too_large != TOO_LARGE_NO)
+		narrow_spec(worker, &spec);
+
+	MemoryContextSwitchTo(worker->session_context);
+	worker->cursor = mcs_cursor_open(worker->session, &spec);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(worker->batch_context);
+	worker->read_token = stream->resume_token;
+	worker->drained = false;
+	worker->closed = false;
+	worker->failure.class = MONGO_ERROR_NONE;
+}
+
+/* Ends the cursor and forgets what was read and not written. */
+void
+mcs_follow_close(StreamWorker *worker)
+{
+	free_batch(worker);
+	forget_fragments(worker);
+	if (worker->cursor)
+		mcs_cursor_close(worker->cursor);
+	worker->cursor = NULL;
+	if (worker->read_token && worker->read_token != worker->stream->resume_token)
+		pfree(worker->read_token);
+	worker->read_token = worker->stream->resume_token;
+}
+
+/* Takes the next reply, if one comes in time; false where none did.  A failure is kept for later. */
+static bool
+next_batch(StreamWorker *worker, long timeout_ms)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->session_context);
+	MongoCursorResult result = mcs_cursor_next(worker->cursor, timeout_ms, &worker->batch, &worker->failure);
+
+	MemoryContextSwitchTo(old);
+	if (result != MONGO_CURSOR_BATCH)
+		return false;
+	worker->have_batch = true;
+	worker->received_at = GetCurrentTimestamp();
+	worker->operation_time = Max(worker->operation_time, worker->batch.operation_time);
+	mcs_document_iterate(&worker->events, worker->batch.events, worker->batch.events_size);
+	return true;
+}
+
+/* At the end of a reply: the position is its post-batch token. */
+static void
+end_batch(StreamWorker *worker)
+{
+	MongoBatch *batch = &worker->batch;
+
+	if (worker->events.malformed)
+		mcs_document_malformed();
+	/* never back: a stream opened at a time says so with a token of that time */
+	if (batch->token && worker->fragments == NIL && (!worker->read_token || strcmp(batch->token, worker->read_token) > 0))
+		set_read_token(worker, batch->token, strlen(batch->token));
+	worker->drained = batch->event_count == 0 && !batch->opened;
+	worker->closed = batch->closed;
+	free_batch(worker);
+}
+
+/* Keeps a fragment beyond its reply. */
+static void
+keep_fragment(StreamWorker *worker, const DocumentValue *value)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->fragment_context);
+	DocumentValue *copy = palloc(sizeof(DocumentValue));
+	uint8	   *data = palloc(value->size);
+
+	memcpy(data, value->data, value->size);
+	copy->type = value->type;
+	copy->data = data;
+	copy->size = value->size;
+	worker->fragments = lappend(worker->fragments, copy);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The next whole event of the replies at hand; false where there is none.  The
+ * event points into the reply or the fragment context, which the caller may
+ * read until it asks for the next one.
+ */
+static bool
+next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
+{
+	while (mcs_document_next(&worker->events))
+	{
+		DocumentValue *value = &worker->events.value;
+		EventFragment fragment;
+		DocumentValue *parts;
+		ListCell   *cell;
+		int			count = 0;
+
+		if (value->type != DOCUMENT_OBJECT)
+			mcs_document_malformed();
+		*bytes += value->size;
+		fragment = mcs_event_fragment(value->data, value->size);
+		if (fragment.of == 0)
+		{
+			mcs_event_parse(event, value, 1);
+			return true;
+		}
+		if (fragment.number == 1)
+			forget_fragments(worker);
+		if (fragment.number != list_length(worker->fragments) + 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("fragments of a large event came out of order"),
+					 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of,
+							   list_length(worker->fragments))));
+		keep_fragment(worker, value);
+		if (fragment.number < fragment.of)
+			continue;
+		parts = palloc(sizeof(DocumentValue) * fragment.of);
+		foreach(cell, worker->fragments)
+			parts[count++] = *(DocumentValue *) lfirst(cell);
+		mcs_event_parse(event, parts, count);
+		return true;
+	}
+	return false;
+}
+
+/* Whether the event is one that the stored position has passed already (after a start at its time). */
+static bool
+already_written(const StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *position = worker->stream->resume_token;
+	int			compared;
+
+	if (!worker->from_time || !position)
+		return false;
+	compared = memcmp(event->token.data, position, Min(event->token.length, strlen(position)));
+	return compared < 0 || (compared == 0 && event->token.length <= strlen(position));
+}
+
+/*
+ * Evaluates filter and add_fields; false where the event is not kept.  An
+ * error of the user's expressions counts as unknown: the event is not kept.
+ * The caller has begun a subtransaction, which is renewed after an error.
+ */
+static bool
+evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool keep = true;
+
+	PG_TRY();
+	{
+		if (mcs_expressions_has_filter(worker->expressions))
+			keep = mcs_expressions_filter(worker->expressions, values, nulls);
+		if (keep && mcs_expressions_has_fields(worker->expressions))
+			values[EVENT_EXTRA] = mcs_expressions_extra(worker->expressions, values, nulls, &nulls[EVENT_EXTRA]);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		/* a cancel or a lack of memory or disk is not the event's fault */
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+			ReThrowError(error);
+		keep = false;
+		worker->filter_errors++;
+		if (!worker->filter_error_logged)
+			ereport(LOG,
+					(errcode(error->sqlerrcode),
+					 errmsg("filter or add_fields of change stream \"%s\" failed on an event, which is left out", worker->name),
+					 errdetail("Event %.*s: %s", (int) event->token.length, event->token.data, error->message),
+					 errhint("Further failures are only counted, in change_stream_progress.filter_errors.")));
+		worker->filter_error_logged = true;
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return keep;
+}
+
+/* Adds what an event means for this stream to the transaction: a row, a gap row, or nothing. */
+static void
+take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
+{
+	Stream	   *stream = worker->stream;
+	Datum		values[EVENT_COLUMNS];
+	bool		nulls[EVENT_COLUMNS];
+	char	   *token = pnstrdup(event->token.data, event->token.length);
+
+	if (stream->skip_token && strcmp(token, stream->skip_token) == 0)
+	{
+		mcs_writer_add_gap(writer, token, token, token, "this event was skipped by resume_change_stream");
+		worker->skipped = true;
+		return;
+	}
+	switch (mcs_stream_verdict(stream, event))
+	{
+		case STREAM_SKIP:
+			return;
+		case STREAM_GAP:
+			mcs_writer_add_gap(writer, token, worker->read_token, token,
+							   psprintf("%.*s.%.*s was renamed onto the collection, whose documents changed without events",
+										(int) event->database.length, event->database.data,
+										(int) event->collection.length, event->collection.data));
+			return;
+		case STREAM_STORE:
+			break;
+	}
+	event->too_large = worker->too_large != TOO_LARGE_NO;
+	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
+	if (!(stream->local_filter || stream->add_fields) || evaluate(worker, event, values, nulls))
+		mcs_writer_add(writer, values, nulls, worker->received_at);
+}
+
+/* Says in errors which event was at work; never its content. */
+static void
+event_context(void *arg)
+{
+	const ChangeEvent *event = arg;
+
+	if (event->token.data)
+		errcontext("processing %.*s event %.*s of %.*s.%.*s",
+				   (int) event->operation_type.length, event->operation_type.data ? event->operation_type.data : "",
+				   (int) event->token.length, event->token.data,
+				   (int) event->database.length, event->database.data ? event->database.data : "",
+				   (int) event->collection.length, event->collection.data ? event->collection.data : "");
+}
+
+/* Moves events from the replies at hand to the writer, up to the bounds of a transaction. */
+static void
+take_events(StreamWorker *worker, StreamWriter *writer)
+{
+	Size		bytes = 0;
+	ChangeEvent event;
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
+
+	memset(&event, 0, sizeof(event));
+	error_context_stack = &callback;
+	while (mcs_writer_count(writer) < BATCH_EVENTS && bytes < BATCH_BYTES)
+	{
+		if (!worker->have_batch && !next_batch(worker, 0))
+			break;
+		if (!next_event(worker, &event, &bytes))
+		{
+			end_batch(worker);
+			if (worker->closed)
+				break;
+			continue;
+		}
+		worker->drained = false;
+		if (!event.token.data)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("an event came without a resume token"),
+					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
+		if (!already_written(worker, &event))
+		{
+			take_event(worker, writer, &event);
+			set_read_token(worker, event.token.data, event.token.length);
+		}
+		if (worker->fragments != NIL)
+			forget_fragments(worker);
+		if (worker->too_large != TOO_LARGE_NO)
+		{
+			/* that was the large one: go on with all of the next */
+			worker->too_large = TOO_LARGE_NO;
+			worker->reload = true;
+			break;
+		}
+	}
+	error_context_stack = callback.previous;
+}
+
+/* Compiles filter and add_fields on first use, and when what they depend on has changed; in a transaction. */
+static void
+compile_expressions(StreamWorker *worker)
+{
+	Stream	   *stream = worker->stream;
+	MemoryContext old;
+	Relation	events;
+
+	if (!(stream->local_filter || stream->add_fields) ||
+		(worker->expressions && mcs_expressions_valid(worker->expressions)))
+		return;
+	events = table_open(mcs_events_relation(), AccessShareLock);
+	old = MemoryContextSwitchTo(worker->stream_context);
+	worker->expressions = mcs_expressions_compile(events, stream->local_filter, stream->add_fields);
+	MemoryContextSwitchTo(old);
+	table_close(events, NoLock);
+}
+
+/*
+ * take_events for a stream with expressions: under its creator's settings, and
+ * in a subtransaction, so that an error of theirs costs one event only.
+ */
+static void
+take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int			level = mcs_settings_begin(worker->stream->settings);
+
+	compile_expressions(worker);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	take_events(worker, writer);
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	mcs_settings_end(level);
+}
+
+/* After a commit: what is stored is what was read. */
+static void
+published(StreamWorker *worker, const StreamProgress *progress)
+{
+	Stream	   *stream = worker->stream;
+
+	if (stream->resume_token && stream->resume_token != worker->read_token)
+		pfree(stream->resume_token);
+	stream->resume_token = worker->read_token;
+	stream->last_event_id = progress->last_event_id;
+	stream->events_processed += progress->events;
+	worker->rate_events += progress->events;
+	if (worker->skipped)
+		stream->skip_token = NULL;
+	worker->failures = 0;
+	worker->from_time = false;
+	worker->saved_at = GetCurrentTimestamp();
+	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->operation_time, worker->rate);
+}
+
+/*
+ * Commits, or rolls back where another session has moved the position or
+ * changed the definition meanwhile: then both are to be read again.
+ */
+static void
+commit_progress(StreamWorker *worker, const StreamProgress *progress, bool saved)
+{
+	if (saved && !mcs_slot_is_changed())
+	{
+		mcs_worker_commit(worker);
+		published(worker, progress);
+	}
+	else
+	{
+		AbortOutOfAnyTransaction();
+		worker->reload = true;
+	}
+}
+
+/* One transaction: everything at hand up to its bounds, with the position. */
+static void
+write_transaction(StreamWorker *worker)
+{
+	Stream	   *stream = worker->stream;
+	StreamWriter *writer;
+	StreamProgress progress;
+
+	mcs_worker_begin(worker);
+	writer = mcs_writer_begin(stream);
+	worker->filter_errors = 0;
+	worker->skipped = false;
+	if (stream->local_filter || stream->add_fields)
+		take_events_evaluating(worker, writer);
+	else
+		take_events(worker, writer);
+	if (worker->skipped)
+		mcs_stream_skipped(stream->name);
+
+	memset(&progress, 0, sizeof(progress));
+	progress.token = worker->read_token;
+	progress.last_event_at = mcs_writer_count(writer) > 0 ? worker->received_at : 0;
+	progress.filter_errors = worker->filter_errors;
+	commit_progress(worker, &progress, mcs_writer_finish(writer, &progress));
+}
+
+/* An empty reply: the position moved without events, and is saved now and then. */
+static void
+take_empty_batch(StreamWorker *worker)
+{
+	Stream	   *stream = worker->stream;
+	StreamProgress progress;
+
+	end_batch(worker);
+	if (!worker->read_token)
+		return;
+	if (stream->resume_token && strcmp(worker->read_token, stream->resume_token) == 0)
+	{
+		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->operation_time, worker->rate);
+		return;
+	}
+	if (stream->resume_token && !worker->closed && !mcs_slot_sync_wanted() &&
+		!TimestampDifferenceExceeds(worker->saved_at, GetCurrentTimestamp(), SAVE_INTERVAL_MS))
+		return;
+	memset(&progress, 0, sizeof(progress));
+	progress.token = worker->read_token;
+	progress.last_event_id = stream->last_event_id;
+	mcs_worker_begin(worker);
+	commit_progress(worker, &progress,
+					mcs_progress_save(stream->name, stream->last_event_id, stream->resume_token, &progress));
+}
+
+bool
+mcs_follow_step(StreamWorker *worker, long timeout_ms)
+{
+	if (!worker->have_batch && !next_batch(worker, timeout_ms))
+		return worker->failure.class == MONGO_ERROR_NONE;
+	if (worker->batch.opened)
+		mcs_worker_opened(worker);
+	if (worker->batch.event_count == 0)
+		take_empty_batch(worker);
+	else
+		write_transaction(worker);
+	return worker->failure.class == MONGO_ERROR_NONE && !worker->closed && !worker->reload;
+}

@@ -1,0 +1,288 @@
+/*
+ * stream_hook.c
+ *	  Statements of others that concern streams: those that need a database
+ *	  without our processes, and those that would take away what a stream needs.
+ *
+ * A worker is a session like any other, so DROP DATABASE, ALTER DATABASE ...
+ * RENAME or SET TABLESPACE, CREATE DATABASE ... TEMPLATE would refuse to run
+ * beside it, and DROP EXTENSION would wait for it.  Before them our processes
+ * are asked to leave and kept out until the transaction ends.  Nobody can do
+ * that with a database or an extension that is not his.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "stream_shmem.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#define BLOCK_TIMEOUT_MS	3000
+
+/* A database that this transaction keeps our processes out of. */
+typedef struct BlockedDatabase
+{
+	Oid			database;
+	bool		dropped;		/* gone if the transaction commits */
+} BlockedDatabase;
+
+static List *blocked = NIL;		/* in TopMemoryContext, for it must outlive an aborted transaction's memory */
+static ProcessUtility_hook_type previous_process_utility = NULL;
+
+static bool
+owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+static bool
+owns_extension(Oid extension)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ExtensionRelationId, extension, GetUserId());
+#else
+	return pg_extension_ownercheck(extension, GetUserId());
+#endif
+}
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple	role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = superuser();
+
+	if (HeapTupleIsValid(role))
+	{
+		may |= ((Form_pg_authid) GETSTRUCT(role))->rolcreatedb;
+		ReleaseSysCache(role);
+	}
+	return may;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	ListCell   *cell;
+
+	if (blocked == NIL || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	foreach(cell, blocked)
+	{
+		BlockedDatabase *entry = lfirst(cell);
+
+		mcs_shmem_unblock_database(entry->database, entry->dropped && event == XACT_EVENT_COMMIT);
+	}
+	list_free_deep(blocked);
+	blocked = NIL;
+}
+
+static void
+block(Oid database, bool dropped)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	BlockedDatabase *entry = palloc(sizeof(BlockedDatabase));
+
+	entry->database = database;
+	entry->dropped = dropped;
+	blocked = lappend(blocked, entry);
+	MemoryContextSwitchTo(old);
+	mcs_shmem_block_database(database, BLOCK_TIMEOUT_MS);
+}
+
+/* The database called name, if the user owns it and is not in it; else the statement fails by itself. */
+static Oid
+own_other_database(const char *name)
+{
+	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
+
+	return OidIsValid(database) && database != MyDatabaseId && owns_database(database) ? database : InvalidOid;
+}
+
+static const char *
+option_string(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return option->arg ? defGetString(option) : NULL;
+	}
+	return NULL;
+}
+
+/* CREATE DATABASE copies a template, by default template1. */
+static void
+block_template(const CreatedbStmt *statement)
+{
+	const char *name = option_string(statement->options, "template");
+	Oid			database = get_database_oid(name ? name : "template1", true);
+
+	if (OidIsValid(database) && may_create_databases())
+		block(database, false);
+}
+
+/* Raises 2BP01 where streams still depend on what shall be dropped. */
+static void
+refuse_if_needed(List *streams, const char *what, const char *name)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (streams == NIL)
+		return;
+	initStringInfo(&names);
+	foreach(cell, streams)
+		appendStringInfo(&names, "%s%s", names.len ? ", " : "", (char *) lfirst(cell));
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("%s \"%s\" cannot be dropped because change streams need it", what, name),
+			 errdetail("Change streams: %s.", names.data),
+			 errhint("Drop each of them first: SELECT drop_change_stream('%s').", (char *) linitial(streams))));
+}
+
+static void
+before_drop(const DropStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->objects)
+	{
+		Node	   *object = lfirst(cell);
+		const char *name;
+		Oid			extension;
+
+		if (!IsA(object, String))
+			continue;
+		name = strVal(object);
+		if (statement->removeType == OBJECT_FOREIGN_SERVER)
+			refuse_if_needed(mcs_streams_of_server(name), "server", name);
+		else if (strcmp(name, MCS_EXTENSION) == 0 &&
+				 OidIsValid(extension = get_extension_oid(name, true)) && owns_extension(extension))
+			block(MyDatabaseId, false);
+	}
+}
+
+static void
+before_drop_role(const DropRoleStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->roles)
+	{
+		RoleSpec   *spec = lfirst(cell);
+		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
+
+		if (!OidIsValid(role))
+			continue;
+		if (OidIsValid(mcs_extension_schema()))
+			refuse_if_needed(mcs_streams_of_role(role), "role", spec->rolename);
+		refuse_if_needed(mcs_shmem_streams_of_role(role), "role", spec->rolename);
+	}
+}
+
+/* What has to happen before a statement. */
+static void
+before_statement(Node *statement)
+{
+	Oid			database = InvalidOid;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			if (OidIsValid(database = own_other_database(((DropdbStmt *) statement)->dbname)))
+				block(database, true);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE &&
+				OidIsValid(database = own_other_database(((RenameStmt *) statement)->subname)))
+				block(database, false);
+			break;
+		case T_AlterDatabaseStmt:
+			if (option_string(((AlterDatabaseStmt *) statement)->options, "tablespace") &&
+				OidIsValid(database = own_other_database(((AlterDatabaseStmt *) statement)->dbname)))
+				block(database, false);
+			break;
+		case T_CreatedbStmt:
+			block_template((CreatedbStmt *) statement);
+			break;
+		case T_DropStmt:
+			if ((((DropStmt *) statement)->removeType == OBJECT_FOREIGN_SERVER ||
+				 ((DropStmt *) statement)->removeType == OBJECT_EXTENSION) &&
+				OidIsValid(mcs_extension_schema()))
+				before_drop((DropStmt *) statement);
+			break;
+		case T_DropRoleStmt:
+			before_drop_role((DropRoleStmt *) statement);
+			break;
+		default:
+			break;
+	}
+}
+
+/* DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another. */
+static void
+after_statement(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt))
+		return;
+	if (!OidIsValid(mcs_extension_schema()))
+		return;
+	CommandCounterIncrement();
+	if (IsA(statement, DropOwnedStmt))
+	{
+		foreach(cell, ((DropOwnedStmt *) statement)->roles)
+			mcs_streams_drop_of_role(get_rolespec_oid(lfirst(cell), false));
+	}
+	else
+	{
+		ReassignOwnedStmt *reassign = (ReassignOwnedStmt *) statement;
+
+		foreach(cell, reassign->roles)
+			mcs_streams_reassign(get_rolespec_oid(lfirst(cell), false), get_rolespec_oid(reassign->newrole, false));
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = previous_process_utility ? previous_process_utility : standard_ProcessUtility;
+	bool		ours = mcs_shmem_ready() && !RecoveryInProgress() && IsTransactionState();
+
+	if (ours)
+		before_statement(pstmt->utilityStmt);
+	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (ours && IsTransactionState())
+		after_statement(pstmt->utilityStmt);
+}
+
+/* Installs the hook; only in the postmaster, so that every session has it. */
+void
+mcs_stream_hook_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(at_transaction_end, NULL);
+}

@@ -1,0 +1,137 @@
+/*
+ * stream_shmem.h
+ *	  What launcher, workers and functions tell each other through shared
+ *	  memory.  Only stream_*.c files of the running side include it.
+ *
+ * A slot exists for each stream that shall run, from the launcher's first look
+ * at it until it is paused, stopped or dropped; a worker attaches to it and
+ * detaches at its exit.  The protocol of the locks is in stream_shmem.c.
+ */
+#ifndef MCS_STREAM_SHMEM_H
+#define MCS_STREAM_SHMEM_H
+
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "stream.h"
+
+/* ---- the shared memory itself: for stream_shmem.c and stream_slot.c only ---- */
+
+#define MAX_DATABASES	1024
+
+typedef struct DatabaseNote
+{
+	Oid			database;		/* InvalidOid: free */
+	bool		dirty;
+	bool		installed;		/* the extension was there at the last look */
+	int			blocked;		/* how many statements want it without our processes */
+	TimestampTz probed_at;
+	TimestampTz not_before;		/* a prober could not be started or failed */
+} DatabaseNote;
+
+typedef struct StreamSlot
+{
+	bool		in_use;
+	bool		wanted;			/* shall have a worker */
+	bool		changed;		/* the worker must read its definition again */
+	uint32		generation;
+	Oid			database;
+	Oid			owner;
+	char		stream[NAMEDATALEN];
+
+	pid_t		pid;			/* of the worker, 0 without one */
+	PGPROC	   *proc;
+	bool		launching;		/* asked of the postmaster, not attached yet */
+	TimestampTz launched_at;
+	int			quick_exits;	/* exits in a row soon after the start, for the throttle */
+	TimestampTz not_before;
+
+	StreamReport report;
+	TimestampTz state_since;
+	uint64		saved_time;		/* cluster time of the saved token, 0: none yet */
+	bool		drained;		/* the saved token came with an empty batch */
+	uint64		operation_time; /* of the newest reply */
+	TimestampTz replied_at;
+	double		events_per_second;
+	int64		oplog_window;	/* microseconds, -1: unknown */
+	TimestampTz sync_until;		/* somebody waits for the position to be saved */
+} StreamSlot;
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	pid_t		launcher_pid;
+	PGPROC	   *launcher;
+	Oid			prober_database;	/* where a prober is, or is on its way */
+	pid_t		prober_pid;
+	TimestampTz prober_launched_at;
+	ConditionVariable moved;	/* a position was saved, or a process left */
+	int			max_slots;
+	DatabaseNote databases[MAX_DATABASES];
+	StreamSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+} SharedState;
+
+extern SharedState *mcs_shared;
+
+/* With the lock held. */
+extern void mcs_shmem_wake_launcher(void);
+extern bool mcs_shmem_is_blocked(Oid database);
+extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream);
+
+/* Milliseconds until a time, at least 0. */
+static inline long
+mcs_ms_until(TimestampTz now, TimestampTz then)
+{
+	return then <= now ? 0 : (long) ((then - now + 999) / 1000);
+}
+
+/* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
+typedef struct SlotTicket
+{
+	int			index;
+	uint32		generation;
+} SlotTicket;
+
+/* What the launcher shall do next. */
+typedef enum LaunchKind
+{
+	LAUNCH_NOTHING,
+	LAUNCH_PROBER,				/* look at a database's streams */
+	LAUNCH_WORKER
+} LaunchKind;
+
+typedef struct Launch
+{
+	LaunchKind	kind;
+	Oid			database;
+	SlotTicket	ticket;			/* of a worker */
+	char		stream[NAMEDATALEN];
+} Launch;
+
+/* ---- launcher and prober ---- */
+extern void mcs_shmem_attach_launcher(void);
+extern void mcs_shmem_add_database(Oid database);
+extern void mcs_shmem_remove_databases_but(List *databases);
+extern Launch mcs_shmem_next_launch(long *wait_ms);
+extern void mcs_shmem_launch_failed(const Launch *launch);
+extern bool mcs_shmem_attach_prober(Oid database);
+extern void mcs_shmem_probing(Oid database);
+extern void mcs_shmem_probed(Oid database, bool installed, List *streams);
+
+/* ---- workers ---- */
+extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
+extern bool mcs_slot_take_changed(void);
+extern bool mcs_slot_is_changed(void);
+extern void mcs_slot_report(const StreamReport *report);
+extern void mcs_slot_saved(uint64 saved_time, bool drained, uint64 operation_time, double events_per_second);
+extern bool mcs_slot_sync_wanted(void);
+extern void mcs_slot_oplog_window(int64 microseconds);
+extern void mcs_slot_release(void);
+
+/* ---- DDL that needs a database without our processes ---- */
+extern void mcs_shmem_block_database(Oid database, long timeout_ms);
+extern void mcs_shmem_unblock_database(Oid database, bool dropped);
+extern List *mcs_shmem_streams_of_role(Oid role);
+
+
+#endif							/* MCS_STREAM_SHMEM_H */

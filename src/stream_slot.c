@@ -1,0 +1,296 @@
+/*
+ * stream_slot.c
+ *	  The slot of a stream in shared memory: what its worker publishes there and
+ *	  what others read and wait for.  The locks are explained in stream_shmem.c.
+ */
+#include "mongo_change_stream.h"
+
+#include <math.h>
+
+#include "common/pg_prng.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "stream_shmem.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* The pause before a worker that ended with an error is started again doubles between these. */
+#define RELAUNCH_MIN_MS		1000
+#define RELAUNCH_MAX_MS		60000
+
+static StreamSlot *my_slot = NULL;
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
+
+/* ---- workers ---- */
+
+/*
+ * At a worker's exit: the slot is free for the next one.  An exit with an error
+ * soon after the start lengthens the pause before the next start.
+ */
+static void
+detach_worker(int code, Datum arg)
+{
+	StreamSlot *slot = my_slot;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!slot)
+		return;
+	my_slot = NULL;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	slot->pid = 0;
+	slot->proc = NULL;
+	if (code != 0)
+	{
+		double		pause;
+
+		if (TimestampDifferenceExceeds(slot->launched_at, now, RELAUNCH_MAX_MS))
+			slot->quick_exits = 0;
+		pause = Min(RELAUNCH_MIN_MS * pow(2, Min(slot->quick_exits, 10)), RELAUNCH_MAX_MS);
+		slot->quick_exits++;
+		slot->not_before = TimestampTzPlusMilliseconds(now, (int64) (pause * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
+		slot->report.state = STREAM_RETRYING;
+		strlcpy(slot->report.reason, "the worker ended and will be started again", sizeof(slot->report.reason));
+		slot->report.next_retry_at = slot->not_before;
+		slot->state_since = now;
+	}
+	else if (!slot->wanted)
+		slot->in_use = false;
+	mcs_shmem_wake_launcher();
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Takes the slot of a ticket; false where it is no longer this worker's. */
+bool
+mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
+{
+	StreamSlot *slot;
+	bool		ours;
+
+	if (ticket.index < 0 || ticket.index >= mcs_shared->max_slots)
+		return false;
+	slot = &mcs_shared->slots[ticket.index];
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	ours = slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
+		!mcs_shmem_is_blocked(slot->database);
+	slot->launching = ours ? false : slot->launching;
+	if (ours)
+	{
+		slot->pid = MyProcPid;
+		slot->proc = MyProc;
+		slot->changed = false;
+		slot->launched_at = GetCurrentTimestamp();
+		strlcpy(stream, slot->stream, NAMEDATALEN);
+		*database = slot->database;
+		*owner = slot->owner;
+	}
+	else if (slot->in_use && slot->generation == ticket.generation && slot->pid == 0)
+		slot->launching = false;
+	LWLockRelease(mcs_shared->lock);
+	if (ours)
+	{
+		my_slot = slot;
+		before_shmem_exit(detach_worker, (Datum) 0);
+	}
+	return ours;
+}
+
+/* Whether the definition may have changed since it was last read. */
+bool
+mcs_slot_is_changed(void)
+{
+	bool		changed;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	changed = my_slot->changed;
+	LWLockRelease(mcs_shared->lock);
+	return changed;
+}
+
+/* The same, and takes the mark away: to be followed by reading the definition. */
+bool
+mcs_slot_take_changed(void)
+{
+	bool		changed;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	changed = my_slot->changed;
+	my_slot->changed = false;
+	LWLockRelease(mcs_shared->lock);
+	return changed;
+}
+
+/* Tells the launcher that this stream shall not run, for an exit without error. */
+void
+mcs_slot_release(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	my_slot->wanted = my_slot->changed; /* changed again meanwhile: let the launcher look */
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes state, reason and error. */
+void
+mcs_slot_report(const StreamReport *report)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	if (my_slot->report.state != report->state)
+		my_slot->state_since = GetCurrentTimestamp();
+	my_slot->report = *report;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes a position that is committed, with the server's time as of the newest reply. */
+void
+mcs_slot_saved(uint64 saved_time, bool drained, uint64 operation_time, double events_per_second)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	my_slot->saved_time = saved_time;
+	my_slot->drained = drained;
+	if (operation_time > my_slot->operation_time)
+		my_slot->operation_time = operation_time;
+	my_slot->replied_at = GetCurrentTimestamp();
+	my_slot->events_per_second = events_per_second;
+	my_slot->quick_exits = 0;
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Whether somebody waits for the position, so that saving it is worth a transaction. */
+bool
+mcs_slot_sync_wanted(void)
+{
+	bool		wanted;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	wanted = my_slot->sync_until != 0 && my_slot->sync_until > GetCurrentTimestamp();
+	LWLockRelease(mcs_shared->lock);
+	return wanted;
+}
+
+/* Publishes how far the oplog reaches back, in microseconds. */
+void
+mcs_slot_oplog_window(int64 microseconds)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	my_slot->oplog_window = microseconds;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* ---- functions in any backend ---- */
+
+/*
+ * Waits until a stream of this database has saved a position past a cluster
+ * time, at most until a time; false where it has not.  Past means: a greater
+ * time, or this time after an empty batch, since events of one transaction all
+ * have one time and may be spread over several batches.
+ */
+bool
+mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
+{
+	bool		synced = false;
+
+	if (!mcs_shared)
+		return false;
+	ConditionVariablePrepareToSleep(&mcs_shared->moved);
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		StreamSlot *slot;
+
+		LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+		slot = mcs_shmem_find_slot(MyDatabaseId, stream);
+		if (slot)
+		{
+			synced = slot->saved_time > time || (slot->saved_time == time && slot->drained);
+			slot->sync_until = Max(slot->sync_until, until);
+		}
+		LWLockRelease(mcs_shared->lock);
+		if (synced || now >= until)
+			break;
+		/* the slot may not be there yet, so look again now and then */
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(now, until), 1000), PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return synced;
+}
+
+static Datum
+interval_datum(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+/* Microseconds from the saved position to the server's time; while no reply comes, that goes on by our clock. */
+static int64
+slot_lag(const StreamSlot *slot)
+{
+	int64		lag;
+
+	if (slot->operation_time == 0 || slot->saved_time == 0)
+		return -1;
+	lag = ((int64) (slot->operation_time >> 32) - (int64) (slot->saved_time >> 32)) * USECS_PER_SEC;
+	if (slot->report.state != STREAM_ACTIVE)
+		lag += GetCurrentTimestamp() - slot->replied_at;
+	return Max(lag, 0);
+}
+
+static void
+put_slot(ReturnSetInfo *result, const StreamSlot *slot)
+{
+	Datum		values[10];
+	bool		nulls[10] = {0};
+	int64		lag = slot_lag(slot);
+
+	values[0] = CStringGetTextDatum(slot->stream);
+	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
+	values[2] = CStringGetTextDatum(slot->report.reason);
+	values[3] = TimestampTzGetDatum(slot->state_since);
+	values[4] = Int32GetDatum(slot->pid);
+	nulls[4] = slot->pid == 0;
+	values[5] = Float8GetDatum(slot->events_per_second);
+	nulls[6] = lag < 0;
+	values[6] = interval_datum(lag);
+	nulls[7] = slot->oplog_window < 0;
+	values[7] = interval_datum(slot->oplog_window);
+	nulls[8] = slot->report.last_error[0] == '\0';
+	values[8] = CStringGetTextDatum(slot->report.last_error);
+	nulls[9] = slot->report.next_retry_at == 0;
+	values[9] = TimestampTzGetDatum(slot->report.next_retry_at);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * change_stream_workers() -> setof record: the slots of this database's streams
+ * whose owner the caller is or is a member of.
+ */
+Datum
+mcs_change_stream_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StreamSlot *copies;
+	int			count = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!mcs_shared)
+		return (Datum) 0;
+	copies = palloc_extended(sizeof(StreamSlot) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId)
+			copies[count++] = mcs_shared->slots[i];
+	LWLockRelease(mcs_shared->lock);
+	for (int i = 0; i < count; i++)
+		if (has_privs_of_role(GetUserId(), copies[i].owner))
+			put_slot(result, &copies[i]);
+	return (Datum) 0;
+}

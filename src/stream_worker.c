@@ -1,0 +1,518 @@
+/*
+ * stream_worker.c
+ *	  One stream's life: connect as its owner, follow, write, wait, back off,
+ *	  stop.
+ *
+ * The worker runs in this order, each time from the top when something has
+ * changed under it: read the definition; leave if the stream shall not run;
+ * open a session and the change stream; follow it until the definition or the
+ * server's options change, or until it ends.  An end is dealt with by the class
+ * of its error: what can pass is tried again with backoff, for ever; what
+ * cannot is written to the catalog as the stream's state, and the worker leaves.
+ * An error of our own side (a full disk, a lock timeout, a user's trigger) rolls
+ * the transaction back and is tried again like a network error: the position
+ * has not moved, so nothing is lost.
+ *
+ * No transaction is open and no snapshot held while the worker waits.
+ */
+#include "mongo_change_stream.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "stream_shmem.h"
+#include "stream_worker.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#define RETRY_MIN_MS		1000
+#define RETRY_MAX_MS		60000
+#define CHORE_INTERVAL_MS	1000
+#define EXPIRE_INTERVAL_MS	10000
+#define EXPIRE_CHUNK		1000
+#define WINDOW_INTERVAL_MS	60000
+
+/* Server, mapping or role changed: the session may no longer be the right one. */
+static volatile bool connection_changed = false;
+
+/*
+ * Settings that a role or database may have changed, and that would change what
+ * a worker does: pinned over them.
+ */
+void
+mcs_worker_pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"row_security", "on"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Begins a transaction whose palloc'ed memory is the batch context. */
+void
+mcs_worker_begin(StreamWorker *worker)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, worker->name);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(worker->batch_context);
+}
+
+/* Commits it and forgets the batch. */
+void
+mcs_worker_commit(StreamWorker *worker)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker->batch_context);
+	MemoryContextReset(worker->batch_context);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Writes a state and an error into the tables in a transaction of their own.  A
+ * failure to do so must not hide what it is about: it is dropped.
+ */
+static void
+write_state(StreamWorker *worker, bool state_changed, const char *new_error)
+{
+	PG_TRY();
+	{
+		mcs_worker_begin(worker);
+		if (new_error)
+			mcs_progress_error(worker->name, new_error);
+		if (state_changed)
+			mcs_token_table_state(worker->stream, worker->report.state, new_error);
+		mcs_worker_commit(worker);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(worker->batch_context);
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Publishes a state, with the error that led to it or NULL; a change of state
+ * is one line in the log and shows in the user's own table.
+ */
+void
+mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz next_retry_at)
+{
+	bool		changed = worker->report.state != state;
+
+	worker->report.state = state;
+	strlcpy(worker->report.reason, reason, sizeof(worker->report.reason));
+	strlcpy(worker->report.last_error, error ? error : "", sizeof(worker->report.last_error));
+	worker->report.next_retry_at = next_retry_at;
+	mcs_slot_report(&worker->report);
+	if (changed)
+		ereport(LOG,
+				(errmsg("change stream \"%s\" is %s: %s", worker->name, mcs_state_name(state), reason),
+				 error ? errdetail("%s", error) : 0));
+	if (changed || error)
+		write_state(worker, changed, error);
+}
+
+/* The change stream is open: counts it where it was open before. */
+void
+mcs_worker_opened(StreamWorker *worker)
+{
+	if (!worker->opened || worker->report.state != STREAM_ACTIVE)
+	{
+		mcs_worker_begin(worker);
+		mcs_progress_restart(worker->name);
+		mcs_worker_commit(worker);
+	}
+	worker->opened = true;
+	mcs_worker_set_state(worker, STREAM_ACTIVE,
+						 worker->at_collection ? "following the collection, as the role may not watch the database"
+						 : "following the change stream", NULL, 0);
+}
+
+/* Leaves for good: the stream shall not run. */
+static void
+leave(void)
+{
+	mcs_slot_release();
+	proc_exit(0);
+}
+
+/* Reads definition and position; leaves where the stream is gone, paused or stopped. */
+static void
+load_stream(StreamWorker *worker)
+{
+	Stream	   *stream = NULL;
+	MemoryContext old;
+
+	(void) mcs_slot_take_changed();
+	worker->reload = false;
+	worker->expressions = NULL;
+	worker->filter_error_logged = false;
+	worker->read_token = NULL;
+	worker->stream = NULL;
+	MemoryContextReset(worker->stream_context);
+
+	mcs_worker_begin(worker);
+	if (OidIsValid(mcs_extension_schema()))
+	{
+		old = MemoryContextSwitchTo(worker->stream_context);
+		stream = mcs_stream_load(worker->name, false, true);
+		MemoryContextSwitchTo(old);
+	}
+	if (stream && stream->restored && !stream->paused)
+		mcs_stream_pause_restored(worker->name);
+	mcs_worker_commit(worker);
+
+	if (!stream || stream->paused || stream->stopped_state || stream->restored)
+		leave();
+	if (stream->owner != GetSessionUserId())
+		proc_exit(1);			/* the launcher starts another as the new owner */
+	worker->stream = stream;
+	worker->read_token = stream->resume_token;
+	worker->saved_at = GetCurrentTimestamp();
+}
+
+static void
+close_session(StreamWorker *worker)
+{
+	if (worker->cursor)
+		mcs_follow_close(worker);
+	if (worker->session)
+		mcs_session_close(worker->session);
+	worker->session = NULL;
+	MemoryContextReset(worker->session_context);
+}
+
+/* Opens a session with the options as they are now, unless there is one. */
+static void
+open_session(StreamWorker *worker)
+{
+	MongoTarget *target;
+	MemoryContext old;
+
+	if (worker->session)
+		return;
+	mcs_worker_begin(worker);
+	old = MemoryContextSwitchTo(worker->session_context);
+	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
+	worker->session = mcs_session_open(target, worker->name);
+	MemoryContextSwitchTo(old);
+	mcs_worker_commit(worker);
+}
+
+/* Waits for a time, or until something changes that is worth a try before. */
+static void
+wait_until(StreamWorker *worker, TimestampTz until)
+{
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		CHECK_FOR_INTERRUPTS();
+		AcceptInvalidationMessages();
+		if (now >= until || mcs_slot_is_changed() || connection_changed)
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(TimestampDifferenceMilliseconds(now, until) + 1, 10000), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* When to try again after the worker's latest failure: doubling from one second to a minute, with jitter. */
+static TimestampTz
+next_retry(StreamWorker *worker)
+{
+	double		delay = Min(RETRY_MIN_MS * pow(2, Min(worker->failures, 10)), RETRY_MAX_MS);
+
+	worker->failures++;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   (int64) (delay * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
+}
+
+/* Writes a state that only a person can end, and leaves. */
+static void
+stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
+{
+	mcs_worker_begin(worker);
+	mcs_stream_stop(worker->name, state, reason);
+	mcs_worker_commit(worker);
+	mcs_worker_set_state(worker, state, reason, error, 0);
+	leave();
+}
+
+/* Tries again later. */
+static void
+retry(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz at)
+{
+	mcs_worker_set_state(worker, state, reason, error, at);
+	wait_until(worker, at);
+}
+
+/* Deals with what ended the change stream or kept it from opening. */
+static void
+handle_failure(StreamWorker *worker)
+{
+	MongoError	failure = worker->failure;
+	Stream	   *stream = worker->stream;
+	const char *hint = mcs_mongo_hint(&failure);
+	char		message[sizeof(failure.message) + 100];
+
+	worker->failure.class = MONGO_ERROR_NONE;
+	mcs_follow_close(worker);
+	if (failure.code)
+		snprintf(message, sizeof(message), "%s (MongoDB error %d %s)", failure.message, failure.code, failure.code_name);
+	else
+		strlcpy(message, failure.message, sizeof(message));
+
+	switch (failure.class)
+	{
+		case MONGO_ERROR_NONE:
+			break;
+		case MONGO_ERROR_TRANSIENT:
+			if (failure.at_open)
+				close_session(worker);
+			retry(worker, STREAM_RETRYING, failure.at_open ? "MongoDB cannot be reached" : "the change stream was interrupted",
+				  message, next_retry(worker));
+			break;
+		case MONGO_ERROR_HISTORY_LOST:
+			stop(worker, STREAM_HISTORY_LOST,
+				 psprintf("MongoDB's oplog no longer holds what follows the stored position; SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
+						  quote_literal_cstr(stream->name)), message);
+			break;
+		case MONGO_ERROR_AUTHENTICATION:
+			close_session(worker);
+			/* a role that may read only its collection may not watch the database */
+			if (failure.code == 13 && stream->collection && !worker->at_collection)
+				worker->at_collection = true;
+			else
+			{
+				worker->at_collection = false;
+				retry(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the role; tried again each minute", message,
+					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
+			}
+			break;
+		case MONGO_ERROR_TOO_LARGE:
+			if (worker->too_large == TOO_LARGE_NO_DOCUMENT)
+				stop(worker, STREAM_ERROR, "an event is too large even without its documents", message);
+			worker->too_large++;
+			break;
+		case MONGO_ERROR_CONFIGURATION:
+			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
+			if (failure.code == 280 && !worker->from_time && stream->resume_token)
+				worker->from_time = true;
+			else
+				stop(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the change stream as it is defined", message);
+			break;
+		case MONGO_ERROR_OUT_OF_MEMORY:
+			ereport(FATAL,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("MongoDB's driver ran out of memory")));
+			break;
+	}
+}
+
+/* Deletes a chunk of old events when it is time. */
+static void
+expire_events(StreamWorker *worker, TimestampTz now)
+{
+	int64		deleted;
+
+	if (!worker->stream->retention || now < worker->expire_at)
+		return;
+	mcs_worker_begin(worker);
+	deleted = mcs_events_expire(worker->name, worker->stream->retention, EXPIRE_CHUNK);
+	mcs_worker_commit(worker);
+	worker->expire_at = TimestampTzPlusMilliseconds(now, deleted < EXPIRE_CHUNK ? EXPIRE_INTERVAL_MS : 0);
+}
+
+/* What is to be done now and then beside following. */
+static void
+do_chores(StreamWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	double		seconds = (double) (now - worker->rate_since) / USECS_PER_SEC;
+
+	if (seconds * 1000 >= CHORE_INTERVAL_MS)
+	{
+		double		rate = worker->rate_events / seconds;
+
+		/* half of it is the last second's */
+		worker->rate = rate < 0.001 && worker->rate < 0.1 ? 0 : (worker->rate + rate) / 2;
+		worker->rate_events = 0;
+		worker->rate_since = now;
+	}
+	expire_events(worker, now);
+}
+
+/* Follows until something has to be read or opened again. */
+static void
+follow(StreamWorker *worker)
+{
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		AcceptInvalidationMessages();
+		if (mcs_slot_is_changed() || connection_changed)
+			return;
+		do_chores(worker);
+		if (!mcs_follow_step(worker, CHORE_INTERVAL_MS))
+			return;
+	}
+}
+
+/* From reading the definition to whatever makes it necessary to do so again. */
+static void
+run(StreamWorker *worker)
+{
+	TimestampTz saved_at;
+
+	if (worker->cursor)
+		mcs_follow_close(worker);
+	if (connection_changed)
+	{
+		connection_changed = false;
+		close_session(worker);
+	}
+	load_stream(worker);
+	open_session(worker);
+	mcs_follow_open(worker);
+	saved_at = worker->saved_at;
+	follow(worker);
+	if (worker->failure.class != MONGO_ERROR_NONE)
+		handle_failure(worker);
+	else if (worker->closed && worker->saved_at == saved_at)
+		/* closed before it moved: opening it at once would spin */
+		retry(worker, STREAM_RETRYING, "MongoDB closed the change stream at once", "the cursor was closed without an error",
+			  next_retry(worker));
+}
+
+/* After an error of our own side: report it, roll back, and try again later. */
+static void
+recover(StreamWorker *worker)
+{
+	ErrorData  *error;
+	char		message[512];
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(worker->stream_context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	AbortOutOfAnyTransaction();
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+	strlcpy(message, error->message, sizeof(message));
+	FreeErrorData(error);
+	MemoryContextSwitchTo(worker->batch_context);
+	MemoryContextReset(worker->batch_context);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	if (!worker->stream)
+		ereport(FATAL,
+				(errmsg("change stream \"%s\" could not be read", worker->name),
+				 errdetail("%s", message)));
+	close_session(worker);
+	retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message, next_retry(worker));
+}
+
+static void
+connection_callback(Datum arg, int cache, uint32 hash)
+{
+	connection_changed = true;
+}
+
+static StreamWorker *
+make_worker(const char *name)
+{
+	StreamWorker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(StreamWorker));
+
+	strlcpy(worker->name, name, NAMEDATALEN);
+	worker->stream_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream definition", ALLOCSET_DEFAULT_SIZES);
+	worker->session_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream session", ALLOCSET_DEFAULT_SIZES);
+	worker->fragment_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream fragments", ALLOCSET_DEFAULT_SIZES);
+	/* the first block is kept over resets: an ordinary batch allocates nothing from the system */
+	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream batch",
+												  0, 4 * 1024 * 1024, 8 * 1024 * 1024);
+	worker->rate_since = GetCurrentTimestamp();
+	return worker;
+}
+
+/* Entry of a worker. */
+void
+mcs_worker_main(Datum arg)
+{
+	SlotTicket	ticket;
+	char		name[NAMEDATALEN];
+	Oid			database,
+				owner;
+	StreamWorker *volatile worker;
+	uint32		flags = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
+	if (!mcs_slot_attach(ticket, name, &database, &owner))
+		proc_exit(0);
+#if PG_VERSION_NUM >= 170000
+	flags = BGWORKER_BYPASS_ROLELOGINCHECK;
+#endif
+	BackgroundWorkerInitializeConnectionByOid(database, owner, flags);
+	mcs_worker_pin_settings();
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
+
+	worker = make_worker(name);
+	for (;;)
+	{
+		PG_TRY();
+		{
+			run(worker);
+		}
+		PG_CATCH();
+		{
+			recover(worker);
+		}
+		PG_END_TRY();
+	}
+}

@@ -1,0 +1,119 @@
+/*
+ * stream_worker.h
+ *	  The running side of a stream: its worker, what it writes, and the user's
+ *	  own table of tokens.
+ */
+#ifndef MCS_STREAM_WORKER_H
+#define MCS_STREAM_WORKER_H
+
+#include "stream.h"
+
+/* How an event that is too large even for the server is read: with less and less of it. */
+typedef enum TooLarge
+{
+	TOO_LARGE_NO,
+	TOO_LARGE_NO_IMAGES,
+	TOO_LARGE_NO_DOCUMENT
+} TooLarge;
+
+/* A worker: one stream, one session, one cursor. */
+typedef struct StreamWorker
+{
+	char		name[NAMEDATALEN];
+	Stream	   *stream;			/* the definition and the stored position */
+	MemoryContext stream_context;	/* of it and of the expressions */
+	StreamExpressions *expressions; /* NULL without filter and add_fields */
+	bool		filter_error_logged;
+
+	MongoSession *session;
+	MemoryContext session_context;
+	MongoCursor *cursor;
+	bool		at_collection;	/* may not watch the database, so watches the collection */
+	bool		from_time;		/* the token was not found: started at its time, events up to it are left out */
+	TooLarge	too_large;		/* reading the one event that is */
+
+	/* reading */
+	MongoBatch	batch;
+	bool		have_batch;
+	DocumentIterator events;	/* in the batch */
+	TimestampTz received_at;
+	List	   *fragments;		/* DocumentValue * of the event that is not whole yet */
+	MemoryContext fragment_context;
+	char	   *read_token;		/* the position that reading has reached; in stream_context */
+	bool		drained;		/* it came with an empty batch */
+	uint64		operation_time;
+	MongoError	failure;		/* class not NONE: what ended the cursor, to be dealt with after the write */
+	bool		closed;			/* the server ended the cursor with the last reply */
+	bool		opened;			/* it has opened in this process before */
+	bool		skipped;		/* the transaction at work left out the event of skip_token */
+	bool		reload;			/* definition or position were changed by another session */
+
+	/* writing */
+	MemoryContext batch_context;	/* reset after each transaction */
+	TimestampTz saved_at;
+	int64		filter_errors;	/* of the transaction at work */
+
+	/* state and chores */
+	StreamReport report;
+	int			failures;		/* in a row */
+	double		rate;			/* events a second, smoothed */
+	int64		rate_events;
+	TimestampTz rate_since;
+	TimestampTz expire_at;		/* next look at retention */
+	TimestampTz window_at;		/* next look at the oplog's reach */
+} StreamWorker;
+
+/* ---- stream_worker.c ---- */
+PGDLLEXPORT extern void mcs_worker_main(Datum arg);
+extern void mcs_worker_pin_settings(void);
+extern void mcs_worker_begin(StreamWorker *worker);
+extern void mcs_worker_commit(StreamWorker *worker);
+extern void mcs_worker_opened(StreamWorker *worker);
+extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error,
+								 TimestampTz next_retry_at);
+
+/* ---- stream_follow.c: from the cursor into transactions ---- */
+extern void mcs_follow_open(StreamWorker *worker);
+extern void mcs_follow_close(StreamWorker *worker);
+
+/*
+ * Reads and writes what has come, waiting at most timeout_ms for it; false
+ * where failure, closed or reload says why it cannot go on.
+ */
+extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
+
+/* ---- stream_write.c: one batch in the caller's transaction ---- */
+
+typedef struct StreamWriter StreamWriter;
+
+/*
+ * Begins a batch for a stream; everything lives in the current memory context,
+ * which the caller resets after the transaction.
+ */
+extern StreamWriter *mcs_writer_begin(const Stream *stream);
+
+/* Adds an event: EVENT_COLUMNS values and null flags, which the writer borrows until the end. */
+extern void mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, TimestampTz received_at);
+
+/* Adds a gap row; token is its resume_token and gives its cluster_time. */
+extern void mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason);
+
+extern int	mcs_writer_count(const StreamWriter *writer);
+
+/*
+ * Writes the rows, the position and the notification.  False where the
+ * position in the table is not the stream's: the caller must abort.
+ * progress->last_event_id and ->events are filled in here.
+ */
+extern bool mcs_writer_finish(StreamWriter *writer, StreamProgress *progress);
+
+/* ---- stream_token_table.c: the user's table change_stream_resume_tokens ---- */
+
+/* Writes what the trigger function has gathered in this transaction. */
+extern void mcs_token_table_flush(void);
+
+/* Writes a stream's state and error there, if the trigger is attached; in the caller's transaction. */
+extern void mcs_token_table_state(const Stream *stream, StreamState state, const char *error);
+extern void mcs_token_table_init(void);
+
+#endif							/* MCS_STREAM_WORKER_H */
