@@ -262,7 +262,13 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 		if (mcs_expressions_has_filter(worker->expressions))
 			keep = mcs_expressions_filter(worker->expressions, values, nulls);
 		if (keep && mcs_expressions_has_fields(worker->expressions))
-			values[EVENT_EXTRA] = mcs_expressions_extra(worker->expressions, values, nulls, &nulls[EVENT_EXTRA]);
+		{
+			bool		isnull;
+			Datum		extra = mcs_expressions_extra(worker->expressions, values, nulls, &isnull);
+
+			values[EVENT_EXTRA] = extra;
+			nulls[EVENT_EXTRA] = isnull;
+		}
 	}
 	PG_CATCH();
 	{
