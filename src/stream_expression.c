@@ -436,14 +436,18 @@ Datum
 mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull)
 {
 	DocumentBuilder builder;
+	bool		had_extra = !nulls[EVENT_EXTRA];	/* isnull may point into nulls */
 
-	*isnull = expressions->field_count == 0 && nulls[EVENT_EXTRA];
 	if (expressions->field_count == 0)
+	{
+		*isnull = !had_extra;
 		return values[EVENT_EXTRA];
+	}
 	load_event(expressions, values, nulls);
+	*isnull = false;
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
-	if (!nulls[EVENT_EXTRA])
+	if (had_extra)
 	{
 		Document   *extra = DatumGetDocumentP(values[EVENT_EXTRA]);
 		DocumentIterator it;
