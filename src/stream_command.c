@@ -414,6 +414,16 @@ resume_position(const Stream *stream, const char *start_at)
 	return token;
 }
 
+/* A row for what lies between the stored position and the new one, unless that is a step back. */
+static void
+leave_gap(const Stream *stream, const char *token)
+{
+	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
+		mcs_write_gap(stream->name, stream->resume_token, token, "history lost");
+	else if (stream->resume_token && strcmp(stream->resume_token, token) < 0)
+		mcs_write_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
+}
+
 Datum
 mcs_resume_change_stream(PG_FUNCTION_ARGS)
 {
@@ -433,8 +443,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	stream = mcs_stream_load_own(name, true);
 	if (token && (start_at || stream->resume_token == NULL))
 	{
-		if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
-			mcs_write_gap(name, stream->resume_token, token, "history lost");
+		leave_gap(stream, token);
 		mcs_catalog_set_position(name, token);
 	}
 	mcs_catalog_resume(name, skip);
