@@ -98,22 +98,22 @@ COMMENT ON FUNCTION document_get(document, VARIADIC text[]) IS 'the value at a p
 
 -- existence and containment
 
--- varchar, to which a text goes as well: jsonb's ? takes text, and with two such operators '{...}' ? 'a' would be ambiguous
-CREATE FUNCTION document_exists(document, varchar) RETURNS boolean
+-- bpchar, as which a text is taken unchanged: with text, as jsonb has it, '{...}' ? 'a' would be ambiguous for everybody
+CREATE FUNCTION document_exists(document, bpchar) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION document_exists(document, varchar) IS 'implementation of ? operator';
-CREATE OPERATOR ? (LEFTARG = document, RIGHTARG = varchar, FUNCTION = document_exists, RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR ? (document, varchar) IS 'is it a key of the object, or a string of the array?';
-CREATE FUNCTION document_exists_any(document, varchar[]) RETURNS boolean
+COMMENT ON FUNCTION document_exists(document, bpchar) IS 'implementation of ? operator';
+CREATE OPERATOR ? (LEFTARG = document, RIGHTARG = bpchar, FUNCTION = document_exists, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ? (document, bpchar) IS 'is it a key of the object, or a string of the array?';
+CREATE FUNCTION document_exists_any(document, bpchar[]) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists_any' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION document_exists_any(document, varchar[]) IS 'implementation of ?| operator';
-CREATE OPERATOR ?| (LEFTARG = document, RIGHTARG = varchar[], FUNCTION = document_exists_any, RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR ?| (document, varchar[]) IS 'is one of them a key?';
-CREATE FUNCTION document_exists_all(document, varchar[]) RETURNS boolean
+COMMENT ON FUNCTION document_exists_any(document, bpchar[]) IS 'implementation of ?| operator';
+CREATE OPERATOR ?| (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_any, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ?| (document, bpchar[]) IS 'is one of them a key?';
+CREATE FUNCTION document_exists_all(document, bpchar[]) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION document_exists_all(document, varchar[]) IS 'implementation of ?& operator';
-CREATE OPERATOR ?& (LEFTARG = document, RIGHTARG = varchar[], FUNCTION = document_exists_all, RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR ?& (document, varchar[]) IS 'are all of them keys?';
+COMMENT ON FUNCTION document_exists_all(document, bpchar[]) IS 'implementation of ?& operator';
+CREATE OPERATOR ?& (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_all, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR ?& (document, bpchar[]) IS 'are all of them keys?';
 CREATE FUNCTION document_contains(document, document) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_contains' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_contains(document, document) IS 'implementation of @> operator';
@@ -219,9 +219,9 @@ CREATE FUNCTION document_gin_triconsistent(internal, smallint, document, integer
 COMMENT ON FUNCTION document_gin_triconsistent(internal, smallint, document, integer, internal, internal, internal) IS 'GIN support';
 CREATE OPERATOR CLASS document_gin_ops DEFAULT FOR TYPE document USING gin AS
   OPERATOR 7 @>(document, document),
-  OPERATOR 9 ?(document, varchar),
-  OPERATOR 10 ?|(document, varchar[]),
-  OPERATOR 11 ?&(document, varchar[]),
+  OPERATOR 9 ?(document, bpchar),
+  OPERATOR 10 ?|(document, bpchar[]),
+  OPERATOR 11 ?&(document, bpchar[]),
   FUNCTION 1 btint4cmp(integer, integer),
   FUNCTION 2 document_gin_extract(document, internal),
   FUNCTION 3 document_gin_query(document, internal, smallint, internal, internal, internal, internal),

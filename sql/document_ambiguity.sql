@@ -57,9 +57,9 @@ CREATE TABLE before AS SELECT e, read(e) AS r FROM expressions;
 CREATE EXTENSION mongo_change_stream;
 CREATE TABLE after AS SELECT e, read(e) AS r FROM expressions;
 
-SELECT count(*) > 5000 AS enough, count(*) FILTER (WHERE r !~ '^error') > 2000 AS meaningful FROM before;
--- what had a meaning has the same, but for two literals and ?&, which the type's own operator makes ambiguous
-SELECT e, b.r, a.r FROM before b JOIN after a USING (e) WHERE b.r <> a.r AND b.r !~ '^error' LIMIT 20;
+SELECT count(*) > 5000 AS enough, count(*) FILTER (WHERE r !~ '^error') > 1000 AS meaningful FROM before;
+-- what had a meaning has the same; but for two oddities: a literal before ? and char(n), and ?& between two literals
+SELECT e, b.r, a.r FROM before b JOIN after a USING (e) WHERE b.r <> a.r AND b.r !~ '^error' ORDER BY e LIMIT 20;
 -- what had none has none; it may be a different error
 SELECT e, b.r, a.r FROM before b JOIN after a USING (e) WHERE b.r ~ '^error' AND a.r !~ '^error' LIMIT 20;
 \c contrib_regression

@@ -141,7 +141,7 @@ exists(const DocumentValue *value, const char *key, uint32 key_size)
 	return false;
 }
 
-/* document ? varchar */
+/* document ? bpchar */
 Datum
 mcs_document_exists(PG_FUNCTION_ARGS)
 {
@@ -161,7 +161,7 @@ count_existing(FunctionCallInfo fcinfo, int *asked)
 	int			count;
 	int			found = 0;
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), VARCHAROID, -1, false, TYPALIGN_INT, &keys, &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), BPCHAROID, -1, false, TYPALIGN_INT, &keys, &nulls, &count);
 	*asked = 0;
 	for (int i = 0; i < count; i++)
 	{
@@ -174,7 +174,7 @@ count_existing(FunctionCallInfo fcinfo, int *asked)
 	return found;
 }
 
-/* document ?| varchar[] */
+/* document ?| bpchar[] */
 Datum
 mcs_document_exists_any(PG_FUNCTION_ARGS)
 {
@@ -183,7 +183,7 @@ mcs_document_exists_any(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(count_existing(fcinfo, &asked) > 0);
 }
 
-/* document ?& varchar[] */
+/* document ?& bpchar[] */
 Datum
 mcs_document_exists_all(PG_FUNCTION_ARGS)
 {

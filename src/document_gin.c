@@ -160,7 +160,7 @@ mcs_document_gin_query(PG_FUNCTION_ARGS)
 		bool	   *nulls;
 		int			keys_count;
 
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), VARCHAROID, -1, false, TYPALIGN_INT, &keys, &nulls, &keys_count);
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), BPCHAROID, -1, false, TYPALIGN_INT, &keys, &nulls, &keys_count);
 		for (int i = 0; i < keys_count; i++)
 		{
 			if (!nulls[i])
