@@ -960,7 +960,7 @@ COMMENT ON COLUMN change_streams.system_identifier IS 'the database cluster in w
 
 CREATE TABLE change_stream_progress (
   stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
-  resume_token text,
+  resume_token text COLLATE "C",
   last_event_id bigint NOT NULL DEFAULT 0,
   events_processed bigint NOT NULL DEFAULT 0,
   last_event_at timestamptz,
@@ -974,7 +974,7 @@ CREATE TABLE change_stream_progress (
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 
 CREATE TABLE change_stream_events (
-  stream_name text NOT NULL,
+  stream_name text COLLATE "C" NOT NULL,
   event_id bigint NOT NULL,
   operation_type text,
   database_name text,
@@ -986,7 +986,7 @@ CREATE TABLE change_stream_events (
   changed_fields text[],
   cluster_time timestamptz,
   change_timestamp timestamptz,
-  resume_token text,
+  resume_token text COLLATE "C",
   full_document_source text,
   extra document,
   received_at timestamptz,
@@ -996,7 +996,8 @@ CREATE TABLE change_stream_events (
   processing_error text,
   PRIMARY KEY (stream_name, event_id)
 );
-CREATE INDEX change_stream_events_cluster_time_idx ON change_stream_events USING brin (cluster_time) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX change_stream_events_cluster_time_idx ON change_stream_events USING brin (cluster_time) WITH (pages_per_range = 32);
+-- tokens sort as bytes, and names need no more
 COMMENT ON TABLE change_stream_events IS 'the events of all change streams, each exactly once, numbered within its stream in commit order';
 
 CREATE TABLE change_stream_kept_events (

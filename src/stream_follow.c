@@ -18,6 +18,7 @@
 #include "pgstat.h"
 #include "stream_shmem.h"
 #include "stream_worker.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -470,6 +471,23 @@ commit_progress(StreamWorker *worker, const StreamProgress *progress, bool saved
 	}
 }
 
+/*
+ * Whether the transaction at work may commit without waiting for the disk.
+ * Under a backlog that wait is a quarter of the time.  A crash may then take
+ * the last transactions away as a whole, rows and position, and the same events
+ * are read again: with the same numbers and content, unless what they are
+ * depends on when they are read.  What follows from them in this database is
+ * never durable before they are, since WAL is flushed in order.
+ */
+static bool
+may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
+{
+	const Stream *stream = worker->stream;
+
+	return mcs_writer_count(writer) >= BATCH_EVENTS &&
+		!stream->local_filter && !stream->add_fields && strcmp(stream->full_document, "updateLookup") != 0;
+}
+
 /* One transaction: everything at hand up to its bounds, with the position. */
 static void
 write_transaction(StreamWorker *worker)
@@ -488,6 +506,8 @@ write_transaction(StreamWorker *worker)
 		take_events(worker, writer);
 	if (worker->skipped)
 		mcs_stream_skipped(stream->name);
+	if (may_commit_lazily(worker, writer))
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 
 	memset(&progress, 0, sizeof(progress));
 	progress.token = worker->read_token;

@@ -430,8 +430,11 @@ detach_prober(int code, Datum arg)
 	{
 		DatabaseNote *note = database_note(mcs_shared->prober_database, false);
 
-		if (note && note->dirty)	/* it failed */
+		if (note && code != 0)
+		{
+			note->dirty = true;
 			note->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAUNCH_RETRY_MS);
+		}
 		mcs_shared->prober_pid = 0;
 		mcs_shared->prober_database = InvalidOid;
 	}
