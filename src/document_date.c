@@ -242,6 +242,12 @@ mcs_document_interval_to_ms(const Interval *interval)
 	int128		microseconds = mcs_document_interval_to_us(interval);
 	int128		milliseconds = microseconds / 1000;
 
+#if PG_VERSION_NUM >= 170000
+	if (INTERVAL_NOT_FINITE(interval))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("an infinite interval cannot be a number of milliseconds")));
+#endif
 	if (microseconds % 1000 < 0)
 		milliseconds--;
 	/* the longest interval has 5.6 * 10^18 milliseconds */
