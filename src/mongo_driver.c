@@ -27,7 +27,11 @@
 #define PROBE_TIMEOUT_MS		5000
 
 #define SPLIT_STAGE				"$changeStreamSplitLargeEvent"
-#define UNKNOWN_STAGE			40324
+
+/* error codes of servers */
+#define UNKNOWN_STAGE				40324
+#define NOT_WRITABLE_PRIMARY		10107
+#define NOT_PRIMARY_NO_SECONDARY_OK 13435
 
 struct Driver
 {
@@ -145,18 +149,14 @@ server_alive(void *arg)
 	return alive;
 }
 
-/* Makes the client that the thread works with. */
+/* Sets up driver->uri: the user's, with credentials and what the user left open. */
 static bool
-make_client(Driver *driver, MongoError *error)
+make_uri(Driver *driver, MongoError *error)
 {
 	const DriverConfig *config = driver->config;
 	bson_error_t reason;
-	mongoc_uri_t *uri;
+	mongoc_uri_t *uri = mongoc_uri_new_with_error(config->uri, &reason);
 
-	if (driver->client != NULL)
-		return true;
-
-	uri = mongoc_uri_new_with_error(config->uri, &reason);
 	if (uri == NULL)
 	{
 		mcs_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE, reason.message);
@@ -183,17 +183,26 @@ make_client(Driver *driver, MongoError *error)
 	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PG_INT32_MAX);
 
 	mcs_socket_context_init(&driver->socket, uri, driver->guard);
-	driver->client = new_client(driver, uri, &reason);
-	if (driver->client == NULL)
-	{
-		mongoc_uri_destroy(uri);
-		mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, false);
-		return false;
-	}
 	driver->uri = uri;
 	driver->guard->alive_arg = driver;
 	driver->guard->alive = server_alive;
 	return true;
+}
+
+/* Makes the client that the thread works with, unless there is one. */
+static bool
+make_client(Driver *driver, MongoError *error)
+{
+	bson_error_t reason;
+
+	if (driver->client != NULL)
+		return true;
+	if (driver->uri == NULL && !make_uri(driver, error))
+		return false;
+	driver->client = new_client(driver, driver->uri, &reason);
+	if (driver->client == NULL)
+		mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, false);
+	return driver->client != NULL;
 }
 
 /* Whether any member of the set answers. */
@@ -239,6 +248,10 @@ select_server(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *erro
 			break;
 	}
 	mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, false);
+
+	/* this client would not try again for some seconds; a new one does at once */
+	mongoc_client_destroy(driver->client);
+	driver->client = NULL;
 	return false;
 }
 
@@ -291,6 +304,7 @@ DriverReply *
 mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *error)
 {
 	bson_t		command;
+	DriverReply *reply = NULL;
 
 	if (!bson_init_static(&command, request->command, request->command_size))
 	{
@@ -298,10 +312,18 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 					  "the command is not a BSON document");
 		return NULL;
 	}
-	if (!make_client(driver, error) || !select_server(driver, NULL, error))
-		return NULL;
-	driver->guard->patience_ms = driver->patience_ms;
-	return run(driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
+	for (int try = 0; reply == NULL && try < 2; try++)
+	{
+		if (!make_client(driver, error) || !select_server(driver, NULL, error))
+			break;
+		driver->guard->patience_ms = driver->patience_ms;
+		reply = run(driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
+
+		/* a server that is no longer primary has refused the command before doing anything */
+		if (reply == NULL && error->code != NOT_WRITABLE_PRIMARY && error->code != NOT_PRIMARY_NO_SECONDARY_OK)
+			break;
+	}
+	return reply;
 }
 
 /* ---- change streams ---- */

@@ -553,6 +553,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 	SocketContext *context = user_data;
 	mongoc_stream_t *stream;
 	mongoc_stream_t *tls;
+	bson_error_t reason;
 	int			fd;
 
 	if (mcs_guard_expired(context->guard))
@@ -567,13 +568,22 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 	if (!context->use_tls)
 		return stream;
 
-	/* the driver does the handshake itself when it greets the server */
 	tls = mongoc_stream_tls_new_with_hostname(stream, host->host, &context->tls, 1);
 	if (tls == NULL)
 	{
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET,
 					   "Failed to initialize TLS: the files that the URI names could not be used");
 		mongoc_stream_destroy(stream);
+		return NULL;
+	}
+
+	/* with an initiator of ours, the driver leaves the handshake, and the look at the host's name, to us */
+	if (!mongoc_stream_tls_handshake_block(tls, host->host, context->connect_timeout_ms, &reason))
+	{
+		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET,
+					   "%s, by '%s'", reason.message, host->host_and_port);
+		mongoc_stream_destroy(tls);
+		return NULL;
 	}
 	return tls;
 }
