@@ -103,10 +103,11 @@ class Demo:
         self.show(f"""
             CREATE SERVER mongo FOREIGN DATA WRAPPER mongo_change_stream
               OPTIONS (uri '{self.mongo.uri}', database 'ecommerce')""")
+        print()
         screen.prose("""The collection keeps images, so that each event shows the document as it was then, not as it is when
             somebody looks.""")
         self.show("""
-            SELECT mongo_command('{"create": "orders", "changeStreamPreAndPostImages": {"enabled": true}}')""")
+            SELECT mongo_command('{"create": "orders", "changeStreamPreAndPostImages": {"enabled": true}}') -> 'ok' AS ok""")
         self.show("SELECT create_change_stream('orders', collection => 'orders', full_document => 'whenAvailable')")
 
     def watch(self):
@@ -118,6 +119,7 @@ class Demo:
         screen.sql(NEW_EVENTS.format(mine=":mine"))
         with self.db.connect() as listener:
             listener.execute("LISTEN orders")
+            print()
             self.shop.open(rate=6)
             end = time.monotonic() + 4
             while time.monotonic() < end:
@@ -159,6 +161,7 @@ class Demo:
         time.sleep(1)
         screen.sql("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
         worker = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
+        print()
         screen.note(f"kill -9 {worker}")
         os.kill(worker, signal.SIGKILL)
         begin = time.monotonic()
@@ -179,11 +182,13 @@ class Demo:
 
     def compare(self):
         """What MongoDB's own history says, read by another program, beside what the table holds."""
+        print()
         screen.prose("The same history, read from MongoDB by another driver (pymongo), beside the table:")
-        tokens, theirs = [], collections.Counter()
-        with self.mongo.client.ecommerce.orders.watch(start_at_operation_time=self.since) as history:
-            while (change := history.try_next()) is not None:
-                tokens.append(change["_id"]["_data"])
+        history, theirs = [], collections.Counter()
+        with self.mongo.client.ecommerce.orders.watch(start_at_operation_time=self.since) as changes:
+            while (change := changes.try_next()) is not None:
+                time_of = change["clusterTime"]
+                history.append((change["operationType"], change["documentKey"]["_id"], (time_of.time, time_of.inc)))
                 theirs[change["operationType"]] += 1
         counted = """
             SELECT operation_type, count(*) AS events, count(DISTINCT resume_token) AS different
@@ -193,9 +198,10 @@ class Demo:
         ours = self.db.execute(counted)
         screen.table(["operation_type", "in MongoDB", "events", "different"],
                      [(operation, theirs[operation], events, different) for operation, events, different in ours])
-        kept = self.db.column("SELECT resume_token FROM change_stream_events ORDER BY event_id")
-        self.check(kept == tokens and len(kept) == self.shop.writes,
-                   f"{self.shop.writes} writes, {len(tokens)} changes in MongoDB's history, {len(kept)} events, in the same order")
+        kept = [(operation, order, (int(token[2:10], 16), int(token[10:18], 16))) for operation, order, token in self.db.execute(
+            "SELECT operation_type, (document_key->'_id')::int, resume_token FROM change_stream_events ORDER BY event_id")]
+        self.check(kept == history and len(kept) == self.shop.writes,
+                   f"{self.shop.writes} writes, {len(history)} changes in MongoDB's history, {len(kept)} events, in the same order")
 
     def analyse(self):
         screen.heading(5, "Analytics are SQL")
@@ -226,7 +232,7 @@ class Demo:
   and in there, say,
 
     LISTEN orders;
-    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5}}]}}');
+    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5}}]}}') -> 'n';
     SELECT event_id, operation_type, full_document FROM change_stream_events ORDER BY event_id DESC LIMIT 3;
 
   MongoDB itself: {self.mongo.uri}

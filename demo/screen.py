@@ -26,19 +26,19 @@ def note(text):
 
 
 def good(text):
-    print(f"  {paint('1;32', '✓')} {text}", flush=True)
+    print(f"\n  {paint('1;32', '✓')} {text}", flush=True)
 
 
 def bad(text):
-    print(f"  {paint('1;31', '✗')} {text}", flush=True)
+    print(f"\n  {paint('1;31', '✗')} {text}", flush=True)
 
 
 def sql(text):
     """The statement that is run."""
-    print(flush=True)
+    print()
     for line in textwrap.dedent(text).strip().splitlines():
         print(f"    {paint('33', line)}")
-    print(flush=True)
+    sys.stdout.flush()
 
 
 def cell(value):
@@ -61,14 +61,14 @@ def table(names, rows):
     """Rows under their column names; numbers to the right."""
     texts = [[cell(value) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[at]) for row in texts)]) for at, name in enumerate(names)]
-    right = [all(isinstance(row[at], (int, float)) or type(row[at]).__name__ == "Decimal" or row[at] is None for row in rows)
+    right = [all(type(row[at]) in (int, float) or type(row[at]).__name__ == "Decimal" or row[at] is None for row in rows)
              for at in range(len(names))]
 
     def line(cells):
         return "   ".join(text.rjust(width) if to_right else text.ljust(width)
                           for text, width, to_right in zip(cells, widths, right)).rstrip()
 
-    print("    " + paint("1", line(names)))
+    print("\n    " + paint("1", line(names)))
     for row in texts:
         print("    " + line(row))
     sys.stdout.flush()
@@ -77,6 +77,7 @@ def table(names, rows):
 def record(names, row):
     """One row, a column a line."""
     width = max(map(len, names))
+    print()
     for name, value in zip(names, row):
         print(f"    {paint('1', name.ljust(width))}   {cell(value)}".rstrip())
     sys.stdout.flush()
