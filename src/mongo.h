@@ -100,7 +100,7 @@ typedef struct MongoReply
 /* A session of one's own.  purpose goes into appName and is seen in currentOp (a stream's name). */
 extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
 
-/* Tells the thread to stop and wakes its socket; joins it for at most half a second. */
+/* Tells the thread to stop and wakes its socket; waits for its end if that comes soon (0.1 s). */
 extern void mcs_session_close(MongoSession *session);
 
 /*
@@ -113,8 +113,8 @@ extern MongoSession *mcs_session_cached(const MongoTarget *target);
 /*
  * Runs one command and waits for its reply, answering to interrupts.  With
  * error NULL a failure is raised (action as for mcs_mongo_raise); else it
- * returns NULL and fills *error.  write: the command may change data, so it is
- * not retried by the driver.
+ * returns NULL and fills *error.  Runs on the primary; it is repeated only where
+ * a server refused it for no longer being that.
  */
 extern MongoReply *mcs_session_command(MongoSession *session, const char *database, const uint8 *command, uint32 size,
 									   const char *action, MongoError *error);

@@ -27,7 +27,8 @@
 #include "utils/wait_event.h"
 #endif
 
-#define JOIN_MS				500 /* for all threads that end at once */
+#define JOIN_MS				100 /* for a thread whose session is closed: those that can be woken take a few */
+#define EXIT_MS				500 /* for all threads when the process ends */
 #define APP_NAME_MAX		128 /* MongoDB's limit, in bytes */
 #define FDS_PER_SESSION		3	/* two bells and a socket */
 
@@ -60,7 +61,7 @@ end_sessions(int code, Datum arg)
 	exit_status = code;
 	dlist_foreach_modify(iter, &sessions)
 		mcs_thread_stop(dlist_container(MongoSession, node, iter.cur)->thread);
-	until = mcs_session_clock() + JOIN_MS * INT64CONST(1000);
+	until = mcs_session_clock() + EXIT_MS * INT64CONST(1000);
 	dlist_foreach_modify(iter, &sessions)
 	{
 		MongoSession *session = dlist_container(MongoSession, node, iter.cur);
@@ -69,6 +70,10 @@ end_sessions(int code, Datum arg)
 		(void) mcs_thread_join(session->thread, until);
 		session->thread = NULL;
 	}
+
+	/* threads of sessions that were closed before may still be at it */
+	while (mcs_thread_count() > 0 && mcs_session_clock() < until)
+		pg_usleep(1000);
 }
 
 /* Leaves at once if a thread is still there. */
@@ -217,7 +222,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 	return session;
 }
 
-/* Tells the thread to stop and wakes its socket; joins it for at most half a second. */
+/* Tells the thread to stop and wakes its socket; waits for its end if that comes soon. */
 void
 mcs_session_close(MongoSession *session)
 {

@@ -41,7 +41,7 @@
 
 #define STACK_SIZE			(1024 * 1024)
 #define CURSOR_GRACE_MS		50	/* what a getMore under way may still take when its cursor ends */
-#define CURSOR_KILL_MS		5000	/* to close a cursor in a session that goes on */
+#define CURSOR_KILL_MS		1000	/* to close a cursor in a session that goes on */
 #define FAREWELL_MS			350 /* to close cursor and session at the end */
 
 typedef enum RequestKind
@@ -334,9 +334,11 @@ mcs_thread_start(DriverConfig *config)
 	thread->near_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->guard.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
+	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
 	status = thread->near_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
 	if (status != 0)
 	{
+		__atomic_fetch_sub(&thread_count, 1, __ATOMIC_SEQ_CST);
 		if (thread->near_bell >= 0)
 			close(thread->near_bell);
 		if (thread->guard.bell >= 0)
@@ -345,7 +347,6 @@ mcs_thread_start(DriverConfig *config)
 		errno = status;
 		return NULL;
 	}
-	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
 	return thread;
 }
 

@@ -1,0 +1,121 @@
+"""The driver's thread where it can't be woken and where it gets no memory."""
+import os
+import resource
+import subprocess
+import time
+
+import psycopg
+import pytest
+
+from harness.machine import as_server_user, wait_until
+
+PING = "SELECT mongo_command('{\"ping\": 1}')"
+
+# name resolution that hangs, for names that end with .slow
+SLOW_NAMES = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int
+getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+
+	if (name != NULL && strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".slow") == 0)
+	{
+		for (int i = 0; i < 60; i++)
+			sleep(1);
+		return EAI_AGAIN;
+	}
+	return real(name, service, hints, found);
+}
+"""
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.fixture
+def slow_names(new_cluster, machine, monkeypatch):
+    """A cluster whose name resolution hangs where the test wants it, with a server of such a name."""
+    source = os.path.join(machine.folder, "slow_names.c")
+    library = source[:-1] + "so"
+    with open(source, "w") as file:
+        file.write(SLOW_NAMES)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    cluster = new_cluster(start=False)
+    monkeypatch.setenv("LD_PRELOAD", library)
+    cluster.start()
+    monkeypatch.delenv("LD_PRELOAD")
+    database = cluster.create_database("slow")
+    database.create_server("mongodb://mongo.slow:27017/", "admin")
+    yield database
+    database.close()
+    assert not cluster.new_deaths()
+
+
+def test_name_resolution_is_not_waited_for(slow_names):
+    """A cancel takes effect at once, and so does the end of the process, without a crash."""
+    for turn in range(10):
+        connection = slow_names.connect()
+        pid = connection.info.backend_pid
+        connection.execute("SET statement_timeout = '50ms'")
+        for _ in range(3):
+            begin = time.monotonic()
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                connection.execute(PING)
+            assert time.monotonic() - begin < 0.5
+        connection.execute("SELECT 1")
+        if turn % 2:
+            slow_names.execute("SELECT pg_terminate_backend(%s)", pid)
+        begin = time.monotonic()
+        connection.close()
+        wait_until(lambda: gone(pid), 5, "the backend ends")
+        assert time.monotonic() - begin < 1.2
+
+
+def test_shutdown_during_name_resolution(slow_names):
+    connection = slow_names.connect()
+    connection.execute("SET statement_timeout = '50ms'")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute(PING)
+    assert slow_names.cluster.stop("fast") < 2
+
+
+def limit_memory(pid, more):
+    """Lets a process map so many bytes more than it has, or (None) any number."""
+    with open(f"/proc/{pid}/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    limit = "unlimited" if more is None else now + more
+    subprocess.run(as_server_user(["prlimit", f"--pid={pid}", f"--as={limit}:"]), check=True)
+
+
+def test_out_of_memory(new_cluster, mongo, mdb, monkeypatch):
+    """A driver without memory costs a statement, not the cluster."""
+    mdb.big.insert_many({"_id": number, "text": "x" * 1_000_000} for number in range(15))
+    cluster = new_cluster(start=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")     # else the thread has 64 MB reserved
+    cluster.start()
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    database = cluster.create_database("memory")
+    database.create_server(mongo.uri, mdb.name)
+    connection = database.connect()
+    pid = connection.info.backend_pid
+    connection.execute(PING)
+    find = "SELECT length(mongo_command('{\"find\": \"big\", \"batchSize\": 100}')::text)"
+    for _ in range(3):
+        limit_memory(pid, 4_000_000)
+        with pytest.raises(psycopg.errors.OutOfMemory) as failure:
+            connection.execute(find)
+        assert failure.value.diag.message_detail.startswith("Failed in MongoDB's driver")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        limit_memory(pid, None)
+        connection.execute(PING)
+    assert connection.execute(find).fetchone()[0] > 15_000_000
+    connection.close()
+    wait_until(lambda: gone(pid), 5, "the backend ends")
+    assert not cluster.new_deaths()
