@@ -1098,22 +1098,26 @@ COMMENT ON FUNCTION change_stream_workers() IS 'what shared memory knows of the 
 CREATE VIEW change_stream_status WITH (security_invoker = true) AS
 SELECT s.stream_name,
        CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_state
-            WHEN s.paused THEN 'paused'
+            WHEN s.paused OR s.restored THEN 'paused'
             ELSE coalesce(w.state, 'starting') END AS state,
        CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_reason
             WHEN s.paused THEN coalesce(s.paused_reason, 'paused by its owner')
+            WHEN s.restored THEN 'restored'
             ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
-       CASE WHEN s.stopped_state IS NOT NULL OR s.paused THEN s.state_since
+       CASE WHEN s.stopped_state IS NOT NULL OR s.paused OR s.restored THEN s.state_since
             ELSE coalesce(w.state_since, s.state_since) END AS state_since,
        w.pid,
        p.events_processed,
-       CASE WHEN s.stopped_state IS NULL AND NOT s.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
+       CASE WHEN s.stopped_state IS NULL AND NOT s.paused AND NOT s.restored THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        w.lag,
        p.last_event_at,
        w.oplog_window,
        coalesce(w.last_error, p.last_error) AS last_error,
        w.next_retry_at
-FROM change_streams s
+FROM (SELECT *, system_identifier <> (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
+                OR database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
+                                    WHERE d.datname = pg_catalog.current_database()) AS restored
+      FROM change_streams) s
      JOIN change_stream_progress p USING (stream_name)
      LEFT JOIN change_stream_workers() w USING (stream_name);
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
