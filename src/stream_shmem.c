@@ -193,6 +193,7 @@ wake_now(void)
 	if (note)
 	{
 		note->dirty = true;
+		note->only_blocked = false;
 		note->not_before = 0;
 	}
 	mcs_shmem_wake_launcher();
@@ -267,8 +268,10 @@ mcs_shmem_add_database(Oid database)
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	note = database_note(database, false);
-	if (!note && (note = database_note(database, true)) != NULL)
+	if ((!note && (note = database_note(database, true)) != NULL) || (note && note->only_blocked))
 		note->dirty = true;
+	if (note)
+		note->only_blocked = false;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -603,7 +606,9 @@ mcs_shmem_block_database(Oid database, long timeout_ms)
 	bool		first = true;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, true);
+	note = database_note(database, false);
+	if (!note && (note = database_note(database, true)) != NULL)
+		note->only_blocked = true;
 	if (note)
 		note->blocked++;
 	LWLockRelease(mcs_shared->lock);
@@ -624,7 +629,7 @@ mcs_shmem_block_database(Oid database, long timeout_ms)
 	ConditionVariableCancelSleep();
 }
 
-/* Lets them in again, and the launcher looks at once; or forgets a database that is gone. */
+/* Lets them in again, and the launcher looks at once; or forgets a database that is gone, or was never looked at. */
 void
 mcs_shmem_unblock_database(Oid database, bool dropped)
 {
@@ -634,9 +639,9 @@ mcs_shmem_unblock_database(Oid database, bool dropped)
 	note = database_note(database, false);
 	if (note && note->blocked > 0)
 		note->blocked--;
-	if (note && dropped)
+	if (note && (dropped || (note->only_blocked && note->blocked == 0)))
 		note->database = InvalidOid;
-	else if (note)
+	else if (note && !note->only_blocked)
 	{
 		note->dirty = true;
 		note->not_before = 0;

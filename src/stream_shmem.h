@@ -25,6 +25,7 @@ typedef struct DatabaseNote
 	bool		dirty;
 	bool		installed;		/* the extension was there at the last look */
 	int			blocked;		/* how many statements want it without our processes */
+	bool		only_blocked;	/* nothing else is known of it; it may be one that nobody can connect to */
 	TimestampTz probed_at;
 	TimestampTz not_before;		/* a prober could not be started or failed */
 } DatabaseNote;
