@@ -16,6 +16,7 @@ import itertools
 import os
 import pathlib
 
+import psycopg
 import pytest
 
 from harness import Cluster, Installation, Machine, Proxy, ReplicaSet, build, install, packages
@@ -47,19 +48,37 @@ def installation(machine):
     return private
 
 
+class Shared:
+    """The cluster that tests share; another takes its place when a test has left it broken."""
+
+    def __init__(self, make):
+        self.make, self.cluster = make, None
+
+    def get(self):
+        if self.cluster is None:
+            self.cluster = self.make()
+        if not self.cluster.running:
+            self.cluster.start()
+        self.cluster.new_deaths()
+        return self.cluster
+
+    def replace(self):
+        self.cluster.discard()
+        self.cluster = None
+
+
 @pytest.fixture(scope="session")
 def shared_cluster(machine, installation):
-    return Cluster(machine, installation)
+    return Shared(lambda: Cluster(machine, installation, name=f"pg{next(numbers)}"))
 
 
 @pytest.fixture
 def postgres(shared_cluster, request):
-    if not shared_cluster.running:
-        shared_cluster.start()
-    shared_cluster.new_deaths()
-    yield shared_cluster
-    deaths = shared_cluster.new_deaths()
+    cluster = shared_cluster.get()
+    yield cluster
+    deaths = cluster.new_deaths()
     if deaths and not request.node.get_closest_marker("crashes"):
+        shared_cluster.replace()
         pytest.fail("processes of the cluster died:\n" + "\n".join(deaths))
 
 
@@ -84,8 +103,12 @@ def db(postgres):
     database = postgres.create_database(name)
     yield database
     database.close()
-    if postgres.running:
-        postgres.drop_database(name)
+    try:
+        if postgres.running:
+            postgres.drop_database(name)
+    except psycopg.OperationalError:
+        if not postgres.new_deaths(keep=True):
+            raise
 
 
 @pytest.fixture

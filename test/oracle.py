@@ -82,7 +82,7 @@ def history(mongo, since, database=None, pipeline=(), until=None, **options):
                 while stream.alive:
                     event = stream.try_next()
                     if event is not None:
-                        parts += elements(event.raw)
+                        parts += elements(bytes(event.raw))
                         if "splitEvent" not in event or event["splitEvent"]["fragment"] == event["splitEvent"]["of"]:
                             events.append(document(parts))
                             parts = []
@@ -93,15 +93,25 @@ def history(mongo, since, database=None, pipeline=(), until=None, **options):
 
 # ------------------------------------------------------------ the columns of an event
 
+def plain(raw):
+    """A document as Python values; what they cannot hold does not raise."""
+    return bson.decode(raw, bson.CodecOptions(tz_aware=True, unicode_decode_error_handler="replace"))
+
+
 def changed_fields(operation, fields):
-    """The paths that an event wrote."""
+    """The paths that an event wrote; what of them is no UTF-8 is replaced."""
     if operation in ("insert", "replace") and "fullDocument" in fields:
-        return [name for name, _, _ in elements(fields["fullDocument"][1])]
+        return names(fields["fullDocument"][1])
     if fields.get("updateDescription", (0x0A,))[0] != 0x03:
         return None
-    described = bson.decode(fields["updateDescription"][1])
-    return [*described.get("updatedFields", {}), *described.get("removedFields", []),
-            *(array["field"] for array in described.get("truncatedArrays", []))]
+    parts = {name: value for name, _, value in elements(fields["updateDescription"][1])}
+    told = plain(document([("removedFields", 0x04, parts["removedFields"]), ("truncatedArrays", 0x04, parts["truncatedArrays"])]))
+    return [*names(parts["updatedFields"]), *told["removedFields"], *(array["field"] for array in told["truncatedArrays"])]
+
+
+def names(raw):
+    """The names of a document's fields as text."""
+    return [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name, _, _ in elements(raw)]
 
 
 def source(operation, fields, looks_up):
@@ -117,18 +127,17 @@ def columns(raw, looks_up=False):
     """The columns of an event, by name, from its bytes."""
     listed = list(elements(raw))
     fields = {name: (kind, value) for name, kind, value in listed}
-    plain = bson.decode(document([part for part in listed if part[0] in ("_id", "operationType", "ns", "clusterTime", "wallTime")]),
-                        bson.CodecOptions(tz_aware=True))
-    operation, time = plain["operationType"], plain["clusterTime"]
+    told = plain(document([part for part in listed if part[0] in ("_id", "operationType", "ns", "clusterTime", "wallTime")]))
+    operation, time = told["operationType"], told["clusterTime"]
     extra = [part for part in listed if part[0] not in WITH_COLUMN]
     row = {
         "operation_type": operation,
-        "database_name": plain.get("ns", {}).get("db"),
-        "collection_name": plain.get("ns", {}).get("coll"),
+        "database_name": told.get("ns", {}).get("db"),
+        "collection_name": told.get("ns", {}).get("coll"),
         "changed_fields": changed_fields(operation, fields),
         "cluster_time": EPOCH + datetime.timedelta(seconds=time.time, microseconds=min(time.inc, 999999)),
-        "change_timestamp": plain.get("wallTime", EPOCH + datetime.timedelta(seconds=time.time)),
-        "resume_token": plain["_id"]["_data"],
+        "change_timestamp": told.get("wallTime", EPOCH + datetime.timedelta(seconds=time.time)),
+        "resume_token": told["_id"]["_data"],
         "full_document_source": source(operation, fields, looks_up),
         "extra": b"\x03" + document(extra) if extra else None,
     }

@@ -37,8 +37,8 @@ VALUES = {
     "double": [0.0, -0.0, 1.5, -1e308, 5e-324, math.inf, -math.inf, math.nan, 0.1, 2.0**53 + 2],
     "string": ["", "a", "zero\0inside", "\u0001\u0019\u007f", "ü€😀", "line\nbreak\ttab\"quote\\", "\ufeff\uffff", "x" * 100_000],
     "object": [{}, {"": 1}, {"a.b": 1, "a": {"b": 2}}, {"x": {"$numberLong": "5"}}, {"$oid": "zz"}],
-    "array": [[], [[]], [None, [1, [2, []]], {}], list(range(2000))],
-    "binary": [Binary(b"", subtype) for subtype in (0, 1, 5, 6, 128, 255)] + [Binary(bytes(range(256)), 0), uuid.UUID(int=5),
+    "array": [[], [[]], [None, [1, [2, []]], {}, Timestamp(0, 0)], list(range(2000))],
+    "binary": [Binary(b"", subtype) for subtype in (0, 1, 5, 6, 128, 255)] + [Binary(bytes(range(256)), 0), Binary.from_uuid(uuid.UUID(int=5)),
                                                                             Binary(b"old", 2), Binary(b"x" * 16, 3)],
     "objectid": [ObjectId("0" * 24), ObjectId("f" * 24)],
     "bool": [True, False],
@@ -50,7 +50,7 @@ VALUES = {
     "code": [Code(""), Code("function () { return '\0'; }"), Code("x", {}), Code("x", {"x": {"y": [1]}})],
     "int": [0, 1, -1, (1 << 31) - 1, -(1 << 31)],
     "long": [Int64(0), Int64(1), Int64((1 << 63) - 1), Int64(-(1 << 63)), Int64(1 << 53)],
-    "timestamp": [Timestamp(0, 0), Timestamp(0, 1), Timestamp(1, 0), Timestamp((1 << 32) - 1, (1 << 32) - 1)],
+    "timestamp": [Timestamp(0, 1), Timestamp(1, 0), Timestamp((1 << 32) - 1, (1 << 32) - 1)],
     "decimal": [Decimal128(text) for text in ("0", "-0", "0E-6176", "0E+6111", "1.50", "9.999999999999999999999999999999999E+6144",
                                               "-1E-6176", "NaN", "-NaN", "sNaN", "Infinity", "-Infinity", "1E+3")],
     "minkey": [MinKey()],
@@ -101,9 +101,9 @@ def exact(linked, mongo, mdb):
     def check(events, documents=()):
         sync(linked, "exact")
         assert oracle.compare(linked, "exact", mongo, since, mdb.name, **options) == events
-        found = [row["full_document"] for row in oracle.stored(linked, "exact") if row["operation_type"] == "insert"]
+        found = [bytes(row["full_document"]) for row in oracle.stored(linked, "exact") if row["operation_type"] == "insert"]
         for have, document in zip(found, documents):
-            assert have == b"\x03" + (document.raw if isinstance(document, RawBSONDocument) else bson.encode(document))
+            assert have == b"\x03" + bson.encode(document)
         # the text of each reads back as the same bytes
         assert linked.value("SELECT count(*) FROM change_stream_events"
                             " WHERE document_send(full_document::text::document) <> document_send(full_document)") == 0
@@ -130,7 +130,7 @@ def test_oddity(exact, mdb, name):
         mdb.c.insert_one(odd)
     except pymongo.errors.OperationFailure as refused:
         pytest.skip(f"mongod does not take it: {refused.details.get('errmsg')}")
-    assert exact(1) == [b"\x03" + odd.raw]
+    assert exact(1) == [b"\x03" + bytes(odd.raw)]
 
 
 @pytest.mark.parametrize("array", [False, True], ids=["objects", "arrays"])
@@ -144,7 +144,7 @@ def test_nesting(exact, mdb, array):
 
 def test_keys(exact, mdb):
     """_id of many types; keys with dots, dollars, spaces, of great length."""
-    keys = [1, Int64(2), 2.5, Decimal128("3.50"), "text", "", True, None, ObjectId(), Binary(b"id"), uuid.UUID(int=4),
+    keys = [1, Int64(2), 2.5, Decimal128("3.50"), "text", "", True, None, ObjectId(), Binary(b"id"), Binary.from_uuid(uuid.UUID(int=4)),
             datetime.datetime(2026, 1, 1, tzinfo=UTC), {"a": 1, "b": [1]}, Timestamp(1, 1), MinKey(), MaxKey(), math.nan]
     documents = [{"_id": key, "a.b": 1, "a b": 2, "x" * 5000: 3, "ключ": 4} for key in keys]
     mdb.c.insert_many(documents)

@@ -9,8 +9,7 @@ import oracle
 from harness.machine import as_server_user, wait_until
 from streams import Writers, create, error_of, resume, status, sync, wait_state, worker
 
-WORKERS = ("SELECT count(*) FROM pg_stat_activity a LEFT JOIN pg_database d ON d.oid = a.datid"
-           " WHERE backend_type LIKE 'mongo_change_stream worker%%' AND datname = %s")
+WORKERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream worker%%' AND datname = %s"
 
 
 class Site:
@@ -79,14 +78,26 @@ def test_database_as_template(site):
     assert site.run(f"CREATE DATABASE copied TEMPLATE {site.name}") < 10
     site.follows(site.name, 2)
     copy = type(site.db)(site.postgres, "copied")
-    shown = wait_state(copy, "orders", "paused")
-    assert shown["reason"] == "restored" or "restored" in shown["reason"]
+    shown = status(copy, "orders")
+    assert (shown["state"], shown["reason"]) == ("paused", "restored")
     assert site.workers("copied") == 0
     resume(copy, "orders")
     wait_state(copy, "orders", "active")
     copy.close()
     site.follows("copied", 3)
     site.follows(site.name, 4)
+
+
+def test_template_that_nobody_can_connect_to(site):
+    """It is not looked into afterwards, which could only fail."""
+    position = site.postgres.log_position()
+    site.run("CREATE DATABASE copied TEMPLATE template0")
+    copy = type(site.db)(site.postgres, "copied")
+    copy.execute("CREATE EXTENSION mongo_change_stream")        # wakes the launcher
+    copy.wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE '%%prober'", expect=0)
+    copy.close()
+    site.follows(site.name, 2)
+    assert "template0" not in site.postgres.log_text(position)
 
 
 def test_drop_extension(site):
@@ -203,8 +214,8 @@ def test_dump_and_restore(site):
     copy = site.postgres.create_database("copied", extension=False)
     site.postgres.psql(dumped.stdout, "copied")
     assert copy.value("SELECT count(*) FROM change_stream_events") == 1
-    shown = wait_state(copy, "orders", "paused")
-    assert "restored" in shown["reason"]
+    shown = status(copy, "orders")
+    assert (shown["state"], shown["reason"]) == ("paused", "restored")
     assert site.workers("copied") == 0
     site.follows(site.name, 2)
     resume(copy, "orders")

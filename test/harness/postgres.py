@@ -203,10 +203,11 @@ class Cluster:
     def log_position(self):
         return self.log.stat().st_size
 
-    def new_deaths(self):
-        """The log's lines, since the last call, about processes that died as none should."""
+    def new_deaths(self, keep=False):
+        """The log's lines, since the last call (that did not keep them), about processes that died as none should."""
         text = self.log_text(self._seen)
-        self._seen += len(text.encode())
+        if not keep:
+            self._seen += len(text.encode())
         return [line for line in text.splitlines() if DEATHS.search(line)]
 
     # ------------------------------------------------------------ clients
