@@ -57,15 +57,16 @@ def regression(machine, installation, folder, count):
                                 f"EXTRA_REGRESS_OPTS=--outputdir={output}"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env={**cluster.client_environment(), "MAKEFLAGS": ""})
-    seen = 0
+    failures, printed = 0, []
     for line in process.stdout:
+        printed.append(line)
         result = RESULT.match(line)
         if result:
-            seen += 1
             name = re.sub(r"^.*?(\w+)\s+(\.\.\. |\d+ ms).*$", r"\1", line.strip())
             if (result.group(1) or result.group(2)) == "ok":
                 count.passed += 1
             else:
+                failures += 1
                 count.fail(f"{name} (PostgreSQL {installation.major})")
         if result or "rror" in line:
             print(f"   {line.rstrip()}", flush=True)
@@ -74,8 +75,8 @@ def regression(machine, installation, folder, count):
         differences = output / "regression.diffs"
         if differences.exists():
             print(differences.read_text(errors="replace")[:20000])
-        if not seen or not count.failures:
-            print(cluster.log_text()[-3000:])
+        if not failures:
+            print("".join(printed[-20:]), cluster.log_text()[-3000:])
             count.fail(f"pg_regress (PostgreSQL {installation.major})")
     deaths = cluster.new_deaths()
     if deaths:
