@@ -360,6 +360,46 @@ expire_events(StreamWorker *worker, TimestampTz now)
 	worker->expire_at = TimestampTzPlusMilliseconds(now, deleted < EXPIRE_CHUNK ? EXPIRE_INTERVAL_MS : 0);
 }
 
+/*
+ * Publishes how far the oplog reaches back, when the stream has nothing else to
+ * do.  Its own session is busy with the change stream, so this takes another for
+ * a moment; a failure says nothing about the stream and is dropped.
+ */
+static void
+look_at_oplog(StreamWorker *worker, TimestampTz now)
+{
+	Stream	   *stream = worker->stream;
+	MongoTarget *target;
+	MongoSession *session;
+	MongoError	error;
+	MemoryContext context,
+				old;
+	uint64		oldest;
+	int64		took;
+
+	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE || !worker->drained || worker->have_batch)
+		return;
+	context = AllocSetContextCreate(worker->session_context, "mongo_change_stream oplog", ALLOCSET_SMALL_SIZES);
+	mcs_worker_begin(worker);
+	old = MemoryContextSwitchTo(context);
+	target = mcs_mongo_target(stream->server, stream->owner);
+	MemoryContextSwitchTo(old);
+	mcs_worker_commit(worker);
+
+	old = MemoryContextSwitchTo(context);
+	session = mcs_session_open(target, worker->name);
+	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
+							   worker->at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
+		mcs_slot_oplog_window(Max((int64) (worker->operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC);
+	mcs_session_close(session);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+
+	/* without the right to read the oplog its begin has to be searched: less often then */
+	took = (GetCurrentTimestamp() - now) / 1000;
+	worker->window_at = TimestampTzPlusMilliseconds(now, Max(WINDOW_INTERVAL_MS, took * 1000));
+}
+
 /* What is to be done now and then beside following. */
 static void
 do_chores(StreamWorker *worker)
@@ -377,6 +417,7 @@ do_chores(StreamWorker *worker)
 		worker->rate_since = now;
 	}
 	expire_events(worker, now);
+	look_at_oplog(worker, now);
 }
 
 /* Follows until something has to be read or opened again. */
