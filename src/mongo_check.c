@@ -200,7 +200,7 @@ check_hello(Check *check, const MongoReply *hello, int64 our_ms)
 		bool		ok = ahead < CLOCK_LIMIT_MS && ahead > -CLOCK_LIMIT_MS;
 
 		add_row(check, "clock", ok,
-				psprintf("MongoDB's clock is %.1f s %s", Abs(ahead) / 1000.0, ahead >= 0 ? "ahead" : "behind"),
+				psprintf("MongoDB's clock is %.1f s %s", (ahead >= 0 ? ahead : -ahead) / 1000.0, ahead >= 0 ? "ahead" : "behind"),
 				ok ? NULL : "Let both machines follow one clock (NTP); cluster_time and received_at can't be compared until then.");
 	}
 }
