@@ -77,7 +77,7 @@ typedef struct Stream
 	int			consecutive_errors;
 } Stream;
 
-/* ---- stream_catalog.c: every query on the catalog tables ---- */
+/* ---- stream_catalog*.c: every query on the catalog tables ---- */
 
 /* The extension's schema in the current database, InvalidOid where the extension is not installed. */
 extern Oid	mcs_extension_schema(void);

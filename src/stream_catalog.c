@@ -1,7 +1,7 @@
 /*
  * stream_catalog.c
- *	  Where the catalog tables are, how statements on them run, and what
- *	  workers read and write in them.
+ *	  Where the catalog tables are, how statements on them run, and reading
+ *	  streams from them.
  *
  * Statements run as the tables' owner, below the rights and the row-level
  * security of the caller, who was asked for his rights before.  While that
@@ -508,104 +508,4 @@ mcs_stream_list(void)
 	}
 	mcs_catalog_end(&scope);
 	return streams;
-}
-
-/* ---- what workers write ---- */
-
-bool
-mcs_progress_save(const char *stream, int64 expected_event_id, const char *expected_token,
-				  const StreamProgress *progress)
-{
-	static CatalogStatement save = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress SET resume_token = $4, last_event_id = $5, "
-		"events_processed = events_processed + $6, last_event_at = coalesce($7, last_event_at), "
-		"updated_at = clock_timestamp(), filter_errors = filter_errors + $8, consecutive_errors = 0 "
-		"WHERE stream_name = $1 AND last_event_id = $2 AND resume_token IS NOT DISTINCT FROM $3",
-		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID);
-	Datum		values[8];
-	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
-
-	values[0] = CStringGetTextDatum(stream);
-	values[1] = Int64GetDatum(expected_event_id);
-	values[2] = expected_token ? CStringGetTextDatum(expected_token) : (Datum) 0;
-	nulls[2] = expected_token ? ' ' : 'n';
-	values[3] = progress->token ? CStringGetTextDatum(progress->token) : (Datum) 0;
-	nulls[3] = progress->token ? ' ' : 'n';
-	values[4] = Int64GetDatum(progress->last_event_id);
-	values[5] = Int64GetDatum(progress->events);
-	values[6] = TimestampTzGetDatum(progress->last_event_at);
-	nulls[6] = progress->last_event_at ? ' ' : 'n';
-	values[7] = Int64GetDatum(progress->filter_errors);
-	return mcs_catalog_run(&save, values, nulls) == 1;
-}
-
-/* Notes a failed attempt. */
-void
-mcs_progress_error(const char *stream, const char *message)
-{
-	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress SET consecutive_errors = consecutive_errors + 1, last_error = $2, "
-		"last_error_at = clock_timestamp() WHERE stream_name = $1",
-		TEXTOID, TEXTOID);
-	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(message)};
-
-	(void) mcs_catalog_run(&note, values, NULL);
-}
-
-/* Notes that a worker starts again after one that did not end on purpose. */
-void
-mcs_progress_restart(const char *stream)
-{
-	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress p SET restarts = p.restarts + 1 FROM @.change_streams s "
-		"WHERE p.stream_name = $1 AND s.stream_name = $1 AND p.updated_at > s.state_since",
-		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	(void) mcs_catalog_run(&note, values, NULL);
-}
-
-/*
- * Ends a stream until it is resumed.  Locks the row of change_streams, so a
- * transaction that calls mcs_progress_error, too, calls this first: functions
- * lock in that order.
- */
-void
-mcs_stream_stop(const char *stream, StreamState state, const char *reason)
-{
-	static CatalogStatement stop = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET stopped_state = $2, stopped_reason = $3, state_since = clock_timestamp() "
-		"WHERE stream_name = $1",
-		TEXTOID, TEXTOID, TEXTOID);
-	Datum		values[3] = {CStringGetTextDatum(stream)};
-
-	Assert(state == STREAM_HISTORY_LOST || state == STREAM_ERROR);
-	values[1] = CStringGetTextDatum(state == STREAM_HISTORY_LOST ? "history_lost" : "error");
-	values[2] = CStringGetTextDatum(reason);
-	(void) mcs_catalog_run(&stop, values, NULL);
-}
-
-/* Pauses a stream that was made in another cluster or database, unless it is paused. */
-void
-mcs_stream_pause_restored(const char *stream)
-{
-	static CatalogStatement pause = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET paused = true, paused_reason = 'restored', state_since = clock_timestamp() "
-		"WHERE stream_name = $1 AND paused_reason IS DISTINCT FROM 'restored'",
-		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	(void) mcs_catalog_run(&pause, values, NULL);
-}
-
-/* Forgets the event that a stream was to leave out, once it has. */
-void
-mcs_stream_skipped(const char *stream)
-{
-	static CatalogStatement forget = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET skip_token = NULL WHERE stream_name = $1 AND skip_token IS NOT NULL",
-		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	(void) mcs_catalog_run(&forget, values, NULL);
 }
