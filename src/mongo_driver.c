@@ -1,7 +1,7 @@
 /*
  * mongo_driver.c
- *	  What is asked of libmongoc.  All but the set-up at the end runs in the
- *	  driver's thread and reports by value.
+ *	  What is asked of libmongoc.  Runs in the driver's thread and reports by
+ *	  value.
  *
  * Commands are sent raw: libmongoc's own change stream object resumes in a loop
  * of its own that nothing can end, and builds the $changeStream stage itself.
@@ -13,11 +13,6 @@
  */
 #include "mongo_socket.h"
 
-#include <fcntl.h>
-#include <pthread.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "mongo_far_side.h"
 
 #define CONNECT_TIMEOUT_MS		10000
@@ -26,9 +21,9 @@
 #define PATIENCE_MS				10000	/* silence of a server, beyond what was asked of it */
 #define PROBE_TIMEOUT_MS		5000
 
-#define SPLIT_STAGE				"$changeStreamSplitLargeEvent"
-
 /* error codes of servers */
+#define CURSOR_NOT_FOUND			43
+#define CURSOR_KILLED				237
 #define UNKNOWN_STAGE				40324
 #define NOT_WRITABLE_PRIMARY		10107
 #define NOT_PRIMARY_NO_SECONDARY_OK 13435
@@ -48,7 +43,7 @@ struct Driver
 	/* the change stream, if one is open */
 	mongoc_client_session_t *session;	/* NULL where the server knows no sessions */
 	int64		cursor_id;		/* 0: none */
-	bool		cut;			/* the connection was lost during a getMore */
+	bool		cut;			/* a getMore failed in a way that may have cost the connection */
 	uint32		cursor_server;
 	char	   *cursor_database;
 	char	   *cursor_collection;
@@ -58,15 +53,6 @@ struct Driver
 	bool		split_asked;	/* whether splits is known */
 	bool		splits;			/* the server has $changeStreamSplitLargeEvent */
 };
-
-static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct
-{
-	bool		serious;
-	char		message[256];
-}			log_ring[16];
-static int	log_first,
-			log_count;
 
 /* ---- connecting ---- */
 
@@ -328,96 +314,6 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 
 /* ---- change streams ---- */
 
-/* Appends {_data: token}. */
-static void
-append_token(bson_t *to, const char *key, const char *token)
-{
-	bson_t		child;
-
-	BSON_APPEND_DOCUMENT_BEGIN(to, key, &child);
-	BSON_APPEND_UTF8(&child, "_data", token);
-	bson_append_document_end(to, &child);
-}
-
-/* Appends the $changeStream stage as element 0 of a pipeline. */
-static void
-append_change_stream(bson_t *pipeline, const ChangeStreamSpec *spec)
-{
-	bson_t		stage;
-	bson_t		options;
-
-	BSON_APPEND_DOCUMENT_BEGIN(pipeline, "0", &stage);
-	BSON_APPEND_DOCUMENT_BEGIN(&stage, "$changeStream", &options);
-	if (spec->full_document != NULL)
-		BSON_APPEND_UTF8(&options, "fullDocument", spec->full_document);
-	if (spec->full_document_before_change != NULL)
-		BSON_APPEND_UTF8(&options, "fullDocumentBeforeChange", spec->full_document_before_change);
-	if (spec->show_expanded_events)
-		BSON_APPEND_BOOL(&options, "showExpandedEvents", true);
-	if (spec->database == NULL)
-		BSON_APPEND_BOOL(&options, "allChangesForCluster", true);
-	switch (spec->start)
-	{
-		case CHANGE_STREAM_NOW:
-			break;
-		case CHANGE_STREAM_RESUME_AFTER:
-			append_token(&options, "resumeAfter", spec->token);
-			break;
-		case CHANGE_STREAM_START_AFTER:
-			append_token(&options, "startAfter", spec->token);
-			break;
-		case CHANGE_STREAM_AT_TIME:
-			BSON_APPEND_TIMESTAMP(&options, "startAtOperationTime", (uint32) (spec->time >> 32), (uint32) spec->time);
-			break;
-	}
-	bson_append_document_end(&stage, &options);
-	bson_append_document_end(pipeline, &stage);
-}
-
-/* Builds the aggregate that opens a change stream. */
-static void
-build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split)
-{
-	bson_t		pipeline;
-	bson_t		child;
-	bson_t		stages;
-	bson_iter_t iter;
-	const char *key;
-	char		buffer[16];
-	uint32		n = 1;
-
-	if (spec->database == NULL || spec->collection == NULL)
-		BSON_APPEND_INT32(command, "aggregate", 1);
-	else
-		BSON_APPEND_UTF8(command, "aggregate", spec->collection);
-	BSON_APPEND_ARRAY_BEGIN(command, "pipeline", &pipeline);
-	append_change_stream(&pipeline, spec);
-	if (spec->stages != NULL && bson_init_static(&stages, spec->stages, spec->stages_size) &&
-		bson_iter_init(&iter, &stages))
-	{
-		while (bson_iter_next(&iter))
-		{
-			bson_uint32_to_string(n++, &key, buffer, sizeof(buffer));
-			bson_append_iter(&pipeline, key, -1, &iter);
-		}
-	}
-	if (split)
-	{
-		bson_uint32_to_string(n++, &key, buffer, sizeof(buffer));
-		BSON_APPEND_DOCUMENT_BEGIN(&pipeline, key, &child);
-		BSON_APPEND_DOCUMENT(&child, SPLIT_STAGE, &(bson_t) BSON_INITIALIZER);
-		bson_append_document_end(&pipeline, &child);
-	}
-	bson_append_array_end(command, &pipeline);
-
-	/* no events with the reply: it comes at once, and what comes late comes from a getMore */
-	BSON_APPEND_DOCUMENT_BEGIN(command, "cursor", &child);
-	BSON_APPEND_INT32(&child, "batchSize", 0);
-	bson_append_document_end(command, &child);
-	if (spec->comment != NULL)
-		BSON_APPEND_UTF8(command, "comment", spec->comment);
-}
-
 /* Notes what a reply says of the cursor. */
 static bool
 read_cursor(Driver *driver, const DriverReply *reply, MongoError *error)
@@ -514,7 +410,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		bool		split = !driver->split_asked || driver->splits;
 		bson_t		command = BSON_INITIALIZER;
 
-		build_aggregate(&command, spec, split);
+		mcs_build_aggregate(&command, spec, split);
 		reply = run(driver->client, driver->session, driver->cursor_server, request->database, &command, prefs, true, error);
 		bson_destroy(&command);
 		if (reply != NULL)
@@ -522,7 +418,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 			driver->split_asked = true;
 			driver->splits = split;
 		}
-		else if (split && error->code == UNKNOWN_STAGE && strstr(error->message, SPLIT_STAGE) != NULL)
+		else if (split && error->code == UNKNOWN_STAGE && strstr(error->message, MCS_SPLIT_STAGE) != NULL)
 		{
 			driver->split_asked = true;
 			driver->splits = false;
@@ -563,11 +459,10 @@ mcs_driver_more(Driver *driver, MongoError *error)
 
 	if (reply == NULL)
 	{
-		/* a server that answers with an error has closed the cursor itself */
-		if (error->code != 0)
+		/* a server that refuses a getMore may keep the cursor; mcs_driver_kill_cursor is for that */
+		if (error->code == CURSOR_NOT_FOUND || error->code == CURSOR_KILLED)
 			forget_cursor(driver);
-		else
-			driver->cut = true;
+		driver->cut = error->class == MONGO_ERROR_TRANSIENT;
 	}
 	else if (!read_cursor(driver, reply, error))
 	{
@@ -625,13 +520,13 @@ mcs_driver_kill_cursor(Driver *driver)
 		mongoc_client_t *client = fresh != NULL ? fresh : driver->client;
 		uint32		server_id = fresh != NULL ? find_cursor_server(driver, fresh) : driver->cursor_server;
 		bson_t		command = BSON_INITIALIZER;
-		bson_t		cursors;
+		bson_t		cursors = BSON_INITIALIZER;
 		MongoError	ignored;
 
 		BSON_APPEND_UTF8(&command, "killCursors", driver->cursor_collection);
-		BSON_APPEND_ARRAY_BEGIN(&command, "cursors", &cursors);
 		BSON_APPEND_INT64(&cursors, "0", driver->cursor_id);
-		bson_append_array_end(&command, &cursors);
+		BSON_APPEND_ARRAY(&command, "cursors", &cursors);
+		bson_destroy(&cursors);
 		driver->guard->patience_ms = driver->patience_ms;
 		if (server_id != 0)
 			mcs_reply_discard(run(client, fresh != NULL ? NULL : driver->session, server_id, driver->cursor_database,
@@ -664,124 +559,4 @@ mcs_driver_free(Driver *driver)
 	if (driver->uri != NULL)
 		mongoc_uri_destroy(driver->uri);
 	bson_free(driver);
-}
-
-/* ---- set-up of the process ---- */
-
-/*
- * libbson calls abort() when it gets no memory, which in a backend takes the
- * whole cluster down.  A driver's thread is parked instead.  Other libraries of
- * the process keep libbson's behaviour; so does our near side, which lets
- * libbson allocate nothing but the few bytes of a URI that it checks.
- */
-static void *
-checked(void *memory)
-{
-	if (unlikely(memory == NULL))
-		mcs_thread_out_of_memory();
-	return memory;
-}
-
-static void *
-driver_malloc(size_t size)
-{
-	return checked(malloc(size));
-}
-
-static void *
-driver_calloc(size_t count, size_t size)
-{
-	return checked(calloc(count, size));
-}
-
-static void *
-driver_realloc(void *memory, size_t size)
-{
-	return checked(realloc(memory, size));
-}
-
-static void *
-driver_aligned_alloc(size_t alignment, size_t size)
-{
-	return checked(aligned_alloc(alignment, size));
-}
-
-/* Keeps what libmongoc logs until the near side asks; what is too much is dropped. */
-static void
-log_message(mongoc_log_level_t level, const char *domain, const char *message, void *arg)
-{
-	if (level == MONGOC_LOG_LEVEL_TRACE)
-		return;
-	pthread_mutex_lock(&log_mutex);
-	if (log_count < lengthof(log_ring))
-	{
-		int			place = (log_first + log_count++) % lengthof(log_ring);
-
-		/* that a session could not be ended is no news after its connection was broken off */
-		log_ring[place].serious = level <= MONGOC_LOG_LEVEL_WARNING && strstr(message, "endSessions") == NULL;
-		bson_snprintf(log_ring[place].message, sizeof(log_ring[place].message), "%s: %s", domain, message);
-		for (char *c = log_ring[place].message; *c; c++)
-			if ((unsigned char) *c >= 0x80 || (unsigned char) *c < 0x20)
-				*c = '?';
-	}
-	pthread_mutex_unlock(&log_mutex);
-}
-
-/* Takes the oldest message out of the log; false if there is none. */
-bool
-mcs_driver_log_take(bool *serious, char *message, Size size)
-{
-	bool		found;
-
-	pthread_mutex_lock(&log_mutex);
-	found = log_count > 0;
-	if (found)
-	{
-		*serious = log_ring[log_first].serious;
-		bson_strncpy(message, log_ring[log_first].message, size);
-		log_first = (log_first + 1) % lengthof(log_ring);
-		log_count--;
-	}
-	pthread_mutex_unlock(&log_mutex);
-	return found;
-}
-
-/*
- * libmongoc keeps counters in a file of shared memory named after the process,
- * for a monitor that nobody here runs.  A process that is killed would leave
- * it behind, so its name goes at once; the mapping stays.
- */
-static void
-unlink_counters(void)
-{
-	char		name[32];
-
-	bson_snprintf(name, sizeof(name), "/mongoc-%d", (int) getpid());
-	(void) shm_unlink(name);
-}
-
-/* At load of the library: nothing of libmongoc has been used yet but its constructor. */
-void
-mcs_driver_load(void)
-{
-	static const bson_mem_vtable_t vtable = {
-		.malloc = driver_malloc,
-		.calloc = driver_calloc,
-		.realloc = driver_realloc,
-		.free = free,
-		.aligned_alloc = driver_aligned_alloc,
-	};
-
-	bson_mem_set_vtable(&vtable);
-	mongoc_log_set_handler(log_message, NULL);
-	unlink_counters();
-}
-
-/* Before the first thread of a process: platform tells MongoDB's log what we are. */
-void
-mcs_driver_prepare(const char *platform)
-{
-	mongoc_init();				/* done already up to 1.30, up to us from 2.0 on */
-	unlink_counters();
-	(void) mongoc_handshake_data_append("mongo_change_stream", "1.0", platform);
 }

@@ -44,7 +44,7 @@ emit_log(void)
 	bool		serious;
 	char		message[256];
 
-	while (mcs_driver_log_take(&serious, message, sizeof(message)))
+	while (mcs_library_log_take(&serious, message, sizeof(message)))
 		ereport(serious ? LOG : DEBUG1,
 				(errmsg_internal("MongoDB's driver: %s", message)));
 }
@@ -92,7 +92,7 @@ prepare_process(void)
 
 	if (prepared)
 		return;
-	mcs_driver_prepare("PostgreSQL " PG_VERSION);
+	mcs_library_prepare("PostgreSQL " PG_VERSION);
 	if (atexit(leave_at_exit) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -514,5 +514,5 @@ mcs_session_cached(const MongoTarget *target)
 void
 mcs_mongo_init(void)
 {
-	mcs_driver_load();
+	mcs_library_load();
 }

@@ -67,8 +67,10 @@ struct DriverThread
 	DriverRequest *request;		/* not yet taken up */
 	bool		end_cursor;
 	bool		stop;
+	int64		farewell_until; /* for cursor and session to be closed after that */
 
 	/* what the far side has to say */
+	bool		killing;		/* closing a cursor of the server */
 	bool		busy;			/* with a request, or a change stream is open */
 	bool		failed;			/* error is filled and not yet told */
 	bool		out_of_memory;	/* parked for ever */
@@ -220,11 +222,13 @@ static void
 do_end_cursor(DriverThread *thread, Driver *driver)
 {
 	allow(thread, CURSOR_KILL_MS);
+	thread->killing = true;
 	pthread_mutex_unlock(&thread->mutex);
 
 	mcs_driver_kill_cursor(driver);
 
 	pthread_mutex_lock(&thread->mutex);
+	thread->killing = false;
 	thread->end_cursor = false;
 }
 
@@ -257,7 +261,7 @@ thread_main(void *arg)
 		else
 			pthread_cond_wait(&thread->work, &thread->mutex);
 	}
-	allow(thread, FAREWELL_MS);
+	__atomic_store_n(&thread->guard.give_up_at, thread->farewell_until, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&thread->mutex);
 
 	mcs_driver_kill_cursor(driver);
@@ -445,15 +449,18 @@ mcs_thread_end_cursor(DriverThread *thread)
 	pthread_mutex_unlock(&thread->mutex);
 }
 
-/* Tells the thread to end; it breaks off what it is doing. */
+/* Tells the thread to end; it breaks off what it is doing, unless that is to close a cursor. */
 void
 mcs_thread_stop(DriverThread *thread)
 {
 	pthread_mutex_lock(&thread->mutex);
 	if (!thread->stop)
 	{
+		int64		now = bson_get_monotonic_time();
+
 		thread->stop = true;
-		mcs_guard_set(&thread->guard, bson_get_monotonic_time());
+		thread->farewell_until = now + FAREWELL_MS * INT64CONST(1000);
+		mcs_guard_set(&thread->guard, thread->killing ? thread->farewell_until : now);
 		pthread_cond_signal(&thread->work);
 	}
 	pthread_mutex_unlock(&thread->mutex);

@@ -3,11 +3,12 @@
  *	  The far side of the wall: what the mongo family's own files share about
  *	  the driver's thread.  No other family includes this.
  *
- * Three files live on the far side and run in the thread: mongo_thread.c hands
- * over, mongo_driver.c calls libmongoc, mongo_socket.c is the transport below
- * it.  They call nothing of PostgreSQL: no palloc, no ereport, no elog, and none
- * of what port.h puts in place of libc (snprintf, strerror); libbson's
- * equivalents do.  mongo_far_side.h makes the compiler refuse the worst.
+ * The files that run in the thread call nothing of PostgreSQL: no palloc, no
+ * ereport, no elog, and none of what port.h puts in place of libc (snprintf,
+ * strerror); libbson's equivalents do.  They include mongo_far_side.h, which
+ * makes the compiler refuse the worst: mongo_thread.c hands over, mongo_driver.c
+ * and mongo_aggregate.c call libmongoc, mongo_socket.c and mongo_guard.c are the
+ * transport below it, mongo_library.c has its memory and its log.
  */
 #ifndef MCS_MONGO_THREAD_H
 #define MCS_MONGO_THREAD_H
@@ -15,8 +16,9 @@
 #include "mongo.h"
 
 #include <bson/bson.h>
+#include <poll.h>
 
-/* ---- waits that can be broken off (mongo_socket.c) ---- */
+/* ---- waits that can be broken off (mongo_guard.c) ---- */
 
 /*
  * Every wait of the thread's sockets ends when give_up_at has come.  Others set
@@ -34,6 +36,8 @@ typedef struct SocketGuard
 extern void mcs_guard_set(SocketGuard *guard, int64 give_up_at);
 extern bool mcs_guard_expired(const SocketGuard *guard);
 extern bool mcs_guard_sleep(SocketGuard *guard, int milliseconds);
+extern int	mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at);
+extern int64 mcs_earlier(int64 a, int64 b);
 extern void mcs_bell_ring(int bell);
 extern void mcs_bell_drain(int bell);
 
@@ -80,12 +84,20 @@ extern bool mcs_driver_splits(const Driver *driver);
 extern void mcs_driver_kill_cursor(Driver *driver);
 extern void mcs_reply_discard(DriverReply *reply);
 
-/* Process-wide set-up, on the near side: once at load, and before the first thread. */
-extern void mcs_driver_load(void);
-extern void mcs_driver_prepare(const char *platform);
+/* ---- the aggregate (mongo_aggregate.c) ---- */
+
+#define MCS_SPLIT_STAGE "$changeStreamSplitLargeEvent"
+
+extern void mcs_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split);
+
+/* ---- the libraries in this process (mongo_library.c); called from the near side ---- */
+
+/* Once at load, and before the first thread. */
+extern void mcs_library_load(void);
+extern void mcs_library_prepare(const char *platform);
 
 /* One message that the driver logged, oldest first; false when there is none. */
-extern bool mcs_driver_log_take(bool *serious, char *message, Size size);
+extern bool mcs_library_log_take(bool *serious, char *message, Size size);
 
 /* ---- the hand-over (mongo_thread.c); called from the near side ---- */
 
