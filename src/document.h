@@ -63,6 +63,9 @@
 /* MongoDB nests at most 100 levels (its server adds some for its own wrapping). */
 #define DOCUMENT_MAX_DEPTH		200
 
+/* How many bytes of a document are fetched into the cache before a walk. */
+#define DOCUMENT_PREFETCH		2048
+
 typedef struct varlena Document;
 
 /* packed: the header may be short and the payload unaligned */
@@ -217,6 +220,11 @@ mcs_document_take(const Document *document)
 	DocumentValue value = mcs_document_value(document);
 	uint32		size;
 
+#if defined(__GNUC__)
+	/* a walk waits for one cache line after the other, as each element says where the next is; so fetch them ahead */
+	for (uint32 i = 0; i < Min(value.size, DOCUMENT_PREFETCH); i += 64)
+		__builtin_prefetch(value.data + i);
+#endif
 	if (VARSIZE_ANY_EXHDR(document) < 1 ||
 		!mcs_document_value_size(value.type, value.data, value.size, &size) || size != value.size)
 		mcs_document_malformed();

@@ -46,6 +46,15 @@ day_of(int64 days, int64 *year, int *month, int *day)
 	*year = year_of_era + era * 400 + (*month <= 2 ? 1 : 0);
 }
 
+/* Writes a number with so many digits; returns the end. */
+static char *
+put_digits(char *to, int number, int count)
+{
+	for (int i = count - 1; i >= 0; i--, number /= 10)
+		to[i] = '0' + number % 10;
+	return to + count;
+}
+
 /* Appends a date as ISO 8601 in UTC; true if its year has the four digits that reading back needs. */
 bool
 mcs_document_date_out(StringInfo out, int64 milliseconds)
@@ -55,6 +64,8 @@ mcs_document_date_out(StringInfo out, int64 milliseconds)
 	int64		year;
 	int			month;
 	int			day;
+	char		text[40];
+	char	   *at = text;
 
 	if (rest < 0)
 	{
@@ -63,14 +74,26 @@ mcs_document_date_out(StringInfo out, int64 milliseconds)
 	}
 	day_of(days, &year, &month, &day);
 	if (year >= 0 && year <= 9999)
-		appendStringInfo(out, "%04d", (int) year);
+		at = put_digits(at, (int) year, 4);
 	else
-		appendStringInfo(out, "%c%06lld", year < 0 ? '-' : '+', (long long) (year < 0 ? -year : year));
-	appendStringInfo(out, "-%02d-%02dT%02d:%02d:%02d", month, day,
-					 (int) (rest / 3600000), (int) (rest / 60000 % 60), (int) (rest / 1000 % 60));
+		at += sprintf(at, "%c%06lld", year < 0 ? '-' : '+', (long long) (year < 0 ? -year : year));
+	*at++ = '-';
+	at = put_digits(at, month, 2);
+	*at++ = '-';
+	at = put_digits(at, day, 2);
+	*at++ = 'T';
+	at = put_digits(at, (int) (rest / 3600000), 2);
+	*at++ = ':';
+	at = put_digits(at, (int) (rest / 60000 % 60), 2);
+	*at++ = ':';
+	at = put_digits(at, (int) (rest / 1000 % 60), 2);
 	if (rest % 1000 != 0)
-		appendStringInfo(out, ".%03d", (int) (rest % 1000));
-	appendStringInfoChar(out, 'Z');
+	{
+		*at++ = '.';
+		at = put_digits(at, (int) (rest % 1000), 3);
+	}
+	*at++ = 'Z';
+	appendBinaryStringInfo(out, text, at - text);
 	return year >= 0 && year <= 9999;
 }
 

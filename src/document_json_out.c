@@ -35,6 +35,7 @@ mcs_document_write_quoted(StringInfo out, const char *string, uint32 size)
 	const char *end = string + size;
 	const char *run = string;
 
+	enlargeStringInfo(out, size + 2);
 	appendStringInfoCharMacro(out, '"');
 	for (const char *at = string; at < end; at++)
 	{
@@ -215,6 +216,14 @@ write_double(StringInfo out, const DocumentValue *value)
 		if (strpbrk(text, ".e") == NULL)
 			appendBinaryStringInfo(out, ".0", 2);
 	}
+}
+
+/* Appends an int32. */
+static void
+write_int32(StringInfo out, const DocumentValue *value)
+{
+	enlargeStringInfo(out, 12);
+	out->len += pg_ltoa(mcs_document_read_int32(value->data), out->data + out->len);
 }
 
 /* Appends an int64; one that an int32 could hold would read back as such. */
@@ -436,7 +445,7 @@ write_value(StringInfo out, const DocumentValue *value)
 			write_code_w_scope(out, value);
 			break;
 		case DOCUMENT_INT32:
-			appendStringInfo(out, "%d", mcs_document_read_int32(value->data));
+			write_int32(out, value);
 			break;
 		case DOCUMENT_TIMESTAMP:
 			appendStringInfo(out, "{\"$timestamp\": {\"t\": %u, \"i\": %u}}",

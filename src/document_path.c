@@ -101,8 +101,17 @@ text *
 mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count)
 {
 	StringInfoData out;
-	bool		bad_text;
+	const char *string;
+	uint32		size;
+	bool		bad_text = false;
 
+	/* most are strings, which need no buffer to grow in */
+	if (value->type == DOCUMENT_STRING && mcs_document_get_string(value, &string, &size))
+	{
+		if (memchr(string, '\0', size) != NULL || !mcs_document_is_utf8(string, size))
+			reject_text(steps, count);
+		return cstring_to_text_with_len(string, size);
+	}
 	initStringInfo(&out);
 	appendStringInfoSpaces(&out, VARHDRSZ);
 	if (!mcs_document_write_plain(&out, value, &bad_text))
@@ -113,6 +122,34 @@ mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, i
 	}
 	SET_VARSIZE(out.data, out.len);
 	return (text *) out.data;
+}
+
+/* A path that is the same in each call of a statement. */
+typedef struct CachedPath
+{
+	DocumentStep *steps;
+	int			count;
+} CachedPath;
+
+/* The steps of a function's path argument, taken apart once where it does not change. */
+static DocumentStep *
+path_argument(FunctionCallInfo fcinfo, int *count)
+{
+	CachedPath *cached = fcinfo->flinfo->fn_extra;
+	MemoryContext caller;
+
+	if (cached == NULL)
+	{
+		if (!get_fn_expr_arg_stable(fcinfo->flinfo, 1))
+			return mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), count);
+		caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		cached = palloc(sizeof(CachedPath));
+		cached->steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P_COPY(1), &cached->count);
+		fcinfo->flinfo->fn_extra = cached;
+		MemoryContextSwitchTo(caller);
+	}
+	*count = cached->count;
+	return cached->steps;
 }
 
 /* Returns a value that a path led to, as document or as text. */
@@ -188,8 +225,8 @@ static Datum
 path(FunctionCallInfo fcinfo, bool as_text)
 {
 	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
-	int			count;
-	DocumentStep *steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), &count);
+	int			count = 0;
+	DocumentStep *steps = path_argument(fcinfo, &count);
 	DocumentValue found;
 
 	return return_value(fcinfo,
@@ -328,8 +365,8 @@ Datum
 mcs_document_get(PG_FUNCTION_ARGS)
 {
 	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
-	int			count;
-	DocumentStep *steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), &count);
+	int			count = 0;
+	DocumentStep *steps = path_argument(fcinfo, &count);
 	DocumentValue found;
 
 	return return_value(fcinfo,

@@ -10,6 +10,7 @@
 #include "mongo_change_stream.h"
 
 #include "document.h"
+#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
 /* Size of the values that always have the same; -1 for the others and for bytes that are no type. */
@@ -164,6 +165,33 @@ mcs_document_iterate(DocumentIterator *it, const uint8 *object, uint32 size)
 	it->end = object + length - 1;
 }
 
+/* The first zero byte at or after a place; there is one at or before the end, which is inside the buffer. */
+static inline const uint8 *
+find_zero(const uint8 *at, const uint8 *end)
+{
+	/* keys are short: eight bytes at a time beat a call of memchr */
+	while (end - at >= 8)
+	{
+		uint64		word;
+		uint64		zeros;
+
+		memcpy(&word, at, sizeof(word));
+		zeros = (word - UINT64CONST(0x0101010101010101)) & ~word & UINT64CONST(0x8080808080808080);
+		if (zeros != 0)
+		{
+#ifdef WORDS_BIGENDIAN
+			break;
+#else
+			return at + pg_rightmost_one_pos64(zeros) / 8;
+#endif
+		}
+		at += 8;
+	}
+	while (*at != 0)
+		at++;
+	return at;
+}
+
 /* Goes to the next element; false at the end, and where the bytes are no BSON (then it->malformed). */
 bool
 mcs_document_next(DocumentIterator *it)
@@ -175,8 +203,8 @@ mcs_document_next(DocumentIterator *it)
 
 	if (it->at >= it->end)
 		return false;
-	key_end = memchr(key, 0, it->end - key);
-	if (key_end == NULL)
+	key_end = find_zero(key, it->end);
+	if (key_end >= it->end)
 	{
 		it->malformed = true;
 		it->at = it->end;
@@ -198,20 +226,86 @@ mcs_document_next(DocumentIterator *it)
 	return true;
 }
 
+/*
+ * How to skip a value: a number of bytes, plus its length word where mask lets
+ * that through; mask 0 and no bytes but a mark for what takes more than that.
+ * A table and no branches, since the types of neighbours are hard to predict.
+ */
+#define SKIP_OTHER	255
+
+static const struct
+{
+	uint32		mask;
+	uint32		bytes;
+}			skips[256] = {
+	[0] = {0, SKIP_OTHER},
+	[DOCUMENT_DOUBLE] = {0, 8},
+	[DOCUMENT_STRING] = {~0U, 4},
+	[DOCUMENT_OBJECT] = {~0U, 0},
+	[DOCUMENT_ARRAY] = {~0U, 0},
+	[DOCUMENT_BINARY] = {~0U, 5},
+	[DOCUMENT_OBJECT_ID] = {0, 12},
+	[DOCUMENT_BOOL] = {0, 1},
+	[DOCUMENT_DATE] = {0, 8},
+	[DOCUMENT_REGEX] = {0, SKIP_OTHER},
+	[DOCUMENT_DB_POINTER] = {~0U, 16},
+	[DOCUMENT_CODE] = {~0U, 4},
+	[DOCUMENT_SYMBOL] = {~0U, 4},
+	[DOCUMENT_CODE_W_SCOPE] = {~0U, 0},
+	[DOCUMENT_INT32] = {0, 4},
+	[DOCUMENT_TIMESTAMP] = {0, 8},
+	[DOCUMENT_INT64] = {0, 8},
+	[DOCUMENT_DECIMAL128] = {0, 16},
+	[0x14 ... 0x7E] = {0, SKIP_OTHER},
+	[0x80 ... 0xFE] = {0, SKIP_OTHER}
+};
+
+/*
+ * How many bytes to skip for a value that is not wanted: never past the end,
+ * but without a look at the value's own end, which the cache may not have.
+ * False where the length makes no sense.
+ */
+static inline bool
+skip_size(uint8 type, const uint8 *data, uint32 available, uint32 *size)
+{
+	uint64		bytes = skips[type].bytes;
+
+	if (bytes == SKIP_OTHER || available < 4)
+		return mcs_document_value_size(type, data, available, size);
+	bytes += (uint32) mcs_document_read_int32(data) & skips[type].mask;
+	*size = (uint32) bytes;
+	return bytes <= available;
+}
+
 /* Finds the first element of an object with this key; false where there is none or the bytes before it are no BSON. */
 bool
 mcs_document_find_sized(const uint8 *object, uint32 size, const char *key, uint32 key_size, DocumentValue *found)
 {
-	DocumentIterator it;
+	const uint8 *at = object + 4;
+	const uint8 *end;
+	uint32		length;
 
-	mcs_document_iterate(&it, object, size);
-	while (mcs_document_next(&it))
+	if (!mcs_document_value_size(DOCUMENT_OBJECT, object, size, &length))
+		return false;
+	end = object + length - 1;
+	while (at < end)
 	{
-		if (it.key_size == key_size && memcmp(it.key, key, key_size) == 0)
+		uint8		type = *at++;
+		bool		match = (uint32) (end - at) > key_size && at[key_size] == 0 && memcmp(at, key, key_size) == 0;
+
+		at = match ? at + key_size : find_zero(at, end);
+		if (at >= end)
+			return false;
+		at++;
+		if (match)
 		{
-			*found = it.value;
-			return true;
+			found->type = type;
+			found->data = at;
+			return mcs_document_value_size(type, at, end - at, &found->size);
 		}
+		if (!skip_size(type, at, end - at, &length))
+			return false;
+		at += length;
 	}
 	return false;
 }
