@@ -10,6 +10,7 @@
 #   make check-style            names, layers, sizes
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench                  how fast, beside the limit and a script
+#   make fuzz [SECONDS=300]     damaged BSON and JSON against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
@@ -63,5 +64,7 @@ demo-stop:
 	$(RUN) demo/demo.py --stop
 bench:
 	$(RUN) bench/ingest.py $(ARGS)
+fuzz:
+	$(RUN) test/fuzz_document.py $(SECONDS)
 
-.PHONY: driver test test-all check-style demo demo-stop bench
+.PHONY: driver test test-all check-style demo demo-stop bench fuzz

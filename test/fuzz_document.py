@@ -217,7 +217,7 @@ def texts_to_start_from(connection, chooser):
 
 
 def memory(connection):
-    return connection.execute("SELECT sum(used_bytes) FROM pg_backend_memory_contexts").fetchone()[0]
+    return int(connection.execute("SELECT sum(used_bytes) FROM pg_backend_memory_contexts").fetchone()[0])
 
 
 def fuzz(cluster, seconds, seed):
@@ -261,11 +261,12 @@ def main():
         original = Installation(packages.other_postgresql(17))
         private = original.private_copy(machine.folder / "postgresql")
         make(build_with_sanitizers(private), private, "install")
-        fuzz(SanitizedCluster(machine, private, settings=SETTINGS), seconds, seed)
+        cluster = SanitizedCluster(machine, private, settings=SETTINGS)
+        try:
+            fuzz(cluster, seconds, seed)
+        except psycopg.OperationalError as lost:
+            sys.exit("\n".join([f"the server was lost: {lost}", *cluster.new_deaths(), *cluster.reports()]))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except psycopg.OperationalError as lost:
-        sys.exit(f"the server was lost: {lost}")
+    main()
