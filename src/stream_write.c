@@ -436,14 +436,17 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 
 	progress->events = count;
 	progress->last_event_id = stream->last_event_id + count;
-	if (count > 0)
-		insert_rows(writer);
-	close_table(writer);
-	if (count > 0)
-		mcs_token_table_flush();
+
+	/* first of all the progress row: whoever else numbers events has locked it, too */
 	saved = mcs_progress_save(stream->name, stream->last_event_id, stream->resume_token, progress);
 	if (saved && count > 0)
+		insert_rows(writer);
+	close_table(writer);
+	if (saved && count > 0)
+	{
+		mcs_token_table_flush();
 		notify(writer, stream->last_event_id + 1, progress->last_event_id);
+	}
 	return saved;
 }
 

@@ -128,8 +128,12 @@ def test_connection_survives_its_loss(linked, mongo, proxy):
 def test_name_in_mongodb(linked, mongo):
     """An operator of MongoDB sees who we are."""
     running = Running(linked, SLEEP)
-    found = [op for op in mongo.client.admin.command("currentOp")["inprog"] if op.get("appName", "").startswith("mongo_change_stream: ")]
-    assert found
+
+    def ours():
+        return [op for op in mongo.client.admin.command("currentOp")["inprog"]
+                if op.get("appName", "").startswith("mongo_change_stream: ")]
+
+    found = wait_until(ours, 10, "our command shows in currentOp")
     assert found[0]["clientMetadata"]["driver"]["name"] == "mongoc / mongo_change_stream"
     running.end(linked, "pg_cancel_backend")
     running.connection.close()
@@ -242,12 +246,14 @@ def test_unknown_host(db):
 
 # ---------------------------------------------------------------- what stays
 
-def test_no_cursor_stays(linked, mongo, mdb):
+def test_no_cursor_stays(db, new_replica_set):
     """Change streams opened to try something are closed in MongoDB as well."""
-    mdb.orders.insert_one({})
-    wait_until(lambda: open_cursors(mongo) == 0, 15, "no cursor is open before")
-    linked.execute("SELECT * FROM check_mongo_server()")
-    wait_until(lambda: open_cursors(mongo) == 0, 5, "no cursor is open after")
+    replica_set = new_replica_set(members=1)
+    replica_set.client.shop.orders.insert_one({})
+    db.create_server(replica_set.uri, "shop")
+    wait_until(lambda: open_cursors(replica_set) == 0, 15, "no cursor is open before")
+    db.execute("SELECT * FROM check_mongo_server()")
+    wait_until(lambda: open_cursors(replica_set) == 0, 5, "no cursor is open after")
 
 
 @pytest.mark.parametrize("preloaded", [True, False])
