@@ -213,9 +213,10 @@ def test_dead_server_is_told_from_a_slow_one(linked, mongo, proxy):
     begin = time.monotonic()
     linked.execute("SELECT mongo_command('{\"sleep\": 1, \"millis\": 3000, \"lock\": \"none\"}', 'admin')")
     assert time.monotonic() - begin > 2.9
-    running = Running(linked, SLEEP)
-    wait_until(lambda: [op for op in mongo.client.admin.command("currentOp")["inprog"] if "sleep" in op.get("command", {})],
-               10, "MongoDB has begun")
+    # of a length of its own, as MongoDB goes on with the sleeps of other tests
+    running = Running(linked, SLEEP.replace("60000", "61234"))
+    wait_until(lambda: [op for op in mongo.client.admin.command("currentOp")["inprog"]
+                        if op.get("command", {}).get("millis") == 61234], 10, "MongoDB has begun")
     proxy.blackhole = True
     running.thread.join(20)
     assert not running.thread.is_alive()
