@@ -856,6 +856,9 @@ END $$;
 CREATE FUNCTION document_sum_transition(internal, document) RETURNS internal
   AS 'MODULE_PATHNAME', 'mcs_document_sum_transition' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_sum_transition(internal, document) IS 'aggregate transition function';
+CREATE FUNCTION document_sum_inverse(internal, document) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_document_sum_inverse' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_sum_inverse(internal, document) IS 'aggregate inverse transition function';
 CREATE FUNCTION document_larger(document, document) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_larger' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_larger(document, document) IS 'larger of two';
@@ -865,11 +868,13 @@ COMMENT ON FUNCTION document_smaller(document, document) IS 'smaller of two';
 CREATE AGGREGATE sum(document) (
   SFUNC = document_sum_transition, STYPE = internal, SSPACE = 128, FINALFUNC = numeric_sum,
   COMBINEFUNC = numeric_avg_combine, SERIALFUNC = numeric_avg_serialize, DESERIALFUNC = numeric_avg_deserialize,
+  MSFUNC = document_sum_transition, MINVFUNC = document_sum_inverse, MSTYPE = internal, MSSPACE = 128, MFINALFUNC = numeric_sum,
   PARALLEL = SAFE
 );
 CREATE AGGREGATE avg(document) (
   SFUNC = document_sum_transition, STYPE = internal, SSPACE = 128, FINALFUNC = numeric_avg,
   COMBINEFUNC = numeric_avg_combine, SERIALFUNC = numeric_avg_serialize, DESERIALFUNC = numeric_avg_deserialize,
+  MSFUNC = document_sum_transition, MINVFUNC = document_sum_inverse, MSTYPE = internal, MSSPACE = 128, MFINALFUNC = numeric_avg,
   PARALLEL = SAFE
 );
 CREATE AGGREGATE max(document) (

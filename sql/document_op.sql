@@ -43,6 +43,8 @@ SELECT sum(d), avg(d) FROM (VALUES ('{"$numberDouble": "NaN"}'::document), ('1')
 SELECT sum(d) FROM (VALUES ('1'::document), ('"2"')) v(d);
 SELECT sum(d) FILTER (WHERE document_typeof(d) IN ('int', 'long', 'double', 'decimal')) FROM (VALUES ('1'::document), ('"2"')) v(d);
 SELECT sum(d) OVER (ORDER BY d) FROM (VALUES ('1'::document), ('2'), ('3.5')) v(d);
+SELECT n, sum(d) OVER w, avg(d) OVER w FROM (VALUES (1, '1'::document), (2, '2.25'), (3, NULL), (4, '{"$numberDecimal": "0.1"}'), (5, '{"$numberDouble": "NaN"}'), (6, '7'), (7, '8')) v(n, d)
+  WINDOW w AS (ORDER BY n ROWS 1 PRECEDING);
 CREATE TABLE p AS SELECT to_document(i) AS d FROM generate_series(1, 20000) i;
 ANALYZE p;
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;

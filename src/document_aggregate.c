@@ -12,17 +12,18 @@
 #include "utils/fmgrprotos.h"
 
 PG_FUNCTION_INFO_V1(mcs_document_sum_transition);
+PG_FUNCTION_INFO_V1(mcs_document_sum_inverse);
 PG_FUNCTION_INFO_V1(mcs_document_larger);
 PG_FUNCTION_INFO_V1(mcs_document_smaller);
 
-/* document_sum_transition(internal, document): adds a number */
-Datum
-mcs_document_sum_transition(PG_FUNCTION_ARGS)
+/* Calls a function of numeric's sums with the state and the number that an argument is; null for null. */
+static Datum
+call_with_number(FunctionCallInfo fcinfo, PGFunction function)
 {
 	LOCAL_FCINFO(inner, 2);
 	DocumentValue value;
+	Datum		result;
 
-	/* even where there is nothing to add, the first call must make the state */
 	InitFunctionCallInfoData(*inner, NULL, 2, InvalidOid, fcinfo->context, NULL);
 	inner->args[0] = fcinfo->args[0];
 	inner->args[1].value = (Datum) 0;
@@ -41,7 +42,24 @@ mcs_document_sum_transition(PG_FUNCTION_ARGS)
 					 errmsg("cannot sum a document of type %s", mcs_document_type_name(value.type)),
 					 errhint("Leave such values out: FILTER (WHERE document_typeof(value) IN ('int', 'long', 'double', 'decimal')).")));
 	}
-	return numeric_avg_accum(inner);
+	result = function(inner);
+	fcinfo->isnull = inner->isnull;
+	return result;
+}
+
+/* document_sum_transition(internal, document): adds a number */
+Datum
+mcs_document_sum_transition(PG_FUNCTION_ARGS)
+{
+	/* even where there is nothing to add, the first call makes the state */
+	return call_with_number(fcinfo, numeric_avg_accum);
+}
+
+/* document_sum_inverse(internal, document): takes a number away; null where the sum must be made anew */
+Datum
+mcs_document_sum_inverse(PG_FUNCTION_ARGS)
+{
+	return call_with_number(fcinfo, numeric_accum_inv);
 }
 
 /* The one of the arguments that the order puts first or last. */

@@ -90,6 +90,7 @@ compare_elements(const DocumentValue *a, const DocumentValue *b, bool keys)
 		bool		more_y = mcs_document_next(&y);
 		int			order;
 
+		CHECK_FOR_INTERRUPTS();
 		if (x.malformed || y.malformed)
 			mcs_document_malformed();
 		if (!more_x || !more_y)
@@ -239,6 +240,7 @@ hash_elements(const DocumentValue *value, bool keys, uint64 seed)
 	mcs_document_iterate(&it, value->data, value->size);
 	while (mcs_document_next(&it))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (keys)
 			hash = hash_combine64(hash, hash_bytes_extended((const unsigned char *) it.key, it.key_size, seed));
 		hash = hash_combine64(hash, mcs_document_hash_value(&it.value, seed));
