@@ -123,6 +123,29 @@ def test_pause_and_resume(linked, mongo, mdb):
     assert oracle.compare(linked, "orders", mongo, since, mdb.name) >= 300
 
 
+@pytest.mark.parametrize("what", ["pause", "alter"])
+def test_change_overtakes_a_batch(linked, mdb, what):
+    """A batch that is being written when the change commits is rolled back: it belongs to what comes after."""
+    create(linked, "orders", collection="c")
+    insert(mdb, 1)
+    sync(linked, "orders")
+    connection = linked.connect(autocommit=False)
+    if what == "pause":
+        pause(connection, "orders")
+    else:
+        alter(connection, "orders", filter="(document_key->>'_id')::int > 10")
+    insert(mdb, 2, 12)
+    linked.wait_for("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = (SELECT pid FROM change_stream_status)", expect=1)
+    connection.commit()
+    connection.close()
+    if what == "pause":
+        linked.wait_for("SELECT pid IS NULL FROM change_stream_status")
+        assert ids(linked, "orders") == [1]
+        resume(linked, "orders")
+    sync(linked, "orders")
+    assert ids(linked, "orders") == ([1, 2, 12] if what == "pause" else [1, 12])
+
+
 def test_alter_while_running(linked, mongo, mdb):
     """Neither gap nor duplicate at the seam, which changed_at_event names."""
     since = oracle.mark(mongo)
