@@ -303,6 +303,14 @@ typedef struct DocumentStep
 	uint32		size;
 } DocumentStep;
 
+/* Where a walk is, for error messages: the keys from a value up to the top, which is NULL. */
+typedef struct DocumentPlace
+{
+	const struct DocumentPlace *parent;
+	const char *key;
+	uint32		key_size;
+} DocumentPlace;
+
 /* document_set.c */
 extern Document *mcs_document_set(const DocumentValue *old, const DocumentStep *steps, const bool *is_integer, int count, const DocumentValue *replacement);
 
@@ -318,6 +326,7 @@ struct ArrayType;
 extern bool mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found);
 extern bool mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
 extern DocumentStep *mcs_document_steps(struct ArrayType *array, int *count);
+extern void mcs_document_write_place(StringInfo out, const DocumentPlace *place);
 extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count);
 
 /* Kinds that code has to name; see mcs_document_kind. */
@@ -359,6 +368,12 @@ extern TimestampTz mcs_document_date_to_timestamptz(int64 milliseconds);
 extern int128 mcs_document_interval_to_us(const Interval *interval);
 extern int64 mcs_document_interval_to_ms(const Interval *interval);
 extern Interval *mcs_document_interval_from_us(int64 microseconds);
+
+/* document_codec.c */
+extern void mcs_document_write_hex(StringInfo out, const uint8 *data, uint32 size);
+extern void mcs_document_write_base64(StringInfo out, const uint8 *data, uint32 size);
+extern bool mcs_document_read_hex(const char *text, uint32 size, uint8 *data);
+extern bool mcs_document_decode_base64(StringInfo text);
 
 /* document_json_out.c */
 extern void mcs_document_write_quoted(StringInfo out, const char *string, uint32 size);

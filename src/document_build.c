@@ -59,6 +59,16 @@ mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_s
 	return type_at;
 }
 
+/* Refuses sizes with which sums could overflow; the buffer itself refuses the others. */
+static void
+check_size(uint32 size)
+{
+	if (size > MaxAllocSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("document is too large")));
+}
+
 /* Appends an element with space for its value, and returns that space, which the next append may move. */
 uint8 *
 mcs_document_append_raw(DocumentBuilder *builder, const char *key, uint32 key_size, uint8 type, uint32 size)
@@ -67,10 +77,7 @@ mcs_document_append_raw(DocumentBuilder *builder, const char *key, uint32 key_si
 	int			type_at = mcs_document_begin_value(builder, key, key_size);
 	uint8	   *space;
 
-	if (size > MaxAllocSize)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("document is too large")));
+	check_size(size);
 	enlargeStringInfo(buf, size);
 	buf->data[type_at] = (char) type;
 	space = (uint8 *) buf->data + buf->len;
@@ -181,10 +188,7 @@ mcs_document_append_string_sized(DocumentBuilder *builder, const char *key, cons
 {
 	uint8	   *space;
 
-	if (size > MaxAllocSize)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("document is too large")));
+	check_size(size);
 	space = append(builder, key, DOCUMENT_STRING, size + 5);
 	mcs_document_write_int32(space, size + 1);
 	memcpy(space + 4, value, size);
@@ -214,10 +218,7 @@ mcs_document_append_binary(DocumentBuilder *builder, const char *key, uint8 subt
 {
 	uint8	   *space;
 
-	if (size > MaxAllocSize)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("document is too large")));
+	check_size(size);
 	space = append(builder, key, DOCUMENT_BINARY, size + 5);
 	mcs_document_write_int32(space, size);
 	space[4] = subtype;

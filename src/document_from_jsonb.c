@@ -15,51 +15,31 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-/* Where the conversion is, for error messages. */
-typedef struct PathFrame
-{
-	const struct PathFrame *parent;
-	const char *key;
-	int			key_size;
-} PathFrame;
-
-static void append_container(DocumentBuilder *builder, const char *key, JsonbContainer *container, const PathFrame *path);
-
-/* Appends the path of a frame. */
-static void
-append_path(StringInfo out, const PathFrame *frame)
-{
-	if (frame->parent != NULL)
-	{
-		append_path(out, frame->parent);
-		appendStringInfoChar(out, '.');
-	}
-	appendBinaryStringInfo(out, frame->key, frame->key_size);
-}
+static void append_container(DocumentBuilder *builder, const char *key, JsonbContainer *container, const DocumentPlace *path);
 
 /* Adds the field to an error of the parser of typed values. */
 static void
 typed_value_context(void *arg)
 {
-	const PathFrame *path = arg;
+	const DocumentPlace *path = arg;
 	StringInfoData name;
 
 	if (path == NULL)
 		return;
 	initStringInfo(&name);
-	append_path(&name, path);
+	mcs_document_write_place(&name, path);
 	errcontext("typed value in the field \"%s\" of a jsonb", name.data);
 }
 
 /* Raises the error for a number that no type of BSON holds. */
 static void pg_attribute_noreturn()
-reject_number(const char *digits, const PathFrame *path)
+reject_number(const char *digits, const DocumentPlace *path)
 {
 	StringInfoData name;
 
 	initStringInfo(&name);
 	if (path != NULL)
-		append_path(&name, path);
+		mcs_document_write_place(&name, path);
 	ereport(ERROR,
 			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			 errmsg("jsonb cannot become a document"),
@@ -83,7 +63,7 @@ double_is_exact(Numeric numeric, const char *digits, double *number)
 
 /* Appends a number. */
 static void
-append_number(DocumentBuilder *builder, const char *key, Numeric numeric, const PathFrame *path)
+append_number(DocumentBuilder *builder, const char *key, Numeric numeric, const DocumentPlace *path)
 {
 	char	   *digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(numeric)));
 	int64		integer;
@@ -116,7 +96,7 @@ append_number(DocumentBuilder *builder, const char *key, Numeric numeric, const 
 
 /* Appends a scalar. */
 static void
-append_scalar(DocumentBuilder *builder, const char *key, const JsonbValue *scalar, const PathFrame *path)
+append_scalar(DocumentBuilder *builder, const char *key, const JsonbValue *scalar, const DocumentPlace *path)
 {
 	switch (scalar->type)
 	{
@@ -142,7 +122,7 @@ append_scalar(DocumentBuilder *builder, const char *key, const JsonbValue *scala
 
 /* Appends a typed value of Extended JSON; false where the object is none. */
 static bool
-append_typed(DocumentBuilder *builder, const char *key, JsonbContainer *container, const PathFrame *path)
+append_typed(DocumentBuilder *builder, const char *key, JsonbContainer *container, const DocumentPlace *path)
 {
 	JsonbIterator *it = JsonbIteratorInit(container);
 	JsonbValue	first;
@@ -155,7 +135,7 @@ append_typed(DocumentBuilder *builder, const char *key, JsonbContainer *containe
 		return false;
 	text = JsonbToCString(NULL, container, 64);
 	context.callback = typed_value_context;
-	context.arg = unconstify(PathFrame *, path);
+	context.arg = unconstify(DocumentPlace *, path);
 	context.previous = error_context_stack;
 	error_context_stack = &context;
 	mcs_document_append_document(builder, key, mcs_document_in_text(text));
@@ -166,7 +146,7 @@ append_typed(DocumentBuilder *builder, const char *key, JsonbContainer *containe
 
 /* Appends the members of an object. */
 static void
-append_members(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *path)
+append_members(DocumentBuilder *builder, JsonbIterator *it, const DocumentPlace *path)
 {
 	StringInfoData name;
 	JsonbValue	item;
@@ -175,7 +155,7 @@ append_members(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *pat
 	initStringInfo(&name);
 	while ((token = JsonbIteratorNext(&it, &item, true)) == WJB_KEY)
 	{
-		PathFrame	frame = {path, NULL, item.val.string.len};
+		DocumentPlace	frame = {path, NULL, item.val.string.len};
 
 		CHECK_FOR_INTERRUPTS();
 		resetStringInfo(&name);
@@ -189,7 +169,7 @@ append_members(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *pat
 
 /* Appends the elements of an array. */
 static void
-append_elements(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *path)
+append_elements(DocumentBuilder *builder, JsonbIterator *it, const DocumentPlace *path)
 {
 	JsonbValue	item;
 	char		digits[12];
@@ -197,7 +177,7 @@ append_elements(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *pa
 
 	while (JsonbIteratorNext(&it, &item, true) == WJB_ELEM)
 	{
-		PathFrame	frame = {path, digits, pg_ltoa(index++, digits)};
+		DocumentPlace	frame = {path, digits, pg_ltoa(index++, digits)};
 
 		CHECK_FOR_INTERRUPTS();
 		append_scalar(builder, NULL, &item, &frame);
@@ -206,7 +186,7 @@ append_elements(DocumentBuilder *builder, JsonbIterator *it, const PathFrame *pa
 
 /* Appends an object, an array, or a scalar alone. */
 static void
-append_container(DocumentBuilder *builder, const char *key, JsonbContainer *container, const PathFrame *path)
+append_container(DocumentBuilder *builder, const char *key, JsonbContainer *container, const DocumentPlace *path)
 {
 	JsonbIterator *it;
 	JsonbValue	item;

@@ -353,13 +353,14 @@ mcs_document_build_array(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(mcs_document_finish(&builder));
 }
 
-/* document_build_object() and document_build_array() without arguments */
+/* document_build_object() without arguments */
 Datum
 mcs_document_build_object_empty(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_POINTER(mcs_document_in_text("{}"));
 }
 
+/* document_build_array() without arguments */
 Datum
 mcs_document_build_array_empty(PG_FUNCTION_ARGS)
 {

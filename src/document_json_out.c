@@ -77,45 +77,13 @@ mcs_document_write_quoted(StringInfo out, const char *string, uint32 size)
 	appendStringInfoCharMacro(out, '"');
 }
 
-/* Appends bytes in hexadecimal. */
-static void
-write_hex(StringInfo out, const uint8 *data, uint32 size)
-{
-	enlargeStringInfo(out, size > MaxAllocSize / 2 ? MaxAllocSize : size * 2);
-	hex_encode((const char *) data, size, out->data + out->len);
-	out->len += size * 2;
-	out->data[out->len] = '\0';
-}
-
-/* Appends bytes in base64. */
-static void
-write_base64(StringInfo out, const uint8 *data, uint32 size)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	for (uint32 i = 0; i < size; i += 3)
-	{
-		uint32		left = size - i;
-		uint32		group = (uint32) data[i] << 16;
-
-		if (left > 1)
-			group |= (uint32) data[i + 1] << 8;
-		if (left > 2)
-			group |= data[i + 2];
-		appendStringInfoCharMacro(out, digits[group >> 18]);
-		appendStringInfoCharMacro(out, digits[(group >> 12) & 63]);
-		appendStringInfoCharMacro(out, left > 1 ? digits[(group >> 6) & 63] : '=');
-		appendStringInfoCharMacro(out, left > 2 ? digits[group & 63] : '=');
-	}
-}
-
 /* Appends a value in the form that carries any. */
 static void
 write_escape(StringInfo out, const DocumentValue *value)
 {
 	appendStringInfoString(out, "{\"$bson\": \"");
-	write_hex(out, &value->type, 1);
-	write_hex(out, value->data, value->size);
+	mcs_document_write_hex(out, &value->type, 1);
+	mcs_document_write_hex(out, value->data, value->size);
 	appendStringInfoString(out, "\"}");
 }
 
@@ -296,7 +264,7 @@ write_binary(StringInfo out, const DocumentValue *value)
 		size -= 4;
 	}
 	appendStringInfoString(out, "{\"$binary\": {\"base64\": \"");
-	write_base64(out, data, size);
+	mcs_document_write_base64(out, data, size);
 	appendStringInfo(out, "\", \"subType\": \"%02x\"}}", subtype);
 }
 
@@ -350,7 +318,7 @@ write_db_pointer(StringInfo out, const DocumentValue *value)
 		return;
 	}
 	write_string(out, "{\"$dbPointer\": {\"$ref\": ", value, ", \"$id\": {\"$oid\": \"");
-	write_hex(out, value->data + string_size, 12);
+	mcs_document_write_hex(out, value->data + string_size, 12);
 	appendStringInfoString(out, "\"}}}");
 }
 
@@ -417,7 +385,7 @@ write_value(StringInfo out, const DocumentValue *value)
 			break;
 		case DOCUMENT_OBJECT_ID:
 			appendStringInfoString(out, "{\"$oid\": \"");
-			write_hex(out, value->data, 12);
+			mcs_document_write_hex(out, value->data, 12);
 			appendStringInfoString(out, "\"}");
 			break;
 		case DOCUMENT_BOOL:
@@ -524,14 +492,14 @@ write_plain_binary(StringInfo out, const DocumentValue *value)
 
 	if (value->data[4] != 4 || size != 16)
 	{
-		write_base64(out, data, size);
+		mcs_document_write_base64(out, data, size);
 		return;
 	}
 	for (int i = 0; i < 16; i++)
 	{
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			appendStringInfoCharMacro(out, '-');
-		write_hex(out, data + i, 1);
+		mcs_document_write_hex(out, data + i, 1);
 	}
 }
 
@@ -577,7 +545,7 @@ mcs_document_write_plain(StringInfo out, const DocumentValue *value, bool *bad_t
 			appendStringInfoString(out, value->data[0] ? "true" : "false");
 			return true;
 		case DOCUMENT_OBJECT_ID:
-			write_hex(out, value->data, 12);
+			mcs_document_write_hex(out, value->data, 12);
 			return true;
 		case DOCUMENT_DATE:
 			(void) mcs_document_date_out(out, mcs_document_read_int64(value->data));

@@ -70,36 +70,7 @@ read_pair(DocumentParser *parser, const char *const *names, const char *problem,
 	return mcs_document_parse_token(parser, '}');
 }
 
-/* The value of a hexadecimal digit, or -1. */
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Reads pairs of hexadecimal digits. */
-static bool
-read_hex(const char *text, uint32 size, uint8 *data)
-{
-	for (uint32 i = 0; i + 1 < size; i += 2)
-	{
-		int			high = hex_digit(text[i]);
-		int			low = hex_digit(text[i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		*data++ = (uint8) (high * 16 + low);
-	}
-	return size % 2 == 0;
-}
-
-/* {"$oid": "24 hex digits"} */
+/* Reads the bytes of an ObjectId from a string of 24 hexadecimal digits. */
 static bool
 read_oid_bytes(DocumentParser *parser, uint8 *oid)
 {
@@ -108,11 +79,12 @@ read_oid_bytes(DocumentParser *parser, uint8 *oid)
 
 	if (!read_string(parser, &text, &start))
 		return false;
-	if (text.len != 24 || !read_hex(text.data, 24, oid))
+	if (text.len != 24 || !mcs_document_read_hex(text.data, 24, oid))
 		return mcs_document_parse_fail(parser, start, "$oid wants a string of 24 hexadecimal digits");
 	return true;
 }
 
+/* {"$oid": "24 hex digits"} */
 static bool
 read_oid(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -124,7 +96,7 @@ read_oid(DocumentParser *parser, const char *key, uint32 key_size)
 	return true;
 }
 
-/* {"$symbol": "text"} and {"$code": "text"} without a scope */
+/* Appends a symbol or code without a scope. */
 static bool
 append_text(DocumentParser *parser, const char *key, uint32 key_size, uint8 type, StringInfo text)
 {
@@ -135,6 +107,7 @@ append_text(DocumentParser *parser, const char *key, uint32 key_size, uint8 type
 	return true;
 }
 
+/* {"$symbol": "text"} */
 static bool
 read_symbol(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -161,7 +134,7 @@ read_number_int(DocumentParser *parser, const char *key, uint32 key_size)
 	return true;
 }
 
-/* {"$numberLong": "digits"} */
+/* Reads a string that says an int64. */
 static bool
 read_long(DocumentParser *parser, int64 *number)
 {
@@ -175,6 +148,7 @@ read_long(DocumentParser *parser, int64 *number)
 	return true;
 }
 
+/* {"$numberLong": "digits"} */
 static bool
 read_number_long(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -267,7 +241,7 @@ read_date(DocumentParser *parser, const char *key, uint32 key_size)
 	return true;
 }
 
-/* {"$timestamp": {"t": seconds, "i": ordinal}} */
+/* Reads a member of $timestamp: an unsigned number of 32 bits. */
 static bool
 read_timestamp_part(DocumentParser *parser, int which, void *into)
 {
@@ -284,6 +258,7 @@ read_timestamp_part(DocumentParser *parser, int which, void *into)
 	return true;
 }
 
+/* {"$timestamp": {"t": seconds, "i": ordinal}} */
 static bool
 read_timestamp(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -306,61 +281,13 @@ typedef struct TwoStrings
 	const char *start[2];
 } TwoStrings;
 
+/* Reads one of two strings. */
 static bool
 read_string_part(DocumentParser *parser, int which, void *into)
 {
 	TwoStrings *both = into;
 
 	return read_string(parser, &both->string[which], &both->start[which]);
-}
-
-/* The value of a base64 digit, or -1. */
-static int
-base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes base64 in place; false where it is none.  Only one text gives the same bytes. */
-static bool
-decode_base64(StringInfo text)
-{
-	uint8	   *to = (uint8 *) text->data;
-	int			padding = 0;
-
-	if (text->len % 4 != 0)
-		return false;
-	while (padding < 2 && text->len > padding && text->data[text->len - 1 - padding] == '=')
-		padding++;
-	for (int i = 0; i < text->len; i += 4)
-	{
-		int			used = i + 4 < text->len ? 4 : 4 - padding;
-		uint32		group = 0;
-
-		for (int j = 0; j < 4; j++)
-		{
-			int			digit = j < used ? base64_digit(text->data[i + j]) : 0;
-
-			if (digit < 0)
-				return false;
-			group = group << 6 | digit;
-		}
-		if ((used == 2 && (group & 0xFFFF) != 0) || (used == 3 && (group & 0xFF) != 0))
-			return false;
-		*to++ = group >> 16;
-		if (used > 2)
-			*to++ = (group >> 8) & 0xFF;
-		if (used > 3)
-			*to++ = group & 0xFF;
-	}
-	text->len = to - (uint8 *) text->data;
-	return true;
 }
 
 /* {"$binary": {"base64": "bytes", "subType": "hex"}} */
@@ -377,7 +304,7 @@ read_binary(DocumentParser *parser, const char *key, uint32 key_size)
 
 	if (!read_pair(parser, names, "$binary wants the members base64 and subType", read_string_part, &both))
 		return false;
-	if (!decode_base64(bytes))
+	if (!mcs_document_decode_base64(bytes))
 		return mcs_document_parse_fail(parser, both.start[0], "expected base64");
 	if (subtype_text->len == 1)
 	{
@@ -385,7 +312,7 @@ read_binary(DocumentParser *parser, const char *key, uint32 key_size)
 		subtype_text->data[0] = '0';
 		subtype_text->len = 2;
 	}
-	if (subtype_text->len != 2 || !read_hex(subtype_text->data, 2, &subtype))
+	if (subtype_text->len != 2 || !mcs_document_read_hex(subtype_text->data, 2, &subtype))
 		return mcs_document_parse_fail(parser, both.start[1], "expected one or two hexadecimal digits");
 	/* the old subtype 2 has its length twice */
 	extra = subtype == 2 ? 4 : 0;
@@ -417,7 +344,7 @@ read_uuid(DocumentParser *parser, const char *key, uint32 key_size)
 			good = text.data[i++] == '-';
 		else
 		{
-			good = read_hex(text.data + i, 2, &uuid[byte++]);
+			good = mcs_document_read_hex(text.data + i, 2, &uuid[byte++]);
 			i += 2;
 		}
 	}
@@ -473,13 +400,14 @@ read_regex(DocumentParser *parser, const char *key, uint32 key_size)
 	return true;
 }
 
-/* {"$dbPointer": {"$ref": "namespace", "$id": {"$oid": "hex"}}} */
+/* The parts of a $dbPointer. */
 typedef struct DbPointer
 {
 	StringInfoData name;
 	uint8		oid[12];
 } DbPointer;
 
+/* Reads a member of $dbPointer: the namespace or the id. */
 static bool
 read_db_pointer_part(DocumentParser *parser, int which, void *into)
 {
@@ -495,6 +423,7 @@ read_db_pointer_part(DocumentParser *parser, int which, void *into)
 		mcs_document_parse_token(parser, '}');
 }
 
+/* {"$dbPointer": {"$ref": "namespace", "$id": {"$oid": "hex"}}} */
 static bool
 read_db_pointer(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -583,7 +512,7 @@ read_undefined(DocumentParser *parser, const char *key, uint32 key_size)
 	return true;
 }
 
-/* {"$minKey": 1} and {"$maxKey": 1} */
+/* Reads the 1 of $minKey and $maxKey. */
 static bool
 read_end_key(DocumentParser *parser, const char *key, uint32 key_size, uint8 type)
 {
@@ -594,12 +523,14 @@ read_end_key(DocumentParser *parser, const char *key, uint32 key_size, uint8 typ
 	return true;
 }
 
+/* {"$minKey": 1} */
 static bool
 read_min_key(DocumentParser *parser, const char *key, uint32 key_size)
 {
 	return read_end_key(parser, key, key_size, DOCUMENT_MIN_KEY);
 }
 
+/* {"$maxKey": 1} */
 static bool
 read_max_key(DocumentParser *parser, const char *key, uint32 key_size)
 {
@@ -619,7 +550,7 @@ read_bson(DocumentParser *parser, const char *key, uint32 key_size)
 	if (!read_string(parser, &text, &start))
 		return false;
 	data = (uint8 *) text.data;
-	if (text.len < 2 || !read_hex(text.data, text.len, data))
+	if (text.len < 2 || !mcs_document_read_hex(text.data, text.len, data))
 		return mcs_document_parse_fail(parser, start, "$bson wants a string of pairs of hexadecimal digits");
 	value.type = data[0];
 	value.data = data + 1;

@@ -18,41 +18,18 @@
 PG_FUNCTION_INFO_V1(mcs_document_to_jsonb);
 PG_FUNCTION_INFO_V1(mcs_document_to_json);
 
-/* Where the conversion is, for error messages: the keys from the value up to the top. */
-typedef struct PathFrame
-{
-	const struct PathFrame *parent;
-	const char *key;
-	uint32		key_size;
-} PathFrame;
-
-static void write_value(StringInfo out, const DocumentValue *value, const PathFrame *path);
-static JsonbValue *push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const PathFrame *path);
-
-/* Appends the path of a frame. */
-static void
-append_path(StringInfo out, const PathFrame *frame)
-{
-	if (frame->parent != NULL)
-	{
-		append_path(out, frame->parent);
-		appendStringInfoChar(out, '.');
-	}
-	if (mcs_document_is_utf8(frame->key, frame->key_size))
-		appendBinaryStringInfo(out, frame->key, frame->key_size);
-	else
-		appendStringInfoChar(out, '?');
-}
+static void write_value(StringInfo out, const DocumentValue *value, const DocumentPlace *path);
+static JsonbValue *push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const DocumentPlace *path);
 
 /* Raises the error for a value that jsonb cannot hold. */
 static void pg_attribute_noreturn()
-reject(const PathFrame *path, int sqlstate, const char *problem, const char *hint)
+reject(const DocumentPlace *path, int sqlstate, const char *problem, const char *hint)
 {
 	StringInfoData name;
 
 	initStringInfo(&name);
 	if (path != NULL)
-		append_path(&name, path);
+		mcs_document_write_place(&name, path);
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("document cannot become JSON"),
@@ -64,7 +41,7 @@ reject(const PathFrame *path, int sqlstate, const char *problem, const char *hin
 
 /* Makes a string of jsonb. */
 static void
-make_string(JsonbValue *result, const char *string, uint32 size, const PathFrame *path)
+make_string(JsonbValue *result, const char *string, uint32 size, const DocumentPlace *path)
 {
 	if (memchr(string, '\0', size) != NULL)
 		reject(path, ERRCODE_UNTRANSLATABLE_CHARACTER, "holds a zero character",
@@ -79,7 +56,7 @@ make_string(JsonbValue *result, const char *string, uint32 size, const PathFrame
 
 /* Makes a number of jsonb. */
 static void
-make_number(JsonbValue *result, const DocumentValue *value, const PathFrame *path)
+make_number(JsonbValue *result, const DocumentValue *value, const DocumentPlace *path)
 {
 	Numeric		numeric = mcs_document_number_to_numeric(value);
 
@@ -92,7 +69,7 @@ make_number(JsonbValue *result, const DocumentValue *value, const PathFrame *pat
 
 /* Pushes the elements of an object or array. */
 static JsonbValue *
-push_container(JsonbParseState **state, const DocumentValue *value, const PathFrame *path)
+push_container(JsonbParseState **state, const DocumentValue *value, const DocumentPlace *path)
 {
 	bool		object = value->type == DOCUMENT_OBJECT;
 	DocumentIterator it;
@@ -101,7 +78,7 @@ push_container(JsonbParseState **state, const DocumentValue *value, const PathFr
 	mcs_document_iterate(&it, value->data, value->size);
 	while (mcs_document_next(&it))
 	{
-		PathFrame	frame = {path, it.key, it.key_size};
+		DocumentPlace	frame = {path, it.key, it.key_size};
 
 		CHECK_FOR_INTERRUPTS();
 		if (object)
@@ -137,7 +114,7 @@ push_extended(JsonbParseState **state, JsonbIteratorToken token, const DocumentV
 
 /* Makes a scalar of jsonb; false for a type that has none. */
 static bool
-make_scalar(JsonbValue *result, const DocumentValue *value, const PathFrame *path)
+make_scalar(JsonbValue *result, const DocumentValue *value, const DocumentPlace *path)
 {
 	const char *string;
 	uint32		size;
@@ -181,7 +158,7 @@ make_scalar(JsonbValue *result, const DocumentValue *value, const PathFrame *pat
 
 /* Pushes any value into an object or array. */
 static JsonbValue *
-push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const PathFrame *path)
+push_value(JsonbParseState **state, JsonbIteratorToken token, const DocumentValue *value, const DocumentPlace *path)
 {
 	JsonbValue	scalar;
 
@@ -213,7 +190,7 @@ mcs_document_to_jsonb(PG_FUNCTION_ARGS)
 
 /* Appends an object or an array as JSON, with the order and the duplicates that it has. */
 static void
-write_container(StringInfo out, const DocumentValue *value, const PathFrame *path)
+write_container(StringInfo out, const DocumentValue *value, const DocumentPlace *path)
 {
 	bool		object = value->type == DOCUMENT_OBJECT;
 	bool		first = true;
@@ -223,7 +200,7 @@ write_container(StringInfo out, const DocumentValue *value, const PathFrame *pat
 	mcs_document_iterate(&it, value->data, value->size);
 	while (mcs_document_next(&it))
 	{
-		PathFrame	frame = {path, it.key, it.key_size};
+		DocumentPlace	frame = {path, it.key, it.key_size};
 		JsonbValue	key;
 
 		CHECK_FOR_INTERRUPTS();
@@ -245,7 +222,7 @@ write_container(StringInfo out, const DocumentValue *value, const PathFrame *pat
 
 /* Appends any value as JSON. */
 static void
-write_value(StringInfo out, const DocumentValue *value, const PathFrame *path)
+write_value(StringInfo out, const DocumentValue *value, const DocumentPlace *path)
 {
 	JsonbValue	scalar;
 

@@ -24,7 +24,7 @@ PG_FUNCTION_INFO_V1(mcs_timestamptz_minus_document);
 PG_FUNCTION_INFO_V1(mcs_document_plus_interval);
 PG_FUNCTION_INFO_V1(mcs_document_minus_interval);
 
-/* Makes documents of one number. */
+/* Makes an int32. */
 static Document *
 make_int32(int32 number)
 {
@@ -34,6 +34,7 @@ make_int32(int32 number)
 	return mcs_document_make(DOCUMENT_INT32, data, sizeof(data));
 }
 
+/* Makes an int64, or what is stored like one. */
 static Document *
 make_int64(uint8 type, int64 number)
 {
@@ -43,6 +44,7 @@ make_int64(uint8 type, int64 number)
 	return mcs_document_make(type, data, sizeof(data));
 }
 
+/* Makes a double. */
 static Document *
 make_double(double number)
 {
@@ -52,6 +54,7 @@ make_double(double number)
 	return make_int64(DOCUMENT_DOUBLE, bits);
 }
 
+/* Makes a Decimal128. */
 static Document *
 make_decimal(const DocumentDecimal *decimal)
 {
@@ -228,12 +231,14 @@ typedef struct Operand
 	uint8		data[16];
 } Operand;
 
+/* A document as operand. */
 static void
 operand_document(Operand *operand, Datum datum)
 {
 	operand->value = mcs_document_take(DatumGetDocumentP(datum));
 }
 
+/* An integer as operand. */
 static void
 operand_integer(Operand *operand, Datum datum)
 {
@@ -243,6 +248,7 @@ operand_integer(Operand *operand, Datum datum)
 	mcs_document_write_int32(operand->data, DatumGetInt32(datum));
 }
 
+/* A bigint as operand. */
 static void
 operand_bigint(Operand *operand, Datum datum)
 {
@@ -252,6 +258,7 @@ operand_bigint(Operand *operand, Datum datum)
 	mcs_document_write_int64(operand->data, DatumGetInt64(datum));
 }
 
+/* A double as operand. */
 static void
 operand_double(Operand *operand, Datum datum)
 {
@@ -265,6 +272,7 @@ operand_double(Operand *operand, Datum datum)
 	mcs_document_write_int64(operand->data, bits);
 }
 
+/* A numeric as operand, which must fit into a Decimal128. */
 static void
 operand_numeric(Operand *operand, Datum datum)
 {
@@ -361,7 +369,7 @@ mcs_timestamptz_minus_document(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(date_difference(mcs_document_date_from_timestamptz(PG_GETARG_TIMESTAMPTZ(0)), date));
 }
 
-/* document + interval and document - interval: a date, by the calendar of the session's time zone */
+/* A date before or after an interval, by the calendar of the session's time zone. */
 static Datum
 shift_date(FunctionCallInfo fcinfo, PGFunction function, const char *operation)
 {
@@ -375,12 +383,14 @@ shift_date(FunctionCallInfo fcinfo, PGFunction function, const char *operation)
 	PG_RETURN_POINTER(make_int64(DOCUMENT_DATE, mcs_document_date_from_timestamptz(DatumGetTimestampTz(shifted))));
 }
 
+/* document + interval */
 Datum
 mcs_document_plus_interval(PG_FUNCTION_ARGS)
 {
 	return shift_date(fcinfo, timestamptz_pl_interval, "document + interval");
 }
 
+/* document - interval */
 Datum
 mcs_document_minus_interval(PG_FUNCTION_ARGS)
 {

@@ -78,6 +78,21 @@ mcs_document_steps(ArrayType *array, int *count)
 	return steps;
 }
 
+/* Appends the path of a place; a key that is no text shows as a question mark. */
+void
+mcs_document_write_place(StringInfo out, const DocumentPlace *place)
+{
+	if (place->parent != NULL)
+	{
+		mcs_document_write_place(out, place->parent);
+		appendStringInfoChar(out, '.');
+	}
+	if (mcs_document_is_utf8(place->key, place->key_size))
+		appendBinaryStringInfo(out, place->key, place->key_size);
+	else
+		appendStringInfoChar(out, '?');
+}
+
 /* Raises the error for a text that cannot be one of PostgreSQL's, with the path to it as far as that is known. */
 static void
 reject_text(const DocumentStep *steps, int count)
@@ -168,7 +183,7 @@ return_value(FunctionCallInfo fcinfo, bool found, const DocumentValue *value, bo
 	PG_RETURN_TEXT_P(plain);
 }
 
-/* document -> text and document ->> text: a field of an object */
+/* A field of an object. */
 static Datum
 field(FunctionCallInfo fcinfo, bool as_text)
 {
@@ -182,19 +197,21 @@ field(FunctionCallInfo fcinfo, bool as_text)
 						&found, as_text, &step, 1);
 }
 
+/* document -> text */
 Datum
 mcs_document_field(PG_FUNCTION_ARGS)
 {
 	return field(fcinfo, false);
 }
 
+/* document ->> text */
 Datum
 mcs_document_field_text(PG_FUNCTION_ARGS)
 {
 	return field(fcinfo, true);
 }
 
-/* document -> integer and document ->> integer: an element of an array */
+/* An element of an array. */
 static Datum
 element(FunctionCallInfo fcinfo, bool as_text)
 {
@@ -208,19 +225,21 @@ element(FunctionCallInfo fcinfo, bool as_text)
 						&found, as_text, &step, 1);
 }
 
+/* document -> integer */
 Datum
 mcs_document_element(PG_FUNCTION_ARGS)
 {
 	return element(fcinfo, false);
 }
 
+/* document ->> integer */
 Datum
 mcs_document_element_text(PG_FUNCTION_ARGS)
 {
 	return element(fcinfo, true);
 }
 
-/* document #> text[] and document #>> text[] */
+/* The value at a path. */
 static Datum
 path(FunctionCallInfo fcinfo, bool as_text)
 {
@@ -234,12 +253,14 @@ path(FunctionCallInfo fcinfo, bool as_text)
 						&found, as_text, steps, count);
 }
 
+/* document #> text[] */
 Datum
 mcs_document_path(PG_FUNCTION_ARGS)
 {
 	return path(fcinfo, false);
 }
 
+/* document #>> text[] */
 Datum
 mcs_document_path_text(PG_FUNCTION_ARGS)
 {
