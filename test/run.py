@@ -2,7 +2,8 @@
 
 run.py          on one PostgreSQL: PG_CONFIG's, else the machine's, which is installed where there is none
 run.py --all    then on the other supported versions, too, where it is compiled without a warning,
-                put through the SQL tests, and follows one change stream from end to end; and the demo
+                put through the SQL tests, and follows one change stream from end to end; and the
+                demo, and some seconds of the fuzzer
 """
 import argparse
 import os
@@ -130,11 +131,11 @@ def one_version(machine, pg_config, count, everything):
     live(machine, installation, count, *([] if everything else ["test/test_smoke.py"]))
 
 
-def demonstration(count):
-    """`make demo`, which checks what it shows."""
-    heading("Demo")
-    if subprocess.call([sys.executable, ROOT / "demo/demo.py"], cwd=ROOT, stdin=subprocess.DEVNULL):
-        count.fail("demo")
+def program(count, name, *command):
+    """A program of ours that checks what it does."""
+    heading(name)
+    if subprocess.call([sys.executable, *command], cwd=ROOT, stdin=subprocess.DEVNULL):
+        count.fail(name.lower())
     else:
         count.passed += 1
 
@@ -152,7 +153,8 @@ def main():
     with Machine() as machine:
         one_version(machine, first, count, everything=True)
         if every:
-            demonstration(count)
+            program(count, "Demo", "demo/demo.py")
+            program(count, "Fuzzer", "test/fuzz_document.py", "15")
         others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
         for major in others:
             one_version(machine, packages.other_postgresql(major), count, everything=False)
