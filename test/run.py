@@ -109,6 +109,11 @@ def live(machine, installation, count, *arguments):
         count.fail(f"pytest ended with {code} (PostgreSQL {installation.major})")
 
 
+def in_parallel():
+    """pytest's options for a process a core, each with servers of its own; most tests wait more than they work."""
+    return ["-n", str(min(os.cpu_count(), 4)), "--dist", "worksteal"]
+
+
 def one_version(machine, pg_config, count, everything):
     """Builds for one PostgreSQL, installs into a copy of it, and tests there."""
     original = Installation(pg_config)
@@ -128,7 +133,7 @@ def one_version(machine, pg_config, count, everything):
         count.fail(f"{stage} (PostgreSQL {original.major})")
         if stage == "build":
             return
-    live(machine, installation, count, *([] if everything else ["test/test_smoke.py"]))
+    live(machine, installation, count, *(in_parallel() if everything else ["test/test_smoke.py"]))
 
 
 def program(count, name, *command):

@@ -59,6 +59,8 @@ class Proxy:
         pumps = [asyncio.ensure_future(self._pump(reader, far_writer)), asyncio.ensure_future(self._pump(far_reader, writer))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # the proxy is closed
+            pass
         finally:
             for pump in pumps:
                 pump.cancel()
