@@ -209,13 +209,12 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 			mcs_document_malformed();
 		*bytes += value->size;
 		fragment = mcs_event_fragment(value->data, value->size);
-		if (fragment.of == 0)
+		if (fragment.of == 0 && worker->fragments == NIL)
 		{
 			mcs_event_parse(event, value, 1);
 			return true;
 		}
-		if (fragment.number == 1)
-			forget_fragments(worker);
+		/* a whole event (0) among fragments is as wrong as one out of its turn: the event that they begin would be lost */
 		if (fragment.number != list_length(worker->fragments) + 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -353,6 +352,7 @@ static void
 take_events(StreamWorker *worker, StreamWriter *writer)
 {
 	Size		bytes = 0;
+	bool		written;
 	ChangeEvent event;
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
 
@@ -360,6 +360,8 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 	error_context_stack = &callback;
 	while (mcs_writer_count(writer) < BATCH_EVENTS && bytes < BATCH_BYTES)
 	{
+		/* it points into a reply that may go now, and errors and log lines read it */
+		memset(&event, 0, sizeof(event));
 		if (!worker->have_batch && !next_batch(worker, 0))
 			break;
 		if (!next_event(worker, &event, &bytes))
@@ -375,14 +377,18 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("an event came without a resume token"),
 					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
-		if (!already_written(worker, &event))
+		written = already_written(worker, &event);
+		if (!written)
 		{
 			take_event(worker, writer, &event);
 			set_read_token(worker, event.token.data, event.token.length);
 		}
 		if (worker->fragments != NIL)
+		{
+			memset(&event, 0, sizeof(event));
 			forget_fragments(worker);
-		if (worker->too_large != TOO_LARGE_NO)
+		}
+		if (!written && worker->too_large != TOO_LARGE_NO)
 		{
 			/* that was the large one: go on with all of the next */
 			worker->too_large = TOO_LARGE_NO;
@@ -438,6 +444,9 @@ published(StreamWorker *worker, const StreamProgress *progress)
 {
 	Stream	   *stream = worker->stream;
 
+	/* of a large transaction all events have the time that was started at: more of them that are written may come */
+	if (!stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)
+		worker->from_time = false;
 	if (stream->resume_token && stream->resume_token != worker->read_token)
 		pfree(stream->resume_token);
 	stream->resume_token = worker->read_token;
@@ -447,7 +456,6 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	if (worker->skipped)
 		stream->skip_token = NULL;
 	worker->failures = 0;
-	worker->from_time = false;
 	worker->saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->operation_time, worker->rate);
 }

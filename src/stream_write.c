@@ -155,6 +155,8 @@ mcs_writer_begin(const Stream *stream)
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, relation, 1, NULL, 0);
 	ExecOpenIndices(writer->result, false);
+	/* where AFTER triggers look for it, before they open the relation once more */
+	writer->estate->es_opened_result_relations = list_make1(writer->result);
 	writer->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 	map_columns(writer);
 	writer->stream_name = CStringGetTextDatum(stream->name);
@@ -191,10 +193,10 @@ next_slot(StreamWriter *writer)
 	writer->slots[writer->count++] = slot;
 	memset(slot->tts_isnull, true, sizeof(bool) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
+		/* in the batch's memory: all rows are made before the first is inserted */
 		if (writer->defaults[i])
-			slot->tts_values[i] = ExecEvalExprSwitchContext(writer->defaults[i],
-															GetPerTupleExprContext(writer->estate),
-															&slot->tts_isnull[i]);
+			slot->tts_values[i] = ExecEvalExpr(writer->defaults[i], GetPerTupleExprContext(writer->estate),
+											   &slot->tts_isnull[i]);
 	return slot;
 }
 

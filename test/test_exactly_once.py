@@ -162,3 +162,38 @@ def test_transaction_larger_than_a_batch(linked, mongo, mdb):
     assert check_streams(linked, mongo, mdb, since) == 6000
     assert linked.value("SELECT count(DISTINCT cluster_time) FROM change_stream_events WHERE stream_name = 'part'") == 1
     assert linked.value("SELECT count(DISTINCT extra->>'txnNumber') FROM change_stream_events WHERE stream_name = 'part'") == 1
+
+
+def test_token_not_found_within_a_transaction(linked, mongo, mdb):
+    """A token that MongoDB does not find is replaced by its time; a large transaction's events all have that time."""
+    create(linked, "all")
+    with mongo.client.start_session() as session, session.start_transaction():
+        mdb.c.insert_many([{"_id": number} for number in range(3500)], session=session)
+    sync(linked, "all")
+    token = linked.value("SELECT resume_token FROM change_stream_events WHERE event_id = 2500")
+    create(linked, "part", resume_after=token, batch_size=100, paused=True)
+    linked.execute("SELECT pause_change_stream('all')")
+    mongo.fail_command(["aggregate"], times=1, errorCode=280)
+    try:
+        linked.execute("SELECT resume_change_stream('part')")
+        sync(linked, "part")
+    finally:
+        mongo.stop_failing()
+    assert linked.row("SELECT count(*), count(DISTINCT resume_token), min(resume_token) > %s FROM change_stream_events"
+                      " WHERE stream_name = 'part'", token) == (1000, 1000, True)
+
+
+def test_columns_and_triggers_of_the_owner(linked, postgres, mdb):
+    """Columns with defaults and triggers before and after, all at once: nothing is lost, no memory mixed up, nothing left open."""
+    position = postgres.log_position()
+    linked.execute("ALTER TABLE change_stream_events ADD marked text DEFAULT 'mark ' || random()::text, ADD day date DEFAULT now()")
+    linked.execute("CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                   " IF TG_WHEN = 'BEFORE' THEN NEW.processing_error := 'seen'; END IF; RETURN NEW; END $$")
+    for when in ("BEFORE", "AFTER"):
+        linked.execute(f"CREATE TRIGGER {when.lower()} {when} INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION look()")
+    create(linked, "s", collection="c")
+    mdb.c.insert_many([{"_id": number} for number in range(500)])
+    sync(linked, "s")
+    assert linked.row("SELECT count(*), count(DISTINCT marked), bool_and(marked ~ '^mark [0-9.e-]+$'), bool_and(processing_error = 'seen')"
+                      " FROM change_stream_events") == (500, 500, True, True)
+    assert "WARNING" not in postgres.log_text(position)
