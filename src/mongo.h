@@ -100,6 +100,13 @@ typedef struct MongoReply
 /* A session of one's own.  purpose goes into appName and is seen in currentOp (a stream's name). */
 extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
 
+/*
+ * From now on waits of a session fail after timeout_ms altogether, and as soon
+ * as stop, which is asked when the latch was set, says so.  It is to be closed
+ * then.  For questions that are not worth holding up anything.
+ */
+extern void mcs_session_limit(MongoSession *session, long timeout_ms, bool (*stop) (void));
+
 /* Tells the thread to stop and wakes its socket; waits for its end if that comes soon (0.1 s). */
 extern void mcs_session_close(MongoSession *session);
 

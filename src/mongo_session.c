@@ -257,6 +257,37 @@ mcs_session_clock(void)
 	return now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
 }
 
+/* From now on waits of a session fail after a time, and as soon as stop says so. */
+void
+mcs_session_limit(MongoSession *session, long timeout_ms, bool (*stop) (void))
+{
+	session->give_up_at = mcs_session_clock() + timeout_ms * INT64CONST(1000);
+	session->stop = stop;
+}
+
+/* Whether a wait of a session with a limit is over; else *left is no longer than its rest. */
+static bool
+gives_up(const MongoSession *session, long *left, MongoError *error)
+{
+	int64		now;
+
+	if (session->give_up_at == 0)
+		return false;
+	now = mcs_session_clock();
+	if (now < session->give_up_at && !session->stop())
+	{
+		long		rest = (long) ((session->give_up_at - now + 999) / 1000);
+
+		*left = *left < 0 ? rest : Min(*left, rest);
+		return false;
+	}
+	memset(error, 0, sizeof(*error));
+	error->class = MONGO_ERROR_TRANSIENT;
+	error->sqlstate = ERRCODE_QUERY_CANCELED;
+	strlcpy(error->message, "the reply is no longer waited for", sizeof(error->message));
+	return true;
+}
+
 /*
  * Waits for a reply.  timeout_ms -1: without end, 0: only looks.  Interrupts are
  * processed; with latch_ends, a set latch ends the wait as well.
@@ -292,8 +323,11 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			if (now >= until)
 				return SESSION_TIMEOUT;
 			left = (long) ((until - now + 999) / 1000);
-			events |= WL_TIMEOUT;
 		}
+		if (gives_up(session, &left, error))
+			return SESSION_FAILED;
+		if (left >= 0)
+			events |= WL_TIMEOUT;
 		rc = WaitLatchOrSocket(MyLatch, events, bell, left, wait_event());
 		if (rc & WL_SOCKET_READABLE)
 			mcs_bell_drain(bell);

@@ -16,6 +16,8 @@ struct MongoSession
 	MemoryContextCallback callback;
 	DriverThread *thread;
 	bool		in_command;
+	int64		give_up_at;		/* 0: never */
+	bool		(*stop) (void); /* NULL: nothing ends a wait early */
 	MongoCursor *cursor;		/* NULL: none open */
 
 	/* of sessions in the backend's cache */

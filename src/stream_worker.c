@@ -44,6 +44,7 @@
 #define EXPIRE_INTERVAL_MS	10000
 #define EXPIRE_CHUNK		1000
 #define WINDOW_INTERVAL_MS	60000
+#define WINDOW_TIMEOUT_MS	10000
 
 /* Server, mapping or role changed: the session may no longer be the right one. */
 static volatile bool connection_changed = false;
@@ -100,19 +101,20 @@ mcs_worker_commit(StreamWorker *worker)
 }
 
 /*
- * Writes a state and an error into the tables in a transaction of their own.  A
- * failure to do so must not hide what it is about: it is dropped.
+ * Writes an error into the catalog, or the state with it into the user's table,
+ * in a transaction of its own.  A failure to do so must not hide what it is
+ * about: it is dropped.
  */
 static void
-write_state(StreamWorker *worker, bool state_changed, const char *new_error)
+write_state(StreamWorker *worker, bool users_table, const char *error)
 {
 	PG_TRY();
 	{
 		mcs_worker_begin(worker);
-		if (new_error)
-			mcs_progress_error(worker->name, new_error);
-		if (state_changed)
-			mcs_token_table_state(worker->stream, worker->report.state, new_error);
+		if (users_table)
+			mcs_token_table_state(worker->stream, worker->report.state, error);
+		else
+			mcs_progress_error(worker->name, error);
 		mcs_worker_commit(worker);
 	}
 	PG_CATCH();
@@ -144,8 +146,10 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 		ereport(LOG,
 				(errmsg("change stream \"%s\" is %s: %s", worker->name, mcs_state_name(state), reason),
 				 error ? errdetail("%s", error) : 0));
-	if (changed || error)
-		write_state(worker, changed, error);
+	if (error)
+		write_state(worker, false, error);
+	if (changed)
+		write_state(worker, true, error);
 }
 
 /* The change stream is open: counts it where it was open before. */
@@ -268,6 +272,8 @@ next_retry(StreamWorker *worker)
 static void
 stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
 {
+	/* it may be in the batch context, which the commit empties */
+	reason = MemoryContextStrdup(worker->stream_context, reason);
 	mcs_worker_begin(worker);
 	mcs_stream_stop(worker->name, state, reason);
 	mcs_worker_commit(worker);
@@ -354,10 +360,20 @@ expire_events(StreamWorker *worker, TimestampTz now)
 
 	if (!worker->stream->retention || now < worker->expire_at)
 		return;
+	/* before anything can fail: a deletion that always fails must leave time to follow */
+	worker->expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_INTERVAL_MS);
 	mcs_worker_begin(worker);
 	deleted = mcs_events_expire(worker->name, worker->stream->retention, EXPIRE_CHUNK);
 	mcs_worker_commit(worker);
-	worker->expire_at = TimestampTzPlusMilliseconds(now, deleted < EXPIRE_CHUNK ? EXPIRE_INTERVAL_MS : 0);
+	if (deleted == EXPIRE_CHUNK)
+		worker->expire_at = now;
+}
+
+/* Whether something waits for the worker that is more than a chore. */
+static bool
+has_news(void)
+{
+	return connection_changed || mcs_slot_is_changed();
 }
 
 /*
@@ -379,6 +395,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 
 	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE || !worker->drained || worker->have_batch)
 		return;
+	worker->window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	context = AllocSetContextCreate(worker->session_context, "mongo_change_stream oplog", ALLOCSET_SMALL_SIZES);
 	mcs_worker_begin(worker);
 	old = MemoryContextSwitchTo(context);
@@ -388,6 +405,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 
 	old = MemoryContextSwitchTo(context);
 	session = mcs_session_open(target, worker->name);
+	mcs_session_limit(session, WINDOW_TIMEOUT_MS, has_news);
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
 							   worker->at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
 		mcs_slot_oplog_window(Max((int64) (worker->operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC);
@@ -433,9 +451,12 @@ follow(StreamWorker *worker)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		AcceptInvalidationMessages();
-		if (mcs_slot_is_changed() || connection_changed)
+		if (has_news())
 			return;
 		do_chores(worker);
+		/* chores may have taken the latch that told of it */
+		if (has_news())
+			return;
 		if (!mcs_follow_step(worker, CHORE_INTERVAL_MS))
 			return;
 	}
