@@ -34,13 +34,15 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #define TOKEN_TABLE "change_stream_resume_tokens"
 
 /* What the rows of one transaction, or a change of state, mean for one stream. */
 typedef struct TokenUpdate
 {
-	char		stream[NAMEDATALEN];
+	char	   *stream;
+	SubTransactionId subtransaction;	/* that the rows are of */
 	Oid			table;			/* InvalidOid: none found */
 	int64		events;			/* inserted */
 	char	   *token;			/* of the latest of them */
@@ -125,10 +127,35 @@ PG_FUNCTION_INFO_V1(mcs_update_stream_resume_token);
 
 /* ---- finding the table ---- */
 
+static Oid
+relation_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/*
+ * Whether a table that was found by its name only is one to write for a role.
+ * The table's triggers run with the rights of the role, so the owner must be one
+ * that could use those anyway: the role itself, the owner of the events table or
+ * a superuser.  Else whoever makes a table of this name and grants it to others
+ * would act for them.
+ */
 static bool
 may_write(Oid table, Oid role)
 {
-	return pg_class_aclcheck(table, role, ACL_INSERT) == ACLCHECK_OK &&
+	Oid			owner = relation_owner(table);
+
+	return OidIsValid(owner) &&
+		(owner == role || owner == relation_owner(mcs_events_relation()) || superuser_arg(owner)) &&
+		pg_class_aclcheck(table, role, ACL_INSERT) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_UPDATE) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK;
 }
@@ -220,12 +247,13 @@ update_of(const char *stream)
 	foreach(cell, updates)
 	{
 		update = lfirst(cell);
-		if (strcmp(update->stream, stream) == 0)
+		if (update->subtransaction == GetCurrentSubTransactionId() && strcmp(update->stream, stream) == 0)
 			return update;
 	}
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	update = palloc0(sizeof(TokenUpdate));
-	strlcpy(update->stream, stream, NAMEDATALEN);
+	update->stream = pstrdup(stream);
+	update->subtransaction = GetCurrentSubTransactionId();
 	updates = lappend(updates, update);
 	MemoryContextSwitchTo(old);
 	return update;
@@ -508,22 +536,22 @@ fill_parameters(const TokenUpdate *update, const Stream *stream, Datum *values, 
 	nulls[PARAM_RESTARTS] = ' ';
 }
 
-/* Writes one stream's update; the table may have gone meanwhile. */
+/* Runs the statement for one stream's update. */
 static void
-write_update(const TokenUpdate *update)
+execute_update(const TokenUpdate *update, Relation table)
 {
-	Relation	table = try_relation_open(update->table, RowExclusiveLock);
 	Stream	   *stream;
 	Datum		values[PARAM_COUNT];
 	char		nulls[PARAM_COUNT];
 	char	   *statement;
 	int			result;
 
-	if (!table)
-		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	stream = mcs_stream_load(update->stream, false, true);
+	/* the function can be attached to any table: a name in there opens no view on a stream of somebody else */
+	if (stream && !has_privs_of_role(GetUserId(), stream->owner))
+		stream = NULL;
 	statement = build_statement(table, update->events > 0);
 	if (statement)
 	{
@@ -533,6 +561,37 @@ write_update(const TokenUpdate *update)
 			elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	}
 	SPI_finish();
+}
+
+/*
+ * Writes one stream's update; the table may have gone meanwhile.  Its shape is
+ * the user's, so errors say first that this is what they are about: a stream's
+ * status shows no more of them than the message.
+ */
+static void
+write_update(const TokenUpdate *update)
+{
+	Relation	table = try_relation_open(update->table, RowExclusiveLock);
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!table)
+		return;
+	PG_TRY();
+	{
+		execute_update(update, table);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->message = psprintf("update_stream_resume_token() could not write table \"%s\": %s",
+								  RelationGetRelationName(table), error->message);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	relation_close(table, NoLock);
 }
 
@@ -567,7 +626,7 @@ mcs_token_table_state(const Stream *stream, StreamState state, const char *error
 		TokenUpdate update;
 
 		memset(&update, 0, sizeof(update));
-		strlcpy(update.stream, stream->name, NAMEDATALEN);
+		update.stream = stream->name;
 		update.table = find_table(trigger, GetUserId());
 		update.state = mcs_state_name(state);
 		update.error = error;
@@ -600,8 +659,22 @@ before_commit(XactEvent event, void *arg)
 	}
 }
 
+/* Rows of a subtransaction that is rolled back, and of those inside it, which have greater numbers, were never there. */
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	ListCell   *cell;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	foreach(cell, updates)
+		if (((TokenUpdate *) lfirst(cell))->subtransaction >= mine)
+			updates = foreach_delete_current(updates, cell);
+}
+
 void
 mcs_token_table_init(void)
 {
 	RegisterXactCallback(before_commit, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }

@@ -148,6 +148,56 @@ def test_update_of_other_columns_does_nothing(linked, mdb):
     assert linked.row("SELECT last_updated, events_processed FROM change_stream_resume_tokens") == before
 
 
+def test_table_of_somebody_else(linked, postgres, mdb):
+    """A table that anybody has made under the name is not written: its triggers would run as the stream's owner."""
+    position = postgres.log_position()
+    linked.execute("DROP ROLE IF EXISTS mallory; CREATE ROLE mallory; CREATE SCHEMA m AUTHORIZATION mallory")
+    linked.execute("SET ROLE mallory")
+    linked.execute("CREATE TABLE m.change_stream_resume_tokens (stream_name text PRIMARY KEY, resume_token text, stream_config text)")
+    linked.execute("GRANT ALL ON m.change_stream_resume_tokens TO PUBLIC")
+    linked.execute("RESET ROLE")
+    linked.execute(TRIGGER.format(""))
+    create(linked, "orders", collection="c")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked, "orders")
+    assert linked.value("SELECT count(*) FROM m.change_stream_resume_tokens") == 0
+    # nor does a trigger on a table of one's own show the definition of a stream of somebody else
+    linked.execute("SET ROLE mallory")
+    linked.execute("CREATE TABLE m.fake (stream_name text, resume_token text, change_timestamp timestamptz)")
+    linked.execute("CREATE TRIGGER t AFTER INSERT ON m.fake FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token('m.change_stream_resume_tokens')")
+    linked.execute("INSERT INTO m.fake VALUES ('orders', 'AA', now()), (repeat('é', 50), 'BB', now())")
+    linked.execute("RESET ROLE")
+    assert linked.execute("SELECT stream_name, resume_token, stream_config FROM m.change_stream_resume_tokens ORDER BY 2") == \
+        [("orders", "AA", None), ("é" * 50, "BB", None)]
+    linked.execute("DROP OWNED BY mallory; DROP ROLE mallory")
+    assert "WARNING" not in postgres.log_text(position)
+
+
+def test_rows_rolled_back(linked, mdb):
+    """Rows of a subtransaction that was rolled back leave no token."""
+    prepare(linked, "CREATE TABLE change_stream_resume_tokens (stream_name text PRIMARY KEY, resume_token text)")
+    linked.execute("""DO $$ BEGIN
+        INSERT INTO change_stream_events (stream_name, event_id, resume_token) VALUES ('s', 1, 'AA');
+        BEGIN
+            INSERT INTO change_stream_events (stream_name, event_id, resume_token) VALUES ('s', 2, 'BB');
+            RAISE division_by_zero;
+        EXCEPTION WHEN division_by_zero THEN NULL; END; END $$""")
+    assert linked.execute("SELECT * FROM change_stream_resume_tokens") == [("s", "AA")]
+
+
+def test_table_without_key(linked, mdb):
+    """What is wrong with the user's table is said where one looks."""
+    prepare(linked, "CREATE TABLE change_stream_resume_tokens (stream_name text, resume_token text)")
+    create(linked, "orders", collection="c")
+    mdb.c.insert_one({"_id": 1})
+    shown = wait_state(linked, "orders", "retrying")
+    assert "update_stream_resume_token()" in shown["last_error"] and "change_stream_resume_tokens" in shown["last_error"]
+    linked.wait_for("SELECT last_error LIKE 'update_stream_resume_token()%%' FROM change_stream_progress")
+    linked.execute("ALTER TABLE change_stream_resume_tokens ADD PRIMARY KEY (stream_name)")
+    sync(linked, "orders")
+    assert linked.value("SELECT count(*) FROM change_stream_events") == 1
+
+
 def test_table_that_refuses(linked, mdb):
     """A constraint of the user's own table that fails holds the stream up visibly, and loses nothing."""
     prepare(linked, TEXT_TOKENS)
