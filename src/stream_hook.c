@@ -16,9 +16,11 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_foreign_server.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "stream_shmem.h"
@@ -57,6 +59,20 @@ owns_extension(Oid extension)
 	return object_ownercheck(ExtensionRelationId, extension, GetUserId());
 #else
 	return pg_extension_ownercheck(extension, GetUserId());
+#endif
+}
+
+static bool
+owns_server(const char *name)
+{
+	Oid			server = get_foreign_server_oid(name, true);
+
+	if (!OidIsValid(server))
+		return false;
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ForeignServerRelationId, server, GetUserId());
+#else
+	return pg_foreign_server_ownercheck(server, GetUserId());
 #endif
 }
 
@@ -128,6 +144,21 @@ option_string(List *options, const char *name)
 	return NULL;
 }
 
+/* Whether the user may copy a database that he does not own. */
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
 /* CREATE DATABASE copies a template, by default template1. */
 static void
 block_template(const CreatedbStmt *statement)
@@ -135,7 +166,7 @@ block_template(const CreatedbStmt *statement)
 	const char *name = option_string(statement->options, "template");
 	Oid			database = get_database_oid(name ? name : "template1", true);
 
-	if (OidIsValid(database) && may_create_databases())
+	if (OidIsValid(database) && may_create_databases() && (is_template(database) || owns_database(database)))
 		block(database, false);
 }
 
@@ -155,7 +186,7 @@ refuse_if_needed(List *streams, const char *what, const char *name)
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("%s \"%s\" cannot be dropped because change streams need it", what, name),
 			 errdetail("Change streams: %s.", names.data),
-			 errhint("Drop each of them first: SELECT drop_change_stream('%s').", (char *) linitial(streams))));
+			 errhint("Drop each of them first: SELECT drop_change_stream(%s);", quote_literal_cstr(linitial(streams)))));
 }
 
 static void
@@ -173,7 +204,11 @@ before_drop(const DropStmt *statement)
 			continue;
 		name = strVal(object);
 		if (statement->removeType == OBJECT_FOREIGN_SERVER)
-			refuse_if_needed(mcs_streams_of_server(name), "server", name);
+		{
+			/* who may not drop it learns no names of streams */
+			if (owns_server(name))
+				refuse_if_needed(mcs_streams_of_server(name), "server", name);
+		}
 		else if (strcmp(name, MCS_EXTENSION) == 0 &&
 				 OidIsValid(extension = get_extension_oid(name, true)) && owns_extension(extension))
 			block(MyDatabaseId, false);
@@ -185,6 +220,8 @@ before_drop_role(const DropRoleStmt *statement)
 {
 	ListCell   *cell;
 
+	if (!has_createrole_privilege(GetUserId()))
+		return;					/* refused by itself */
 	foreach(cell, statement->roles)
 	{
 		RoleSpec   *spec = lfirst(cell);
