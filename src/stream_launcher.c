@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 
 #define DATABASE_SCAN_MS	60000
+#define PROBER_LOCK_TIMEOUT "5s"
 
 PGDLLEXPORT void mcs_launcher_main(Datum arg);
 PGDLLEXPORT void mcs_prober_main(Datum arg);
@@ -179,6 +180,8 @@ mcs_prober_main(Datum arg)
 	mcs_shmem_probing(database);
 
 	mcs_worker_pin_settings();
+	/* probers go one at a time: one that waits for a lock would hold up all databases */
+	SetConfigOption("lock_timeout", PROBER_LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -197,7 +200,8 @@ mcs_launcher_init(void)
 {
 	BackgroundWorker worker;
 
-	if (!process_shared_preload_libraries_in_progress)
+	/* pg_upgrade wants nobody in the databases, and nothing written beside it */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	fill_worker(&worker, "mcs_launcher_main", "mongo_change_stream launcher");
 	strlcpy(worker.bgw_name, "mongo_change_stream launcher", BGW_MAXLEN);

@@ -184,6 +184,9 @@ wake_now(void)
 		if (!slot)
 			continue;
 		slot->changed = true;
+		/* the position may have been moved back: nothing is in the table that sync asks for before the next save */
+		slot->saved_time = 0;
+		slot->drained = false;
 		slot->not_before = 0;
 		slot->quick_exits = 0;
 		if (slot->proc)
@@ -207,8 +210,13 @@ at_transaction_end(XactEvent event, void *arg)
 		return;
 	switch (event)
 	{
+		case XACT_EVENT_PRE_PREPARE:
+			/* the process that commits it would not know whom to wake */
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot PREPARE a transaction that has made or changed a change stream")));
+			break;
 		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PREPARE:	/* the commit comes later, from any process; the reprobe sees it */
 			wake_now();
 			wake_names = NIL;
 			break;
@@ -464,7 +472,11 @@ mcs_shmem_attach_prober(Oid database)
 			note->probed_at = GetCurrentTimestamp();
 	}
 	else if (mcs_shared->prober_database == database && mcs_shared->prober_pid == 0)
+	{
+		/* another database may be waiting for its turn */
 		mcs_shared->prober_database = InvalidOid;
+		mcs_shmem_wake_launcher();
+	}
 	LWLockRelease(mcs_shared->lock);
 	if (wanted)
 		before_shmem_exit(detach_prober, (Datum) 0);
@@ -647,7 +659,7 @@ mcs_shmem_unblock_database(Oid database, bool dropped)
 		note->not_before = 0;
 	}
 	for (int i = 0; dropped && i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == database)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == database && mcs_shared->slots[i].pid == 0)
 			mcs_shared->slots[i].in_use = false;
 	mcs_shmem_wake_launcher();
 	LWLockRelease(mcs_shared->lock);

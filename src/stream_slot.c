@@ -151,8 +151,11 @@ void
 mcs_slot_saved(uint64 saved_time, bool drained, uint64 operation_time, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	my_slot->saved_time = saved_time;
-	my_slot->drained = drained;
+	if (!my_slot->changed)
+	{
+		my_slot->saved_time = saved_time;
+		my_slot->drained = drained;
+	}
 	if (operation_time > my_slot->operation_time)
 		my_slot->operation_time = operation_time;
 	my_slot->replied_at = GetCurrentTimestamp();
