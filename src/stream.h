@@ -147,6 +147,10 @@ typedef struct StreamExpressions StreamExpressions;
 /* Parses and checks both (either may be NULL); raises what PostgreSQL's parser raises, with a hint. */
 extern StreamExpressions *mcs_expressions_compile(Relation events, const char *filter, const char *add_fields);
 
+/* They live in the memory context of the compilation, or in another one from now on, or no longer. */
+extern void mcs_expressions_keep(StreamExpressions *expressions, MemoryContext parent);
+extern void mcs_expressions_free(StreamExpressions *expressions);
+
 /* True where the event shall be kept.  Runs user code: only in a (sub)transaction that may fail. */
 extern bool mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
 

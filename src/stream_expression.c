@@ -365,6 +365,18 @@ mcs_expressions_compile(Relation events, const char *filter, const char *add_fie
 	return expressions;
 }
 
+void
+mcs_expressions_keep(StreamExpressions *expressions, MemoryContext parent)
+{
+	MemoryContextSetParent(expressions->context, parent);
+}
+
+void
+mcs_expressions_free(StreamExpressions *expressions)
+{
+	MemoryContextDelete(expressions->context);
+}
+
 bool
 mcs_expressions_has_filter(const StreamExpressions *expressions)
 {

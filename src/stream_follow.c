@@ -68,9 +68,11 @@ narrow_spec(StreamWorker *worker, ChangeStreamSpec *spec)
 	Document   *array;
 	DocumentIterator it;
 
+	spec->batch_size = 1;
+	if (worker->too_large == TOO_LARGE_ALONE)
+		return;
 	spec->full_document = NULL;
 	spec->full_document_before_change = NULL;
-	spec->batch_size = 1;
 	if (worker->too_large < TOO_LARGE_NO_DOCUMENT)
 		return;
 	mcs_document_build(&stages);
@@ -280,8 +282,11 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 		RollbackAndReleaseCurrentSubTransaction();
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		/* a cancel or a lack of memory or disk is not the event's fault */
+		/* a cancel, a deadlock, a lock that another held, a lack of memory or disk are not the event's fault */
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYSTEM_ERROR ||
+			error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
 			ReThrowError(error);
 		keep = false;
@@ -327,7 +332,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 		case STREAM_STORE:
 			break;
 	}
-	event->too_large = worker->too_large != TOO_LARGE_NO;
+	event->too_large = worker->too_large >= TOO_LARGE_NO_IMAGES;
 	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
 	if (!(stream->local_filter || stream->add_fields) || evaluate(worker, event, values, nulls))
 		mcs_writer_add(writer, values, nulls, worker->received_at);
@@ -388,7 +393,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 			memset(&event, 0, sizeof(event));
 			forget_fragments(worker);
 		}
-		if (!written && worker->too_large != TOO_LARGE_NO)
+		if (!written && worker->too_large >= TOO_LARGE_NO_IMAGES)
 		{
 			/* that was the large one: go on with all of the next */
 			worker->too_large = TOO_LARGE_NO;
@@ -404,16 +409,18 @@ static void
 compile_expressions(StreamWorker *worker)
 {
 	Stream	   *stream = worker->stream;
-	MemoryContext old;
 	Relation	events;
 
 	if (!(stream->local_filter || stream->add_fields) ||
 		(worker->expressions && mcs_expressions_valid(worker->expressions)))
 		return;
 	events = table_open(mcs_events_relation(), AccessShareLock);
-	old = MemoryContextSwitchTo(worker->stream_context);
+	if (worker->expressions)
+		mcs_expressions_free(worker->expressions);
+	worker->expressions = NULL;
+	/* what compiling leaves behind goes with the batch */
 	worker->expressions = mcs_expressions_compile(events, stream->local_filter, stream->add_fields);
-	MemoryContextSwitchTo(old);
+	mcs_expressions_keep(worker->expressions, worker->stream_context);
 	table_close(events, NoLock);
 }
 
@@ -561,5 +568,11 @@ mcs_follow_step(StreamWorker *worker, long timeout_ms)
 		take_empty_batch(worker);
 	else
 		write_transaction(worker);
+	if (worker->too_large == TOO_LARGE_ALONE && worker->drained)
+	{
+		/* the large one did not come again */
+		worker->too_large = TOO_LARGE_NO;
+		worker->reload = true;
+	}
 	return worker->failure.class == MONGO_ERROR_NONE && !worker->closed && !worker->reload;
 }

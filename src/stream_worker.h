@@ -8,10 +8,15 @@
 
 #include "stream.h"
 
-/* How an event that is too large even for the server is read: with less and less of it. */
+/*
+ * How an event that is too large even for the server is read: alone, since the
+ * events before it went down with it and are to come whole; then with less and
+ * less of it.
+ */
 typedef enum TooLarge
 {
 	TOO_LARGE_NO,
+	TOO_LARGE_ALONE,
 	TOO_LARGE_NO_IMAGES,
 	TOO_LARGE_NO_DOCUMENT
 } TooLarge;

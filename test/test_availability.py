@@ -254,3 +254,21 @@ def test_open_fails_for_a_while(linked, mongo, mdb):
         mongo.stop_failing()
     wait_state(linked, "orders", "active")
     assert worker(linked, "orders")
+
+
+def test_too_large_event(linked, mongo, mdb):
+    """What went down with an event that is too large comes whole; the event itself comes without its documents."""
+    create(linked, "orders")
+    linked.execute("SELECT pause_change_stream('orders')")
+    for times, large in ((1, 0), (2, 1)):
+        mdb.orders.insert_many([{"_id": times * 10 + number} for number in range(3)])
+        mongo.fail_command(["getMore"], times=times, errorCode=10334)
+        try:
+            resume(linked, "orders")
+            sync(linked, "orders")
+        finally:
+            mongo.stop_failing()
+        linked.execute("SELECT pause_change_stream('orders')")
+        sources = linked.column("SELECT full_document_source FROM change_stream_events ORDER BY event_id")[-3:]
+        assert sources == ["too_large"] * large + ["insert"] * (3 - large)
+    assert linked.value("SELECT count(*) FROM change_stream_events") == 6
