@@ -127,6 +127,9 @@ extern MongoReply *mcs_session_command(MongoSession *session, const char *databa
 									   const char *action, MongoError *error);
 extern void mcs_reply_free(MongoReply *reply);
 
+/* The monotonic clock in microseconds, by which replies say when they were asked for. */
+extern int64 mcs_session_clock(void);
+
 /* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
 extern uint64 mcs_reply_operation_time(const MongoReply *reply);
 
@@ -168,6 +171,7 @@ typedef struct MongoBatch
 	int			event_count;
 	const char *token;			/* post-batch token's hex text, palloc'ed; NULL where the server sent none */
 	uint64		operation_time;
+	int64		asked_at;		/* when MongoDB was asked for it, by mcs_session_clock */
 	bool		opened;			/* the reply of the aggregate that opened the cursor */
 	bool		closed;			/* the server closed the cursor with this reply (id 0) */
 	MongoReply *reply;			/* owns the bytes */

@@ -198,6 +198,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 
 	memset(batch, 0, sizeof(*batch));
 	batch->opened = reply->opened;
+	batch->asked_at = reply->asked_at;
 	batch->reply = mcs_reply_hold(reply, &context);
 	if (!read_batch(batch, context))
 	{

@@ -252,6 +252,7 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 	bson_t		body;
 	bson_error_t reason;
 	DriverReply *reply = NULL;
+	int64		asked_at = bson_get_monotonic_time();
 
 	if (session != NULL && !mongoc_client_session_append(session, &opts, &reason))
 	{
@@ -265,6 +266,7 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 		reply = bson_malloc0(sizeof(DriverReply));
 		reply->data = bson_destroy_with_steal(&body, true, &reply->size);
 		reply->opened = at_open;
+		reply->asked_at = asked_at;
 	}
 	else
 	{

@@ -42,7 +42,6 @@ extern SessionWait mcs_session_wait(MongoSession *session, long timeout_ms, bool
 									DriverReply **reply, MongoError *error);
 extern void mcs_session_check_idle(const MongoSession *session);
 extern void mcs_cursor_orphan(MongoCursor *cursor);
-extern int64 mcs_session_clock(void);
 extern MongoReply *mcs_reply_hold(DriverReply *driver, MemoryContext *context);
 
 #endif							/* MCS_MONGO_SESSION_H */

@@ -50,6 +50,7 @@ typedef struct DriverReply
 	uint8	   *data;
 	uint32		size;
 	bool		opened;			/* the reply to the aggregate */
+	int64		asked_at;		/* monotonic microseconds: when its command was sent */
 } DriverReply;
 
 /* Where to connect and as whom; every string is malloc'ed, all but uri and app_name may be NULL. */

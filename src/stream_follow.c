@@ -123,7 +123,9 @@ mcs_follow_open(StreamWorker *worker)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(worker->batch_context);
 	worker->read_token = stream->resume_token;
+	worker->moved = false;
 	worker->drained = false;
+	worker->asked_at = 0;
 	worker->closed = false;
 	worker->failure.class = MONGO_ERROR_NONE;
 }
@@ -169,8 +171,12 @@ end_batch(StreamWorker *worker)
 		mcs_document_malformed();
 	/* never back: a stream opened at a time says so with a token of that time */
 	if (batch->token && worker->fragments == NIL && (!worker->read_token || strcmp(batch->token, worker->read_token) > 0))
+	{
 		set_read_token(worker, batch->token, strlen(batch->token));
-	worker->drained = batch->event_count == 0 && !batch->opened;
+		worker->moved = !batch->opened;
+	}
+	worker->asked_at = batch->event_count == 0 && !batch->opened ? batch->asked_at : 0;
+	worker->drained = worker->asked_at != 0 && worker->moved;
 	worker->closed = batch->closed;
 	free_batch(worker);
 }
@@ -377,6 +383,8 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 			continue;
 		}
 		worker->drained = false;
+		worker->asked_at = 0;
+		worker->moved = true;
 		if (!event.token.data)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -464,7 +472,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 		stream->skip_token = NULL;
 	worker->failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
-	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->operation_time, worker->rate);
+	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
 }
 
 /*
@@ -543,7 +551,7 @@ take_empty_batch(StreamWorker *worker)
 		return;
 	if (stream->resume_token && strcmp(worker->read_token, stream->resume_token) == 0)
 	{
-		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->operation_time, worker->rate);
+		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
 		return;
 	}
 	if (stream->resume_token && !worker->closed && !mcs_slot_sync_wanted() &&

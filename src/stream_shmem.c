@@ -187,6 +187,7 @@ wake_now(void)
 		/* the position may have been moved back: nothing is in the table that sync asks for before the next save */
 		slot->saved_time = 0;
 		slot->drained = false;
+		slot->asked_at = 0;
 		slot->not_before = 0;
 		slot->quick_exits = 0;
 		if (slot->proc)

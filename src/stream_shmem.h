@@ -50,7 +50,8 @@ typedef struct StreamSlot
 	StreamReport report;
 	TimestampTz state_since;
 	uint64		saved_time;		/* cluster time of the saved token, 0: none yet */
-	bool		drained;		/* the saved token came with an empty batch */
+	bool		drained;		/* nothing of that time was behind the saved token */
+	int64		asked_at;		/* nor anything else when MongoDB was asked then; monotonic, 0: unknown */
 	uint64		operation_time; /* of the newest reply */
 	TimestampTz replied_at;
 	double		events_per_second;
@@ -124,7 +125,7 @@ extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid 
 extern bool mcs_slot_take_changed(void);
 extern bool mcs_slot_is_changed(void);
 extern void mcs_slot_report(const StreamReport *report);
-extern void mcs_slot_saved(uint64 saved_time, bool drained, uint64 operation_time, double events_per_second);
+extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second);
 extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
 extern void mcs_slot_release(void);

@@ -148,13 +148,14 @@ mcs_slot_report(const StreamReport *report)
 
 /* Publishes a position that is committed, with the server's time as of the newest reply. */
 void
-mcs_slot_saved(uint64 saved_time, bool drained, uint64 operation_time, double events_per_second)
+mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	if (!my_slot->changed)
 	{
 		my_slot->saved_time = saved_time;
 		my_slot->drained = drained;
+		my_slot->asked_at = asked_at;
 	}
 	if (operation_time > my_slot->operation_time)
 		my_slot->operation_time = operation_time;
@@ -191,13 +192,17 @@ mcs_slot_oplog_window(int64 microseconds)
 /*
  * Waits until a stream of this database has saved a position past a cluster
  * time, at most until a time; false where it has not.  Past means: a greater
- * time, or this time after an empty batch, since events of one transaction all
- * have one time and may be spread over several batches.
+ * time, or this time with nothing behind it, since events of one transaction
+ * all have one time and may be spread over several batches.  A stream that is
+ * opened while nothing happens has a position before the events of the next
+ * time: an empty reply proves something of that time only if it was asked for
+ * after the time was seen, or if the position has moved to that time since.
  */
 bool
 mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
 {
 	bool		synced = false;
+	int64		since = mcs_session_clock();
 
 	if (!mcs_shared)
 		return false;
@@ -211,7 +216,8 @@ mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
 		slot = mcs_shmem_find_slot(MyDatabaseId, stream);
 		if (slot)
 		{
-			synced = slot->saved_time > time || (slot->saved_time == time && slot->drained);
+			synced = slot->saved_time > time ||
+				(slot->saved_time == time && (slot->drained || slot->asked_at >= since));
 			slot->sync_until = Max(slot->sync_until, until);
 		}
 		LWLockRelease(mcs_shared->lock);

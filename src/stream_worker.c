@@ -393,7 +393,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	uint64		oldest;
 	int64		took;
 
-	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE || !worker->drained || worker->have_batch)
+	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE || worker->asked_at == 0 || worker->have_batch)
 		return;
 	worker->window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	context = AllocSetContextCreate(worker->session_context, "mongo_change_stream oplog", ALLOCSET_SMALL_SIZES);

@@ -45,7 +45,9 @@ typedef struct StreamWorker
 	List	   *fragments;		/* DocumentValue * of the event that is not whole yet */
 	MemoryContext fragment_context;
 	char	   *read_token;		/* the position that reading has reached; in stream_context */
-	bool		drained;		/* it came with an empty batch */
+	bool		moved;			/* since the change stream was opened */
+	bool		drained;		/* nothing was behind it, nor at its time */
+	int64		asked_at;		/* when MongoDB was asked for the newest empty reply; 0: events came since */
 	uint64		operation_time;
 	MongoError	failure;		/* class not NONE: what ended the cursor, to be dealt with after the write */
 	bool		closed;			/* the server ended the cursor with the last reply */

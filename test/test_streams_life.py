@@ -271,6 +271,33 @@ def test_sync(linked, mdb):
     assert error_of(linked, "SELECT sync_change_stream('none')").sqlstate == "42704"
 
 
+@pytest.mark.parametrize("rewound", [False, True], ids=["new", "rewound"])
+def test_sync_does_not_run_ahead(linked, mongo, mdb, rewound):
+    """What is committed is not in the table yet, and no earlier empty answer of MongoDB counts for it."""
+    mdb.create_collection("c")
+    # the position of a new stream is the very time of the next write, if that is in the same second as the last
+    wait_until(lambda: time.time() % 1 < 0.2)
+    oracle.mark(mongo)
+    create(linked, "orders", collection="c")
+    begin = linked.value("SELECT resume_token FROM change_stream_progress")
+    wait_state(linked, "orders", "active")
+    time.sleep(0.3)                     # for an empty answer or two
+    if rewound:
+        insert(mdb, 1, 2)
+        sync(linked, "orders")
+    locker = linked.connect(autocommit=False)
+    locker.execute("LOCK TABLE change_stream_events IN SHARE MODE")
+    if rewound:
+        resume(linked, "orders", start_at=begin)
+    else:
+        insert(mdb, 1)
+    assert not linked.value("SELECT sync_change_stream('orders', timeout => '500 milliseconds')")
+    locker.rollback()
+    locker.close()
+    sync(linked, "orders")
+    assert ids(linked, "orders") == ([1, 2, 1, 2] if rewound else [1])
+
+
 def test_idle_stream_keeps_its_token_fresh(linked, mongo, mdb):
     """Writes elsewhere move the position of an idle stream, so history cannot leave it behind; its lag is small."""
     create(linked, "idle", collection="c")
