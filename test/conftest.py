@@ -95,6 +95,7 @@ def mongo(shared_replica_set):
             member.thaw()
         else:
             member.start()
+    shared_replica_set.stop_failing()
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def new_cluster(machine, installation):
     made = []
 
     def make(**options):
-        made.append(Cluster(machine, installation, name=f"pg{next(numbers)}", **options))
+        made.append(Cluster(machine, installation, **options))
         return made[-1]
 
     yield make
@@ -150,7 +151,7 @@ def new_replica_set(machine):
     made = []
 
     def make(**options):
-        made.append(ReplicaSet(machine, name=f"mongo{next(numbers)}", **options))
+        made.append(ReplicaSet(machine, **options))
         return made[-1]
 
     yield make

@@ -111,7 +111,7 @@ def live(machine, installation, count, *arguments):
 
 def in_parallel():
     """pytest's options for a process a core, each with servers of its own; most tests wait more than they work."""
-    return ["-n", str(min(os.cpu_count(), 4)), "--dist", "worksteal"]
+    return ["-n", str(min(os.cpu_count(), 4)), "--dist", "loadfile"]
 
 
 def one_version(machine, pg_config, count, everything):

@@ -1,5 +1,6 @@
 """Folders, users, ports and processes, and the promise that nothing of them stays."""
 import atexit
+import itertools
 import os
 import pathlib
 import pwd
@@ -45,6 +46,16 @@ class Machine:
         if self.janitor:
             self.janitor.stdin.write(line + "\n")
             self.janitor.stdin.flush()
+
+    def new_folder(self, name):
+        """A folder of that name, or with a number behind it where that exists."""
+        for number in itertools.count(1):
+            folder = self.folder / (name if number == 1 else f"{name}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                continue
 
     def start(self, command, log, env=None, cwd=None):
         """Starts a server in a session of its own, output appended to a log file."""

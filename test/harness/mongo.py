@@ -82,8 +82,7 @@ class ReplicaSet:
     def __init__(self, host, members=1, name="mongo", auth=False, oplog_mb=256, cache_gb=0.25, options=(),
                  parameters=None):
         self.host, self.auth = host, auth
-        folder = pathlib.Path(host.folder) / name
-        folder.mkdir()
+        folder = host.new_folder(name)
         arguments = ["--replSet", "rs0", "--wiredTigerCacheSizeGB", str(cache_gb), "--oplogSize", str(oplog_mb), *options]
         for key, value in {"enableTestCommands": 1, "diagnosticDataCollectionEnabled": "false", **(parameters or {})}.items():
             arguments += ["--setParameter", f"{key}={value}"]
@@ -95,6 +94,7 @@ class ReplicaSet:
         self.members = [Mongod(host, folder / str(number), port, arguments)
                         for number, port in enumerate(machine.free_ports(members))]
         self._client = None
+        self._failing = False
         host.servers.append(self)
         for member in self.members:
             member.start()
@@ -178,12 +178,16 @@ class ReplicaSet:
     def fail_command(self, commands, times="alwaysOn", **data):
         """Makes the primary fail these commands (by errorCode, errorLabels, closeConnection, blockConnection …)."""
         mode = times if isinstance(times, str) else {"times": times}
+        self._failing = True
         with self._direct() as client:
             client.admin.command(bson.SON([("configureFailPoint", "failCommand"), ("mode", mode),
                                            ("data", {"failCommands": list(commands), **data})]))
 
     def stop_failing(self):
         """Ends what fail_command began."""
+        if not self._failing:
+            return
+        self._failing = False
         with self._direct() as client:
             client.admin.command(bson.SON([("configureFailPoint", "failCommand"), ("mode", "off")]))
 

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -90,8 +91,7 @@ class Cluster:
 
     def __init__(self, host, installation, name="pg", settings=None, tcp=False, start=True):
         self.host, self.installation, self.name = host, installation, name
-        self.folder = pathlib.Path(host.folder) / name
-        self.folder.mkdir()
+        self.folder = host.new_folder(name)
         give_to_server_user(self.folder)
         self.data = self.folder / "data"
         self.log = self.folder / "postgres.log"
@@ -131,7 +131,10 @@ class Cluster:
 
     def start(self, timeout=30):
         """Starts the server and waits until it takes connections."""
-        self.process = self.host.start(as_server_user([self.installation.program("postgres"), "-D", self.data]),
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        core = "unlimited" if most == resource.RLIM_INFINITY else most
+        command = ["prlimit", f"--core={core}:{core}", self.installation.program("postgres"), "-D", self.data]
+        self.process = self.host.start(as_server_user(command),
                                        self.log, env=self._environment())
 
         def ready():
@@ -203,12 +206,26 @@ class Cluster:
     def log_position(self):
         return self.log.stat().st_size
 
-    def new_deaths(self, keep=False):
-        """The log's lines, since the last call (that did not keep them), about processes that died as none should."""
+    def new_deaths(self):
+        """The log's lines, since the last call, about processes that died as none should, and what is known of why."""
         text = self.log_text(self._seen)
-        if not keep:
-            self._seen += len(text.encode())
-        return [line for line in text.splitlines() if DEATHS.search(line)]
+        self._seen += len(text.encode())
+        deaths = [line for line in text.splitlines() if DEATHS.search(line)]
+        if deaths:
+            # what a C library says before it aborts has no log_line_prefix
+            deaths += [line for line in text.splitlines() if line and not line[0].isdigit() and not line[0].isspace()]
+            deaths += self._backtraces()
+        return deaths
+
+    def _backtraces(self):
+        """Where the dead processes were, if there is a core file and a debugger; removes the core files."""
+        said = []
+        for core in self.data.glob("core*"):
+            if shutil.which("gdb"):
+                said.append(subprocess.run(["gdb", "-batch", "-ex", "thread apply all bt 25", self.installation.program("postgres"), core],
+                                           capture_output=True, text=True).stdout)
+            core.unlink()
+        return said
 
     # ------------------------------------------------------------ clients
 
