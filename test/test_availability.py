@@ -168,6 +168,7 @@ def test_wrong_password(db, postgres, new_replica_set):
     sync(db, "orders")
 
     pause(db, "orders")
+    db.wait_for("SELECT pid IS NULL FROM change_stream_status")     # or it would keep its connection
     admin.command("updateUser", "app", pwd="second secret")
     resume(db, "orders")
     now = db.value("SELECT now()")

@@ -170,10 +170,19 @@ class ReplicaSet:
 
     def step_down(self, seconds=5):
         """The primary becomes a secondary; another is elected, or the same one after those seconds."""
-        try:
-            self.client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=2, force=True)
-        except pymongo.errors.AutoReconnect:
-            pass
+        def stepped_down():
+            try:
+                self.client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=2, force=True)
+            except pymongo.errors.AutoReconnect:
+                pass
+            except pymongo.errors.OperationFailure as failure:
+                # a machine that is busy may be too slow for it
+                if failure.code != 262:
+                    raise
+                return False
+            return True
+
+        wait_until(stepped_down, 30, "the primary steps down")
 
     def fail_command(self, commands, times="alwaysOn", **data):
         """Makes the primary fail these commands (by errorCode, errorLabels, closeConnection, blockConnection …)."""
