@@ -78,10 +78,11 @@ class Proxy:
                     await asyncio.sleep(0.02)
                 if not data:
                     return
-                for at in range(0, len(data), self.piece):
-                    writer.write(data[at:at + self.piece])
+                while data:
+                    now, data = data[:self.piece], data[self.piece:]
+                    writer.write(now)
                     await writer.drain()
-                    self.forwarded += min(self.piece, len(data) - at)
+                    self.forwarded += len(now)
                     if self.piece < 1024:
                         await asyncio.sleep(0)
         except OSError:
