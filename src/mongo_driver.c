@@ -50,9 +50,12 @@ struct Driver
 	int			batch_size;
 	int			max_await_ms;
 
+	bool		garbled;		/* what came could not be read: the connection is worth nothing */
 	bool		split_asked;	/* whether splits is known */
 	bool		splits;			/* the server has $changeStreamSplitLargeEvent */
 };
+
+static void forget_cursor(Driver *driver);
 
 /* ---- connecting ---- */
 
@@ -181,6 +184,13 @@ make_client(Driver *driver, MongoError *error)
 {
 	bson_error_t reason;
 
+	if (driver->garbled && driver->client != NULL)
+	{
+		forget_cursor(driver);
+		mongoc_client_destroy(driver->client);
+		driver->client = NULL;
+	}
+	driver->garbled = false;
 	if (driver->client != NULL)
 		return true;
 	if (driver->uri == NULL && !make_uri(driver, error))
@@ -243,6 +253,16 @@ select_server(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *erro
 
 /* ---- commands ---- */
 
+void
+mcs_reply_discard(DriverReply *reply)
+{
+	if (reply != NULL)
+	{
+		bson_free(reply->data);
+		bson_free(reply);
+	}
+}
+
 /* Runs a command on a server; a reply, or NULL with error filled.  session may be NULL. */
 static DriverReply *
 run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 server_id, const char *database,
@@ -267,6 +287,14 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 		reply->data = bson_destroy_with_steal(&body, true, &reply->size);
 		reply->opened = at_open;
 		reply->asked_at = asked_at;
+		if (reply->data == NULL)
+		{
+			/* the driver takes a body that it can't read for a success, and leaves nothing of it */
+			mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply is not a BSON document");
+			error->at_open = at_open;
+			mcs_reply_discard(reply);
+			reply = NULL;
+		}
 	}
 	else
 	{
@@ -275,16 +303,6 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 	}
 	bson_destroy(&opts);
 	return reply;
-}
-
-void
-mcs_reply_discard(DriverReply *reply)
-{
-	if (reply != NULL)
-	{
-		bson_free(reply->data);
-		bson_free(reply);
-	}
 }
 
 /* Runs a user's command, on the primary. */
@@ -473,6 +491,8 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	}
 	else if (driver->cursor_id == 0)
 		forget_cursor(driver);
+	if (reply == NULL)
+		driver->garbled = error->sqlstate == ERRCODE_PROTOCOL_VIOLATION;
 	return reply;
 }
 
