@@ -427,7 +427,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 
 	while (reply == NULL)
 	{
-		bool		split = !driver->split_asked || driver->splits;
+		bool		split = !spec->whole_events && (!driver->split_asked || driver->splits);
 		bson_t		command = BSON_INITIALIZER;
 
 		mcs_build_aggregate(&command, spec, split);
@@ -435,8 +435,11 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		bson_destroy(&command);
 		if (reply != NULL)
 		{
-			driver->split_asked = true;
-			driver->splits = split;
+			if (!spec->whole_events)
+			{
+				driver->split_asked = true;
+				driver->splits = split;
+			}
 		}
 		else if (split && error->code == UNKNOWN_STAGE && strstr(error->message, MCS_SPLIT_STAGE) != NULL)
 		{

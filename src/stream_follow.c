@@ -30,6 +30,10 @@
 /* Replies that the driver's thread may keep ahead of us. */
 #define QUEUE_BYTES		(16 * 1024 * 1024)
 
+/* In a token's hex text, behind its type and time: the version that streams with a split stage give. */
+#define TOKEN_VERSION_AT	18
+#define TOKEN_SPLIT_VERSION	"2B04"
+
 /* How often a position is saved that moves without events. */
 #define SAVE_INTERVAL_MS	1000
 
@@ -115,6 +119,13 @@ mcs_follow_open(StreamWorker *worker)
 		spec.token = stream->resume_token;
 		spec.time = mcs_token_time(stream->resume_token);
 	}
+
+	/* without images an event is too large only by a freak, such as a huge _id: it is split when it comes */
+	spec.whole_events = worker->too_large == TOO_LARGE_NO &&
+		spec.full_document == NULL && spec.full_document_before_change == NULL;
+	/* tokens of split streams are of another version, and only those of one version can be compared */
+	if (worker->from_time && strlen(spec.token) > TOKEN_VERSION_AT)
+		spec.whole_events = strncmp(spec.token + TOKEN_VERSION_AT, TOKEN_SPLIT_VERSION, strlen(TOKEN_SPLIT_VERSION)) != 0;
 	if (worker->too_large != TOO_LARGE_NO)
 		narrow_spec(worker, &spec);
 
