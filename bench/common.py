@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "test"))
 from harness import Cluster, Installation, ReplicaSet, build, install, packages  # noqa: E402
 
 # Unlike the tests' servers these keep their promises on power cuts, too.
-SETTINGS = {"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min"}
+SETTINGS = {"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB", "min_wal_size": "2GB", "checkpoint_timeout": "30min"}
 
 CITIES = [("Lyon", "FR", "69001"), ("Austin", "US", "73301"), ("Osaka", "JP", "530-0001"), ("Graz", "AT", "8010")]
 
