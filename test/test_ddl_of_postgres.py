@@ -244,7 +244,8 @@ def test_standby(new_cluster, mongo, mdb):
     done = subprocess.run(as_server_user([primary.installation.program("pg_basebackup"), "-D", standby.data, "-R", "-c", "fast"]),
                           capture_output=True, text=True, env=primary.client_environment(), cwd=primary.folder)
     assert done.returncode == 0, done.stderr
-    standby.configure(port=standby.port, unix_socket_directories=standby.folder)
+    standby.configure(port=standby.port, unix_socket_directories=standby.folder,
+                      primary_conninfo=f"host={primary.folder} port={primary.port} user=postgres")
     standby.start()
     there = type(db)(standby, "shop")
     there.wait_for("SELECT count(*) FROM change_stream_events", expect=1)
