@@ -9,6 +9,7 @@
  *	  document   the type that holds one BSON value
  *	  mongo      the wall around the driver; no other family sees it
  *	  event      one change event and its columns
+ *	  match      SQL conditions as MongoDB's $match
  *	  stream     streams, their workers and their tables
  *
  * Symbols that are not static begin with mcs_; types are CamelCase.

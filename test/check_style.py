@@ -14,7 +14,7 @@ from harness.machine import ROOT
 # A family of files, and the families whose headers it may include beside its own.
 LAYERS = {
     "document": [],
-    "match": ["document"],
+    "match": ["document", "event"],
     "mongo": ["document"],
     "event": ["document", "mongo"],
     "fdw": ["document", "match", "mongo", "event"],

@@ -1,0 +1,110 @@
+/*
+ * match_column.c
+ *	  Conditions on the columns that are text.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "match_filter.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_locale.h"
+
+/* Whether texts compare byte by byte under a collation, as MongoDB's do. */
+static bool
+collation_is_bytes(Oid collation)
+{
+	if (!OidIsValid(collation))
+		return false;
+#if PG_VERSION_NUM >= 180000
+	return pg_newlocale_from_collation(collation)->collate_is_c;
+#else
+	return lc_collate_is_c(collation);
+#endif
+}
+
+/* Whether an operator orders or equates texts under a collation as MongoDB does. */
+static bool
+same_order(MatchOperator operator, Oid collation)
+{
+	if (operator == MATCH_EQ || operator == MATCH_NE)
+		return OidIsValid(collation) && get_collation_isdeterministic(collation);
+	return collation_is_bytes(collation);
+}
+
+/* Whether all values may be sent. */
+static bool
+fit(const MatchComparison *comparison)
+{
+	for (int i = 0; i < comparison->count; i++)
+		if (comparison->items[i].known &&
+			VARSIZE_ANY_EXHDR(DatumGetPointer(PG_DETOAST_DATUM_PACKED(comparison->items[i].value))) > MATCH_MAX_BYTES)
+			return false;
+	return true;
+}
+
+/* {key: {$op: value}}, or $in or $nin for several. */
+static Document *
+text_test(const char *key, MatchOperator operator, const MatchComparison *comparison)
+{
+	DocumentBuilder builder;
+	bool		many = comparison->count != 1 || comparison->is_list;
+	bool		negative = operator == MATCH_NE;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	if (operator == MATCH_EQ && !many)
+		mcs_match_append(&builder, key, &comparison->items[0]);
+	else
+	{
+		mcs_document_begin_object(&builder, key);
+		/* $ne and $nin also match what is not there */
+		if (negative)
+			mcs_document_append_bool(&builder, "$exists", true);
+		if (many && !comparison->is_list)
+		{
+			mcs_document_begin_array(&builder, negative ? "$nin" : "$in");
+			for (int i = 0; i < comparison->count; i++)
+				mcs_match_append(&builder, NULL, &comparison->items[i]);
+			mcs_document_end(&builder);
+		}
+		else
+			mcs_match_append(&builder, !many ? mcs_match_word(operator) : negative ? "$nin" : "$in",
+							 &comparison->items[0]);
+		mcs_document_end(&builder);
+	}
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* operation_type, database_name, collection_name beside texts. */
+MatchFilter *
+mcs_match_text_column(const MatchComparison *comparison, bool truth)
+{
+	MatchOperator operator = truth ? comparison->operator : mcs_match_negate(comparison->operator);
+	const char *key = mcs_match_key(comparison->operand.column);
+
+	if (operator == MATCH_NO_OPERATOR || comparison->items[0].type != TEXTOID ||
+		!same_order(comparison->operator, comparison->collation) || !fit(comparison))
+		return mcs_match_unknown();
+	/* a value that is not known may turn out to be too long */
+	return mcs_match_test(text_test(key, operator, comparison), comparison->items[0].known);
+}
+
+/* column IS NULL, IS NOT NULL. */
+MatchFilter *
+mcs_match_column_null(const MatchOperand *operand, bool isnull)
+{
+	const char *key = mcs_match_key(operand->column);
+	DocumentBuilder builder;
+
+	if (operand->kind != OPERAND_TEXT)
+		return mcs_match_unknown();
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_object(&builder, key);
+	mcs_document_append_bool(&builder, "$exists", !isnull);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	return mcs_match_test(mcs_document_finish(&builder), true);
+}

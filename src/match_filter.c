@@ -1,0 +1,230 @@
+/*
+ * match_filter.c
+ *	  Filters: combining them, and writing them as a condition of $match.
+ */
+#include "mongo_change_stream.h"
+
+#include "match_filter.h"
+#include "miscadmin.h"
+
+static MatchFilter *
+make_filter(MatchKind kind, bool exact)
+{
+	MatchFilter *filter = palloc0(sizeof(MatchFilter));
+
+	filter->kind = kind;
+	filter->exact = exact;
+	return filter;
+}
+
+/* Of what can't be sent: anything may come through. */
+MatchFilter *
+mcs_match_unknown(void)
+{
+	return make_filter(FILTER_ALL, false);
+}
+
+/* Of what holds for every event. */
+MatchFilter *
+mcs_match_all(void)
+{
+	return make_filter(FILTER_ALL, true);
+}
+
+/* Of what holds for no event. */
+MatchFilter *
+mcs_match_none(void)
+{
+	return make_filter(FILTER_NONE, true);
+}
+
+/* A condition of MongoDB's query language. */
+MatchFilter *
+mcs_match_test(Document *test, bool exact)
+{
+	MatchFilter *filter = make_filter(FILTER_TEST, exact);
+
+	filter->test = test;
+	return filter;
+}
+
+/* The same filter, as one that lets through more than it should. */
+MatchFilter *
+mcs_match_wider(MatchFilter *filter)
+{
+	MatchFilter *wider;
+
+	/* what lets nothing through is right whatever it is for */
+	if (!filter->exact || filter->kind == FILTER_NONE)
+		return filter;
+	wider = palloc(sizeof(MatchFilter));
+	*wider = *filter;
+	wider->exact = false;
+	return wider;
+}
+
+/* Joins two filters, neither of which stands for all or none, in one list. */
+static MatchFilter *
+join(MatchKind kind, MatchFilter *a, MatchFilter *b)
+{
+	MatchFilter *joined = make_filter(kind, a->exact && b->exact);
+
+	joined->parts = a->kind == kind ? list_copy(a->parts) : list_make1(a);
+	joined->parts = b->kind == kind ? list_concat(joined->parts, b->parts) : lappend(joined->parts, b);
+	return joined;
+}
+
+/* What both let through. */
+MatchFilter *
+mcs_match_and(MatchFilter *a, MatchFilter *b)
+{
+	if (a->kind == FILTER_NONE || b->kind == FILTER_NONE)
+		return mcs_match_none();
+	if (a->kind == FILTER_ALL)
+		return a->exact ? b : mcs_match_wider(b);
+	if (b->kind == FILTER_ALL)
+		return b->exact ? a : mcs_match_wider(a);
+	return join(FILTER_AND, a, b);
+}
+
+/* What either lets through. */
+MatchFilter *
+mcs_match_or(MatchFilter *a, MatchFilter *b)
+{
+	if (a->kind == FILTER_NONE)
+		return b;
+	if (b->kind == FILTER_NONE)
+		return a;
+	if (a->kind == FILTER_ALL || b->kind == FILTER_ALL)
+		return (a->kind == FILTER_ALL && a->exact) || (b->kind == FILTER_ALL && b->exact) ?
+			mcs_match_all() : mcs_match_unknown();
+	return join(FILTER_OR, a, b);
+}
+
+/* What a filter does not let through; of one that is not exact, nothing is known. */
+MatchFilter *
+mcs_match_not(MatchFilter *filter)
+{
+	MatchFilter *negated;
+
+	if (filter->kind == FILTER_NONE)
+		return mcs_match_all();
+	if (!filter->exact)
+		return mcs_match_unknown();
+	if (filter->kind == FILTER_ALL)
+		return mcs_match_none();
+	if (filter->kind == FILTER_NOR)
+		return linitial(filter->parts);
+	negated = make_filter(FILTER_NOR, true);
+	negated->parts = list_make1(filter);
+	return negated;
+}
+
+/* {name: [part, part …]} */
+static Document *
+print_list(const char *name, List *documents)
+{
+	DocumentBuilder builder;
+	ListCell   *cell;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_array(&builder, name);
+	foreach(cell, documents)
+		mcs_document_append_document(&builder, NULL, lfirst(cell));
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* Whether no key stands in more than one of some objects. */
+static bool
+keys_differ(List *documents)
+{
+	List	   *keys = NIL;
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, documents)
+	{
+		Document   *document = lfirst(cell);
+		DocumentIterator it;
+
+		mcs_document_iterate(&it, DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document));
+		while (mcs_document_next(&it))
+		{
+			foreach(other, keys)
+				if (strcmp(lfirst(other), it.key) == 0)
+					return false;
+			keys = lappend(keys, (void *) it.key);
+		}
+	}
+	return true;
+}
+
+/* Objects as one, which means the same as their $and. */
+static Document *
+print_merged(List *documents)
+{
+	DocumentBuilder builder;
+	ListCell   *cell;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	foreach(cell, documents)
+	{
+		Document   *document = lfirst(cell);
+		DocumentIterator it;
+
+		mcs_document_iterate(&it, DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document));
+		while (mcs_document_next(&it))
+			mcs_document_append_value(&builder, it.key, &it.value);
+	}
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* {operationType: {$in: []}}, which no event meets. */
+static Document *
+print_none(void)
+{
+	DocumentBuilder builder;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_object(&builder, "operationType");
+	mcs_document_begin_array(&builder, "$in");
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* A filter as a condition; NULL for one that lets everything through. */
+Document *
+mcs_match_print(const MatchFilter *filter)
+{
+	List	   *documents = NIL;
+	ListCell   *cell;
+
+	check_stack_depth();
+	foreach(cell, filter->parts)
+		documents = lappend(documents, mcs_match_print(lfirst(cell)));
+	switch (filter->kind)
+	{
+		case FILTER_ALL:
+			return NULL;
+		case FILTER_NONE:
+			return print_none();
+		case FILTER_TEST:
+			return filter->test;
+		case FILTER_AND:
+			return list_length(documents) <= 20 && keys_differ(documents) ? print_merged(documents) :
+				print_list("$and", documents);
+		case FILTER_OR:
+			return print_list("$or", documents);
+		case FILTER_NOR:
+			return print_list("$nor", documents);
+	}
+	return NULL;				/* not reached */
+}
