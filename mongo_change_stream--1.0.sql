@@ -904,7 +904,15 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1;
 COMMENT ON FUNCTION mongo_change_stream_validator(text[], oid) IS
 	'checks the options of servers, user mappings and foreign tables';
 
+CREATE FUNCTION mongo_change_stream_handler()
+RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'mcs_mongo_change_stream_handler'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION mongo_change_stream_handler() IS
+	'how foreign tables are planned and read';
+
 CREATE FOREIGN DATA WRAPPER mongo_change_stream
+HANDLER mongo_change_stream_handler
 VALIDATOR mongo_change_stream_validator;
 COMMENT ON FOREIGN DATA WRAPPER mongo_change_stream IS
 	'MongoDB deployments and the history of their changes';

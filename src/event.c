@@ -375,44 +375,67 @@ change_timestamp(const ChangeEvent *event, bool *isnull)
 	return TimestampTzGetDatum(mcs_event_timestamp(event->cluster_time & ~UINT64CONST(0xFFFFFFFF)));
 }
 
-static void
-set_text(Datum *values, bool *nulls, EventColumn column, EventText text)
+static Datum
+text_datum(EventText text, bool *isnull)
 {
-	nulls[column] = text.data == NULL;
-	if (text.data)
-		values[column] = PointerGetDatum(cstring_to_text_with_len(text.data, text.length));
+	*isnull = text.data == NULL;
+	return text.data ? PointerGetDatum(cstring_to_text_with_len(text.data, text.length)) : (Datum) 0;
 }
 
-static void
-set_document(Datum *values, bool *nulls, EventColumn column, const DocumentValue *value)
+static Datum
+document_datum(const DocumentValue *value, bool *isnull)
 {
-	nulls[column] = value->type == 0;
-	if (value->type)
-		values[column] = DocumentPGetDatum(mcs_document_make(value->type, value->data, value->size));
+	*isnull = value->type == 0;
+	return value->type ? DocumentPGetDatum(mcs_document_make(value->type, value->data, value->size)) : (Datum) 0;
 }
 
 /*
- * The event columns of an event: EVENT_COLUMNS values and null flags.
- * looks_up: an update's full document was looked up later (updateLookup), not
- * kept as an image of its time.
+ * One column of an event.  looks_up: an update's full document was looked up
+ * later (updateLookup), not kept as an image of its time.
  */
+Datum
+mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull)
+{
+	*isnull = false;
+	switch (column)
+	{
+		case EVENT_OPERATION_TYPE:
+			return text_datum(event->operation_type, isnull);
+		case EVENT_DATABASE_NAME:
+			return text_datum(event->database, isnull);
+		case EVENT_COLLECTION_NAME:
+			return text_datum(event->collection, isnull);
+		case EVENT_DOCUMENT_KEY:
+			return document_datum(&event->document_key, isnull);
+		case EVENT_FULL_DOCUMENT:
+			return document_datum(&event->full_document, isnull);
+		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
+			return document_datum(&event->full_document_before_change, isnull);
+		case EVENT_UPDATE_DESCRIPTION:
+			return document_datum(&event->update_description, isnull);
+		case EVENT_CHANGED_FIELDS:
+			return changed_fields(event, isnull);
+		case EVENT_CLUSTER_TIME:
+			*isnull = event->cluster_time == 0;
+			return TimestampTzGetDatum(mcs_event_timestamp(event->cluster_time));
+		case EVENT_CHANGE_TIMESTAMP:
+			return change_timestamp(event, isnull);
+		case EVENT_RESUME_TOKEN:
+			return text_datum(event->token, isnull);
+		case EVENT_FULL_DOCUMENT_SOURCE:
+			return CStringGetTextDatum(full_document_source(event, looks_up));
+		case EVENT_EXTRA:
+			return extra_fields(event, isnull);
+		case EVENT_COLUMNS:
+			break;
+	}
+	elog(ERROR, "no such event column: %d", (int) column);
+}
+
+/* All columns of an event: EVENT_COLUMNS values and null flags. */
 void
 mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls)
 {
-	set_text(values, nulls, EVENT_OPERATION_TYPE, event->operation_type);
-	set_text(values, nulls, EVENT_DATABASE_NAME, event->database);
-	set_text(values, nulls, EVENT_COLLECTION_NAME, event->collection);
-	set_document(values, nulls, EVENT_DOCUMENT_KEY, &event->document_key);
-	set_document(values, nulls, EVENT_FULL_DOCUMENT, &event->full_document);
-	set_document(values, nulls, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, &event->full_document_before_change);
-	set_document(values, nulls, EVENT_UPDATE_DESCRIPTION, &event->update_description);
-	values[EVENT_CHANGED_FIELDS] = changed_fields(event, &nulls[EVENT_CHANGED_FIELDS]);
-
-	nulls[EVENT_CLUSTER_TIME] = event->cluster_time == 0;
-	values[EVENT_CLUSTER_TIME] = TimestampTzGetDatum(mcs_event_timestamp(event->cluster_time));
-	values[EVENT_CHANGE_TIMESTAMP] = change_timestamp(event, &nulls[EVENT_CHANGE_TIMESTAMP]);
-	set_text(values, nulls, EVENT_RESUME_TOKEN, event->token);
-	nulls[EVENT_FULL_DOCUMENT_SOURCE] = false;
-	values[EVENT_FULL_DOCUMENT_SOURCE] = CStringGetTextDatum(full_document_source(event, looks_up));
-	values[EVENT_EXTRA] = extra_fields(event, &nulls[EVENT_EXTRA]);
+	for (int column = 0; column < EVENT_COLUMNS; column++)
+		values[column] = mcs_event_column(event, (EventColumn) column, looks_up, &nulls[column]);
 }

@@ -77,6 +77,7 @@ typedef struct EventField
 
 extern EventFragment mcs_event_fragment(const uint8 *event, uint32 size);
 extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count);
+extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull);
 extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
 

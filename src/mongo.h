@@ -80,6 +80,9 @@ typedef struct MongoTarget
  */
 extern MongoTarget *mcs_mongo_target(const char *server, Oid userid);
 
+/* The same for a foreign table's server: who may read the table needs no right on the server. */
+extern MongoTarget *mcs_mongo_target_of_table(Oid serverid, Oid userid);
+
 /* The value of an option in a list of DefElem, or NULL. */
 extern char *mcs_mongo_option(List *options, const char *name);
 

@@ -279,6 +279,7 @@ check_pipeline(const char *name, const char *value)
 {
 	if (value[strspn(value, " \t\r\n")] != '[')
 		invalid_value(name, value, "An array of stages is expected, such as [{\"$match\": {\"operationType\": \"insert\"}}].");
+	(void) mcs_document_in_text(value);
 }
 
 /* A position: a word, a token, or else a point in time. */
@@ -506,21 +507,11 @@ check_usage(Oid serverid, Oid userid, const char *name)
 						 quote_identifier(name), quote_identifier(GetUserNameFromId(userid, false)))));
 }
 
-/* Where and as whom a role connects; server NULL: to the only one there is. */
-MongoTarget *
-mcs_mongo_target(const char *server_name, Oid userid)
+/* Server and mapping merged. */
+static MongoTarget *
+make_target(ForeignServer *server, Oid userid)
 {
 	MongoTarget *target = palloc0(sizeof(MongoTarget));
-	Oid			wrapper = get_foreign_data_wrapper_oid(MCS_EXTENSION, false);
-	ForeignServer *server;
-
-	server = server_name == NULL ? only_server(wrapper) : GetForeignServerByName(server_name, false);
-	if (server->fdwid != wrapper)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is not for MongoDB", server->servername),
-				 errhint("A server made with FOREIGN DATA WRAPPER mongo_change_stream is expected.")));
-	check_usage(server->serverid, userid, server->servername);
 
 	target->serverid = server->serverid;
 	target->userid = userid;
@@ -538,4 +529,28 @@ mcs_mongo_target(const char *server_name, Oid userid)
 		target->auth_mechanism = mcs_mongo_option(options, "auth_mechanism");
 	}
 	return target;
+}
+
+/* The same for a foreign table's server, which takes no right of its own. */
+MongoTarget *
+mcs_mongo_target_of_table(Oid serverid, Oid userid)
+{
+	return make_target(GetForeignServer(serverid), userid);
+}
+
+/* Where and as whom a role connects; server NULL: to the only one there is. */
+MongoTarget *
+mcs_mongo_target(const char *server_name, Oid userid)
+{
+	Oid			wrapper = get_foreign_data_wrapper_oid(MCS_EXTENSION, false);
+	ForeignServer *server;
+
+	server = server_name == NULL ? only_server(wrapper) : GetForeignServerByName(server_name, false);
+	if (server->fdwid != wrapper)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not for MongoDB", server->servername),
+				 errhint("A server made with FOREIGN DATA WRAPPER mongo_change_stream is expected.")));
+	check_usage(server->serverid, userid, server->servername);
+	return make_target(server, userid);
 }

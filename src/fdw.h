@@ -1,0 +1,113 @@
+/*
+ * fdw.h
+ *	  Foreign tables: the history of changes that MongoDB's oplog holds, as
+ *	  relations.
+ *
+ * A scan is a bounded read of a change stream, from a start that the query or
+ * the table names to the time at which MongoDB answers the read's opening.
+ * What the planner finds out goes to the executor as a FdwPlan; what a read
+ * asks of MongoDB is a FdwRequest.  Uses the families document, match, mongo
+ * and event.
+ */
+#ifndef MCS_FDW_H
+#define MCS_FDW_H
+
+#include "mongo_change_stream.h"
+
+#include "event.h"
+#include "mongo.h"
+#include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "commands/explain.h"
+#include "utils/rel.h"
+
+/* ---- a table and its options (fdw_table.c) ---- */
+
+/* A foreign table: its options over those of its server, and which columns show what. */
+typedef struct FdwTable
+{
+	Oid			relid;
+	Oid			serverid;
+	char	   *name;			/* as messages have it */
+	char	   *server_name;
+	char	   *database;		/* NULL: every database of the deployment */
+	char	   *collection;		/* NULL: every collection of the database */
+	const char *full_document;	/* MongoDB's spelling; NULL: where the user left it to us */
+	const char *full_document_before_change;	/* the same */
+	bool		show_expanded_events;
+	Document   *pipeline;		/* array of stages, or NULL */
+	char	   *start_at;
+	char	   *resume_after;
+	int			batch_size;		/* 0: the fastest */
+	bool		strict;			/* a start older than the oplog is an error */
+	int			natts;
+	int8	   *columns;		/* by attribute number - 1: an EventColumn, or -1 for a dropped one */
+} FdwTable;
+
+extern FdwTable *mcs_fdw_table(Relation relation);
+
+/* What of the table's images a read of these columns needs; NULL: nothing to ask for. */
+extern const char *mcs_fdw_full_document(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);
+extern const char *mcs_fdw_before_change(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);
+
+/* ---- where a read begins and ends (fdw_bound.c) ---- */
+
+/* Cluster times, seconds << 32 | ordinal, both inclusive. */
+typedef struct FdwRange
+{
+	uint64		from;			/* 0: no condition says */
+	uint64		to;				/* UINT64_MAX: no condition says */
+	bool		empty;			/* no event can be meant */
+} FdwRange;
+
+/* ---- the stages after $changeStream (fdw_pipeline.c) ---- */
+
+/*
+ * What MongoDB is to filter and to send.  used are the columns that the query
+ * shows or that it checks here, as EventColumns.
+ */
+extern Document *mcs_fdw_stages(const FdwTable *table, const Document *match, const Bitmapset *used);
+
+/* ---- one read (fdw_read.c) ---- */
+
+/* How a read went, for EXPLAIN. */
+typedef struct FdwReadStatistics
+{
+	uint64		from;			/* cluster time it began at, 0: the start of the oplog */
+	uint64		to;				/* the last cluster time it could see */
+	int64		reads;
+	int64		batches;
+	int64		events;
+	int64		bytes;
+} FdwReadStatistics;
+
+typedef struct FdwRequest
+{
+	const FdwTable *table;
+	const MongoTarget *target;
+	FdwRange	range;
+	const Bitmapset *used;		/* columns that rows need */
+	const Bitmapset *asked;		/* those and what the conditions need that MongoDB evaluates */
+	const Document *match;		/* condition for MongoDB, or NULL */
+	int			batch_size;		/* 0: the table's */
+} FdwRequest;
+
+typedef struct FdwRead FdwRead;
+
+extern FdwRead *mcs_read_begin(const FdwRequest *request, uint64 until);
+extern bool mcs_read_next(FdwRead *read);
+extern void mcs_read_event(FdwRead *read, ChangeEvent *event);
+extern bool mcs_read_looks_up(const FdwRead *read);
+extern uint64 mcs_read_until(const FdwRead *read);
+extern void mcs_read_end(FdwRead *read, FdwReadStatistics *statistics);
+
+/* ---- the executor's part (fdw_scan.c) ---- */
+
+extern void mcs_fdw_begin(ForeignScanState *node, int flags);
+extern TupleTableSlot *mcs_fdw_iterate(ForeignScanState *node);
+extern void mcs_fdw_rescan(ForeignScanState *node);
+extern void mcs_fdw_end(ForeignScanState *node);
+extern void mcs_fdw_explain(ForeignScanState *node, ExplainState *es);
+
+#endif							/* MCS_FDW_H */

@@ -1,0 +1,610 @@
+/*
+ * fdw_read.c
+ *	  One bounded read of MongoDB's history.
+ *
+ * The end.  The reply that opens the change stream tells the server's
+ * operationTime T; everything up to T is committed and visible.  The read is
+ * over when the change stream has passed T (or an earlier end that the query
+ * names): at an event of a later time, at a post-batch token of a later time, or
+ * at a token of just that time after an empty reply.  That token after a reply
+ * with events is not the end: all events of a transaction have one time, and
+ * more of them may come.  So a read never waits for something to happen.  T
+ * stays when the same scan reads again, so that it sees the same.
+ *
+ * Going on.  A change stream that MongoDB closes (its collection or database
+ * was dropped or renamed at that point of the history) is opened again after its
+ * post-batch token; so is one that fails for a reason that can pass.  The
+ * position is that token, or, while fragments of a large event wait for the rest
+ * of it, the token of the event before.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xact.h"
+#include "fdw.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/formatting.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* MongoDB's code for an action that a role may not do. */
+#define CODE_UNAUTHORIZED	13
+
+/* Events a getMore asks for where the user leaves it to us: more is slower. */
+#define FASTEST_BATCH_SIZE	1000
+
+/* How long MongoDB may wait for news: those that are to be had are there already. */
+#define AWAIT_MS			1
+
+/* Replies that are kept ahead of the query. */
+#define QUEUE_BYTES			(16 * 1024 * 1024)
+
+/* How often in a row a read goes on after failures, and how long it waits before. */
+#define RETRIES				5
+#define RETRY_WAIT_MS		200
+
+/* The oplog may lose its first entries between our asking for them and reading on. */
+#define OLDEST_TRIES		5
+
+/* A token holds a cluster time from its second hex digit on, sixteen digits long. */
+#define TOKEN_HEAD			18
+
+/* A time before any that MongoDB has; 0 would not do as one. */
+#define BEFORE_EVERYTHING	(UINT64CONST(1) << 32)
+
+#define UNIX_EPOCH_OFFSET_S ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+
+struct FdwRead
+{
+	MemoryContext context;		/* the read's own */
+	MemoryContext fragment_context;
+	FdwRequest	request;
+	MongoSession *session;		/* while a cursor is open */
+	MongoCursor *cursor;
+
+	/* where it begins */
+	ChangeStreamStart start;
+	const char *start_token;
+	uint64		start_time;
+	bool		start_asked;	/* by the query or an option; else the oplog's start is meant */
+	int			oldest_tries;
+
+	/* what MongoDB has let us know */
+	bool		at_collection;	/* the database may not be watched */
+	bool		without_images; /* it knows no whenAvailable */
+	bool		splits;			/* large events come in fragments */
+
+	/* where it is */
+	uint64		until;			/* 0: not known yet */
+	uint64		end;			/* the earlier of that and the query's end */
+	char	   *position;		/* token to go on after; NULL before the first reply */
+	bool		opened;			/* MongoDB has answered once */
+	bool		delivered;		/* a getMore has been answered */
+	int			retries;
+	bool		done;
+
+	/* the reply at hand */
+	bool		have_batch;
+	MongoBatch	batch;
+	DocumentIterator events;
+	DocumentValue event;		/* where no fragments are kept */
+	EventText	last_token;		/* of the last whole event in the reply */
+	List	   *fragments;		/* of DocumentValue *, copies */
+	bool		whole;			/* the fragments are a whole event */
+
+	FdwReadStatistics statistics;
+};
+
+/* ---- where it begins ---- */
+
+/* A cluster time in words. */
+static const char *
+time_text(uint64 time)
+{
+	return timestamptz_to_str(mcs_event_timestamp(time & ~UINT64CONST(0xFFFFFFFF)));
+}
+
+/* The cluster time of a point in time, to the microsecond as cluster_time shows it. */
+static uint64
+time_of_timestamp(TimestampTz time)
+{
+	int64		seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0);
+	int64		ordinal = time - seconds * USECS_PER_SEC;
+
+	seconds += UNIX_EPOCH_OFFSET_S;
+	if (TIMESTAMP_IS_NOBEGIN(time) || seconds < 1)
+		return BEFORE_EVERYTHING;
+	if (TIMESTAMP_IS_NOEND(time) || seconds > PG_UINT32_MAX)
+		return PG_UINT64_MAX;
+	return (uint64) seconds << 32 | (uint64) ordinal;
+}
+
+/* Reads start_at: a word, a token or a time. */
+static void
+parse_start(FdwRead *read, const char *text)
+{
+	read->start_asked = true;
+	if (strcmp(text, "now") == 0)
+		read->start = CHANGE_STREAM_NOW;
+	else if (strcmp(text, "earliest") == 0)
+		read->start_asked = false;
+	else if (mcs_token_valid(text))
+	{
+		read->start = CHANGE_STREAM_START_AFTER;
+		read->start_token = asc_toupper(text, strlen(text));
+	}
+	else
+		read->start_time = time_of_timestamp(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+																					 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+}
+
+/* The start: what the query says, else what the table says, else the start of the oplog. */
+static void
+choose_start(FdwRead *read)
+{
+	const FdwTable *table = read->request.table;
+
+	read->start = CHANGE_STREAM_AT_TIME;
+	read->start_time = BEFORE_EVERYTHING;
+	if (read->request.range.from > 0)
+	{
+		read->start_time = read->request.range.from;
+		read->start_asked = true;
+	}
+	else if (table->resume_after)
+	{
+		read->start = CHANGE_STREAM_START_AFTER;
+		read->start_token = table->resume_after;
+		read->start_asked = true;
+	}
+	else if (table->start_at)
+		parse_start(read, table->start_at);
+	if (read->start == CHANGE_STREAM_START_AFTER)
+		read->start_time = mcs_token_time(read->start_token);
+	read->statistics.from = read->start_asked ? read->start_time : 0;
+}
+
+/* ---- opening ---- */
+
+/* Whether tokens are to be of the kind that streams with images have: those differ, and rows show them. */
+static bool
+whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
+{
+	const FdwTable *table = read->request.table;
+	Bitmapset  *images = NULL;
+
+	if (!bms_is_member(EVENT_RESUME_TOKEN, read->request.used))
+		return spec->full_document == NULL && spec->full_document_before_change == NULL;
+	images = bms_add_member(images, EVENT_FULL_DOCUMENT);
+	images = bms_add_member(images, EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
+	return mcs_fdw_full_document(table, images, !read->without_images) == NULL &&
+		mcs_fdw_before_change(table, images, !read->without_images) == NULL;
+}
+
+/* Opens the change stream, at the start or at the position; its reply comes later. */
+static void
+open_cursor(FdwRead *read)
+{
+	const FdwRequest *request = &read->request;
+	const FdwTable *table = request->table;
+	MemoryContext old = MemoryContextSwitchTo(read->context);
+	Document   *stages = mcs_fdw_stages(table, request->match, request->used);
+	ChangeStreamSpec spec = {0};
+
+	spec.database = table->database;
+	spec.collection = read->at_collection ? table->collection : NULL;
+	spec.full_document = mcs_fdw_full_document(table, request->asked, !read->without_images);
+	spec.full_document_before_change = mcs_fdw_before_change(table, request->asked, !read->without_images);
+	spec.show_expanded_events = table->show_expanded_events;
+	spec.start = read->start;
+	spec.token = read->start_token;
+	spec.time = read->start_time;
+	if (read->position)
+	{
+		spec.start = CHANGE_STREAM_START_AFTER;
+		spec.token = read->position;
+	}
+	spec.stages = DOCUMENT_VALUE(stages);
+	spec.stages_size = DOCUMENT_VALUE_SIZE(stages);
+	spec.batch_size = request->batch_size ? request->batch_size : table->batch_size ? table->batch_size : FASTEST_BATCH_SIZE;
+	spec.max_await_ms = AWAIT_MS;
+	spec.whole_events = whole_events(read, &spec);
+	spec.comment = psprintf("mongo_change_stream: foreign table %s", table->name);
+	spec.queue_bytes = QUEUE_BYTES;
+
+	/* never one that was used before and left: the cache may have closed it since */
+	read->session = mcs_session_cached(request->target);
+	read->cursor = mcs_cursor_open(read->session, &spec);
+	read->splits = !spec.whole_events;
+	pfree(stages);
+	MemoryContextSwitchTo(old);
+}
+
+/* Forgets a large event of which not all has come. */
+static void
+forget_fragments(FdwRead *read)
+{
+	read->fragments = NIL;
+	read->whole = false;
+	MemoryContextReset(read->fragment_context);
+}
+
+static void
+free_batch(FdwRead *read)
+{
+	if (read->have_batch)
+		mcs_batch_free(&read->batch);
+	read->have_batch = false;
+	read->last_token.data = NULL;
+}
+
+static void
+close_cursor(FdwRead *read)
+{
+	free_batch(read);
+	forget_fragments(read);
+	if (read->cursor)
+		mcs_cursor_close(read->cursor);
+	read->cursor = NULL;
+	read->session = NULL;
+}
+
+/* ---- failures ---- */
+
+/* Whether MongoDB has refused an image mode that the user did not ask for. */
+static bool
+knows_no_images(const FdwRead *read, const MongoError *error)
+{
+	const FdwTable *table = read->request.table;
+
+	return error->at_open && error->code != 0 && !read->without_images &&
+		(strstr(error->message, "whenAvailable") || strstr(error->message, "fullDocumentBeforeChange")) &&
+		(table->full_document == NULL || table->full_document_before_change == NULL);
+}
+
+/* The oplog does not reach back to the start: says so, and begins where it does. */
+static void
+start_is_lost(FdwRead *read, const MongoError *reason)
+{
+	const FdwTable *table = read->request.table;
+	MemoryContext old = MemoryContextSwitchTo(read->context);
+	const char *asked = read->start_asked ? pstrdup(time_text(read->start_time)) : NULL;
+	MongoError	error;
+	uint64		oldest;
+
+	if (!mcs_mongo_oplog_oldest(mcs_session_cached(read->request.target), table->database,
+								read->at_collection ? table->collection : NULL, &oldest, &error))
+		mcs_mongo_raise(&error, psprintf("find the start of MongoDB's history for foreign table \"%s\"", table->name));
+	MemoryContextSwitchTo(old);
+	if (oldest == 0 || ++read->oldest_tries > OLDEST_TRIES)
+		mcs_mongo_raise(reason, psprintf("read foreign table \"%s\"", table->name));
+
+	if (asked)
+		ereport(table->strict ? ERROR : WARNING,
+				(errcode(table->strict ? ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION : ERRCODE_WARNING),
+				 errmsg("MongoDB's history begins at %s, after the start of the scan of foreign table \"%s\"",
+						time_text(oldest), table->name),
+				 errdetail("The scan should begin at %s; the oplog no longer holds what was before.", asked),
+				 errhint("db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 24}) keeps more from now on.")));
+	read->start = CHANGE_STREAM_AT_TIME;
+	read->start_time = oldest;
+	read->start_token = NULL;
+	read->start_asked = false;	/* said once */
+	read->statistics.from = oldest;
+	read->position = NULL;
+}
+
+/* Waits a little before another try. */
+static void
+wait_before_retry(FdwRead *read)
+{
+	int64		until = mcs_session_clock() + RETRY_WAIT_MS * read->retries * INT64CONST(1000);
+	int64		left;
+
+	while ((left = until - mcs_session_clock()) > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (long) (left / 1000 + 1), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* The change stream has failed: opens it again where that can help, else raises. */
+static void
+recover(FdwRead *read, const MongoError *error)
+{
+	const FdwTable *table = read->request.table;
+	MongoSession *session = read->session;
+
+	close_cursor(read);
+	if (error->class == MONGO_ERROR_OUT_OF_MEMORY)
+		mcs_session_close(session);
+	if (error->code == CODE_UNAUTHORIZED && error->at_open && table->collection && table->database && !read->at_collection)
+		read->at_collection = true;
+	else if (knows_no_images(read, error))
+		read->without_images = true;
+	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
+		start_is_lost(read, error);
+	else if (error->class == MONGO_ERROR_TRANSIENT && read->opened && read->retries < RETRIES)
+	{
+		read->retries++;
+		wait_before_retry(read);
+	}
+	else
+		mcs_mongo_raise(error, psprintf("read foreign table \"%s\"", table->name));
+	open_cursor(read);
+}
+
+/* ---- replies ---- */
+
+static void
+set_position(FdwRead *read, const char *token, Size length)
+{
+	char	   *copy = MemoryContextAlloc(read->context, length + 1);
+
+	memcpy(copy, token, length);
+	copy[length] = '\0';
+	if (read->position)
+		pfree(read->position);
+	read->position = copy;
+}
+
+/* What the first reply tells: how far this read goes. */
+static void
+take_opening(FdwRead *read)
+{
+	if (read->batch.token == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("MongoDB of server \"%s\" is too old", read->request.table->server_name),
+				 errdetail("It sends no token with an empty batch, as MongoDB does from 4.0.7 on.")));
+	if (read->batch.closed)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("MongoDB closed a change stream when it was opened")));
+	read->opened = true;
+	read->splits = read->splits && mcs_cursor_splits(read->cursor);
+	if (read->until == 0)
+		read->until = read->batch.operation_time;
+	read->end = Min(read->until, read->request.range.to);
+	/* from here on failures go on at a token; the start itself is known to be good only with the next reply */
+	if (read->position == NULL && read->start == CHANGE_STREAM_NOW)
+		set_position(read, read->batch.token, strlen(read->batch.token));
+	if (read->start_time > read->end || read->start == CHANGE_STREAM_NOW)
+		read->done = true;
+}
+
+/* Waits for the next reply. */
+static void
+next_batch(FdwRead *read)
+{
+	MemoryContext old = MemoryContextSwitchTo(read->context);
+	MongoError	error;
+
+	for (;;)
+	{
+		MongoCursorResult result = mcs_cursor_next(read->cursor, -1, &read->batch, &error);
+
+		if (result == MONGO_CURSOR_FAILED)
+			recover(read, &error);
+		else if (result == MONGO_CURSOR_BATCH)
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	read->have_batch = true;
+	read->statistics.bytes += read->batch.reply->size;
+	mcs_document_iterate(&read->events, read->batch.events, read->batch.events_size);
+	if (read->batch.opened)
+		take_opening(read);
+	else
+	{
+		read->statistics.batches++;
+		read->delivered = true;
+		read->retries = 0;
+	}
+}
+
+/* At the end of a reply: is it the end of all? */
+static void
+end_batch(FdwRead *read)
+{
+	MongoBatch *batch = &read->batch;
+	bool		closed = batch->closed;
+	uint64		time;
+
+	if (read->events.malformed)
+		mcs_document_malformed();
+	if (batch->token == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a reply of MongoDB came without a resume token")));
+	time = mcs_token_time(batch->token);
+	if (!batch->opened && read->fragments == NIL)
+	{
+		set_position(read, batch->token, strlen(batch->token));
+		if (time > read->end || (time == read->end && batch->event_count == 0))
+			read->done = true;
+	}
+	else if (read->last_token.data)
+		set_position(read, read->last_token.data, read->last_token.length);
+	free_batch(read);
+	if (closed && !read->done)
+	{
+		close_cursor(read);
+		open_cursor(read);
+	}
+}
+
+/* ---- events ---- */
+
+/* The token of an event or a fragment. */
+static EventText
+token_of(const DocumentValue *event)
+{
+	DocumentValue value;
+	EventText	token = {NULL, 0};
+	const char *string;
+	uint32		size;
+
+	if (event->type == DOCUMENT_OBJECT &&
+		mcs_document_find(event->data, event->size, "_id", &value) && value.type == DOCUMENT_OBJECT &&
+		mcs_document_find(value.data, value.size, "_data", &value) &&
+		mcs_document_get_string(&value, &string, &size) && size >= TOKEN_HEAD)
+	{
+		token.data = string;
+		token.length = size;
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("an event came without a resume token"),
+				 errdetail("Its _id is missing or was changed by option \"pipeline\".")));
+	return token;
+}
+
+/* Keeps a fragment beyond its reply. */
+static void
+keep_fragment(FdwRead *read, const DocumentValue *value)
+{
+	MemoryContext old = MemoryContextSwitchTo(read->fragment_context);
+	DocumentValue *copy = palloc(sizeof(DocumentValue));
+	uint8	   *data = palloc(value->size);
+
+	memcpy(data, value->data, value->size);
+	copy->type = value->type;
+	copy->data = data;
+	copy->size = value->size;
+	read->fragments = lappend(read->fragments, copy);
+	MemoryContextSwitchTo(old);
+}
+
+/* Takes an element of the reply; whether a whole event is at hand now. */
+static bool
+take_element(FdwRead *read, const DocumentValue *value)
+{
+	EventFragment fragment = {0, 0};
+
+	if (read->splits)
+		fragment = mcs_event_fragment(value->data, value->size);
+	if (fragment.of == 0 && read->fragments == NIL)
+	{
+		read->event = *value;
+		return true;
+	}
+	if (fragment.number != list_length(read->fragments) + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("fragments of a large event came out of order"),
+				 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of, list_length(read->fragments))));
+	keep_fragment(read, value);
+	read->whole = fragment.number == fragment.of;
+	return read->whole;
+}
+
+/* Goes to the next event; false at the end.  It stays at hand until the next call. */
+bool
+mcs_read_next(FdwRead *read)
+{
+	if (read->whole)
+		forget_fragments(read);
+	while (!read->done)
+	{
+		if (!read->have_batch)
+			next_batch(read);
+		while (!read->done && mcs_document_next(&read->events))
+		{
+			EventText	token = token_of(&read->events.value);
+
+			if (mcs_token_time(token.data) > read->end)
+				read->done = true;
+			else if (take_element(read, &read->events.value))
+			{
+				read->last_token = token;
+				read->statistics.events++;
+				return true;
+			}
+		}
+		if (!read->done)
+			end_batch(read);
+	}
+	/* nothing more is wanted of MongoDB */
+	close_cursor(read);
+	return false;
+}
+
+/* Takes the event at hand apart, into the current memory context. */
+void
+mcs_read_event(FdwRead *read, ChangeEvent *event)
+{
+	DocumentValue *parts;
+	ListCell   *cell;
+	int			count = 0;
+
+	if (read->fragments == NIL)
+	{
+		mcs_event_parse(event, &read->event, 1);
+		return;
+	}
+	parts = palloc(sizeof(DocumentValue) * list_length(read->fragments));
+	foreach(cell, read->fragments)
+		parts[count++] = *(DocumentValue *) lfirst(cell);
+	mcs_event_parse(event, parts, count);
+}
+
+/* Whether an update's full document is that of now. */
+bool
+mcs_read_looks_up(const FdwRead *read)
+{
+	const char *mode = read->request.table->full_document;
+
+	return mode && strcmp(mode, "updateLookup") == 0;
+}
+
+/* The last cluster time that the read can see; 0 as long as MongoDB has not answered. */
+uint64
+mcs_read_until(const FdwRead *read)
+{
+	return read->until;
+}
+
+/*
+ * Begins a read, in a context below the current one.  What the request points to
+ * must live as long.  until: the end of an earlier read that this one repeats,
+ * or 0.
+ */
+FdwRead *
+mcs_read_begin(const FdwRequest *request, uint64 until)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "read of MongoDB's history", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	FdwRead    *read = palloc0(sizeof(FdwRead));
+
+	read->context = context;
+	read->fragment_context = AllocSetContextCreate(context, "fragments of a large event", ALLOCSET_SMALL_SIZES);
+	read->request = *request;
+	read->until = until;
+	choose_start(read);
+	if (request->range.empty || request->range.to < request->range.from || (until && read->start_time > until))
+		read->done = true;
+	else
+		open_cursor(read);
+	MemoryContextSwitchTo(old);
+	return read;
+}
+
+/* Ends a read, wherever it is, and adds up how it went. */
+void
+mcs_read_end(FdwRead *read, FdwReadStatistics *statistics)
+{
+	statistics->from = read->statistics.from;
+	statistics->to = read->until == 0 ? 0 : Min(read->until, read->request.range.to);
+	statistics->reads++;
+	statistics->batches += read->statistics.batches;
+	statistics->events += read->statistics.events;
+	statistics->bytes += read->statistics.bytes;
+	close_cursor(read);
+	MemoryContextDelete(read->context);
+}
