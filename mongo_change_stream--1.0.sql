@@ -1178,3 +1178,14 @@ END;
 COMMENT ON FUNCTION change_stream_user_objects() IS 'commands that make the users'' indexes and triggers on the extension''s tables again, which pg_dump leaves out';
 
 -- (section 3 ends)
+
+---------------------------------------------------------------------------
+-- 5. The dialect: text to plain SQL, and what the plain SQL calls
+---------------------------------------------------------------------------
+
+CREATE FUNCTION change_stream_wrote(changed_fields text[], path text) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_wrote' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION change_stream_wrote(text[], text)
+  IS 'did the event write this field, a document that holds it, or a field inside it? positions in arrays may be left out';
+
+-- (section 5 ends)
