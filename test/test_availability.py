@@ -216,8 +216,9 @@ def test_no_free_worker_process(new_cluster, mongo, mdb):
     streams = [f"s{number}" for number in range(4)]
     for stream in streams:
         create(db, stream)
-    waiting = wait_until(lambda: db.column("SELECT stream_name FROM change_stream_status"
-                                           " WHERE state = 'starting' AND reason LIKE '%%max_worker_processes%%'"), 20)
+    db.wait_for("SELECT count(*) FROM change_stream_status"
+                " WHERE state = 'active' OR state = 'starting' AND reason LIKE '%%max_worker_processes%%'", expect=len(streams))
+    waiting = db.column("SELECT stream_name FROM change_stream_status WHERE state = 'starting'")
     assert waiting and set(waiting) < set(streams)
     mdb.orders.insert_one({"_id": 1})
     for stream in set(streams) - set(waiting):
