@@ -37,6 +37,7 @@ typedef struct FdwTable
 	const char *full_document_before_change;	/* the same */
 	bool		show_expanded_events;
 	Document   *pipeline;		/* array of stages, or NULL */
+	bool		keeps_times;	/* the pipeline leaves clusterTime and wallTime as they are */
 	char	   *start_at;
 	char	   *resume_after;
 	int			batch_size;		/* 0: the fastest */
@@ -51,6 +52,9 @@ extern FdwTable *mcs_fdw_table(Relation relation);
 extern const char *mcs_fdw_full_document(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);
 extern const char *mcs_fdw_before_change(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);
 
+/* Whether an update's full document is that of now. */
+extern bool mcs_fdw_looks_up(const FdwTable *table);
+
 /* ---- where a read begins and ends (fdw_bound.c) ---- */
 
 /* Cluster times, seconds << 32 | ordinal, both inclusive. */
@@ -60,6 +64,21 @@ typedef struct FdwRange
 	uint64		to;				/* UINT64_MAX: no condition says */
 	bool		empty;			/* no event can be meant */
 } FdwRange;
+
+/* A condition that bounds a read: a time column compared with a value. */
+typedef struct FdwBound
+{
+	int			column;			/* EVENT_CLUSTER_TIME or EVENT_CHANGE_TIMESTAMP */
+	int			strategy;		/* of btree: column strategy value */
+	bool		array;			/* column = ANY (value) */
+	Oid			type;			/* of the value, or of the array's elements */
+	bool		exact;			/* says all that the condition says */
+	Expr	   *value;			/* while planning */
+} FdwBound;
+
+extern bool mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound);
+extern void mcs_fdw_range_all(FdwRange *range);
+extern void mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull);
 
 /* ---- the stages after $changeStream (fdw_pipeline.c) ---- */
 
@@ -98,16 +117,55 @@ typedef struct FdwRead FdwRead;
 extern FdwRead *mcs_read_begin(const FdwRequest *request, uint64 until);
 extern bool mcs_read_next(FdwRead *read);
 extern void mcs_read_event(FdwRead *read, ChangeEvent *event);
-extern bool mcs_read_looks_up(const FdwRead *read);
 extern uint64 mcs_read_until(const FdwRead *read);
-extern void mcs_read_end(FdwRead *read, FdwReadStatistics *statistics);
+extern void mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics);
+extern void mcs_read_end(FdwRead *read);
+
+/* ---- from the planner to the executor (fdw_plan.c) ---- */
+
+/*
+ * What stands in a plan's fdw_private.  Its fdw_exprs are the values of the
+ * bounds, then those of the conditions that are sent; the executor has other
+ * copies of the latter than the conditions, in which Vars became Params, so
+ * they are paired by their place in the lists.
+ */
+typedef enum FdwPrivate
+{
+	FDW_USED,					/* event columns that rows need, list of int */
+	FDW_ASKED,					/* those and what conditions need that are sent, list of int */
+	FDW_BOUNDS,					/* of lists of int: column, strategy, array, type */
+	FDW_NUMBERS,				/* list of int: range table index, small limit */
+	FDW_SENT,					/* conditions that MongoDB evaluates */
+	FDW_SENT_VALUES				/* the expressions in them whose values are needed */
+} FdwPrivate;
 
 /* ---- the executor's part (fdw_scan.c) ---- */
+
+/* A scan at work. */
+typedef struct FdwScan
+{
+	FdwTable   *table;
+	MongoTarget *target;		/* NULL in EXPLAIN alone */
+	Bitmapset  *used;			/* event columns that rows need */
+	Bitmapset  *asked;			/* those and what conditions need that are sent */
+	List	   *values;			/* of ExprState: fdw_exprs */
+	MemoryContext value_context;	/* what depends on values, until they change */
+	FdwRange	range;
+	bool		range_known;	/* false: EXPLAIN alone, and it depends on parameters */
+	Document   *match;			/* condition for MongoDB, or NULL */
+	FdwRead    *read;			/* NULL: not begun */
+	uint64		until;			/* where the first read ended; 0: none has */
+	FdwReadStatistics statistics;
+} FdwScan;
 
 extern void mcs_fdw_begin(ForeignScanState *node, int flags);
 extern TupleTableSlot *mcs_fdw_iterate(ForeignScanState *node);
 extern void mcs_fdw_rescan(ForeignScanState *node);
 extern void mcs_fdw_end(ForeignScanState *node);
+extern void mcs_fdw_evaluate(ForeignScanState *node, bool explain);
+
+/* ---- EXPLAIN (fdw_explain.c) ---- */
+
 extern void mcs_fdw_explain(ForeignScanState *node, ExplainState *es);
 
 #endif							/* MCS_FDW_H */

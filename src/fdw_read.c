@@ -554,15 +554,6 @@ mcs_read_event(FdwRead *read, ChangeEvent *event)
 	mcs_event_parse(event, parts, count);
 }
 
-/* Whether an update's full document is that of now. */
-bool
-mcs_read_looks_up(const FdwRead *read)
-{
-	const char *mode = read->request.table->full_document;
-
-	return mode && strcmp(mode, "updateLookup") == 0;
-}
-
 /* The last cluster time that the read can see; 0 as long as MongoDB has not answered. */
 uint64
 mcs_read_until(const FdwRead *read)
@@ -595,9 +586,9 @@ mcs_read_begin(const FdwRequest *request, uint64 until)
 	return read;
 }
 
-/* Ends a read, wherever it is, and adds up how it went. */
+/* Adds up how a read goes. */
 void
-mcs_read_end(FdwRead *read, FdwReadStatistics *statistics)
+mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics)
 {
 	statistics->from = read->statistics.from;
 	statistics->to = read->until == 0 ? 0 : Min(read->until, read->request.range.to);
@@ -605,6 +596,12 @@ mcs_read_end(FdwRead *read, FdwReadStatistics *statistics)
 	statistics->batches += read->statistics.batches;
 	statistics->events += read->statistics.events;
 	statistics->bytes += read->statistics.bytes;
+}
+
+/* Ends a read, wherever it is. */
+void
+mcs_read_end(FdwRead *read)
+{
 	close_cursor(read);
 	MemoryContextDelete(read->context);
 }

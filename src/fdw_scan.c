@@ -10,20 +10,11 @@
 
 #include "executor/executor.h"
 #include "fdw.h"
+#include "match.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "utils/memutils.h"
-
-/* A scan at work. */
-typedef struct FdwScan
-{
-	FdwTable   *table;
-	MongoTarget *target;		/* NULL in EXPLAIN alone */
-	Bitmapset  *used;			/* event columns that rows need */
-	FdwRead    *read;			/* NULL: not begun */
-	uint64		until;			/* where the first read ended; 0: none has */
-	FdwReadStatistics statistics;
-} FdwScan;
 
 /* As whom the table is read: the owner of the view that names it, or the user. */
 static Oid
@@ -59,23 +50,112 @@ mcs_fdw_begin(ForeignScanState *node, int flags)
 
 	node->fdw_state = scan;
 	scan->table = mcs_fdw_table(node->ss.ss_currentRelation);
-	scan->used = column_set(linitial(plan->fdw_private));
+	scan->used = column_set(list_nth(plan->fdw_private, FDW_USED));
+	scan->asked = column_set(list_nth(plan->fdw_private, FDW_ASKED));
+	scan->values = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
+	scan->value_context = AllocSetContextCreate(CurrentMemoryContext, "values of a foreign scan", ALLOCSET_SMALL_SIZES);
 	if (!(flags & EXEC_FLAG_EXPLAIN_ONLY))
 		scan->target = mcs_mongo_target_of_table(scan->table->serverid, scan_user(node));
 }
 
+/* ---- values ---- */
+
+/* Whether an expression has a value only when the plan runs. */
+static bool
+needs_execution(Node *node, EState *state)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param))
+		return ((Param *) node)->paramkind != PARAM_EXTERN || state->es_param_list_info == NULL;
+	return expression_tree_walker(node, needs_execution, state);
+}
+
+/* The value at a place of fdw_exprs; not known: in EXPLAIN alone it may not be evaluated. */
+static MatchValue
+value_at(ForeignScanState *node, int place, bool explain)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	FdwScan    *scan = node->fdw_state;
+	MatchValue	value = {0};
+
+	value.known = !explain || !needs_execution(list_nth(plan->fdw_exprs, place), node->ss.ps.state);
+	if (value.known)
+		value.value = ExecEvalExpr((ExprState *) list_nth(scan->values, place), node->ss.ps.ps_ExprContext, &value.isnull);
+	return value;
+}
+
+/* Narrows the range by a bound of the plan. */
+static void
+narrow(FdwScan *scan, List *numbers, const MatchValue *value)
+{
+	FdwBound	bound = {0};
+
+	bound.column = linitial_int(numbers);
+	bound.strategy = lsecond_int(numbers);
+	bound.array = lthird_int(numbers);
+	bound.type = (Oid) lfourth_int(numbers);
+	if (value->known)
+		mcs_fdw_narrow(&scan->range, &bound, value->value, value->isnull);
+	else
+		scan->range_known = false;
+}
+
+/* Evaluates what the plan left open: range and match.  explain: as far as that goes without execution. */
+void
+mcs_fdw_evaluate(ForeignScanState *node, bool explain)
+{
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	FdwScan    *scan = node->fdw_state;
+	FdwTable   *table = scan->table;
+	MatchRelation relation = {.natts = table->natts,.columns = table->columns,.images_change = mcs_fdw_looks_up(table)};
+	MemoryContext old;
+	List	   *values = NIL;
+	ListCell   *cell;
+	int			place = 0;
+
+	MemoryContextReset(scan->value_context);
+	old = MemoryContextSwitchTo(scan->value_context);
+	mcs_fdw_range_all(&scan->range);
+	scan->range_known = true;
+	foreach(cell, (List *) list_nth(plan->fdw_private, FDW_BOUNDS))
+	{
+		MatchValue	value = value_at(node, place++, explain);
+
+		narrow(scan, lfirst(cell), &value);
+	}
+	foreach(cell, (List *) list_nth(plan->fdw_private, FDW_SENT_VALUES))
+	{
+		MatchValue *value = palloc(sizeof(MatchValue));
+
+		*value = value_at(node, place++, explain);
+		value->expr = lfirst(cell);
+		values = lappend(values, value);
+	}
+	relation.varno = linitial_int((List *) list_nth(plan->fdw_private, FDW_NUMBERS));
+	scan->match = mcs_match_write(&relation, list_nth(plan->fdw_private, FDW_SENT), values);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- rows ---- */
+
 /* Begins a read. */
 static void
-begin_read(ForeignScanState *node, FdwScan *scan)
+begin_read(ForeignScanState *node)
 {
+	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
+	FdwScan    *scan = node->fdw_state;
 	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
 	FdwRequest	request = {0};
 
+	mcs_fdw_evaluate(node, false);
 	request.table = scan->table;
 	request.target = scan->target;
-	request.range.to = PG_UINT64_MAX;
+	request.range = scan->range;
 	request.used = scan->used;
-	request.asked = scan->used;
+	request.asked = scan->asked;
+	request.match = scan->match;
+	request.batch_size = lsecond_int((List *) list_nth(plan->fdw_private, FDW_NUMBERS));
 	scan->read = mcs_read_begin(&request, scan->until);
 	MemoryContextSwitchTo(old);
 }
@@ -87,7 +167,8 @@ end_read(FdwScan *scan)
 	if (scan->read == NULL)
 		return;
 	scan->until = mcs_read_until(scan->read);
-	mcs_read_end(scan->read, &scan->statistics);
+	mcs_read_statistics(scan->read, &scan->statistics);
+	mcs_read_end(scan->read);
 	scan->read = NULL;
 }
 
@@ -98,10 +179,9 @@ mcs_fdw_iterate(ForeignScanState *node)
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 	const FdwTable *table = scan->table;
 	ChangeEvent event;
-	bool		looks_up;
 
 	if (scan->read == NULL)
-		begin_read(node, scan);
+		begin_read(node);
 	ExecClearTuple(slot);
 	if (!mcs_read_next(scan->read))
 		return slot;
@@ -109,8 +189,9 @@ mcs_fdw_iterate(ForeignScanState *node)
 	memset(slot->tts_isnull, true, sizeof(bool) * table->natts);
 	if (!bms_is_empty(scan->used))
 	{
+		bool		looks_up = mcs_fdw_looks_up(table);
+
 		mcs_read_event(scan->read, &event);
-		looks_up = mcs_read_looks_up(scan->read);
 		for (int i = 0; i < table->natts; i++)
 			if (table->columns[i] >= 0 && bms_is_member(table->columns[i], scan->used))
 				slot->tts_values[i] = mcs_event_column(&event, (EventColumn) table->columns[i], looks_up, &slot->tts_isnull[i]);
@@ -131,54 +212,4 @@ mcs_fdw_end(ForeignScanState *node)
 
 	if (scan)
 		end_read(scan);
-}
-
-/* ---- EXPLAIN ---- */
-
-/* $changeStream as it is sent, but for the start. */
-static void
-append_change_stream(DocumentBuilder *builder, const FdwScan *scan)
-{
-	const char *mode;
-
-	mcs_document_begin_object(builder, NULL);
-	mcs_document_begin_object(builder, "$changeStream");
-	mode = mcs_fdw_full_document(scan->table, scan->used, true);
-	if (mode)
-		mcs_document_append_string(builder, "fullDocument", mode);
-	mode = mcs_fdw_before_change(scan->table, scan->used, true);
-	if (mode)
-		mcs_document_append_string(builder, "fullDocumentBeforeChange", mode);
-	if (scan->table->show_expanded_events)
-		mcs_document_append_bool(builder, "showExpandedEvents", true);
-	if (scan->table->database == NULL)
-		mcs_document_append_bool(builder, "allChangesForCluster", true);
-	mcs_document_end(builder);
-	mcs_document_end(builder);
-}
-
-/* The pipeline that is sent. */
-static char *
-pipeline_text(const FdwScan *scan)
-{
-	Document   *stages = mcs_fdw_stages(scan->table, NULL, scan->used);
-	DocumentBuilder builder;
-	DocumentIterator it;
-
-	mcs_document_build(&builder);
-	mcs_document_begin_array(&builder, NULL);
-	append_change_stream(&builder, scan);
-	mcs_document_iterate(&it, DOCUMENT_VALUE(stages), DOCUMENT_VALUE_SIZE(stages));
-	while (mcs_document_next(&it))
-		mcs_document_append_value(&builder, NULL, &it.value);
-	mcs_document_end(&builder);
-	return mcs_document_out_text(mcs_document_finish(&builder));
-}
-
-void
-mcs_fdw_explain(ForeignScanState *node, ExplainState *es)
-{
-	FdwScan    *scan = node->fdw_state;
-
-	ExplainPropertyText("MongoDB Pipeline", pipeline_text(scan), es);
 }

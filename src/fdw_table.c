@@ -144,6 +144,94 @@ read_pipeline(const char *text)
 	return pipeline;
 }
 
+/* Whether a path is one of the times that a read is bounded by, or within it. */
+static bool
+is_time_path(const char *path, uint32 size)
+{
+	static const char *const times[] = {"clusterTime", "wallTime"};
+
+	for (int i = 0; i < lengthof(times); i++)
+	{
+		uint32		length = strlen(times[i]);
+
+		if (size >= length && memcmp(path, times[i], length) == 0 && (size == length || path[length] == '.'))
+			return true;
+	}
+	return false;
+}
+
+/* Whether none of an object's keys is a time's; exclusion: and all of them are left out. */
+static bool
+keys_keep_times(const DocumentValue *object, bool exclusion)
+{
+	DocumentIterator it;
+
+	if (object->type != DOCUMENT_OBJECT)
+		return false;
+	mcs_document_iterate(&it, object->data, object->size);
+	while (mcs_document_next(&it))
+	{
+		int64		number = 1;
+		bool		truth = true;
+
+		if (is_time_path(it.key, it.key_size))
+			return false;
+		(void) mcs_document_get_int64(&it.value, &number);
+		(void) mcs_document_get_bool(&it.value, &truth);
+		if (exclusion && number != 0 && truth)
+			return false;
+	}
+	return true;
+}
+
+/* Whether $unset, of a path or an array of them, spares the times. */
+static bool
+unset_keeps_times(const DocumentValue *value)
+{
+	DocumentIterator it;
+	const char *path;
+	uint32		size;
+
+	if (value->type != DOCUMENT_ARRAY)
+		return mcs_document_get_string(value, &path, &size) && !is_time_path(path, size);
+	mcs_document_iterate(&it, value->data, value->size);
+	while (mcs_document_next(&it))
+		if (!unset_keeps_times(&it.value))
+			return false;
+	return true;
+}
+
+/* Whether a user's stages can be seen to leave the times as they are. */
+static bool
+pipeline_keeps_times(const Document *pipeline)
+{
+	DocumentIterator stages;
+
+	mcs_document_iterate(&stages, DOCUMENT_VALUE(pipeline), DOCUMENT_VALUE_SIZE(pipeline));
+	while (mcs_document_next(&stages))
+	{
+		DocumentIterator stage;
+		bool		keeps;
+
+		if (stages.value.type != DOCUMENT_OBJECT)
+			return false;
+		mcs_document_iterate(&stage, stages.value.data, stages.value.size);
+		if (!mcs_document_next(&stage))
+			return false;
+		if (strcmp(stage.key, "$match") == 0)
+			keeps = true;
+		else if (strcmp(stage.key, "$set") == 0 || strcmp(stage.key, "$addFields") == 0)
+			keeps = keys_keep_times(&stage.value, false);
+		else if (strcmp(stage.key, "$unset") == 0)
+			keeps = unset_keeps_times(&stage.value);
+		else
+			keeps = strcmp(stage.key, "$project") == 0 && keys_keep_times(&stage.value, true);
+		if (!keeps)
+			return false;
+	}
+	return true;
+}
+
 /* Reads the options, the table's before the server's. */
 static void
 read_options(FdwTable *table, ForeignTable *foreign, ForeignServer *server)
@@ -172,6 +260,7 @@ read_options(FdwTable *table, ForeignTable *foreign, ForeignServer *server)
 	table->show_expanded_events = value && read_boolean(value);
 	value = mcs_mongo_option(options, "pipeline");
 	table->pipeline = value ? read_pipeline(value) : NULL;
+	table->keeps_times = table->pipeline == NULL || pipeline_keeps_times(table->pipeline);
 	value = mcs_mongo_option(options, "batch_size");
 	table->batch_size = value ? pg_strtoint32(value) : 0;
 	value = mcs_mongo_option(options, "history");
@@ -242,4 +331,11 @@ mcs_fdw_before_change(const FdwTable *table, const Bitmapset *columns, bool serv
 {
 	return image_mode(table->full_document_before_change,
 					  bms_is_member(EVENT_FULL_DOCUMENT_BEFORE_CHANGE, columns), server_keeps_images);
+}
+
+/* Whether an update's full document is that of now. */
+bool
+mcs_fdw_looks_up(const FdwTable *table)
+{
+	return table->full_document && strcmp(table->full_document, "updateLookup") == 0;
 }

@@ -1,0 +1,282 @@
+/*
+ * fdw_bound.c
+ *	  Conditions on the time of events as the start and the end of a read.
+ *
+ * cluster_time shows an event's cluster time (seconds, ordinal) with the ordinal
+ * as microseconds, 999999 at most.  So a comparison with it is the same as one
+ * of cluster times, exactly, if .999999 stands for every ordinal from there on.
+ *
+ * change_timestamp is another clock, that of the member which was primary.  It
+ * can only say where to start: some minutes earlier, and the condition has to
+ * be evaluated as well.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "fdw.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "utils/array.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* How far wall clocks of a replica set's members are taken to differ. */
+#define CLOCKS_DIFFER_S		600
+
+#define UNIX_EPOCH_OFFSET_S ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+
+#define ORDINAL_MAX			PG_UINT32_MAX
+
+/* The event column that an expression is, or -1. */
+static int
+column_of(const FdwTable *table, Index varno, Node *node)
+{
+	Var		   *var;
+
+	if (node == NULL || !IsA(node, Var))
+		return -1;
+	var = (Var *) node;
+	if (var->varno != varno || var->varlevelsup != 0 || var->varattno <= 0 || var->varattno > table->natts)
+		return -1;
+	return table->columns[var->varattno - 1];
+}
+
+/* Whether an expression depends on the events that are read, or may. */
+static bool
+reads_event(Node *node, Index *varno)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *) node)->varno == *varno;
+	return IsA(node, PlaceHolderVar) || expression_tree_walker(node, reads_event, varno);
+}
+
+/* Whether an expression has one value for a whole read. */
+static bool
+is_value(Index varno, Node *node)
+{
+	return !reads_event(node, &varno) && !contain_volatile_functions(node) && !contain_subplans(node);
+}
+
+static bool
+is_time_type(Oid type)
+{
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
+}
+
+/* Whether a condition bounds a read; then *bound says how. */
+bool
+mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound)
+{
+	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	Node	   *left,
+			   *right;
+	Oid			operator;
+
+	if (!table->keeps_times)
+		return false;
+	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
+	{
+		left = linitial(((OpExpr *) clause)->args);
+		right = lsecond(((OpExpr *) clause)->args);
+		operator = ((OpExpr *) clause)->opno;
+		bound->array = false;
+		if (column_of(table, varno, left) < 0)
+		{
+			Node	   *swap = left;
+
+			left = right;
+			right = swap;
+			operator = get_commutator(operator);
+		}
+		bound->type = exprType(right);
+	}
+	else if (IsA(clause, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) clause)->useOr)
+	{
+		left = linitial(((ScalarArrayOpExpr *) clause)->args);
+		right = lsecond(((ScalarArrayOpExpr *) clause)->args);
+		operator = ((ScalarArrayOpExpr *) clause)->opno;
+		bound->array = true;
+		bound->type = get_element_type(exprType(right));
+	}
+	else
+		return false;
+
+	bound->column = column_of(table, varno, left);
+	if ((bound->column != EVENT_CLUSTER_TIME && bound->column != EVENT_CHANGE_TIMESTAMP) ||
+		!OidIsValid(operator) || !is_time_type(bound->type) || !is_value(varno, right))
+		return false;
+	bound->strategy = get_op_opfamily_strategy(operator, family);
+	bound->value = (Expr *) right;
+	bound->exact = bound->column == EVENT_CLUSTER_TIME && !bound->array;
+	if (bound->array && bound->strategy != BTEqualStrategyNumber)
+		return false;
+	/* only a lower bound says anything of the other clock */
+	return bound->strategy != 0 &&
+		(bound->column == EVENT_CLUSTER_TIME || bound->strategy >= BTEqualStrategyNumber);
+}
+
+/* The largest range. */
+void
+mcs_fdw_range_all(FdwRange *range)
+{
+	range->from = 0;
+	range->to = PG_UINT64_MAX;
+	range->empty = false;
+}
+
+/* Only from some cluster time on. */
+static void
+not_before(FdwRange *range, int64 seconds, int64 ordinal)
+{
+	if (seconds > PG_UINT32_MAX)
+		range->empty = true;
+	else if (seconds < 1)
+		range->from = Max(range->from, UINT64CONST(1) << 32);
+	else
+		range->from = Max(range->from, (uint64) seconds << 32 | (uint64) ordinal);
+}
+
+/* Only up to some cluster time. */
+static void
+not_after(FdwRange *range, int64 seconds, int64 ordinal)
+{
+	if (seconds < 0)
+		range->empty = true;
+	else if (seconds <= PG_UINT32_MAX)
+		range->to = Min(range->to, (uint64) seconds << 32 | (uint64) ordinal);
+}
+
+/* Whether a strategy bounds from below, or from above. */
+static bool
+is_lower(int strategy)
+{
+	return strategy >= BTEqualStrategyNumber;
+}
+
+static bool
+is_upper(int strategy)
+{
+	return strategy <= BTEqualStrategyNumber;
+}
+
+/* cluster_time compared with a finite time. */
+static void
+bound_cluster_time(FdwRange *range, int strategy, int64 seconds, int64 us)
+{
+	bool		last = us == USECS_PER_SEC - 1;
+
+	if (strategy == BTGreaterStrategyNumber)
+	{
+		if (last)
+			not_before(range, seconds + 1, 0);
+		else
+			not_before(range, seconds, us + 1);
+	}
+	else if (is_lower(strategy))
+		not_before(range, seconds, us);
+
+	if (strategy == BTLessStrategyNumber)
+	{
+		if (us == 0)
+			not_after(range, seconds - 1, ORDINAL_MAX);
+		else
+			not_after(range, seconds, us - 1);
+	}
+	else if (is_upper(strategy))
+		not_after(range, seconds, last ? ORDINAL_MAX : us);
+}
+
+/* Narrows a range by one comparison with a time. */
+static void
+bound_time(FdwRange *range, int column, int strategy, TimestampTz time)
+{
+	int64		seconds;
+
+	if (TIMESTAMP_NOT_FINITE(time))
+	{
+		/* nothing is equal to or beyond it, everything is on this side of it */
+		if (TIMESTAMP_IS_NOBEGIN(time) ? is_upper(strategy) : is_lower(strategy))
+			range->empty = true;
+		return;
+	}
+	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0);
+	if (column == EVENT_CLUSTER_TIME)
+		bound_cluster_time(range, strategy, seconds + UNIX_EPOCH_OFFSET_S, time - seconds * USECS_PER_SEC);
+	else if (is_lower(strategy))
+		not_before(range, seconds + UNIX_EPOCH_OFFSET_S - CLOCKS_DIFFER_S, 0);
+}
+
+/* A value of one of the types that compare with a timestamptz. */
+static TimestampTz
+to_timestamptz(Oid type, Datum value)
+{
+	int			overflow;
+
+	switch (type)
+	{
+		case DATEOID:
+			return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+		case TIMESTAMPOID:
+			return timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
+		default:
+			return DatumGetTimestampTz(value);
+	}
+}
+
+/* Narrows a range by = ANY (array): from its earliest to its latest. */
+static void
+bound_array(FdwRange *range, const FdwBound *bound, Datum value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
+	TimestampTz low = DT_NOEND,
+				high = DT_NOBEGIN;
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(bound->type, &length, &by_value, &align);
+	deconstruct_array(array, bound->type, length, by_value, align, &items, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		TimestampTz time;
+
+		if (nulls[i])
+			continue;
+		time = to_timestamptz(bound->type, items[i]);
+		low = Min(low, time);
+		high = Max(high, time);
+	}
+	if (low > high)
+	{
+		range->empty = true;
+		return;
+	}
+	/* an infinite one among them equals nothing */
+	if (!TIMESTAMP_IS_NOBEGIN(low))
+		bound_time(range, bound->column, BTGreaterEqualStrategyNumber, low);
+	if (!TIMESTAMP_IS_NOEND(high))
+		bound_time(range, bound->column, BTLessEqualStrategyNumber, high);
+}
+
+/* Narrows a range by one bound, whose value is known. */
+void
+mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull)
+{
+	if (isnull)
+		range->empty = true;
+	else if (bound->array)
+		bound_array(range, bound, value);
+	else
+		bound_time(range, bound->column, bound->strategy, to_timestamptz(bound->type, value));
+	if (range->from > range->to)
+		range->empty = true;
+}
