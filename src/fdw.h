@@ -18,6 +18,7 @@
 #include "mongo.h"
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
 #include "commands/explain.h"
 #include "utils/rel.h"
@@ -47,6 +48,9 @@ typedef struct FdwTable
 } FdwTable;
 
 extern FdwTable *mcs_fdw_table(Relation relation);
+
+/* Appends the definitions of all event columns, as CREATE FOREIGN TABLE has them. */
+extern void mcs_fdw_column_definitions(StringInfo command, Oid serverid);
 
 /* What of the table's images a read of these columns needs; NULL: nothing to ask for. */
 extern const char *mcs_fdw_full_document(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);
@@ -163,6 +167,10 @@ extern TupleTableSlot *mcs_fdw_iterate(ForeignScanState *node);
 extern void mcs_fdw_rescan(ForeignScanState *node);
 extern void mcs_fdw_end(ForeignScanState *node);
 extern void mcs_fdw_evaluate(ForeignScanState *node, bool explain);
+
+/* ---- IMPORT FOREIGN SCHEMA (fdw_import.c) ---- */
+
+extern List *mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid);
 
 /* ---- EXPLAIN (fdw_explain.c) ---- */
 

@@ -4,11 +4,10 @@
  *	  user's own stages, the query's conditions, and at last only the fields that
  *	  the query's columns are made of.
  *
- * A table of one collection watches the collection's database, if the role may,
- * because a change stream of a collection ends where that was dropped or
- * renamed.  The first stage keeps the collection's events in either case; what
- * else a collection's own change stream tells (that it ended, that another was
- * renamed onto it) is no event of it.
+ * A collection's own change stream ends where the collection was dropped or
+ * renamed, with an event that says so, and is opened again behind that; it also
+ * tells of another collection that is renamed onto it.  Neither is an event of
+ * the collection, so the first stage leaves both out.
  */
 #include "mongo_change_stream.h"
 
@@ -143,13 +142,28 @@ append_match(DocumentBuilder *builder, const Document *condition)
 	mcs_document_end(builder);
 }
 
-/* {$match: {ns.coll: collection}} */
+/* {key: {$ne: value}}, without the outer braces. */
 static void
-append_scope(DocumentBuilder *builder, const char *collection)
+append_not_equal(DocumentBuilder *builder, const char *key, const char *value)
+{
+	mcs_document_begin_object(builder, key);
+	mcs_document_append_string(builder, "$ne", value);
+	mcs_document_end(builder);
+}
+
+/* Only events of the table's collection. */
+static void
+append_scope(DocumentBuilder *builder, const FdwTable *table)
 {
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "$match");
-	mcs_document_append_string(builder, "ns.coll", collection);
+	if (table->database)
+	{
+		append_not_equal(builder, "operationType", "invalidate");
+		append_not_equal(builder, "to.coll", table->collection);
+	}
+	else
+		mcs_document_append_string(builder, "ns.coll", table->collection);
 	mcs_document_end(builder);
 	mcs_document_end(builder);
 }
@@ -162,7 +176,7 @@ mcs_fdw_stages(const FdwTable *table, const Document *match, const Bitmapset *us
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	if (table->collection)
-		append_scope(&builder, table->collection);
+		append_scope(&builder, table);
 	if (table->pipeline)
 	{
 		DocumentIterator it;

@@ -29,9 +29,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* MongoDB's code for an action that a role may not do. */
-#define CODE_UNAUTHORIZED	13
-
 /* Events a getMore asks for where the user leaves it to us: more is slower. */
 #define FASTEST_BATCH_SIZE	1000
 
@@ -72,7 +69,6 @@ struct FdwRead
 	int			oldest_tries;
 
 	/* what MongoDB has let us know */
-	bool		at_collection;	/* the database may not be watched */
 	bool		without_images; /* it knows no whenAvailable */
 	bool		splits;			/* large events come in fragments */
 
@@ -194,7 +190,8 @@ open_cursor(FdwRead *read)
 	ChangeStreamSpec spec = {0};
 
 	spec.database = table->database;
-	spec.collection = read->at_collection ? table->collection : NULL;
+	/* a collection is watched by itself: that takes the fewest rights, and MongoDB the least time */
+	spec.collection = table->database ? table->collection : NULL;
 	spec.full_document = mcs_fdw_full_document(table, request->asked, !read->without_images);
 	spec.full_document_before_change = mcs_fdw_before_change(table, request->asked, !read->without_images);
 	spec.show_expanded_events = table->show_expanded_events;
@@ -275,7 +272,7 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 	uint64		oldest;
 
 	if (!mcs_mongo_oplog_oldest(mcs_session_cached(read->request.target), table->database,
-								read->at_collection ? table->collection : NULL, &oldest, &error))
+								table->database ? table->collection : NULL, &oldest, &error))
 		mcs_mongo_raise(&error, psprintf("find the start of MongoDB's history for foreign table \"%s\"", table->name));
 	MemoryContextSwitchTo(old);
 	if (oldest == 0 || ++read->oldest_tries > OLDEST_TRIES)
@@ -322,9 +319,7 @@ recover(FdwRead *read, const MongoError *error)
 	close_cursor(read);
 	if (error->class == MONGO_ERROR_OUT_OF_MEMORY)
 		mcs_session_close(session);
-	if (error->code == CODE_UNAUTHORIZED && error->at_open && table->collection && table->database && !read->at_collection)
-		read->at_collection = true;
-	else if (knows_no_images(read, error))
+	if (knows_no_images(read, error))
 		read->without_images = true;
 	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
 		start_is_lost(read, error);

@@ -339,3 +339,14 @@ mcs_fdw_looks_up(const FdwTable *table)
 {
 	return table->full_document && strcmp(table->full_document, "updateLookup") == 0;
 }
+
+/* Appends the definitions of all event columns, as CREATE FOREIGN TABLE has them. */
+void
+mcs_fdw_column_definitions(StringInfo command, Oid serverid)
+{
+	Oid			document = document_type(GetForeignServer(serverid)->fdwid);
+
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+		appendStringInfo(command, "%s%s %s", i > 0 ? ", " : "", event_columns[i].name,
+						 format_type_be_qualified(column_type(event_columns[i].type, document)));
+}
