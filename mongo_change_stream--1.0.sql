@@ -1148,6 +1148,10 @@ FROM (SELECT *, system_identifier <> (SELECT c.system_identifier FROM pg_catalog
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 
+CREATE FUNCTION event_cluster_timestamp(resume_token text) RETURNS document AS 'MODULE_PATHNAME', 'mcs_event_cluster_timestamp'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION event_cluster_timestamp(text) IS 'the exact cluster time in a resume token, as a BSON timestamp';
+
 -- 3.5 The trigger function for a table of the user's own
 
 CREATE FUNCTION update_stream_resume_token() RETURNS trigger AS 'MODULE_PATHNAME', 'mcs_update_stream_resume_token'

@@ -72,3 +72,8 @@ SELECT drop_change_stream('t');
 DROP FUNCTION refused, creators.wanted;
 DROP SCHEMA creators;
 DROP SERVER nowhere;
+
+-- the exact cluster time is in the token, also where the ordinal passes what microseconds hold
+SELECT event_cluster_timestamp('8264BEB9F3000000012B0229296E04'), event_cluster_timestamp('8264beb9f3ffffffff2B0229296E04');
+SELECT event_cluster_timestamp('8264BEB9F3');
+SELECT event_cluster_timestamp(NULL);

@@ -461,7 +461,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		return NULL;
 	stream = stream_new(context->guard, fd);
 	if (!context->use_tls)
-		return stream;
+		return mcs_frame_check(stream);
 
 	tls = mongoc_stream_tls_new_with_hostname(stream, host->host, &context->tls, 1);
 	if (tls == NULL)
@@ -480,7 +480,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		mongoc_stream_destroy(tls);
 		return NULL;
 	}
-	return tls;
+	return mcs_frame_check(tls);
 }
 
 /* Reads from the URI what the initiator needs; the URI must outlive context. */

@@ -134,6 +134,27 @@ def test_bad_network(db, mongo, mdb, proxy):
     assert oracle.compare(db, "orders", mongo, since, mdb.name) > 150
 
 
+# in a message's header its length and kind; then flags, the section's kind, the document's length, its first element, and the next
+@pytest.mark.parametrize("offset", [0, 2, 12, 16, 20, 21, 23, 25, 30])
+def test_damaged_replies(db, mongo, mdb, proxy, offset):
+    """Replies that are no MongoDB messages end in a new connection, not in a crash, a hang or another event."""
+    db.create_server(mongo.direct_uri(proxy.port), mdb.name)
+    since = oracle.mark(mongo)
+    create(db, "orders")
+    mdb.orders.insert_one({"_id": 1})
+    sync(db, "orders")
+    proxy.damage += [offset] * 3
+    for number in range(2, 20):
+        mdb.orders.insert_one({"_id": number})
+    wait_until(lambda: not proxy.damage, 30, "damaged replies")
+    proxy.damage += [offset] * 2
+    proxy.reset()
+    wait_until(lambda: not proxy.damage, 60, "damaged replies to the handshake")
+    mdb.orders.insert_one({"_id": 20})
+    sync(db, "orders", "60 seconds")
+    assert oracle.compare(db, "orders", mongo, since, mdb.name) == 20
+
+
 @pytest.mark.timeout(180)
 def test_step_down(db, new_replica_set):
     """The primary of three steps down, the next one is killed: the stream goes on at the third."""
@@ -195,8 +216,9 @@ def test_no_free_worker_process(new_cluster, mongo, mdb):
     streams = [f"s{number}" for number in range(4)]
     for stream in streams:
         create(db, stream)
-    waiting = wait_until(lambda: db.column("SELECT stream_name FROM change_stream_status"
-                                           " WHERE state = 'starting' AND reason LIKE '%%max_worker_processes%%'"), 20)
+    db.wait_for("SELECT count(*) FROM change_stream_status"
+                " WHERE state = 'active' OR state = 'starting' AND reason LIKE '%%max_worker_processes%%'", expect=len(streams))
+    waiting = db.column("SELECT stream_name FROM change_stream_status WHERE state = 'starting'")
     assert waiting and set(waiting) < set(streams)
     mdb.orders.insert_one({"_id": 1})
     for stream in set(streams) - set(waiting):

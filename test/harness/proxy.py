@@ -12,6 +12,7 @@ class Proxy:
     delay       seconds each piece of data waits
     piece       bytes written at once, at most
     refuse      new connections are reset
+    damage      offsets; of each of the next replies a byte there is inverted
     Use `reset` to cut the connections that are there.
     """
 
@@ -20,6 +21,7 @@ class Proxy:
         self.blackhole = self.refuse = False
         self.delay = 0.0
         self.piece = 1 << 16
+        self.damage = []
         self.accepted = 0
         self.forwarded = 0
         self._writers = set()
@@ -56,7 +58,8 @@ class Proxy:
             return
         pair = {writer, far_writer}
         self._writers |= pair
-        pumps = [asyncio.ensure_future(self._pump(reader, far_writer)), asyncio.ensure_future(self._pump(far_reader, writer))]
+        pumps = [asyncio.ensure_future(self._pump(reader, far_writer, False)),
+                 asyncio.ensure_future(self._pump(far_reader, writer, True))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:  # the proxy is closed
@@ -68,10 +71,13 @@ class Proxy:
                 one.close()
             self._writers -= pair
 
-    async def _pump(self, reader, writer):
+    async def _pump(self, reader, writer, replies):
         try:
             while True:
                 data = await reader.read(1 << 16)
+                if replies and self.damage and len(data) > self.damage[0]:
+                    offset = self.damage.pop(0)
+                    data = data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1:]
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 while self.blackhole:
