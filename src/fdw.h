@@ -14,13 +14,14 @@
 
 #include "mongo_change_stream.h"
 
+#include "commands/explain.h"
 #include "event.h"
+#include "foreign/fdwapi.h"
 #include "mongo.h"
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
-#include "commands/explain.h"
 #include "utils/rel.h"
 
 /* ---- a table and its options (fdw_table.c) ---- */
@@ -171,6 +172,10 @@ extern void mcs_fdw_evaluate(ForeignScanState *node, bool explain);
 /* ---- IMPORT FOREIGN SCHEMA (fdw_import.c) ---- */
 
 extern List *mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid);
+
+/* ---- ANALYZE (fdw_analyze.c) ---- */
+
+extern bool mcs_fdw_analyze(Relation relation, AcquireSampleRowsFunc *function, BlockNumber *pages);
 
 /* ---- EXPLAIN (fdw_explain.c) ---- */
 

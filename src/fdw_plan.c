@@ -339,6 +339,7 @@ mcs_mongo_change_stream_handler(PG_FUNCTION_ARGS)
 	routine->ReScanForeignScan = mcs_fdw_rescan;
 	routine->EndForeignScan = mcs_fdw_end;
 	routine->ExplainForeignScan = mcs_fdw_explain;
+	routine->AnalyzeForeignTable = mcs_fdw_analyze;
 	routine->ImportForeignSchema = mcs_fdw_import;
 	PG_RETURN_POINTER(routine);
 }
