@@ -1184,6 +1184,193 @@ COMMENT ON FUNCTION change_stream_user_objects() IS 'commands that make the user
 -- (section 3 ends)
 
 ---------------------------------------------------------------------------
+-- 4. Handlers: SQL that runs once for each event
+---------------------------------------------------------------------------
+
+-- 4.1 Tables
+
+CREATE TABLE change_handlers (
+  handler_name text PRIMARY KEY CHECK (octet_length(handler_name) BETWEEN 1 AND 63),
+  stream_name text NOT NULL REFERENCES change_streams ON DELETE CASCADE,
+  body text,
+  procedure text,
+  condition text,
+  start_at text NOT NULL,
+  retry_attempts int NOT NULL CHECK (retry_attempts >= 0),
+  retry_delay interval NOT NULL,
+  max_retry_delay interval NOT NULL,
+  timeout interval NOT NULL,
+  on_failure text NOT NULL CHECK (on_failure IN ('dead_letter', 'stop')),
+  workers int NOT NULL CHECK (workers > 0),
+  paused boolean NOT NULL,
+  translated_body text,
+  translated_condition text,
+  stopped_reason text,
+  state_since timestamptz NOT NULL DEFAULT now(),
+  created_at timestamptz NOT NULL DEFAULT now(),
+  settings text[] NOT NULL DEFAULT '{}',
+  CHECK ((body IS NULL) <> (procedure IS NULL))
+);
+CREATE INDEX change_handlers_stream_name_idx ON change_handlers (stream_name);
+COMMENT ON TABLE change_handlers IS 'definition of each handler; written only by the functions of the extension';
+COMMENT ON COLUMN change_handlers.translated_body IS 'body in plain PL/pgSQL, where it uses the dialect; this is what runs';
+COMMENT ON COLUMN change_handlers.translated_condition IS 'condition in plain SQL, where it uses the dialect; this is what runs';
+COMMENT ON COLUMN change_handlers.stopped_reason IS 'why the handler has stopped until resume_change_handler; null: it has not';
+COMMENT ON COLUMN change_handlers.settings IS 'settings of the creator under which the handler runs';
+
+CREATE TABLE change_handler_progress (
+  handler_name text REFERENCES change_handlers ON DELETE CASCADE,
+  worker int NOT NULL,
+  last_event_id bigint NOT NULL,
+  events_processed bigint NOT NULL DEFAULT 0,
+  failures bigint NOT NULL DEFAULT 0,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  failed_event bigint,
+  attempts int NOT NULL DEFAULT 0,
+  next_retry_at timestamptz,
+  sqlstate text,
+  error text,
+  detail text,
+  context text,
+  PRIMARY KEY (handler_name, worker)
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE change_handler_progress IS 'how far each worker of each handler is, committed with what the handler did';
+COMMENT ON COLUMN change_handler_progress.last_event_id IS 'every event up to here that is this worker''s is done';
+COMMENT ON COLUMN change_handler_progress.failures IS 'how many attempts have failed';
+COMMENT ON COLUMN change_handler_progress.failed_event IS 'the event that failed and is not done yet, with its attempts and error in the columns after it';
+
+CREATE TABLE change_stream_dead_letters (
+  handler_name text NOT NULL REFERENCES change_handlers ON DELETE CASCADE,
+  stream_name text NOT NULL,
+  event_id bigint NOT NULL,
+  event change_stream_events,
+  sqlstate text,
+  error text,
+  detail text,
+  context text,
+  attempts int NOT NULL,
+  failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (handler_name, event_id)
+);
+CREATE INDEX change_stream_dead_letters_event_idx ON change_stream_dead_letters (stream_name, event_id);
+COMMENT ON TABLE change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
+
+SELECT pg_catalog.pg_extension_config_dump('change_handlers', '');
+SELECT pg_catalog.pg_extension_config_dump('change_handler_progress', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_dead_letters', '');
+
+-- 4.2 Rights: those of the stream
+
+ALTER TABLE change_handlers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_handler_progress ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_dead_letters ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY own_handlers ON change_handlers FOR SELECT
+  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+CREATE POLICY own_handler_progress ON change_handler_progress FOR SELECT
+  USING (handler_name = ANY (ARRAY(SELECT h.handler_name FROM change_handlers h)));
+CREATE POLICY own_dead_letters ON change_stream_dead_letters FOR SELECT
+  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+
+GRANT SELECT ON change_handlers, change_handler_progress, change_stream_dead_letters TO PUBLIC;
+
+-- 4.3 Functions on handlers
+
+CREATE FUNCTION create_change_handler(handler_name text, stream_name text, body text = NULL, procedure text = NULL,
+  condition text = NULL, start_at text = 'now', retry_attempts int = 5, retry_delay interval = '1 second',
+  max_retry_delay interval = '1 minute', timeout interval = '1 minute', on_failure text = 'dead_letter',
+  workers int = 1, paused boolean = false)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_create_change_handler'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION create_change_handler(text, text, text, text, text, text, int, interval, interval, interval, text, int, boolean)
+  IS 'run a PL/pgSQL block, a procedure or a function once for each event of a change stream';
+
+CREATE FUNCTION alter_change_handler(handler_name text, body text = NULL, procedure text = NULL, condition text = NULL,
+  retry_attempts int = NULL, retry_delay interval = NULL, max_retry_delay interval = NULL, timeout interval = NULL,
+  on_failure text = NULL, workers int = NULL, reset text[] = NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_alter_change_handler'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION alter_change_handler(text, text, text, text, int, interval, interval, interval, text, int, text[])
+  IS 'change a handler from the next event on; null leaves, reset puts back to the default';
+
+CREATE FUNCTION pause_change_handler(handler_name text)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_pause_change_handler'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION pause_change_handler(text) IS 'run a handler on no event until resume_change_handler';
+
+CREATE FUNCTION resume_change_handler(handler_name text)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_resume_change_handler'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION resume_change_handler(text) IS 'let a handler go on where it was paused or has stopped';
+
+CREATE FUNCTION drop_change_handler(handler_name text)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_drop_change_handler'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION drop_change_handler(text) IS 'end a handler and delete its dead letters';
+
+CREATE FUNCTION retry_dead_letters(handler_name text)
+RETURNS bigint AS 'MODULE_PATHNAME', 'mcs_retry_dead_letters'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION retry_dead_letters(text)
+  IS 'run a handler on the events that it gave up; those that succeed, whose number is returned, are dead letters no more';
+
+CREATE FUNCTION discard_dead_letters(handler_name text)
+RETURNS bigint AS 'MODULE_PATHNAME', 'mcs_discard_dead_letters'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION discard_dead_letters(text) IS 'delete a handler''s dead letters and return how many there were';
+
+CREATE FUNCTION replay_changes(handler_name text, from_event bigint, to_event bigint, dry_run boolean = false)
+RETURNS TABLE (event_id bigint, sqlstate text, error text, detail text, context text)
+AS 'MODULE_PATHNAME', 'mcs_replay_changes'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 10;
+COMMENT ON FUNCTION replay_changes(text, bigint, bigint, boolean)
+  IS 'run a handler again on kept events and return those that failed; dry_run undoes what it did';
+
+-- 4.4 Views and what they read
+
+CREATE FUNCTION change_handler_workers(OUT handler_name text, OUT worker int, OUT state text, OUT reason text, OUT pid int,
+  OUT events_per_second double precision, OUT running_event bigint, OUT running_since timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_handler_workers'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION change_handler_workers() IS 'what shared memory knows of the current database''s handlers that the caller may see';
+
+CREATE VIEW change_handler_status WITH (security_invoker = true) AS
+SELECT h.handler_name,
+       h.stream_name,
+       CASE WHEN h.stopped_reason IS NOT NULL THEN 'error'
+            WHEN h.paused OR s.restored THEN 'paused'
+            ELSE coalesce(w.state, 'starting') END AS state,
+       CASE WHEN h.stopped_reason IS NOT NULL THEN h.stopped_reason
+            WHEN h.paused THEN 'paused by its owner'
+            WHEN s.restored THEN 'its change stream is restored and was not resumed'
+            ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
+       w.pid,
+       p.last_event_id,
+       greatest(s.last_event_id - p.last_event_id, 0) AS behind,
+       CASE WHEN h.stopped_reason IS NULL AND NOT h.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
+       p.failures,
+       w.running_event,
+       w.running_since
+FROM change_handlers h
+     JOIN (SELECT c.stream_name, q.last_event_id,
+                  c.system_identifier <> (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
+                  OR c.database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname = pg_catalog.current_database()) AS restored
+           FROM change_streams c JOIN change_stream_progress q USING (stream_name)) s USING (stream_name)
+     JOIN (SELECT handler_name, min(last_event_id) AS last_event_id, sum(failures)::bigint AS failures
+           FROM change_handler_progress GROUP BY handler_name) p USING (handler_name)
+     LEFT JOIN (SELECT handler_name, (array_agg(state ORDER BY rank))[1] AS state, (array_agg(reason ORDER BY rank))[1] AS reason,
+                       (array_agg(pid ORDER BY rank))[1] AS pid, sum(events_per_second) AS events_per_second,
+                       (array_agg(running_event ORDER BY rank))[1] AS running_event,
+                       (array_agg(running_since ORDER BY rank))[1] AS running_since
+                FROM (SELECT *, array_position('{retrying,starting,active,idle}', state) AS rank FROM change_handler_workers()) r
+                GROUP BY handler_name) w USING (handler_name);
+COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
+GRANT SELECT ON change_handler_status TO PUBLIC;
+
+-- (section 4 ends)
+
+---------------------------------------------------------------------------
 -- 5. The dialect: text to plain SQL, and what the plain SQL calls
 ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 
 #include "mongo_change_stream.h"
 
+#include "access/htup.h"
 #include "document.h"
 #include "event.h"
 #include "mongo.h"
@@ -29,6 +30,7 @@ typedef enum StreamState
 	STREAM_SNAPSHOT,
 	STREAM_ACTIVE,
 	STREAM_RETRYING,
+	STREAM_IDLE,				/* of handlers only: nothing to do, so no worker either after a while */
 	STREAM_PAUSED,
 	STREAM_HISTORY_LOST,
 	STREAM_ERROR
@@ -68,6 +70,7 @@ typedef struct Stream
 	Document   *pushed_filter;	/* a $match condition, or NULL */
 	char	   *local_filter;
 	List	   *settings;		/* of char *, "name=value" */
+	bool		has_handlers;
 
 	/* progress */
 	char	   *resume_token;	/* to start after; NULL: start at now */
@@ -87,12 +90,15 @@ extern Oid	mcs_document_type(void);
 /* The stream, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
 extern Stream *mcs_stream_load(const char *name, bool for_update, bool missing_ok);
 
-/* Names, owners and whether each shall run, of every stream of the current database. */
+/* Names, owners and whether each shall run, of every stream of the current database and of every worker of a handler. */
 typedef struct StreamListed
 {
 	char	   *name;
+	char	   *handler;		/* of the stream; NULL for the stream itself */
+	int			worker;			/* of the handler */
 	Oid			owner;
 	bool		runnable;		/* not paused, stopped or restored */
+	bool		work;			/* events wait for the handler */
 } StreamListed;
 extern List *mcs_stream_list(void);
 
@@ -154,6 +160,10 @@ extern void mcs_expressions_free(StreamExpressions *expressions);
 /* True where the event shall be kept.  Runs user code: only in a (sub)transaction that may fail. */
 extern bool mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
 
+/* A handler's condition, which may also call the event "change", and its evaluation on a row of the events table. */
+extern StreamExpressions *mcs_condition_compile(Relation events, const char *condition);
+extern bool mcs_condition_holds(StreamExpressions *expressions, HeapTuple event);
+
 /* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
 extern Datum mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
 extern bool mcs_expressions_has_filter(const StreamExpressions *expressions);
@@ -197,12 +207,19 @@ extern bool mcs_shmem_ready(void);	/* preloaded */
 
 /* from any backend */
 extern void mcs_wake_at_commit(const char *stream);	/* launcher and the stream's worker look again */
+extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);	/* NULL: all of the stream's */
+extern bool mcs_wakes_at_commit(const char *stream, const char *handler);	/* has this transaction changed it? */
 
 /*
  * Waits until the stream's saved position has passed time (see design of sync
  * in stream_command.c), or until the timeout; answers to interrupts.
  */
 extern bool mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until);
+
+/* Waits between two looks at what is committed: until some position moves, for a second, or to a time. */
+extern void mcs_slot_begin_wait(void);
+extern void mcs_slot_wait(TimestampTz until);
+extern void mcs_slot_end_wait(void);
 
 /* ---- stream_launcher.c, stream_worker.c, stream_hook.c ---- */
 extern void mcs_launcher_init(void);

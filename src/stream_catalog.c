@@ -268,7 +268,8 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	"s.pipeline, s.full_document, s.full_document_before_change, s.show_expanded_events, s.max_await_time, " \
 	"s.batch_size, s.retention, s.notify, s.paused, s.stopped_state, s.skip_token, s.system_identifier, " \
 	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, " \
-	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors "
+	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
+	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name) "
 
 /* The columns of STREAM_COLUMNS, as SPI counts them. */
 typedef enum StreamColumn
@@ -300,7 +301,8 @@ typedef enum StreamColumn
 	COLUMN_LAST_EVENT,
 	COLUMN_EVENTS,
 	COLUMN_RESTARTS,
-	COLUMN_ERRORS
+	COLUMN_ERRORS,
+	COLUMN_HAS_HANDLERS
 } StreamColumn;
 
 /* A row that SPI returned, and where its values shall go. */
@@ -444,6 +446,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->events_processed = row_int64(row, COLUMN_EVENTS);
 	stream->restarts = row_int32(row, COLUMN_RESTARTS);
 	stream->consecutive_errors = row_int32(row, COLUMN_ERRORS);
+	stream->has_handlers = row_bool(row, COLUMN_HAS_HANDLERS);
 	return stream;
 }
 
@@ -482,8 +485,13 @@ mcs_stream_list(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
 		"SELECT stream_name, owner::pg_catalog.oid, "
-		"NOT paused AND stopped_state IS NULL AND system_identifier = $1 AND database_oid = $2 "
-		"FROM @.change_streams ORDER BY stream_name",
+		"NOT paused AND stopped_state IS NULL AND system_identifier = $1 AND database_oid = $2, NULL, 0, false "
+		"FROM @.change_streams "
+		"UNION ALL SELECT s.stream_name, s.owner::pg_catalog.oid, "
+		"NOT h.paused AND h.stopped_reason IS NULL AND s.system_identifier = $1 AND s.database_oid = $2, "
+		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id "
+		"FROM @.change_streams s JOIN @.change_stream_progress sp USING (stream_name) "
+		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY 1, 4, 5",
 		INT8OID, OIDOID);
 	CatalogScope scope;
 	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
@@ -502,6 +510,9 @@ mcs_stream_list(void)
 		listed->name = row_text(&row, 1);
 		listed->owner = DatumGetObjectId(row_datum(&row, 2, &isnull));
 		listed->runnable = row_bool(&row, 3);
+		listed->handler = row_text(&row, 4);
+		listed->worker = row_int32(&row, 5);
+		listed->work = row_bool(&row, 6);
 		old = MemoryContextSwitchTo(scope.caller);
 		streams = lappend(streams, listed);
 		MemoryContextSwitchTo(old);

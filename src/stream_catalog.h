@@ -66,7 +66,13 @@ extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
 extern void mcs_catalog_forget_kept_events(const char *stream);
 extern bool mcs_catalog_is_own_change(const char *stream);
 
+/* ---- stream_catalog_progress.c ---- */
+extern bool mcs_handlers_behind(const char *stream, int64 event_id);
+
 /* ---- stream_catalog_events.c ---- */
+
+/* Opens the events table's primary key. */
+extern Relation mcs_events_open_key(Relation relation);
 
 /* Deletes all events of a stream, as its owner. */
 extern void mcs_events_delete_all(const char *stream, Oid owner);

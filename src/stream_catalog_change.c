@@ -267,6 +267,7 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	add_value(&values, ObjectIdGetDatum(stream->owner), false);
 	add_value(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&delete, values.values, NULL);
+	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)
 		(void) mcs_catalog_run(&keep, values.values, NULL);
 }

@@ -37,9 +37,9 @@ typedef struct EventDeletion
 	Snapshot	snapshot;
 } EventDeletion;
 
-/* Opens the primary key, (stream_name, event_id), unless the table's owner has made it another. */
-static Relation
-open_key_index(Relation relation)
+/* Opens the primary key of the events table, (stream_name, event_id), unless the table's owner has made it another. */
+Relation
+mcs_events_open_key(Relation relation)
 {
 	Relation	index = NULL;
 
@@ -64,7 +64,7 @@ begin_deletion(EventDeletion *deletion, const char *stream)
 	ScanKeyData key;
 
 	deletion->relation = table_open(mcs_events_relation(), RowExclusiveLock);
-	deletion->index = open_key_index(deletion->relation);
+	deletion->index = mcs_events_open_key(deletion->relation);
 	deletion->estate = CreateExecutorState();
 	deletion->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(deletion->result, deletion->relation, 1, NULL, 0);
@@ -134,6 +134,25 @@ end_deletion(EventDeletion *deletion)
 	CommandCounterIncrement();
 }
 
+/* The last event that every handler of a stream has seen, whether it runs or not. */
+static int64
+handled_event(const char *stream)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT min(p.last_event_id) FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+	Datum		least;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	(void) mcs_catalog_execute(&find, values, NULL);
+	least = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	mcs_catalog_end(&scope);
+	return isnull ? PG_INT64_MAX : DatumGetInt64(least);
+}
+
 int64
 mcs_events_expire(const char *stream, const Interval *retention, int limit)
 {
@@ -142,12 +161,14 @@ mcs_events_expire(const char *stream, const Interval *retention, int limit)
 																 TimestampTzGetDatum(GetCurrentTimestamp()),
 																 IntervalPGetDatum(retention)));
 	Stream	   *current = mcs_stream_load(stream, false, true);
+	int64		last;
 	AttrNumber	received_at;
 	AttrNumber	event_id;
 	int64		deleted = 0;
 
 	if (current == NULL)
 		return 0;
+	last = Min(current->last_event_id - 1, handled_event(stream));
 	begin_deletion(&deletion, stream);
 	received_at = get_attnum(RelationGetRelid(deletion.relation), "received_at");
 	event_id = get_attnum(RelationGetRelid(deletion.relation), "event_id");
@@ -160,7 +181,7 @@ mcs_events_expire(const char *stream, const Interval *retention, int limit)
 		if (isnull || DatumGetTimestampTz(value) >= before)
 			break;
 		value = slot_getattr(deletion.slot, event_id, &isnull);
-		if (isnull || DatumGetInt64(value) >= current->last_event_id)
+		if (isnull || DatumGetInt64(value) > last)
 			break;
 		if (!delete_row(&deletion, false))
 			break;

@@ -106,3 +106,16 @@ mcs_stream_skipped(const char *stream)
 
 	(void) mcs_catalog_run(&forget, values, NULL);
 }
+
+/* Whether a handler of the stream that runs has still to come to this event. */
+bool
+mcs_handlers_behind(const char *stream, int64 event_id)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1 AND p.last_event_id < $2 AND NOT h.paused AND h.stopped_reason IS NULL LIMIT 1",
+		TEXTOID, INT8OID);
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
+
+	return mcs_catalog_run(&find, values, NULL) > 0;
+}

@@ -86,7 +86,10 @@ mcs_streams_reassign(Oid from, Oid to)
 	ListCell   *cell;
 
 	foreach(cell, mcs_streams_of_role(from))
+	{
 		mcs_wake_at_commit(lfirst(cell));
+		mcs_wake_handlers_at_commit(lfirst(cell), NULL);
+	}
 	(void) mcs_catalog_run(&give_streams, values, NULL);
 	(void) mcs_catalog_run(&give_kept, values, NULL);
 }

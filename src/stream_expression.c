@@ -67,6 +67,7 @@ typedef struct ExpressionSource
 	const char *argument;
 	const char *text;
 	int			prefix;			/* characters before it in what is parsed */
+	const char *alias;			/* of the events table; NULL: none */
 } ExpressionSource;
 
 /* ---- parsing ---- */
@@ -86,7 +87,7 @@ source_error_callback(void *arg)
 	}
 	if (geterrcode() == ERRCODE_UNDEFINED_TABLE)
 		errhint("A field of a document is written as full_document['status'].");
-	errcontext("%s of a change stream", source->argument);
+	errcontext("%s of a change %s", source->argument, source->alias ? "handler" : "stream");
 }
 
 static void
@@ -248,7 +249,8 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 	Node	   *expression;
 
 	pstate->p_sourcetext = source->prefix ? psprintf(SET_LIST_PREFIX "%s", source->text) : source->text;
-	addNSItemToQuery(pstate, addRangeTableEntryForRelation(pstate, events, AccessShareLock, NULL, false, true),
+	addNSItemToQuery(pstate, addRangeTableEntryForRelation(pstate, events, AccessShareLock,
+																source->alias ? makeAlias(source->alias, NIL) : NULL, false, true),
 					 false, true, true);
 	expression = transformExpr(pstate, raw, EXPR_KIND_OTHER);
 	check_kind(pstate, expression, source);
@@ -272,9 +274,9 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 /* ---- compiling ---- */
 
 static void
-compile_filter(StreamExpressions *expressions, Relation events, const char *text)
+compile_filter(StreamExpressions *expressions, Relation events, const char *argument, const char *text, const char *alias)
 {
-	ExpressionSource source = {"filter", text, 0};
+	ExpressionSource source = {argument, text, 0, alias};
 	ErrorContextCallback callback = {.callback = source_error_callback,.arg = &source};
 	Expr	   *expression;
 	MemoryContext old;
@@ -291,7 +293,7 @@ compile_filter(StreamExpressions *expressions, Relation events, const char *text
 static void
 compile_fields(StreamExpressions *expressions, Relation events, const char *text)
 {
-	ExpressionSource source = {"add_fields", text, strlen(SET_LIST_PREFIX)};
+	ExpressionSource source = {"add_fields", text, strlen(SET_LIST_PREFIX), NULL};
 	ErrorContextCallback callback = {.callback = source_error_callback,.arg = &source};
 	List	   *targets;
 	ListCell   *cell;
@@ -340,8 +342,9 @@ find_attributes(StreamExpressions *expressions, Relation events)
 	}
 }
 
-StreamExpressions *
-mcs_expressions_compile(Relation events, const char *filter, const char *add_fields)
+/* Everything but the expressions themselves. */
+static StreamExpressions *
+make_expressions(Relation events)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "change stream expressions",
 												  ALLOCSET_SMALL_SIZES);
@@ -357,11 +360,27 @@ mcs_expressions_compile(Relation events, const char *filter, const char *add_fie
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;
 	MemoryContextSwitchTo(old);
+	return expressions;
+}
+
+StreamExpressions *
+mcs_expressions_compile(Relation events, const char *filter, const char *add_fields)
+{
+	StreamExpressions *expressions = make_expressions(events);
 
 	if (filter)
-		compile_filter(expressions, events, filter);
+		compile_filter(expressions, events, "filter", filter, NULL);
 	if (add_fields)
 		compile_fields(expressions, events, add_fields);
+	return expressions;
+}
+
+StreamExpressions *
+mcs_condition_compile(Relation events, const char *condition)
+{
+	StreamExpressions *expressions = make_expressions(events);
+
+	compile_filter(expressions, events, "condition", condition, "change");
 	return expressions;
 }
 
@@ -431,6 +450,18 @@ mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, cons
 	if (!expressions->filter)
 		return true;
 	load_event(expressions, values, nulls);
+	return ExecQual(expressions->filter, expressions->econtext);
+}
+
+bool
+mcs_condition_holds(StreamExpressions *expressions, HeapTuple event)
+{
+	TupleTableSlot *slot = expressions->slot;
+
+	ResetExprContext(expressions->econtext);
+	ExecClearTuple(slot);
+	heap_deform_tuple(event, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	ExecStoreVirtualTuple(slot);
 	return ExecQual(expressions->filter, expressions->econtext);
 }
 

@@ -484,6 +484,8 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	worker->failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
+	if (stream->has_handlers && progress->events > 0)
+		mcs_slot_wake_handlers(stream->last_event_id);
 }
 
 /*

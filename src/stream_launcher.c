@@ -90,8 +90,16 @@ start(const Launch *launch)
 	else
 	{
 		StaticAssertStmt(sizeof(launch->ticket) <= BGW_EXTRALEN, "ticket too large for bgw_extra");
-		fill_worker(&worker, "mcs_worker_main", "mongo_change_stream worker");
-		snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream worker: %s", launch->stream);
+		if (launch->handler[0])
+		{
+			fill_worker(&worker, "mcs_handler_main", "mongo_change_stream handler");
+			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream handler: %s", launch->handler);
+		}
+		else
+		{
+			fill_worker(&worker, "mcs_worker_main", "mongo_change_stream worker");
+			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream worker: %s", launch->stream);
+		}
 		worker.bgw_main_arg = Int32GetDatum(launch->ticket.index);
 		memcpy(worker.bgw_extra, &launch->ticket, sizeof(launch->ticket));
 	}
@@ -153,7 +161,7 @@ list_streams(void)
 	foreach(cell, streams)
 	{
 		StreamListed *listed = lfirst(cell);
-		Stream	   *stream = listed->runnable ? NULL : mcs_stream_load(listed->name, false, true);
+		Stream	   *stream = listed->runnable || listed->handler ? NULL : mcs_stream_load(listed->name, false, true);
 
 		if (stream && stream->restored && !stream->paused)
 			mcs_stream_pause_restored(listed->name);

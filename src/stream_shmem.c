@@ -47,17 +47,24 @@
 #define LAUNCHER_NAP_MS			60000
 
 static int	max_streams = 100;
+static int	max_handlers = 200;
 SharedState *mcs_shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
-/* Names of streams to wake at this transaction's commit; NULL where there are none. */
-static List *wake_names = NIL;
+/* Who is to be woken at this transaction's commit. */
+typedef struct WakeUp
+{
+	char	   *stream;
+	char	   *handler;		/* of the stream; "" for the stream itself, NULL for all its handlers */
+} WakeUp;
+
+static List *wake_ups = NIL;
 
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(SharedState, slots), mul_size(max_streams, sizeof(StreamSlot)));
+	return add_size(offsetof(SharedState, slots), mul_size(max_streams + max_handlers, sizeof(StreamSlot)));
 }
 
 static void
@@ -82,7 +89,8 @@ startup_shmem(void)
 	{
 		memset(mcs_shared, 0, shared_size());
 		mcs_shared->lock = &GetNamedLWLockTranche(MCS_EXTENSION)->lock;
-		mcs_shared->max_slots = max_streams;
+		mcs_shared->max_streams = max_streams;
+		mcs_shared->max_slots = max_streams + max_handlers;
 		ConditionVariableInit(&mcs_shared->moved);
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -103,6 +111,7 @@ mcs_state_name(StreamState state)
 		[STREAM_SNAPSHOT] = "snapshot",
 		[STREAM_ACTIVE] = "active",
 		[STREAM_RETRYING] = "retrying",
+		[STREAM_IDLE] = "idle",
 		[STREAM_PAUSED] = "paused",
 		[STREAM_HISTORY_LOST] = "history_lost",
 		[STREAM_ERROR] = "error"
@@ -141,19 +150,32 @@ database_note(Oid database, bool make)
 }
 
 StreamSlot *
-mcs_shmem_find_slot(Oid database, const char *stream)
+mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker)
 {
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (slot->in_use && slot->database == database && strcmp(slot->stream, stream) == 0)
+		if (slot->in_use && slot->database == database && slot->worker == worker &&
+			strcmp(slot->stream, stream) == 0 && strcmp(slot->handler, handler) == 0)
 			return slot;
 	}
 	return NULL;
 }
 
 /* ---- waking at commit ---- */
+
+static void
+remember_wake_up(const char *stream, const char *handler)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	WakeUp	   *wake_up = palloc(sizeof(WakeUp));
+
+	wake_up->stream = pstrdup(stream);
+	wake_up->handler = handler ? pstrdup(handler) : NULL;
+	wake_ups = lappend(wake_ups, wake_up);
+	MemoryContextSwitchTo(old);
+}
 
 /*
  * Remembers that a stream was changed: at commit its worker reads it again and
@@ -162,10 +184,49 @@ mcs_shmem_find_slot(Oid database, const char *stream)
 void
 mcs_wake_at_commit(const char *stream)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	remember_wake_up(stream, "");
+}
 
-	wake_names = lappend(wake_names, pstrdup(stream));
-	MemoryContextSwitchTo(old);
+/* The same for a handler of a stream, or for all: what they are running is cancelled. */
+void
+mcs_wake_handlers_at_commit(const char *stream, const char *handler)
+{
+	remember_wake_up(stream, handler);
+}
+
+/* Whether this transaction has asked to wake a handler, so has itself changed or dropped it. */
+bool
+mcs_wakes_at_commit(const char *stream, const char *handler)
+{
+	ListCell   *cell;
+
+	foreach(cell, wake_ups)
+	{
+		WakeUp	   *wake_up = lfirst(cell);
+
+		if (strcmp(wake_up->stream, stream) == 0 && (!wake_up->handler || strcmp(wake_up->handler, handler) == 0))
+			return true;
+	}
+	return false;
+}
+
+/* Tells one process that what it works on has changed. */
+static void
+wake_slot(StreamSlot *slot)
+{
+	slot->changed = true;
+	/* the position may have been moved back: nothing is in the table that sync asks for before the next save */
+	slot->saved_time = 0;
+	slot->drained = false;
+	slot->asked_at = 0;
+	slot->not_before = 0;
+	slot->quick_exits = 0;
+	slot->work = true;
+	if (!slot->proc)
+		return;
+	SetLatch(&slot->proc->procLatch);
+	if (slot->handler[0] && slot->pid != MyProcPid && pg_atomic_read_u64(&slot->running_event) != 0)
+		kill(slot->pid, SIGINT);
 }
 
 static void
@@ -177,21 +238,18 @@ wake_now(void)
 	if (!mcs_shared)
 		return;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	foreach(cell, wake_names)
+	foreach(cell, wake_ups)
 	{
-		StreamSlot *slot = mcs_shmem_find_slot(MyDatabaseId, lfirst(cell));
+		WakeUp	   *wake_up = lfirst(cell);
 
-		if (!slot)
-			continue;
-		slot->changed = true;
-		/* the position may have been moved back: nothing is in the table that sync asks for before the next save */
-		slot->saved_time = 0;
-		slot->drained = false;
-		slot->asked_at = 0;
-		slot->not_before = 0;
-		slot->quick_exits = 0;
-		if (slot->proc)
-			SetLatch(&slot->proc->procLatch);
+		for (int i = 0; i < mcs_shared->max_slots; i++)
+		{
+			StreamSlot *slot = &mcs_shared->slots[i];
+
+			if (slot->in_use && slot->database == MyDatabaseId && strcmp(slot->stream, wake_up->stream) == 0 &&
+				(wake_up->handler ? strcmp(slot->handler, wake_up->handler) == 0 : slot->handler[0] != '\0'))
+				wake_slot(slot);
+		}
 	}
 	note = database_note(MyDatabaseId, true);
 	if (note)
@@ -207,7 +265,7 @@ wake_now(void)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (wake_names == NIL)
+	if (wake_ups == NIL)
 		return;
 	switch (event)
 	{
@@ -219,10 +277,10 @@ at_transaction_end(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			wake_now();
-			wake_names = NIL;
+			wake_ups = NIL;
 			break;
 		case XACT_EVENT_ABORT:
-			wake_names = NIL;
+			wake_ups = NIL;
 			break;
 		default:
 			break;
@@ -239,6 +297,11 @@ mcs_shmem_init(void)
 							"Sets how many change streams can run at the same time in the whole database cluster.",
 							"Each running stream needs one of max_worker_processes, too.",
 							&max_streams, 100, 1, 10000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_handlers",
+							"Sets how many workers of handlers there can be in the whole database cluster.",
+							"Each that has something to do needs one of max_worker_processes, too.",
+							&max_handlers, 200, 1, 10000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	previous_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shmem;
@@ -350,7 +413,7 @@ next_worker(TimestampTz now, long *wait_ms)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (!slot->in_use || !slot->wanted || slot->pid != 0)
+		if (!slot->in_use || !slot->wanted || slot->pid != 0 || (slot->handler[0] && !slot->work))
 			continue;
 		if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
 			slot->launching = false;
@@ -392,6 +455,7 @@ mcs_shmem_next_launch(long *wait_ms)
 		launch.ticket.index = (int) (slot - mcs_shared->slots);
 		launch.ticket.generation = slot->generation;
 		strlcpy(launch.stream, slot->stream, NAMEDATALEN);
+		strlcpy(launch.handler, slot->handler, NAMEDATALEN);
 		slot->launching = true;
 		slot->launched_at = now;
 	}
@@ -487,7 +551,10 @@ mcs_shmem_attach_prober(Oid database)
 static bool
 take_slot(Oid database, const StreamListed *stream)
 {
-	for (int i = 0; i < mcs_shared->max_slots; i++)
+	int			first = stream->handler ? mcs_shared->max_streams : 0;
+	int			end = stream->handler ? mcs_shared->max_slots : mcs_shared->max_streams;
+
+	for (int i = first; i < end; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 		uint32		generation = slot->generation;
@@ -503,6 +570,11 @@ take_slot(Oid database, const StreamListed *stream)
 		strlcpy(slot->stream, stream->name, NAMEDATALEN);
 		slot->report.state = STREAM_STARTING;
 		strlcpy(slot->report.reason, "the worker is being started", sizeof(slot->report.reason));
+		strlcpy(slot->handler, stream->handler ? stream->handler : "", NAMEDATALEN);
+		slot->worker = stream->worker;
+		slot->work = true;
+		pg_atomic_init_u64(&slot->running_event, 0);
+		pg_atomic_init_u64(&slot->running_since, 0);
 		slot->state_since = GetCurrentTimestamp();
 		slot->oplog_window = -1;
 		return true;
@@ -532,7 +604,8 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 {
 	DatabaseNote *note;
 	ListCell   *cell;
-	int			without_slot = 0;
+	int			streams_without = 0;
+	int			handlers_without = 0;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	note = database_note(database, true);
@@ -544,7 +617,7 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 	foreach(cell, streams)
 	{
 		StreamListed *stream = lfirst(cell);
-		StreamSlot *slot = mcs_shmem_find_slot(database, stream->name);
+		StreamSlot *slot = mcs_shmem_find_slot(database, stream->name, stream->handler ? stream->handler : "", stream->worker);
 
 		if (!stream->runnable)
 			continue;
@@ -552,9 +625,10 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 		{
 			slot->wanted = true;
 			slot->owner = stream->owner;
+			slot->work = slot->work || stream->work;
 		}
 		else if (!take_slot(database, stream))
-			without_slot++;
+			stream->handler ? handlers_without++ : streams_without++;
 	}
 	/* a slot that is not wanted ends with its worker, or now */
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -573,12 +647,18 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 		}
 	}
 	LWLockRelease(mcs_shared->lock);
-	if (without_slot > 0)
+	if (streams_without > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%d change streams cannot run", without_slot),
-				 errdetail("All %d slots for running change streams are taken.", mcs_shared->max_slots),
+				 errmsg("%d change streams cannot run", streams_without),
+				 errdetail("All %d slots for running change streams are taken.", mcs_shared->max_streams),
 				 errhint("Raise mongo_change_stream.max_streams and restart PostgreSQL.")));
+	if (handlers_without > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%d workers of change handlers cannot run", handlers_without),
+				 errdetail("All %d slots for them are taken.", mcs_shared->max_slots - mcs_shared->max_streams),
+				 errhint("Raise mongo_change_stream.max_handlers and restart PostgreSQL.")));
 }
 
 /* ---- DDL that needs a database without our processes ---- */
@@ -676,7 +756,8 @@ mcs_shmem_streams_of_role(Oid role)
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].owner == role && mcs_shared->slots[i].database != MyDatabaseId)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].owner == role && mcs_shared->slots[i].database != MyDatabaseId &&
+			mcs_shared->slots[i].handler[0] == '\0')
 			strlcpy(copies[count++], mcs_shared->slots[i].stream, NAMEDATALEN);
 	LWLockRelease(mcs_shared->lock);
 	for (int i = 0; i < count; i++)

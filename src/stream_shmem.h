@@ -10,6 +10,7 @@
 #ifndef MCS_STREAM_SHMEM_H
 #define MCS_STREAM_SHMEM_H
 
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -39,6 +40,8 @@ typedef struct StreamSlot
 	Oid			database;
 	Oid			owner;
 	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];	/* of the stream; empty: the slot is the stream's own */
+	int			worker;			/* of the handler */
 
 	pid_t		pid;			/* of the worker, 0 without one */
 	PGPROC	   *proc;
@@ -57,6 +60,13 @@ typedef struct StreamSlot
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
+
+	/* of a handler */
+	bool		work;			/* shall be started though idle: events may wait for it */
+	int64		newest_event;	/* the stream's last that is known here */
+	bool		obstructs;		/* was cancelled because its change stream waited for a lock that it held */
+	pg_atomic_uint64 running_event; /* written by the worker without the lock; 0: none */
+	pg_atomic_uint64 running_since;
 } StreamSlot;
 
 typedef struct SharedState
@@ -68,6 +78,7 @@ typedef struct SharedState
 	pid_t		prober_pid;
 	TimestampTz prober_launched_at;
 	ConditionVariable moved;	/* a position was saved, or a process left */
+	int			max_streams;	/* the first slots are for streams, the others for handlers */
 	int			max_slots;
 	DatabaseNote databases[MAX_DATABASES];
 	StreamSlot	slots[FLEXIBLE_ARRAY_MEMBER];
@@ -78,7 +89,7 @@ extern SharedState *mcs_shared;
 /* With the lock held. */
 extern void mcs_shmem_wake_launcher(void);
 extern bool mcs_shmem_is_blocked(Oid database);
-extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream);
+extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker);
 
 /* Milliseconds until a time, at least 0. */
 static inline long
@@ -108,6 +119,7 @@ typedef struct Launch
 	Oid			database;
 	SlotTicket	ticket;			/* of a worker */
 	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];	/* empty for a stream's worker */
 } Launch;
 
 /* ---- launcher and prober ---- */
@@ -121,6 +133,7 @@ extern void mcs_shmem_probing(Oid database);
 extern void mcs_shmem_probed(Oid database, bool installed, List *streams);
 
 /* ---- workers ---- */
+extern StreamSlot *mcs_my_slot; /* NULL in other processes */
 extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
 extern bool mcs_slot_take_changed(void);
 extern bool mcs_slot_is_changed(void);
@@ -128,6 +141,7 @@ extern void mcs_slot_report(const StreamReport *report);
 extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second);
 extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
+extern void mcs_slot_wake_handlers(int64 last_event_id);
 extern void mcs_slot_release(void);
 
 /* ---- DDL that needs a database without our processes ---- */

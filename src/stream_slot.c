@@ -23,7 +23,7 @@
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
 
-static StreamSlot *my_slot = NULL;
+StreamSlot *mcs_my_slot = NULL;
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 
@@ -36,15 +36,16 @@ PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 static void
 detach_worker(int code, Datum arg)
 {
-	StreamSlot *slot = my_slot;
+	StreamSlot *slot = mcs_my_slot;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!slot)
 		return;
-	my_slot = NULL;
+	mcs_my_slot = NULL;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	slot->pid = 0;
 	slot->proc = NULL;
+	pg_atomic_write_u64(&slot->running_event, 0);
 	if (code != 0)
 	{
 		double		pause;
@@ -95,7 +96,7 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 	LWLockRelease(mcs_shared->lock);
 	if (ours)
 	{
-		my_slot = slot;
+		mcs_my_slot = slot;
 		before_shmem_exit(detach_worker, (Datum) 0);
 	}
 	return ours;
@@ -108,7 +109,7 @@ mcs_slot_is_changed(void)
 	bool		changed;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	changed = my_slot->changed;
+	changed = mcs_my_slot->changed;
 	LWLockRelease(mcs_shared->lock);
 	return changed;
 }
@@ -120,8 +121,8 @@ mcs_slot_take_changed(void)
 	bool		changed;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	changed = my_slot->changed;
-	my_slot->changed = false;
+	changed = mcs_my_slot->changed;
+	mcs_my_slot->changed = false;
 	LWLockRelease(mcs_shared->lock);
 	return changed;
 }
@@ -131,7 +132,7 @@ void
 mcs_slot_release(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	my_slot->wanted = my_slot->changed; /* changed again meanwhile: let the launcher look */
+	mcs_my_slot->wanted = mcs_my_slot->changed; /* changed again meanwhile: let the launcher look */
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -140,9 +141,9 @@ void
 mcs_slot_report(const StreamReport *report)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (my_slot->report.state != report->state)
-		my_slot->state_since = GetCurrentTimestamp();
-	my_slot->report = *report;
+	if (mcs_my_slot->report.state != report->state)
+		mcs_my_slot->state_since = GetCurrentTimestamp();
+	mcs_my_slot->report = *report;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -151,17 +152,17 @@ void
 mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (!my_slot->changed)
+	if (!mcs_my_slot->changed)
 	{
-		my_slot->saved_time = saved_time;
-		my_slot->drained = drained;
-		my_slot->asked_at = asked_at;
+		mcs_my_slot->saved_time = saved_time;
+		mcs_my_slot->drained = drained;
+		mcs_my_slot->asked_at = asked_at;
 	}
-	if (operation_time > my_slot->operation_time)
-		my_slot->operation_time = operation_time;
-	my_slot->replied_at = GetCurrentTimestamp();
-	my_slot->events_per_second = events_per_second;
-	my_slot->quick_exits = 0;
+	if (operation_time > mcs_my_slot->operation_time)
+		mcs_my_slot->operation_time = operation_time;
+	mcs_my_slot->replied_at = GetCurrentTimestamp();
+	mcs_my_slot->events_per_second = events_per_second;
+	mcs_my_slot->quick_exits = 0;
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
@@ -173,7 +174,7 @@ mcs_slot_sync_wanted(void)
 	bool		wanted;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	wanted = my_slot->sync_until != 0 && my_slot->sync_until > GetCurrentTimestamp();
+	wanted = mcs_my_slot->sync_until != 0 && mcs_my_slot->sync_until > GetCurrentTimestamp();
 	LWLockRelease(mcs_shared->lock);
 	return wanted;
 }
@@ -183,7 +184,32 @@ void
 mcs_slot_oplog_window(int64 microseconds)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	my_slot->oplog_window = microseconds;
+	mcs_my_slot->oplog_window = microseconds;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Tells the stream's handlers which event is committed now; those that have no worker get one. */
+void
+mcs_slot_wake_handlers(int64 last_event_id)
+{
+	bool		launch = false;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->database != mcs_my_slot->database || strcmp(slot->stream, mcs_my_slot->stream) != 0)
+			continue;
+		slot->newest_event = last_event_id;
+		slot->work = true;
+		if (slot->proc)
+			SetLatch(&slot->proc->procLatch);
+		else
+			launch = true;
+	}
+	if (launch)
+		mcs_shmem_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -213,7 +239,7 @@ mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
 		StreamSlot *slot;
 
 		LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-		slot = mcs_shmem_find_slot(MyDatabaseId, stream);
+		slot = mcs_shmem_find_slot(MyDatabaseId, stream, "", 0);
 		if (slot)
 		{
 			synced = slot->saved_time > time ||
@@ -228,6 +254,27 @@ mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
 	}
 	ConditionVariableCancelSleep();
 	return synced;
+}
+
+void
+mcs_slot_begin_wait(void)
+{
+	if (mcs_shared)
+		ConditionVariablePrepareToSleep(&mcs_shared->moved);
+}
+
+void
+mcs_slot_wait(TimestampTz until)
+{
+	if (mcs_shared)
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(GetCurrentTimestamp(), until), 1000),
+										   PG_WAIT_EXTENSION);
+}
+
+void
+mcs_slot_end_wait(void)
+{
+	ConditionVariableCancelSleep();
 }
 
 static Datum
@@ -295,7 +342,7 @@ mcs_change_stream_workers(PG_FUNCTION_ARGS)
 	copies = palloc_extended(sizeof(StreamSlot) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId && mcs_shared->slots[i].handler[0] == '\0')
 			copies[count++] = mcs_shared->slots[i];
 	LWLockRelease(mcs_shared->lock);
 	for (int i = 0; i < count; i++)

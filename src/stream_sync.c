@@ -7,12 +7,16 @@
  * the position that its worker has saved is past T: after an event with a later
  * time, or after a token of at least T that came with nothing left to read.  An
  * idle stream's token moves with MongoDB's clock, so this needs no event.
+ *
+ * Its handlers have seen all of that when their positions, as committed, have
+ * reached the stream's last event as of then.
  */
 #include "mongo_change_stream.h"
 
 #include "stream_catalog.h"
 #include "stream_command.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(mcs_sync_change_stream);
 
@@ -81,13 +85,41 @@ operation_time_now(const Stream *stream)
 	return time;
 }
 
+/* Waits until the handlers that run are past what the stream holds now; false where they are not in time. */
+static bool
+wait_for_handlers(const char *name, TimestampTz until)
+{
+	Stream	   *stream;
+	bool		behind;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	stream = mcs_stream_load(name, false, true);
+	PopActiveSnapshot();
+	if (!stream)
+		return false;
+	mcs_slot_begin_wait();
+	for (;;)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		behind = mcs_handlers_behind(name, stream->last_event_id);
+		PopActiveSnapshot();
+		if (!behind || GetCurrentTimestamp() >= until)
+			break;
+		mcs_slot_wait(until);
+	}
+	mcs_slot_end_wait();
+	return !behind;
+}
+
 Datum
 mcs_sync_change_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name = mcs_stream_name_argument(fcinfo);
 	TimestampTz begin = GetCurrentTimestamp();
 	int64		timeout;
+	TimestampTz until;
 	Stream	   *stream;
+	bool		synced;
 
 	if (PG_ARGISNULL(1) || (timeout = mcs_interval_microseconds(PG_GETARG_INTERVAL_P(1))) < 0)
 		ereport(ERROR,
@@ -95,5 +127,9 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 				 errmsg("timeout must not be null or negative")));
 	stream = mcs_stream_load_own(name, false);
 	check_runs(stream);
-	PG_RETURN_BOOL(mcs_slot_wait_synced(name, operation_time_now(stream), begin + Min(timeout, USECS_PER_DAY * 365)));
+	until = begin + Min(timeout, USECS_PER_DAY * 365);
+	synced = mcs_slot_wait_synced(name, operation_time_now(stream), until);
+	if (synced && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
+		synced = wait_for_handlers(name, until);
+	PG_RETURN_BOOL(synced);
 }

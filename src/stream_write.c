@@ -160,7 +160,7 @@ mcs_writer_begin(const Stream *stream)
 	writer->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 	map_columns(writer);
 	writer->stream_name = CStringGetTextDatum(stream->name);
-	writer->status = CStringGetTextDatum("processed");
+	writer->status = CStringGetTextDatum(stream->has_handlers ? "pending" : "processed");
 	if (stream->notify == STREAM_NOTIFY_HEADS)
 	{
 		escape_json(&name, stream->name);
@@ -259,7 +259,8 @@ mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, Tim
 	}
 	set_column(writer, slot, ROW_RECEIVED_AT, TimestampTzGetDatum(received_at));
 	set_column(writer, slot, ROW_PROCESSING_STATUS, writer->status);
-	set_column(writer, slot, ROW_PROCESSING_TIME_MS, writer->processing_time_ms);
+	if (!writer->stream->has_handlers)
+		set_column(writer, slot, ROW_PROCESSING_TIME_MS, writer->processing_time_ms);
 	set_column(writer, slot, ROW_PROCESSING_ATTEMPTS, Int32GetDatum(0));
 	ExecStoreVirtualTuple(slot);
 	if (writer->heads.data)

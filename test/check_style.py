@@ -19,6 +19,7 @@ LAYERS = {
     "event": ["document", "mongo"],
     "fdw": ["document", "match", "mongo", "event"],
     "stream": ["document", "match", "mongo", "event"],
+    "handler": ["document", "match", "mongo", "event", "stream"],
     "dialect": ["document"],
 }
 
@@ -72,8 +73,8 @@ def check_includes(path, lines):
 
 
 def check_catalog(path, text):
-    """SQL on the extension's tables stands in stream_catalog*.c only."""
-    if path.name.startswith("stream_catalog"):
+    """SQL on the extension's tables stands in stream_catalog*.c and handler_catalog.c only."""
+    if path.name.startswith(("stream_catalog", "handler_catalog")):
         return
     code = re.sub(r"/\*.*?\*/", lambda comment: "\n" * comment.group().count("\n"), text, flags=re.S)
     for string in re.finditer(r'"(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*', code):

@@ -206,11 +206,16 @@ class Cluster:
     def log_position(self):
         return self.log.stat().st_size
 
-    def new_deaths(self):
-        """The log's lines, since the last call, about processes that died as none should, and what is known of why."""
+    def new_deaths(self, keep=False):
+        """The log's lines, since the last call, about processes that died as none should, and what is known of why.
+
+        With keep they are new to the next call, too.
+        """
         text = self.log_text(self._seen)
-        self._seen += len(text.encode())
         deaths = [line for line in text.splitlines() if DEATHS.search(line)]
+        if keep:
+            return deaths
+        self._seen += len(text.encode())
         if deaths:
             # what a C library says before it aborts has no log_line_prefix
             deaths += [line for line in text.splitlines() if line and not line[0].isdigit() and not line[0].isspace()]

@@ -1,0 +1,252 @@
+/*
+ * handler_definition.c
+ *	  The arguments of create_change_handler and alter_change_handler: what each
+ *	  may be, and what they may be together.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "handler.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#define MAX_ATTEMPTS			1000
+#define MAX_TIMEOUT_MICROSECONDS	(USECS_PER_DAY * 7)
+
+static const char *const field_names[HANDLER_FIELDS] = {
+	"body", "procedure", "condition", "retry_attempts", "retry_delay", "max_retry_delay", "timeout", "on_failure", "workers"
+};
+
+void
+mcs_check_handler_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) > MCS_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("handler_name must have 1 to %d bytes", MCS_NAME_MAX),
+				 errdetail("It has %zu.", strlen(name))));
+}
+
+const char *
+mcs_handler_field_name(HandlerField field)
+{
+	return field_names[field];
+}
+
+HandlerField
+mcs_handler_field_named(const char *name)
+{
+	StringInfoData list;
+
+	for (int field = HANDLER_CONDITION; field < HANDLER_FIELDS; field++)
+		if (strcmp(name, field_names[field]) == 0)
+			return (HandlerField) field;
+	initStringInfo(&list);
+	for (int field = HANDLER_CONDITION; field < HANDLER_FIELDS; field++)
+		appendStringInfo(&list, "%s%s", field == HANDLER_CONDITION ? "" : ", ", field_names[field]);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value \"%s\" for reset", name),
+			 errhint("Valid values: %s.", list.data)));
+	return HANDLER_FIELDS;		/* not reached */
+}
+
+/* A text that is not blank. */
+static char *
+full_text(Datum value, HandlerField field)
+{
+	char	   *string = TextDatumGetCString(value);
+
+	if (string[strspn(string, " \t\n\r\f\v")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", field_names[field])));
+	return string;
+}
+
+/* An integer between bounds. */
+static int
+bounded_int(Datum value, HandlerField field, int low, int high)
+{
+	int			number = DatumGetInt32(value);
+
+	if (number < low || number > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d and %d", field_names[field], low, high)));
+	return number;
+}
+
+/* An interval of at least some length. */
+static Interval *
+bounded_interval(Datum value, HandlerField field, int64 low, int64 high, const char *what)
+{
+	int64		length = mcs_interval_microseconds(DatumGetIntervalP(value));
+	Interval   *interval = palloc(sizeof(Interval));
+
+	if (length < low || length > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be %s", field_names[field], what)));
+	*interval = *DatumGetIntervalP(value);
+	return interval;
+}
+
+static bool
+is_stop(const char *on_failure)
+{
+	if (strcmp(on_failure, "stop") != 0 && strcmp(on_failure, "dead_letter") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value \"%s\" for %s", on_failure, field_names[HANDLER_ON_FAILURE]),
+				 errhint("Valid values: dead_letter, stop.")));
+	return on_failure[0] == 's';
+}
+
+/* Checks a value, which is not null, and puts it into a definition. */
+void
+mcs_handler_field_set(Handler *handler, HandlerField field, Datum value)
+{
+	switch (field)
+	{
+		case HANDLER_BODY:
+			handler->body = full_text(value, field);
+			break;
+		case HANDLER_PROCEDURE:
+			handler->procedure = full_text(value, field);
+			break;
+		case HANDLER_CONDITION:
+			handler->condition = full_text(value, field);
+			break;
+		case HANDLER_RETRY_ATTEMPTS:
+			handler->retry_attempts = bounded_int(value, field, 0, MAX_ATTEMPTS);
+			break;
+		case HANDLER_RETRY_DELAY:
+			handler->retry_delay = bounded_interval(value, field, 0, USECS_PER_DAY, "between 0 and 1 day");
+			break;
+		case HANDLER_MAX_RETRY_DELAY:
+			handler->max_retry_delay = bounded_interval(value, field, 0, USECS_PER_DAY, "between 0 and 1 day");
+			break;
+		case HANDLER_TIMEOUT:
+			handler->timeout = bounded_interval(value, field, 1000, MAX_TIMEOUT_MICROSECONDS, "between 1 millisecond and 7 days");
+			break;
+		case HANDLER_ON_FAILURE:
+			handler->stop_on_failure = is_stop(TextDatumGetCString(value));
+			break;
+		case HANDLER_WORKERS:
+			handler->workers = bounded_int(value, field, 1, HANDLER_MAX_WORKERS);
+			break;
+		case HANDLER_FIELDS:
+			break;
+	}
+}
+
+static Interval *
+seconds(int count)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = count * USECS_PER_SEC;
+	return interval;
+}
+
+/* Puts a field's default into a definition. */
+void
+mcs_handler_field_reset(Handler *handler, HandlerField field)
+{
+	switch (field)
+	{
+		case HANDLER_BODY:
+			handler->body = NULL;
+			break;
+		case HANDLER_PROCEDURE:
+			handler->procedure = NULL;
+			break;
+		case HANDLER_CONDITION:
+			handler->condition = NULL;
+			break;
+		case HANDLER_RETRY_ATTEMPTS:
+			handler->retry_attempts = 5;
+			break;
+		case HANDLER_RETRY_DELAY:
+			handler->retry_delay = seconds(1);
+			break;
+		case HANDLER_MAX_RETRY_DELAY:
+		case HANDLER_TIMEOUT:
+			{
+				Interval   *minute = seconds(60);
+
+				if (field == HANDLER_TIMEOUT)
+					handler->timeout = minute;
+				else
+					handler->max_retry_delay = minute;
+				break;
+			}
+		case HANDLER_ON_FAILURE:
+			handler->stop_on_failure = false;
+			break;
+		case HANDLER_WORKERS:
+			handler->workers = 1;
+			break;
+		case HANDLER_FIELDS:
+			break;
+	}
+}
+
+/* ---- what depends on more than one field ---- */
+
+/* The plain form of text in the dialect; NULL where there is no difference, or no translator. */
+char *
+mcs_handler_translate(const char *function, const char *source)
+{
+	List	   *name;
+	Oid			argument = TEXTOID;
+	Oid			translator;
+	char	   *plain;
+
+	if (source == NULL)
+		return NULL;
+	name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
+	translator = LookupFuncName(name, 1, &argument, true);
+	if (!OidIsValid(translator))
+		return NULL;
+	plain = TextDatumGetCString(OidFunctionCall1(translator, CStringGetTextDatum(source)));
+	return strcmp(plain, source) == 0 ? NULL : plain;
+}
+
+void
+mcs_handler_check(Handler *handler)
+{
+	if ((handler->body == NULL) == (handler->procedure == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("one of body and procedure must be given, and not both")));
+	handler->translated_body = mcs_handler_translate("change_stream_translate_body", handler->body);
+	handler->translated_condition = mcs_handler_translate("change_stream_translate_expression", handler->condition);
+	mcs_code_validate(handler);
+}
+
+int64
+mcs_handler_start(const Handler *handler, const Stream *stream)
+{
+	char	   *end;
+	int64		event_id;
+
+	if (strcmp(handler->start_at, "now") == 0)
+		return stream->last_event_id;
+	if (strcmp(handler->start_at, "earliest") == 0)
+	{
+		event_id = mcs_events_oldest(handler->stream);
+		return event_id ? event_id - 1 : stream->last_event_id;
+	}
+	errno = 0;
+	event_id = strtoi64(handler->start_at, &end, 10);
+	if (end == handler->start_at || *end != '\0' || errno != 0 || event_id < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value \"%s\" for start_at", handler->start_at),
+				 errhint("Valid values: now, earliest, or the event_id of the first event.")));
+	return event_id - 1;
+}

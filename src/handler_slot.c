@@ -1,0 +1,127 @@
+/*
+ * handler_slot.c
+ *	  The slot of a handler's worker in shared memory.  The locks are explained
+ *	  in stream_shmem.c.
+ *
+ * A slot is there for each worker of a handler that shall run, also while it
+ * has no process: a process is started when the stream's worker has committed
+ * events (mcs_slot_wake_handlers), and rests, which ends it, when it has seen
+ * them all and nothing has come for a while.
+ */
+#include "mongo_change_stream.h"
+
+#include "funcapi.h"
+#include "handler.h"
+#include "miscadmin.h"
+#include "stream_shmem.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
+
+/* Which handler, and which of its workers, this process is; after mcs_slot_attach. */
+bool
+mcs_slot_attach_handler(char *handler, int *worker)
+{
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	strlcpy(handler, mcs_my_slot->handler, NAMEDATALEN);
+	*worker = mcs_my_slot->worker;
+	LWLockRelease(mcs_shared->lock);
+	return handler[0] != '\0';
+}
+
+/* Publishes the event whose code is running, 0: none. */
+void
+mcs_slot_running(int64 event_id, TimestampTz since)
+{
+	if (event_id)
+		pg_atomic_write_u64(&mcs_my_slot->running_since, (uint64) since);
+	pg_atomic_write_u64(&mcs_my_slot->running_event, (uint64) event_id);
+}
+
+/* A position was committed: whoever waits for it looks again. */
+void
+mcs_slot_moved(double events_per_second)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->events_per_second = events_per_second;
+	mcs_my_slot->quick_exits = 0;
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Whether what ran was cancelled because it held up its change stream. */
+bool
+mcs_slot_take_obstructs(void)
+{
+	bool		obstructs;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	obstructs = mcs_my_slot->obstructs;
+	mcs_my_slot->obstructs = false;
+	LWLockRelease(mcs_shared->lock);
+	return obstructs;
+}
+
+bool
+mcs_slot_rest(int64 last_event_id)
+{
+	bool		rests;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	rests = !mcs_my_slot->changed && mcs_my_slot->newest_event <= last_event_id;
+	if (rests)
+	{
+		mcs_my_slot->work = false;
+		mcs_my_slot->events_per_second = 0;
+	}
+	LWLockRelease(mcs_shared->lock);
+	return rests;
+}
+
+static void
+put_slot(ReturnSetInfo *result, StreamSlot *slot)
+{
+	Datum		values[8];
+	bool		nulls[8] = {0};
+	uint64		running = pg_atomic_read_u64(&slot->running_event);
+
+	values[0] = CStringGetTextDatum(slot->handler);
+	values[1] = Int32GetDatum(slot->worker);
+	values[2] = CStringGetTextDatum(mcs_state_name(slot->report.state));
+	values[3] = CStringGetTextDatum(slot->report.reason);
+	values[4] = Int32GetDatum(slot->pid);
+	nulls[4] = slot->pid == 0;
+	values[5] = Float8GetDatum(slot->events_per_second);
+	values[6] = Int64GetDatum((int64) running);
+	nulls[6] = running == 0;
+	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->running_since));
+	nulls[7] = running == 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * change_handler_workers() -> setof record: the slots of this database's
+ * handlers whose owner the caller is or is a member of.
+ */
+Datum
+mcs_change_handler_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StreamSlot *copies;
+	int			count = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!mcs_shared)
+		return (Datum) 0;
+	copies = palloc_extended(sizeof(StreamSlot) * (mcs_shared->max_slots - mcs_shared->max_streams), MCXT_ALLOC_HUGE);
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].wanted && mcs_shared->slots[i].database == MyDatabaseId)
+			copies[count++] = mcs_shared->slots[i];
+	LWLockRelease(mcs_shared->lock);
+	for (int i = 0; i < count; i++)
+		if (has_privs_of_role(GetUserId(), copies[i].owner))
+			put_slot(result, &copies[i]);
+	return (Datum) 0;
+}
