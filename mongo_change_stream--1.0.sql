@@ -1172,7 +1172,7 @@ BEGIN ATOMIC
       AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e')
   SELECT pg_catalog.pg_get_indexdef(i.indexrelid) || ';'
   FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-  WHERE i.indrelid IN (SELECT oid FROM tables) AND c.relname <> 'change_stream_events_cluster_time_idx'
+  WHERE i.indrelid IN (SELECT oid FROM tables) AND c.relname NOT IN ('change_stream_events_cluster_time_idx', 'change_handlers_stream_name_idx', 'change_handler_dead_letters_event_idx')
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid)
   UNION ALL
   SELECT pg_catalog.pg_get_triggerdef(t.oid) || ';'
@@ -1239,11 +1239,29 @@ COMMENT ON COLUMN change_handler_progress.last_event_id IS 'every event up to he
 COMMENT ON COLUMN change_handler_progress.failures IS 'how many attempts have failed';
 COMMENT ON COLUMN change_handler_progress.failed_event IS 'the event that failed and is not done yet, with its attempts and error in the columns after it';
 
-CREATE TABLE change_stream_dead_letters (
+-- The event's columns one by one: a column of the row type would keep the owner of change_stream_events from adding columns to it.
+CREATE TABLE change_handler_dead_letters (
   handler_name text NOT NULL REFERENCES change_handlers ON DELETE CASCADE,
   stream_name text NOT NULL,
   event_id bigint NOT NULL,
-  event change_stream_events,
+  operation_type text,
+  database_name text,
+  collection_name text,
+  document_key document,
+  full_document document,
+  full_document_before_change document,
+  update_description document,
+  changed_fields text[],
+  cluster_time timestamptz,
+  change_timestamp timestamptz,
+  resume_token text,
+  full_document_source text,
+  extra document,
+  received_at timestamptz,
+  processing_status text,
+  processing_time_ms numeric,
+  processing_attempts int,
+  processing_error text,
   sqlstate text,
   error text,
   detail text,
@@ -1252,27 +1270,27 @@ CREATE TABLE change_stream_dead_letters (
   failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (handler_name, event_id)
 );
-CREATE INDEX change_stream_dead_letters_event_idx ON change_stream_dead_letters (stream_name, event_id);
-COMMENT ON TABLE change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
+CREATE INDEX change_handler_dead_letters_event_idx ON change_handler_dead_letters (stream_name, event_id);
+COMMENT ON TABLE change_handler_dead_letters IS 'what change_stream_dead_letters shows';
 
 SELECT pg_catalog.pg_extension_config_dump('change_handlers', '');
 SELECT pg_catalog.pg_extension_config_dump('change_handler_progress', '');
-SELECT pg_catalog.pg_extension_config_dump('change_stream_dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('change_handler_dead_letters', '');
 
 -- 4.2 Rights: those of the stream
 
 ALTER TABLE change_handlers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_handler_progress ENABLE ROW LEVEL SECURITY;
-ALTER TABLE change_stream_dead_letters ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_handler_dead_letters ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_handlers ON change_handlers FOR SELECT
   USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
 CREATE POLICY own_handler_progress ON change_handler_progress FOR SELECT
   USING (handler_name = ANY (ARRAY(SELECT h.handler_name FROM change_handlers h)));
-CREATE POLICY own_dead_letters ON change_stream_dead_letters FOR SELECT
+CREATE POLICY own_dead_letters ON change_handler_dead_letters FOR SELECT
   USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
 
-GRANT SELECT ON change_handlers, change_handler_progress, change_stream_dead_letters TO PUBLIC;
+GRANT SELECT ON change_handlers, change_handler_progress, change_handler_dead_letters TO PUBLIC;
 
 -- 4.3 Functions on handlers
 
@@ -1327,6 +1345,16 @@ COMMENT ON FUNCTION replay_changes(text, bigint, bigint, boolean)
   IS 'run a handler again on kept events and return those that failed; dry_run undoes what it did';
 
 -- 4.4 Views and what they read
+
+CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
+SELECT handler_name, stream_name, event_id,
+       ROW(stream_name, event_id, operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, update_description,
+           changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra,
+           received_at, processing_status, processing_time_ms, processing_attempts, processing_error)::change_stream_events AS event,
+       sqlstate, error, detail, context, attempts, failed_at
+FROM change_handler_dead_letters;
+COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
+GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
 
 CREATE FUNCTION change_handler_workers(OUT handler_name text, OUT worker int, OUT state text, OUT reason text, OUT pid int,
   OUT events_per_second double precision, OUT running_event bigint, OUT running_since timestamptz)

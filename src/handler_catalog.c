@@ -430,13 +430,20 @@ mcs_handler_standings(const char *stream, const char *but_handler)
 
 /* ---- dead letters ---- */
 
+/* Columns that events and dead letters have in common beside their key. */
+#define EVENT_COLUMN_NAMES \
+	"operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, " \
+	"update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra, " \
+	"received_at, processing_status, processing_time_ms, processing_attempts, processing_error"
+
 void
 mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
 {
 	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_stream_dead_letters (handler_name, stream_name, event_id, event, sqlstate, error, detail, context, attempts) "
-		"SELECT $1, e.stream_name, e.event_id, e, $4, $5, $6, $7, $8 FROM @.change_stream_events e "
-		"WHERE e.stream_name = $2 AND e.event_id = $3 "
+		"INSERT INTO @.change_handler_dead_letters (handler_name, stream_name, event_id, " EVENT_COLUMN_NAMES
+		", sqlstate, error, detail, context, attempts) "
+		"SELECT $1, stream_name, event_id, " EVENT_COLUMN_NAMES ", $4, $5, $6, $7, $8 FROM @.change_stream_events "
+		"WHERE stream_name = $2 AND event_id = $3 "
 		"ON CONFLICT (handler_name, event_id) DO UPDATE SET sqlstate = $4, error = $5, detail = $6, context = $7, "
 		"attempts = $8, failed_at = clock_timestamp()",
 		TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
@@ -458,7 +465,7 @@ bool
 mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT FROM @.change_stream_dead_letters WHERE stream_name = $1 AND event_id = $2 AND handler_name <> $3 LIMIT 1",
+		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 AND event_id = $2 AND handler_name <> $3 LIMIT 1",
 		TEXTOID, INT8OID, TEXTOID);
 	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum(event_id), CStringGetTextDatum(but_handler)};
 
@@ -469,8 +476,11 @@ List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT event_id, event, attempts FROM @.change_stream_dead_letters WHERE handler_name = $1 AND event_id > $2 "
-		"ORDER BY event_id LIMIT $3 FOR UPDATE",
+		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN v.event ELSE e END, l.attempts "
+		"FROM @.change_handler_dead_letters l "
+		"JOIN @.change_stream_dead_letters v ON v.handler_name = l.handler_name AND v.event_id = l.event_id "
+		"LEFT JOIN @.change_stream_events e ON e.stream_name = l.stream_name AND e.event_id = l.event_id "
+		"WHERE l.handler_name = $1 AND l.event_id > $2 ORDER BY l.event_id LIMIT $3 FOR UPDATE OF l",
 		TEXTOID, INT8OID, INT4OID);
 	CatalogScope scope;
 	Datum		values[3] = {CStringGetTextDatum(handler), Int64GetDatum(after), Int32GetDatum(limit)};
@@ -500,7 +510,7 @@ void
 mcs_dead_letter_delete(const char *handler, int64 event_id)
 {
 	static CatalogStatement delete = CATALOG_STATEMENT(
-		"DELETE FROM @.change_stream_dead_letters WHERE handler_name = $1 AND event_id = $2", TEXTOID, INT8OID);
+		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1 AND event_id = $2", TEXTOID, INT8OID);
 	Datum		values[2] = {CStringGetTextDatum(handler), Int64GetDatum(event_id)};
 
 	(void) mcs_catalog_run(&delete, values, NULL);
@@ -510,7 +520,7 @@ void
 mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_dead_letters SET sqlstate = $3, error = $4, detail = $5, context = $6, "
+		"UPDATE @.change_handler_dead_letters SET sqlstate = $3, error = $4, detail = $5, context = $6, "
 		"attempts = attempts + 1, failed_at = clock_timestamp() WHERE handler_name = $1 AND event_id = $2",
 		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
@@ -528,7 +538,7 @@ int64
 mcs_dead_letters_discard(const char *handler)
 {
 	static CatalogStatement discard = CATALOG_STATEMENT(
-		"DELETE FROM @.change_stream_dead_letters WHERE handler_name = $1", TEXTOID);
+		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(handler)};
 
 	return (int64) mcs_catalog_run(&discard, values, NULL);
