@@ -117,12 +117,19 @@ typedef struct FdwRequest
 	int			batch_size;		/* 0: the table's */
 } FdwRequest;
 
+/* What a read passes on to one that repeats it; zeroes before the first. */
+typedef struct FdwLessons
+{
+	uint64		until;			/* the last cluster time that can be seen; 0: not known */
+	bool		without_images; /* MongoDB knows no whenAvailable */
+	bool		told_lost;		/* the user was told that history begins later */
+} FdwLessons;
+
 typedef struct FdwRead FdwRead;
 
-extern FdwRead *mcs_read_begin(const FdwRequest *request, uint64 until);
+extern FdwRead *mcs_read_begin(const FdwRequest *request, FdwLessons *lessons);
 extern bool mcs_read_next(FdwRead *read);
 extern void mcs_read_event(FdwRead *read, ChangeEvent *event);
-extern uint64 mcs_read_until(const FdwRead *read);
 extern void mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics);
 extern void mcs_read_end(FdwRead *read);
 
@@ -159,7 +166,7 @@ typedef struct FdwScan
 	bool		range_known;	/* false: EXPLAIN alone, and it depends on parameters */
 	Document   *match;			/* condition for MongoDB, or NULL */
 	FdwRead    *read;			/* NULL: not begun */
-	uint64		until;			/* where the first read ended; 0: none has */
+	FdwLessons	lessons;
 	FdwReadStatistics statistics;
 } FdwScan;
 

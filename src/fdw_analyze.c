@@ -35,6 +35,7 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 {
 	FdwTable   *table = mcs_fdw_table(relation);
 	FdwRequest	request = {0};
+	FdwLessons	lessons = {0};
 	ReservoirStateData state;
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext row_context = AllocSetContextCreate(context, "row of a sample", ALLOCSET_DEFAULT_SIZES);
@@ -51,7 +52,7 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 	mcs_fdw_range_all(&request.range);
 	request.used = columns;
 	request.asked = columns;
-	read = mcs_read_begin(&request, 0);
+	read = mcs_read_begin(&request, &lessons);
 	reservoir_init_selection_state(&state, wanted);
 	*total = 0;
 	*dead = 0;

@@ -68,13 +68,10 @@ struct FdwRead
 	bool		start_asked;	/* by the query or an option; else the oplog's start is meant */
 	int			oldest_tries;
 
-	/* what MongoDB has let us know */
-	bool		without_images; /* it knows no whenAvailable */
-	bool		splits;			/* large events come in fragments */
-
 	/* where it is */
-	uint64		until;			/* 0: not known yet */
-	uint64		end;			/* the earlier of that and the query's end */
+	FdwLessons *lessons;
+	uint64		end;			/* the earlier of the server's time and the query's end */
+	bool		splits;			/* large events come in fragments */
 	char	   *position;		/* token to go on after; NULL before the first reply */
 	bool		opened;			/* MongoDB has answered once */
 	bool		delivered;		/* a getMore has been answered */
@@ -175,8 +172,8 @@ whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
 		return spec->full_document == NULL && spec->full_document_before_change == NULL;
 	images = bms_add_member(images, EVENT_FULL_DOCUMENT);
 	images = bms_add_member(images, EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
-	return mcs_fdw_full_document(table, images, !read->without_images) == NULL &&
-		mcs_fdw_before_change(table, images, !read->without_images) == NULL;
+	return mcs_fdw_full_document(table, images, !read->lessons->without_images) == NULL &&
+		mcs_fdw_before_change(table, images, !read->lessons->without_images) == NULL;
 }
 
 /* Opens the change stream, at the start or at the position; its reply comes later. */
@@ -192,8 +189,8 @@ open_cursor(FdwRead *read)
 	spec.database = table->database;
 	/* a collection is watched by itself: that takes the fewest rights, and MongoDB the least time */
 	spec.collection = table->database ? table->collection : NULL;
-	spec.full_document = mcs_fdw_full_document(table, request->asked, !read->without_images);
-	spec.full_document_before_change = mcs_fdw_before_change(table, request->asked, !read->without_images);
+	spec.full_document = mcs_fdw_full_document(table, request->asked, !read->lessons->without_images);
+	spec.full_document_before_change = mcs_fdw_before_change(table, request->asked, !read->lessons->without_images);
 	spec.show_expanded_events = table->show_expanded_events;
 	spec.start = read->start;
 	spec.token = read->start_token;
@@ -256,7 +253,7 @@ knows_no_images(const FdwRead *read, const MongoError *error)
 {
 	const FdwTable *table = read->request.table;
 
-	return error->at_open && error->code != 0 && !read->without_images &&
+	return error->at_open && error->code != 0 && !read->lessons->without_images &&
 		(strstr(error->message, "whenAvailable") || strstr(error->message, "fullDocumentBeforeChange")) &&
 		(table->full_document == NULL || table->full_document_before_change == NULL);
 }
@@ -267,7 +264,8 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 {
 	const FdwTable *table = read->request.table;
 	MemoryContext old = MemoryContextSwitchTo(read->context);
-	const char *asked = read->start_asked ? pstrdup(time_text(read->start_time)) : NULL;
+	bool		tell = read->start_asked && !(read->lessons->told_lost && !table->strict);
+	const char *asked = tell ? pstrdup(time_text(read->start_time)) : NULL;
 	MongoError	error;
 	uint64		oldest;
 
@@ -278,7 +276,7 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 	if (oldest == 0 || ++read->oldest_tries > OLDEST_TRIES)
 		mcs_mongo_raise(reason, psprintf("read foreign table \"%s\"", table->name));
 
-	if (asked)
+	if (tell)
 		ereport(table->strict ? ERROR : WARNING,
 				(errcode(table->strict ? ERRCODE_FDW_UNABLE_TO_CREATE_EXECUTION : ERRCODE_WARNING),
 				 errmsg("MongoDB's history begins at %s, after the start of the scan of foreign table \"%s\"",
@@ -288,7 +286,8 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 	read->start = CHANGE_STREAM_AT_TIME;
 	read->start_time = oldest;
 	read->start_token = NULL;
-	read->start_asked = false;	/* said once */
+	read->start_asked = false;
+	read->lessons->told_lost |= tell;
 	read->statistics.from = oldest;
 	read->position = NULL;
 }
@@ -309,6 +308,21 @@ wait_before_retry(FdwRead *read)
 	}
 }
 
+/*
+ * Whether to go on after a failure.  A session of the cache may have lost its
+ * connection long ago, which is noticed only now: that is no failure of
+ * MongoDB's, and a new one is tried.
+ */
+static bool
+may_pass(const FdwRead *read, const MongoError *error)
+{
+	if (error->class != MONGO_ERROR_TRANSIENT)
+		return false;
+	if (read->opened)
+		return read->retries < RETRIES;
+	return read->retries == 0 && error->sqlstate == ERRCODE_CONNECTION_FAILURE;
+}
+
 /* The change stream has failed: opens it again where that can help, else raises. */
 static void
 recover(FdwRead *read, const MongoError *error)
@@ -317,16 +331,18 @@ recover(FdwRead *read, const MongoError *error)
 	MongoSession *session = read->session;
 
 	close_cursor(read);
-	if (error->class == MONGO_ERROR_OUT_OF_MEMORY)
+	/* where no server answered, the driver would wait before it tries again */
+	if (error->class == MONGO_ERROR_OUT_OF_MEMORY || (error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
 		mcs_session_close(session);
 	if (knows_no_images(read, error))
-		read->without_images = true;
+		read->lessons->without_images = true;
 	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
 		start_is_lost(read, error);
-	else if (error->class == MONGO_ERROR_TRANSIENT && read->opened && read->retries < RETRIES)
+	else if (may_pass(read, error))
 	{
+		if (read->opened)
+			wait_before_retry(read);
 		read->retries++;
-		wait_before_retry(read);
 	}
 	else
 		mcs_mongo_raise(error, psprintf("read foreign table \"%s\"", table->name));
@@ -362,9 +378,9 @@ take_opening(FdwRead *read)
 				 errmsg("MongoDB closed a change stream when it was opened")));
 	read->opened = true;
 	read->splits = read->splits && mcs_cursor_splits(read->cursor);
-	if (read->until == 0)
-		read->until = read->batch.operation_time;
-	read->end = Min(read->until, read->request.range.to);
+	if (read->lessons->until == 0)
+		read->lessons->until = read->batch.operation_time;
+	read->end = Min(read->lessons->until, read->request.range.to);
 	/* from here on failures go on at a token; the start itself is known to be good only with the next reply */
 	if (read->position == NULL && read->start == CHANGE_STREAM_NOW)
 		set_position(read, read->batch.token, strlen(read->batch.token));
@@ -549,20 +565,12 @@ mcs_read_event(FdwRead *read, ChangeEvent *event)
 	mcs_event_parse(event, parts, count);
 }
 
-/* The last cluster time that the read can see; 0 as long as MongoDB has not answered. */
-uint64
-mcs_read_until(const FdwRead *read)
-{
-	return read->until;
-}
-
 /*
  * Begins a read, in a context below the current one.  What the request points to
- * must live as long.  until: the end of an earlier read that this one repeats,
- * or 0.
+ * must live as long, and so must lessons.
  */
 FdwRead *
-mcs_read_begin(const FdwRequest *request, uint64 until)
+mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "read of MongoDB's history", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -571,9 +579,9 @@ mcs_read_begin(const FdwRequest *request, uint64 until)
 	read->context = context;
 	read->fragment_context = AllocSetContextCreate(context, "fragments of a large event", ALLOCSET_SMALL_SIZES);
 	read->request = *request;
-	read->until = until;
+	read->lessons = lessons;
 	choose_start(read);
-	if (request->range.empty || request->range.to < request->range.from || (until && read->start_time > until))
+	if (request->range.empty || request->range.to < request->range.from || (lessons->until && read->start_time > lessons->until))
 		read->done = true;
 	else
 		open_cursor(read);
@@ -586,7 +594,7 @@ void
 mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics)
 {
 	statistics->from = read->statistics.from;
-	statistics->to = read->until == 0 ? 0 : Min(read->until, read->request.range.to);
+	statistics->to = read->lessons->until == 0 ? 0 : Min(read->lessons->until, read->request.range.to);
 	statistics->reads++;
 	statistics->batches += read->statistics.batches;
 	statistics->events += read->statistics.events;

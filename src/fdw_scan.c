@@ -156,7 +156,7 @@ begin_read(ForeignScanState *node)
 	request.asked = scan->asked;
 	request.match = scan->match;
 	request.batch_size = lsecond_int((List *) list_nth(plan->fdw_private, FDW_NUMBERS));
-	scan->read = mcs_read_begin(&request, scan->until);
+	scan->read = mcs_read_begin(&request, &scan->lessons);
 	MemoryContextSwitchTo(old);
 }
 
@@ -166,7 +166,6 @@ end_read(FdwScan *scan)
 {
 	if (scan->read == NULL)
 		return;
-	scan->until = mcs_read_until(scan->read);
 	mcs_read_statistics(scan->read, &scan->statistics);
 	mcs_read_end(scan->read);
 	scan->read = NULL;
