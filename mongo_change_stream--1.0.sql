@@ -1407,4 +1407,28 @@ CREATE FUNCTION change_stream_wrote(changed_fields text[], path text) RETURNS bo
 COMMENT ON FUNCTION change_stream_wrote(text[], text)
   IS 'did the event write this field, a document that holds it, or a field inside it? positions in arrays may be left out';
 
+CREATE FUNCTION change_stream_translate(sql text) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_translate' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_translate(text) IS 'statements with document paths and change streams as plain SQL; plain SQL comes back as it is';
+
+CREATE FUNCTION change_stream_translate_expression(expression text) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_expression' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_translate_expression(text) IS 'a condition over the columns of an event, with document paths, as plain SQL';
+
+CREATE FUNCTION string_agg_elements_transition(internal, text[], text) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_transition' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+CREATE FUNCTION string_agg_elements_final(internal) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+CREATE FUNCTION string_agg_distinct_elements_final(internal) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_string_agg_distinct_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+CREATE AGGREGATE string_agg_elements(text[], text) (
+  SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_elements_final, PARALLEL = SAFE);
+CREATE AGGREGATE string_agg_distinct_elements(text[], text) (
+  SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_distinct_elements_final, PARALLEL = SAFE);
+COMMENT ON FUNCTION string_agg_elements_transition(internal, text[], text) IS 'of the aggregate string_agg_elements';
+COMMENT ON FUNCTION string_agg_elements_final(internal) IS 'of the aggregate string_agg_elements';
+COMMENT ON FUNCTION string_agg_distinct_elements_final(internal) IS 'of the aggregate string_agg_distinct_elements';
+COMMENT ON AGGREGATE string_agg_elements(text[], text) IS 'the elements of arrays, joined by a delimiter';
+COMMENT ON AGGREGATE string_agg_distinct_elements(text[], text) IS 'the different elements of arrays, sorted, joined by a delimiter';
+
 -- (section 5 ends)

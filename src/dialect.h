@@ -11,5 +11,281 @@
 #define MCS_DIALECT_H
 
 #include "document.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_node.h"
+
+/*
+ * Token codes of PostgreSQL's scanner, those PL/pgSQL's grammar relies on, too.
+ * A character that is a token by itself has its own code.  The scanner is
+ * given no keywords, so each word is an identifier.
+ */
+typedef enum DialectTokenType
+{
+	TOKEN_END = 0,
+	TOKEN_WORD = 258,
+	TOKEN_UNICODE_WORD,
+	TOKEN_FLOAT,
+	TOKEN_STRING,
+	TOKEN_UNICODE_STRING,
+	TOKEN_BITS,
+	TOKEN_HEX,
+	TOKEN_OPERATOR,
+	TOKEN_INTEGER,
+	TOKEN_PARAMETER,
+	TOKEN_CAST,
+	TOKEN_DOTS,
+	TOKEN_ASSIGN,
+	TOKEN_ARROW
+} DialectTokenType;
+
+typedef struct DialectToken
+{
+	int			type;
+	int			at;				/* byte offset */
+	int			length;
+	char	   *value;			/* of words (folded, without quotes) and strings, else NULL */
+} DialectToken;
+
+/* Where an edit stands beside others of the same place. */
+typedef enum DialectEditKind
+{
+	EDIT_CLOSE,					/* text behind what ends here; the outer one is added later */
+	EDIT_AFTER,					/* text behind all of these, and no part of what ends here */
+	EDIT_OPEN,					/* text in front of what begins here */
+	EDIT_MOVE,					/* text instead of what stands here, which goes elsewhere as a range of its own */
+	EDIT_REPLACE				/* text instead of what stands here */
+} DialectEditKind;
+
+/* A piece of what an edit puts in: text, or what a range of the source becomes. */
+typedef struct DialectPiece
+{
+	const char *text;			/* NULL: the range */
+	int			from;
+	int			to;
+} DialectPiece;
+
+typedef struct DialectEdit
+{
+	DialectEditKind kind;
+	int			from;
+	int			to;
+	int			order;			/* of being added */
+	List	   *pieces;
+} DialectEdit;
+
+/* What the context of an expression needs it to be. */
+typedef enum DialectWant
+{
+	WANT_ANYTHING,
+	WANT_BOOLEAN,
+	WANT_TYPE					/* of a column or variable that it is assigned to */
+} DialectWant;
+
+/* What is known of the columns of a UNION and its like; kept from one attempt to the next. */
+typedef struct DialectSetColumns
+{
+	uint64		document;		/* bits of columns that are documents */
+	uint64		other;			/* bits of columns that some branch has otherwise */
+} DialectSetColumns;
+
+/* A node that is analysed once the types of its parts are known; a ParamRef stands in its place. */
+typedef struct DialectDeferred
+{
+	Node	   *original;
+	DialectWant want;
+	Oid			type;			/* for WANT_TYPE */
+	int			set;			/* 1 + number of the set operation whose column it is; 0 if none */
+	int			column;			/* there */
+} DialectDeferred;
+
+/* A name that stands for a value: a variable of a block, a field that a pipeline has added. */
+typedef struct DialectName
+{
+	const char *name;
+	Oid			type;			/* InvalidOid: not known */
+	const char *text;			/* what is put in its place; NULL: it stays */
+	int			number;			/* of the parameter that stands for it */
+	TupleDesc	fields;			/* of a record; NULL if not known */
+} DialectName;
+
+/* A reference, and the SELECT it stands in. */
+typedef struct DialectHome
+{
+	int			at;
+	SelectStmt *select;
+} DialectHome;
+
+/* One item of a select list that has no alias. */
+typedef struct DialectItem
+{
+	int			from;			/* begin of the item */
+	Node	   *value;			/* as it was written */
+	char	   *name;			/* the column's name */
+	bool		is_reference;
+} DialectItem;
+
+typedef enum DialectMode
+{
+	DIALECT_STATEMENT,
+	DIALECT_EXPRESSION,			/* parsed as PL/pgSQL's expressions are */
+	DIALECT_FILTER				/* an expression over the columns of an event */
+} DialectMode;
+
+/* One fragment of text on its way to plain SQL. */
+typedef struct Dialect
+{
+	/* the user's text, and where in it the fragment begins */
+	const char *whole;
+	int			base;
+
+	/* the fragment, and what is parsed: the same with the dialect's words replaced, byte for byte as long */
+	char	   *text;
+	char	   *parsed;
+	int			size;
+	DialectToken *tokens;
+	int			token_count;	/* without the last one, TOKEN_END */
+	DialectMode mode;
+	bool		has_words;		/* a word of the dialect was found */
+
+	/* names that the text may use beside columns */
+	List	   *names;			/* of DialectName */
+	Oid			change_type;	/* row type of "change", or InvalidOid */
+	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
+	Oid			wanted;			/* type an expression is assigned to, or InvalidOid */
+	bool		want_boolean;
+
+	/* names of catalogs */
+	Oid			namespace;		/* the extension's */
+	Oid			document;		/* the type */
+	Oid			get_function;	/* document_get */
+
+	/* one attempt */
+	List	   *edits;
+	int			word_edits;		/* how many of them the words made */
+	List	   *deferred;
+	List	   *held;			/* analysed nodes, for ParamRefs */
+	List	   *homes;
+	List	   *items;
+	List	   *streams;		/* of DialectRelation: what stands where CHANGE_STREAM did */
+	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
+	int			sets;
+	bool		again;			/* another attempt knows more */
+	bool		plain;			/* no meanings of the dialect */
+	bool		found_form;		/* a path or another form was found */
+	FuncCall   *call;			/* of CALL */
+	int			windows;
+	Oid		   *param_types;	/* of PREPARE's parameters, then of names */
+	int			param_count;
+	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
+} Dialect;
+
+/* A place where CHANGE_STREAM(...) stands for a relation. */
+typedef struct DialectRelation
+{
+	int			token;			/* the word CHANGE_STREAM */
+	int			name;			/* the token that is replaced by the relation */
+	char	   *collection;		/* as it was written; NULL: a database */
+	char	   *folded;			/* as SQL folds it */
+	char	   *database;		/* or NULL */
+	Oid			relid;			/* what was found */
+	bool		filtered;		/* rows of all_changes */
+} DialectRelation;
+
+#define DIALECT_CONTAINS		"<@@@@@@>"
+#define DIALECT_NOT_CONTAINS	"<!@@@@@>"
+
+/* numbers of ParamRefs that are ours */
+#define DIALECT_FIRST_DEFERRED	10000000
+#define DIALECT_FIRST_HELD		20000000
+
+/* the RETURNING list of a statement */
+#if PG_VERSION_NUM >= 180000
+#define mcs_returning_list(statement) ((statement)->returningClause ? (statement)->returningClause->exprs : NIL)
+#else
+#define mcs_returning_list(statement) ((statement)->returningList)
+#endif
+
+extern Dialect *mcs_dialect_current;	/* what the hooks work on */
+
+/* dialect_lex.c */
+extern DialectToken *mcs_dialect_lex(const char *text, int *count);
+extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
+extern bool mcs_dialect_is(const char *text, const DialectToken *token, const char *word);
+extern bool mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words);
+extern bool mcs_dialect_is_reserved(const char *text, const DialectToken *token);
+extern int	mcs_dialect_matching(const DialectToken *tokens, int open);
+extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
+extern int	mcs_dialect_token_at(const Dialect *dialect, int at);
+extern int	mcs_dialect_token_end(const DialectToken *token);
+
+/* dialect_edit.c */
+extern DialectPiece *mcs_dialect_piece(const char *text);
+extern DialectPiece *mcs_dialect_range(int from, int to);
+extern void mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces);
+extern void mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text);
+extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
+extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
+extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
+
+/* dialect_error.c */
+extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
+extern void mcs_dialect_error_callback(void *arg);
+
+/* dialect_word.c */
+extern void mcs_dialect_words(Dialect *dialect);
+
+/* dialect_relation.c */
+extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
+extern bool mcs_dialect_is_placeholder(const RangeVar *relation);
+
+/* dialect_name.c */
+extern char *mcs_dialect_qualified(const Dialect *dialect, const char *function);
+extern Oid	mcs_dialect_function(const Dialect *dialect, const char *name, int nargs, const Oid *types);
+extern Oid	mcs_dialect_row_type(const Dialect *dialect, const char *relation);
+extern char *mcs_dialect_snake_case(const char *name, int size);
+
+/* dialect_extent.c */
+extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to);
+
+/* dialect_path.c */
+extern Node *mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found);
+extern Node *mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref);
+extern Node *mcs_dialect_indirection(ParseState *pstate, A_Indirection *node);
+
+/* dialect_variable.c */
+extern Node *mcs_dialect_name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken);
+
+/* dialect_prepare.c */
+extern void mcs_dialect_prepare(Dialect *dialect, Node *query);
+extern void mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call);
+extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
+extern void mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type);
+
+/* dialect_window.c */
+extern void mcs_dialect_windows(Dialect *dialect, SelectStmt *select);
+
+/* dialect_operand.c */
+extern Node *mcs_dialect_hold(Dialect *dialect, Node *expression, int location);
+extern Node *mcs_dialect_settle(ParseState *pstate, Node **slot);
+extern bool mcs_dialect_is_literal(const Dialect *dialect, Node *node);
+extern void mcs_dialect_literal_as(Dialect *dialect, Node *raw, Node **slot, const char *type);
+extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression);
+extern Node *mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type);
+extern void mcs_dialect_unify(ParseState *pstate, List *slots);
+extern const Oid mcs_dialect_castable[];
+
+/* dialect_operator.c, dialect_call.c, dialect_defer.c */
+extern Node *mcs_dialect_operator(ParseState *pstate, A_Expr *e);
+extern Node *mcs_dialect_call(ParseState *pstate, FuncCall *node);
+extern void mcs_dialect_arguments(ParseState *pstate, FuncCall *node);
+extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
+
+/* dialect_analyse.c */
+extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
+extern char *mcs_dialect_fragment(Dialect *dialect);
+
+/* dialect_translate.c */
+extern char *mcs_dialect_statement(Oid namespace, const char *text, int from, int to);
 
 #endif							/* MCS_DIALECT_H */

@@ -1,0 +1,205 @@
+/*
+ * dialect_edit.c
+ *	  Edits of a text, and the text they make.
+ *
+ * Edits are kept by place and made all at the end, so that what is not edited
+ * stays as it was, byte for byte.  What an edit puts in can hold ranges of the
+ * same text, with their own edits made.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+
+/* A piece of an edit that is text. */
+DialectPiece *
+mcs_dialect_piece(const char *text)
+{
+	DialectPiece *piece = palloc0(sizeof(DialectPiece));
+
+	piece->text = pstrdup(text);
+	return piece;
+}
+
+/* A piece of an edit that is what a range becomes. */
+DialectPiece *
+mcs_dialect_range(int from, int to)
+{
+	DialectPiece *piece = palloc0(sizeof(DialectPiece));
+
+	piece->from = from;
+	piece->to = to;
+	return piece;
+}
+
+static bool
+same_pieces(const List *a, const List *b)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(cell, a, other, b)
+	{
+		DialectPiece *x = lfirst(cell);
+		DialectPiece *y = lfirst(other);
+
+		if (x->from != y->from || x->to != y->to || (x->text == NULL) != (y->text == NULL) ||
+			(x->text && strcmp(x->text, y->text) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* Adds an edit; the same one again counts once, as a node may be analysed twice. */
+void
+mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces)
+{
+	DialectEdit *edit;
+	ListCell   *cell;
+
+	foreach(cell, dialect->edits)
+	{
+		edit = lfirst(cell);
+		if (edit->kind == kind && edit->from == from && edit->to == to &&
+			(kind == EDIT_REPLACE || same_pieces(edit->pieces, pieces)))
+			return;
+	}
+	edit = palloc(sizeof(DialectEdit));
+	edit->kind = kind;
+	edit->from = from;
+	edit->to = to;
+	edit->order = list_length(dialect->edits);
+	edit->pieces = pieces;
+	dialect->edits = lappend(dialect->edits, edit);
+}
+
+/* Adds an edit that puts in a text. */
+void
+mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text)
+{
+	mcs_dialect_edit_pieces(dialect, kind, from, to, list_make1(mcs_dialect_piece(text)));
+}
+
+/* Takes tokens out, with the blanks behind them where no comment stands there. */
+void
+mcs_dialect_remove_tokens(Dialect *dialect, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		int			end = mcs_dialect_token_end(&dialect->tokens[i]);
+		int			next = end;
+
+		while (next < dialect->size && isspace((unsigned char) dialect->text[next]))
+			next++;
+		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[i].at,
+						 next == dialect->tokens[i + 1].at ? next : end, "");
+	}
+}
+
+/* Whether anything in a range is edited. */
+bool
+mcs_dialect_edited(const Dialect *dialect, int from, int to)
+{
+	ListCell   *cell;
+
+	foreach(cell, dialect->edits)
+	{
+		DialectEdit *edit = lfirst(cell);
+
+		if (edit->from >= from && edit->to <= to)
+			return true;
+	}
+	return false;
+}
+
+/* Edits in the order of their places; the closing before the opening ones, wider replacements first. */
+static int
+by_place(const ListCell *a, const ListCell *b)
+{
+	const DialectEdit *x = lfirst(a);
+	const DialectEdit *y = lfirst(b);
+
+	if (x->from != y->from)
+		return x->from < y->from ? -1 : 1;
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->to != y->to)
+		return x->to > y->to ? -1 : 1;
+	if (x->kind == EDIT_OPEN)
+		return y->order - x->order;
+	return x->order - y->order;
+}
+
+/* Whether an edit belongs to a range: what closes at its begin and what opens at its end does not. */
+static bool
+belongs_to(const DialectEdit *edit, int from, int to)
+{
+	if (edit->from < from || edit->to > to)
+		return false;
+	switch (edit->kind)
+	{
+		case EDIT_CLOSE:
+			return edit->from > from;
+		case EDIT_AFTER:
+			return edit->from > from && edit->from < to;
+		case EDIT_OPEN:
+			return edit->from < to;
+		case EDIT_MOVE:
+			return edit->from != from || edit->to != to;
+		default:
+			return true;
+	}
+}
+
+static void
+render(StringInfo out, const Dialect *dialect, const List *edits, int from, int to)
+{
+	int			at = Max(from, 0);
+	int			end = Min(to, dialect->size);
+	ListCell   *cell;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	foreach(cell, edits)
+	{
+		const DialectEdit *edit = lfirst(cell);
+		ListCell   *part;
+
+		if (edit->from >= to && edit->kind != EDIT_CLOSE)
+			break;
+		if (edit->from < at || !belongs_to(edit, from, to))
+			continue;
+		appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
+		foreach(part, edit->pieces)
+		{
+			const DialectPiece *piece = lfirst(part);
+
+			if (piece->text)
+				appendStringInfoString(out, piece->text);
+			else
+				render(out, dialect, edits, piece->from, piece->to);
+		}
+		at = edit->to;
+	}
+	if (end > at)
+		appendBinaryStringInfo(out, dialect->text + at, end - at);
+}
+
+/* What a range becomes; the whole text has all edits in it. */
+char *
+mcs_dialect_render(Dialect *dialect, int from, int to)
+{
+	StringInfoData out;
+	List	   *edits = list_copy(dialect->edits);
+
+	list_sort(edits, by_place);
+	initStringInfo(&out);
+	if (from == 0 && to == dialect->size)
+		render(&out, dialect, edits, -1, to + 1);	/* so that nothing lies at its ends */
+	else
+		render(&out, dialect, edits, from, to);
+	return out.data;
+}

@@ -1,0 +1,68 @@
+/*
+ * dialect_translate.c
+ *	  The SQL functions that translate.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
+
+/* One statement, from one token to another, as plain SQL. */
+char *
+mcs_dialect_statement(Oid namespace, const char *text, int from, int to)
+{
+	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, from, to, DIALECT_STATEMENT));
+}
+
+/* A text of several statements as plain SQL. */
+static char *
+translate_text(Oid namespace, const char *text)
+{
+	StringInfoData out;
+	int			count;
+	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
+	int			at = 0;
+
+	initStringInfo(&out);
+	for (int i = 0; i < count;)
+	{
+		int			end = mcs_dialect_statement_end(text, tokens, i);
+
+		CHECK_FOR_INTERRUPTS();
+		if (end > i)
+		{
+			int			to = mcs_dialect_token_end(&tokens[end - 1]);
+
+			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
+			appendStringInfoString(&out, mcs_dialect_statement(namespace, text, tokens[i].at, to));
+			at = to;
+		}
+		i = end + 1;
+	}
+	appendStringInfoString(&out, text + at);
+	return out.data;
+}
+
+/* change_stream_translate(text): statements in the dialect as plain SQL */
+Datum
+mcs_change_stream_translate(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source)));
+}
+
+/* change_stream_translate_expression(text): a condition over the columns of an event as plain SQL */
+Datum
+mcs_change_stream_translate_expression(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Dialect    *dialect = mcs_dialect_begin(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source), DIALECT_FILTER);
+
+	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_fragment(dialect)));
+}
