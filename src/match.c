@@ -41,6 +41,15 @@ comparison_filter(const MatchComparison *comparison, bool truth)
 	{
 		case OPERAND_TEXT:
 			return mcs_match_text_column(comparison, truth);
+		case OPERAND_DOCUMENT:
+			return mcs_match_document(comparison, truth);
+		case OPERAND_TIME:
+			return mcs_match_time_column(comparison, truth);
+		case OPERAND_CAST:
+			/* what may raise an error is evaluated again, here and below */
+			return mcs_match_wider(mcs_match_cast(comparison, truth));
+		case OPERAND_PLAIN_TEXT:
+			return mcs_match_wider(mcs_match_plain_text(comparison, truth));
 		default:
 			return mcs_match_unknown();
 	}
@@ -54,7 +63,8 @@ take_operator(MatchComparison *comparison, Oid opno, Oid function, Oid collation
 	comparison->function = function;
 	comparison->collation = collation;
 	comparison->swapped = swapped;
-	comparison->operator = mcs_match_operator(opno, comparison->operand.type);
+	comparison->operator = comparison->operand.kind == OPERAND_DOCUMENT ?
+		mcs_match_document_operator(function) : mcs_match_operator(opno, comparison->operand.type);
 	if (swapped)
 		comparison->operator = mcs_match_commute(comparison->operator);
 	return func_strict(function);
@@ -128,6 +138,10 @@ null_filter(MatchContext *context, NullTest *test, bool truth)
 
 	if (test->argisrow || !mcs_match_operand(context->relation, test->arg, &operand))
 		return mcs_match_unknown();
+	if (operand.paths)
+		return mcs_match_path_null(&operand, (test->nulltesttype == IS_NULL) == truth);
+	if (operand.kind == OPERAND_TIME)
+		return mcs_match_time_null(&operand, (test->nulltesttype == IS_NULL) == truth);
 	return mcs_match_column_null(&operand, (test->nulltesttype == IS_NULL) == truth);
 }
 
@@ -208,8 +222,13 @@ mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
 			filter = mcs_match_condition(context, ((RelabelType *) condition)->arg, truth);
 			break;
 		default:
-			filter = mcs_match_unknown();
-			break;
+			{
+				MatchOperand operand;
+
+				filter = mcs_match_operand(context->relation, condition, &operand) ?
+					mcs_match_boolean(&operand, truth) : mcs_match_unknown();
+				break;
+			}
 	}
 	context->depth--;
 	return filter;
@@ -259,5 +278,15 @@ mcs_match_write(const MatchRelation *relation, List *conditions, List *values)
 
 	foreach(cell, conditions)
 		filter = mcs_match_and(filter, mcs_match_condition(&context, lfirst(cell), true));
+	return mcs_match_print(filter);
+}
+
+Document *
+mcs_match_constant(const MatchRelation *relation, Expr *condition, bool *exact)
+{
+	MatchContext context = {.relation = relation};
+	MatchFilter *filter = mcs_match_condition(&context, condition, true);
+
+	*exact = filter->exact;
 	return mcs_match_print(filter);
 }

@@ -64,4 +64,7 @@ extern List *mcs_match_values(const MatchRelation *relation, List *conditions);
  */
 extern Document *mcs_match_write(const MatchRelation *relation, List *conditions, List *values);
 
+/* The same for one condition, without any values but its constants; whether that is all of it. */
+extern Document *mcs_match_constant(const MatchRelation *relation, Expr *condition, bool *exact);
+
 #endif							/* MCS_MATCH_H */

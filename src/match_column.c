@@ -4,24 +4,9 @@
  */
 #include "mongo_change_stream.h"
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "match_filter.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
-
-/* Whether texts compare byte by byte under a collation, as MongoDB's do. */
-static bool
-collation_is_bytes(Oid collation)
-{
-	if (!OidIsValid(collation))
-		return false;
-#if PG_VERSION_NUM >= 180000
-	return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-	return lc_collate_is_c(collation);
-#endif
-}
 
 /* Whether an operator orders or equates texts under a collation as MongoDB does. */
 static bool
@@ -29,7 +14,7 @@ same_order(MatchOperator operator, Oid collation)
 {
 	if (operator == MATCH_EQ || operator == MATCH_NE)
 		return OidIsValid(collation) && get_collation_isdeterministic(collation);
-	return collation_is_bytes(collation);
+	return mcs_match_collation_is_bytes(collation);
 }
 
 /* Whether all values may be sent. */
@@ -83,8 +68,18 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 {
 	MatchOperator operator = truth ? comparison->operator : mcs_match_negate(comparison->operator);
 	const char *key = mcs_match_key(comparison->operand.column);
+	bool		negated = false;
+	MatchFilter *filter;
 
-	if (operator == MATCH_NO_OPERATOR || comparison->items[0].type != TEXTOID ||
+	if (operator == MATCH_NO_OPERATOR)
+	{
+		filter = mcs_match_pattern(comparison, key, &negated);
+		if (!filter)
+			return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
+		return truth != negated ? filter :
+			mcs_match_and(mcs_match_column_null(&comparison->operand, false), mcs_match_not(filter));
+	}
+	if (comparison->items[0].type != TEXTOID ||
 		!same_order(comparison->operator, comparison->collation) || !fit(comparison))
 		return mcs_match_unknown();
 	/* a value that is not known may turn out to be too long */

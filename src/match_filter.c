@@ -7,6 +7,9 @@
 #include "match_filter.h"
 #include "miscadmin.h"
 
+/* Conditions of a $and that may be written as one object. */
+#define MAX_MERGED 20
+
 static MatchFilter *
 make_filter(MatchKind kind, bool exact)
 {
@@ -96,8 +99,7 @@ mcs_match_or(MatchFilter *a, MatchFilter *b)
 	if (b->kind == FILTER_NONE)
 		return a;
 	if (a->kind == FILTER_ALL || b->kind == FILTER_ALL)
-		return (a->kind == FILTER_ALL && a->exact) || (b->kind == FILTER_ALL && b->exact) ?
-			mcs_match_all() : mcs_match_unknown();
+		return a->exact && b->exact ? mcs_match_all() : mcs_match_unknown();
 	return join(FILTER_OR, a, b);
 }
 
@@ -137,40 +139,116 @@ print_list(const char *name, List *documents)
 	return mcs_document_finish(&builder);
 }
 
-/* Whether no key stands in more than one of some objects. */
-static bool
-keys_differ(List *documents)
+/* A key of a $and that is written as one object, and the values it has there. */
+typedef struct MergedKey
 {
-	List	   *keys = NIL;
-	ListCell   *cell;
-	ListCell   *other;
+	const char *key;
+	List	   *values;			/* of DocumentValue */
+} MergedKey;
 
-	foreach(cell, documents)
-	{
-		Document   *document = lfirst(cell);
-		DocumentIterator it;
+static bool
+same_value(const DocumentValue *a, const DocumentValue *b)
+{
+	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
 
-		mcs_document_iterate(&it, DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document));
-		while (mcs_document_next(&it))
-		{
-			foreach(other, keys)
-				if (strcmp(lfirst(other), it.key) == 0)
-					return false;
-			keys = lappend(keys, (void *) it.key);
-		}
-	}
+/* Whether two tests of one key can be one: objects of operators, none of which stands in both with another value. */
+static bool
+can_merge(const DocumentValue *a, const DocumentValue *b)
+{
+	DocumentIterator it;
+	DocumentValue other;
+
+	if (a->type != DOCUMENT_OBJECT || b->type != DOCUMENT_OBJECT)
+		return false;
+	mcs_document_iterate(&it, b->data, b->size);
+	while (mcs_document_next(&it))
+		if (it.key[0] != '$')
+			return false;
+	mcs_document_iterate(&it, a->data, a->size);
+	while (mcs_document_next(&it))
+		/* $options belongs to the $regex beside it */
+		if (it.key[0] != '$' || it.key[1] == 'o' ||
+			(mcs_document_find(b->data, b->size, it.key, &other) && !same_value(&it.value, &other)))
+			return false;
 	return true;
 }
 
-/* Objects as one, which means the same as their $and. */
+/* Adds a test to the keys; false where it can't be merged with what is there. */
+static bool
+add_key(List **keys, const DocumentIterator *it)
+{
+	DocumentValue *value = palloc(sizeof(DocumentValue));
+	MergedKey  *merged;
+	ListCell   *cell;
+	ListCell   *other;
+
+	*value = it->value;
+	foreach(cell, *keys)
+	{
+		merged = lfirst(cell);
+		if (strcmp(merged->key, it->key) != 0)
+			continue;
+		foreach(other, merged->values)
+			if (!can_merge(lfirst(other), value))
+				return false;
+		merged->values = lappend(merged->values, value);
+		return true;
+	}
+	merged = palloc(sizeof(MergedKey));
+	merged->key = it->key;
+	merged->values = list_make1(value);
+	*keys = lappend(*keys, merged);
+	return true;
+}
+
+/* Writes the tests of one key as one. */
+static void
+print_key(DocumentBuilder *builder, const MergedKey *merged)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	if (list_length(merged->values) == 1)
+	{
+		mcs_document_append_value(builder, merged->key, linitial(merged->values));
+		return;
+	}
+	mcs_document_begin_object(builder, merged->key);
+	foreach(cell, merged->values)
+	{
+		DocumentValue *value = lfirst(cell);
+		DocumentIterator it;
+
+		mcs_document_iterate(&it, value->data, value->size);
+		while (mcs_document_next(&it))
+		{
+			bool		written = false;
+			DocumentValue found;
+
+			foreach(other, merged->values)
+			{
+				DocumentValue *earlier = lfirst(other);
+
+				if (earlier == value)
+					break;
+				written = written || mcs_document_find(earlier->data, earlier->size, it.key, &found);
+			}
+			if (!written)
+				mcs_document_append_value(builder, it.key, &it.value);
+		}
+	}
+	mcs_document_end(builder);
+}
+
+/* Objects as one, which means the same as their $and; NULL where that can't be. */
 static Document *
 print_merged(List *documents)
 {
+	List	   *keys = NIL;
 	DocumentBuilder builder;
 	ListCell   *cell;
 
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
 	foreach(cell, documents)
 	{
 		Document   *document = lfirst(cell);
@@ -178,8 +256,13 @@ print_merged(List *documents)
 
 		mcs_document_iterate(&it, DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document));
 		while (mcs_document_next(&it))
-			mcs_document_append_value(&builder, it.key, &it.value);
+			if (!add_key(&keys, &it))
+				return NULL;
 	}
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	foreach(cell, keys)
+		print_key(&builder, lfirst(cell));
 	mcs_document_end(&builder);
 	return mcs_document_finish(&builder);
 }
@@ -205,6 +288,7 @@ Document *
 mcs_match_print(const MatchFilter *filter)
 {
 	List	   *documents = NIL;
+	Document   *merged;
 	ListCell   *cell;
 
 	check_stack_depth();
@@ -219,8 +303,8 @@ mcs_match_print(const MatchFilter *filter)
 		case FILTER_TEST:
 			return filter->test;
 		case FILTER_AND:
-			return list_length(documents) <= 20 && keys_differ(documents) ? print_merged(documents) :
-				print_list("$and", documents);
+			merged = list_length(documents) <= MAX_MERGED ? print_merged(documents) : NULL;
+			return merged ? merged : print_list("$and", documents);
 		case FILTER_OR:
 			return print_list("$or", documents);
 		case FILTER_NOR:

@@ -93,20 +93,23 @@ typedef enum MatchOperandKind
 	OPERAND_CAST				/* such a value or text, cast to another type */
 } MatchOperandKind;
 
-/* One step of a path. */
-typedef struct MatchStep
+/* Where a value stands in an event, and how that can be said. */
+typedef struct MatchPath
 {
-	const char *key;			/* terminated */
-	bool		is_index;		/* digits: a key, or a position in an array */
-} MatchStep;
+	List	   *steps;			/* of char *, the first a field of the event */
+	int			column_steps;	/* how many of them are the column itself */
+	bool		has_index;		/* a step may be the position in an array */
+	bool		literal;		/* a key is none of a dotted path: empty, with a dot or a $ */
+} MatchPath;
 
 typedef struct MatchOperand
 {
 	MatchOperandKind kind;
 	EventColumn column;
 	Oid			type;			/* of the expression */
-	List	   *paths;			/* of List of MatchStep: all that it may come from */
+	List	   *paths;			/* of MatchPath: one of them leads to the value */
 	bool		of_text;		/* of a cast: it parses the value's plain text */
+	bool		rounds;			/* of a cast: it, or one in it, may round */
 } MatchOperand;
 
 /* A comparison of an operand with values: all of EQ's are alternatives, none of NE's may be there. */
@@ -133,6 +136,30 @@ extern const char *mcs_match_key(EventColumn column);
 /* match_column.c: true or false by truth */
 extern MatchFilter *mcs_match_text_column(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_column_null(const MatchOperand *operand, bool isnull);
+
+/* match_path.c */
+extern char *mcs_match_dotted(const MatchPath *path);
+extern MatchFilter *mcs_match_guarded(const MatchPath *path, bool leaf, MatchFilter *filter);
+extern MatchFilter *mcs_match_path_null(const MatchOperand *operand, bool isnull);
+extern MatchFilter *mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull);
+
+/* match_document.c, match_text.c, match_cast.c, match_time.c, match_fields.c */
+extern MatchOperator mcs_match_document_operator(Oid function);
+extern MatchFilter *mcs_match_document(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_plain_text(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_other_types(const MatchPath *path, const char *type);
+extern bool mcs_match_collation_is_bytes(Oid collation);
+extern MatchFilter *mcs_match_types(const char *key, const char *const *types);
+extern MatchFilter *mcs_match_ordered(const char *key, MatchOperator operator, const MatchDatum *datum);
+extern bool mcs_match_can_cast(Oid type);
+extern bool mcs_match_can_recast(Oid from, Oid to);
+extern MatchFilter *mcs_match_cast(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_boolean(const MatchOperand *operand, bool truth);
+extern MatchFilter *mcs_match_time_column(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_time_null(const MatchOperand *operand, bool isnull);
+
+/* match_pattern.c */
+extern MatchFilter *mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *negated);
 
 /* match_filter.c */
 extern MatchFilter *mcs_match_unknown(void);
