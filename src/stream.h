@@ -166,9 +166,11 @@ extern bool mcs_condition_holds(StreamExpressions *expressions, HeapTuple event)
 
 /* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
 extern Datum mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
-extern bool mcs_expressions_has_filter(const StreamExpressions *expressions);
 extern bool mcs_expressions_has_fields(const StreamExpressions *expressions);
 extern bool mcs_expressions_filter_reads(const StreamExpressions *expressions, EventColumn column);
+
+/* The part of the filter that MongoDB can evaluate, or NULL; whether that is all of it. */
+extern Document *mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool *exact);
 
 /* False when something that they depend on has changed, a function for example: compile them again. */
 extern bool mcs_expressions_valid(const StreamExpressions *expressions);
@@ -178,9 +180,13 @@ extern bool mcs_expressions_valid(const StreamExpressions *expressions);
 /*
  * Fills a spec from a definition (all but start, token, time and comment).
  * at_collection: watch the collection itself, as the role may not watch the
- * database.
+ * database.  without_images: events are going to be read without them, so a
+ * condition on them must not decide.
  */
-extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
+extern void mcs_stream_spec(const Stream *stream, bool at_collection, bool without_images, ChangeStreamSpec *spec);
+
+/* Whether an event may have come for the worker's sake, though the filter does not let it through. */
+extern bool mcs_worker_must_see(const ChangeEvent *event);
 
 /* Whether an event that MongoDB sent is a row, a gap row, or only for the worker to know. */
 typedef enum StreamVerdict

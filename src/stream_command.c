@@ -60,6 +60,7 @@ static const CreateArgument field_arguments[STREAM_FIELDS] = {
 
 /* Fields that change what MongoDB is asked. */
 static const bool field_is_mongos[STREAM_FIELDS] = {
+	[FIELD_FILTER] = true,
 	[FIELD_OPERATIONS] = true,
 	[FIELD_PIPELINE] = true,
 	[FIELD_FULL_DOCUMENT] = true,
@@ -277,7 +278,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	refuse_snapshot(bool_argument(fcinfo, CREATE_INITIAL_SNAPSHOT));
 	stream->paused = bool_argument(fcinfo, CREATE_PAUSED);
 	stream->settings = mcs_settings_capture();
-	mcs_definition_check(stream);
+	mcs_definition_check(stream, false);
 
 	if (mcs_stream_load(stream->name, false, true))
 		refuse_duplicate(stream->name);
@@ -334,7 +335,7 @@ change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
 
 /* Checks a definition as its owner, whose functions it may call, under its own settings. */
 static void
-check_as_owner(Stream *stream)
+check_as_owner(Stream *stream, bool silent)
 {
 	Oid			save_userid;
 	int			save_sec_context;
@@ -343,7 +344,7 @@ check_as_owner(Stream *stream)
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	level = mcs_settings_begin(stream->settings);
-	mcs_definition_check(stream);
+	mcs_definition_check(stream, silent);
 	mcs_settings_end(level);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 }
@@ -362,13 +363,13 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	{
 		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token};
 
-		stream->pushed_filter = mcs_pushed_filter(stream);
+		check_as_owner(stream, true);
 		(void) mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
 
 	stream = mcs_stream_load_own(name, true);
 	(void) change_fields(stream, reset, fcinfo);
-	check_as_owner(stream);
+	check_as_owner(stream, false);
 	mcs_catalog_update_definition(stream);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();

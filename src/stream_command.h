@@ -40,8 +40,8 @@ extern void mcs_check_stream_name(const char *name);
 extern void mcs_check_database_name(const char *name);
 extern void mcs_check_collection_name(const char *name, const char *database);
 
-/* What depends on more than one field; raises or gives NOTICEs, and fills the parts of the filter. */
-extern void mcs_definition_check(Stream *stream);
+/* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
+extern void mcs_definition_check(Stream *stream, bool silent);
 
 /* ---- stream_settings.c: the creator's settings, under which expressions run ---- */
 extern List *mcs_settings_capture(void);
@@ -76,7 +76,7 @@ extern char *mcs_start_resolve(const Stream *stream, const MongoTarget *target, 
 extern char *mcs_start_resolve_now(const Stream *stream, const MongoTarget *target);
 
 /* ---- stream_pipeline.c, stream_pipeline_check.c ---- */
-extern Document *mcs_pushed_filter(const Stream *stream);
+extern Document *mcs_pushed_filter(const Stream *stream, const Document *match);
 extern void mcs_pipeline_check(const Document *pipeline);
 
 #endif							/* MCS_STREAM_COMMAND_H */

@@ -415,7 +415,7 @@ wants_operation(const Stream *stream, const char *operation)
 }
 
 static void
-check_operations(const Stream *stream)
+check_operations(const Stream *stream, bool silent)
 {
 	ListCell   *cell;
 
@@ -427,33 +427,40 @@ check_operations(const Stream *stream)
 						 errmsg("operation \"%s\" needs show_expanded_events", (char *) lfirst(cell)),
 						 errdetail("MongoDB sends events of this kind only on request."),
 						 errhint("Add the argument show_expanded_events => true.")));
-	if (wants_operation(stream, "update") && !wants_operation(stream, "replace"))
+	if (!silent && wants_operation(stream, "update") && !wants_operation(stream, "replace"))
 		ereport(NOTICE,
 				(errmsg("operations has \"update\" without \"replace\""),
 				 errdetail("MongoDB can record an update by pipeline or of the whole document as a replace.")));
 }
 
-/* Compiles both expressions, which checks them. */
-static void
-check_expressions(const Stream *stream)
+/* Compiles both expressions, which checks them, and sees what of the filter MongoDB can evaluate. */
+static Document *
+check_expressions(const Stream *stream, bool silent, bool *exact)
 {
 	Relation	events = table_open(mcs_events_relation(), AccessShareLock);
 	StreamExpressions *expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
 
-	if (mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT) && wants_operation(stream, "delete"))
+	Document   *match;
+
+	if (!silent && mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT) && wants_operation(stream, "delete"))
 		ereport(NOTICE,
 				(errmsg("filter reads full_document, which delete events do not have"),
 				 errdetail("A condition on it is then unknown, not true, and the event is left out."),
 				 errhint("Add \"OR operation_type = 'delete'\" to the filter to keep them.")));
+	match = mcs_expressions_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
 	table_close(events, NoLock);
+	return match;
 }
 
 void
-mcs_definition_check(Stream *stream)
+mcs_definition_check(Stream *stream, bool silent)
 {
-	check_operations(stream);
+	Document   *match = NULL;
+	bool		exact = false;
+
+	check_operations(stream, silent);
 	if (stream->filter || stream->add_fields)
-		check_expressions(stream);
-	stream->pushed_filter = mcs_pushed_filter(stream);
-	stream->local_filter = stream->filter;
+		match = check_expressions(stream, silent, &exact);
+	stream->pushed_filter = mcs_pushed_filter(stream, match);
+	stream->local_filter = exact ? NULL : stream->filter;
 }

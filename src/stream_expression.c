@@ -14,10 +14,16 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/transam.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/executor.h"
+#include "match.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
@@ -56,6 +62,8 @@ struct StreamExpressions
 	TupleTableSlot *slot;
 	ExprContext *econtext;
 	ExprState  *filter;			/* NULL: none */
+	Expr	   *condition;		/* the same as an expression */
+	bool		has_user_functions; /* in filter */
 	uint32		filter_columns; /* bits by EventColumn */
 	int			field_count;
 	AddedField *fields;
@@ -238,6 +246,22 @@ check_kind(ParseState *pstate, Node *expression, const ExpressionSource *source)
 				 errmsg("set-returning functions are not allowed in %s", source->argument)));
 }
 
+/* Whether a function may be defined anew by users; ours are the extension's. */
+static bool
+is_user_function(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId && getExtensionOfObject(ProcedureRelationId, function) != *(Oid *) context;
+}
+
+static bool
+has_user_functions(Node *node, Oid *extension)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_user_function, extension) ||
+		expression_tree_walker(node, has_user_functions, extension);
+}
+
 /* An expression that is analysed and planned, kept outside of any context of ours until it is forgotten. */
 static Expr *
 analyse(StreamExpressions *expressions, Relation events, Node *raw, const ExpressionSource *source, bool is_filter)
@@ -261,7 +285,12 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 	assign_expr_collations(pstate, expression);
 	(void) check_columns(expression, &check);
 	if (is_filter)
+	{
+		Oid			extension = get_extension_oid(MCS_EXTENSION, true);
+
 		expressions->filter_columns = check.columns;
+		expressions->has_user_functions = has_user_functions(expression, &extension);
+	}
 
 	cached = GetCachedExpression(expression);
 	old = MemoryContextSwitchTo(expressions->context);
@@ -286,6 +315,7 @@ compile_filter(StreamExpressions *expressions, Relation events, const char *argu
 	expression = analyse(expressions, events, parse_filter(&source), &source, true);
 	old = MemoryContextSwitchTo(expressions->context);
 	expressions->filter = ExecInitQual(list_make1(expression), NULL);
+	expressions->condition = expression;
 	MemoryContextSwitchTo(old);
 	error_context_stack = callback.previous;
 }
@@ -397,12 +427,6 @@ mcs_expressions_free(StreamExpressions *expressions)
 }
 
 bool
-mcs_expressions_has_filter(const StreamExpressions *expressions)
-{
-	return expressions->filter != NULL;
-}
-
-bool
 mcs_expressions_has_fields(const StreamExpressions *expressions)
 {
 	return expressions->field_count > 0;
@@ -412,6 +436,23 @@ bool
 mcs_expressions_filter_reads(const StreamExpressions *expressions, EventColumn column)
 {
 	return (expressions->filter_columns & (UINT32_C(1) << column)) != 0;
+}
+
+Document *
+mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool *exact)
+{
+	int			natts = expressions->slot->tts_tupleDescriptor->natts;
+	int8	   *columns = palloc(natts);
+	MatchRelation relation = {.varno = 1,.natts = natts,.columns = columns,.images_change = looks_up};
+
+	*exact = false;
+	/* what a user's function was when the stream was made, it need not be for ever */
+	if (!expressions->condition || expressions->has_user_functions)
+		return NULL;
+	memset(columns, -1, natts);
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+		columns[expressions->attributes[i] - 1] = i;
+	return mcs_match_constant(&relation, expressions->condition, exact);
 }
 
 bool

@@ -109,7 +109,7 @@ mcs_follow_open(StreamWorker *worker)
 	MemoryContext old = MemoryContextSwitchTo(worker->batch_context);
 
 	memset(&spec, 0, sizeof(spec));
-	mcs_stream_spec(stream, worker->at_collection, &spec);
+	mcs_stream_spec(stream, worker->at_collection, worker->too_large >= TOO_LARGE_NO_IMAGES, &spec);
 	spec.comment = psprintf("mongo_change_stream: %s", stream->name);
 	spec.queue_bytes = QUEUE_BYTES;
 	spec.start = CHANGE_STREAM_NOW;
@@ -265,6 +265,24 @@ already_written(const StreamWorker *worker, const ChangeEvent *event)
 	return compared < 0 || (compared == 0 && event->token.length <= strlen(position));
 }
 
+/* Whether expressions may have to be evaluated. */
+static bool
+has_expressions(const Stream *stream)
+{
+	return stream->filter || stream->add_fields;
+}
+
+/*
+ * Whether the filter is to be evaluated here: where MongoDB could not evaluate
+ * all of it, or did not for this event.
+ */
+static bool
+needs_filter(const StreamWorker *worker, const ChangeEvent *event)
+{
+	return worker->stream->filter &&
+		(worker->stream->local_filter || event->too_large || mcs_worker_must_see(event));
+}
+
 /*
  * Evaluates filter and add_fields; false where the event is not kept.  An
  * error of the user's expressions counts as unknown: the event is not kept.
@@ -278,7 +296,7 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 
 	PG_TRY();
 	{
-		if (mcs_expressions_has_filter(worker->expressions))
+		if (needs_filter(worker, event))
 			keep = mcs_expressions_filter(worker->expressions, values, nulls);
 		if (keep && mcs_expressions_has_fields(worker->expressions))
 		{
@@ -351,7 +369,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 	}
 	event->too_large = worker->too_large >= TOO_LARGE_NO_IMAGES;
 	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
-	if (!(stream->local_filter || stream->add_fields) || evaluate(worker, event, values, nulls))
+	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
 		mcs_writer_add(writer, values, nulls, worker->received_at);
 }
 
@@ -430,7 +448,7 @@ compile_expressions(StreamWorker *worker)
 	Stream	   *stream = worker->stream;
 	Relation	events;
 
-	if (!(stream->local_filter || stream->add_fields) ||
+	if (!has_expressions(stream) ||
 		(worker->expressions && mcs_expressions_valid(worker->expressions)))
 		return;
 	events = table_open(mcs_events_relation(), AccessShareLock);
@@ -438,7 +456,7 @@ compile_expressions(StreamWorker *worker)
 		mcs_expressions_free(worker->expressions);
 	worker->expressions = NULL;
 	/* what compiling leaves behind goes with the batch */
-	worker->expressions = mcs_expressions_compile(events, stream->local_filter, stream->add_fields);
+	worker->expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
 	mcs_expressions_keep(worker->expressions, worker->stream_context);
 	table_close(events, NoLock);
 }
@@ -536,7 +554,7 @@ write_transaction(StreamWorker *worker)
 	writer = mcs_writer_begin(stream);
 	worker->filter_errors = 0;
 	worker->skipped = false;
-	if (stream->local_filter || stream->add_fields)
+	if (has_expressions(stream))
 		take_events_evaluating(worker, writer);
 	else
 		take_events(worker, writer);

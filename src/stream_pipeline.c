@@ -23,6 +23,13 @@
 /* What the worker must know of, whichever operations the user asked for. */
 static const char *const worker_operations[] = {"drop", "rename", "dropDatabase", "invalidate"};
 
+/* Whether a borrowed text is a string. */
+static bool
+text_is(const EventText *text, const char *string)
+{
+	return text->data && strlen(string) == text->length && memcmp(text->data, string, text->length) == 0;
+}
+
 /* Begins a stage with one operator; end it with end_stage. */
 static void
 begin_stage(DocumentBuilder *builder, const char *name)
@@ -78,24 +85,75 @@ has_operation(const Stream *stream, const char *operation, uint32 length)
 	return false;
 }
 
-/* The condition that MongoDB evaluates for the user; NULL: none. */
-Document *
-mcs_pushed_filter(const Stream *stream)
+bool
+mcs_worker_must_see(const ChangeEvent *event)
+{
+	for (int i = 0; i < lengthof(worker_operations); i++)
+		if (text_is(&event->operation_type, worker_operations[i]))
+			return true;
+	return false;
+}
+
+/* operationType: {$in: […]}: the operations that are asked for, those that the worker needs, or both. */
+static void
+append_operations(DocumentBuilder *builder, const Stream *stream, bool users, bool workers)
+{
+	ListCell   *cell;
+
+	mcs_document_begin_object(builder, "operationType");
+	mcs_document_begin_array(builder, "$in");
+	if (users)
+		foreach(cell, stream->operations)
+			mcs_document_append_string(builder, NULL, lfirst(cell));
+	for (int i = 0; i < lengthof(worker_operations) && workers; i++)
+		if (!users || !has_operation(stream, worker_operations[i], strlen(worker_operations[i])))
+			mcs_document_append_string(builder, NULL, worker_operations[i]);
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+}
+
+/* The operations that are asked for as a condition; NULL for all. */
+static Document *
+operations_filter(const Stream *stream)
 {
 	DocumentBuilder builder;
-	ListCell   *cell;
 
 	if (stream->operations == NIL)
 		return NULL;
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
-	mcs_document_begin_object(&builder, "operationType");
-	mcs_document_begin_array(&builder, "$in");
-	foreach(cell, stream->operations)
-		mcs_document_append_string(&builder, NULL, lfirst(cell));
-	for (int i = 0; i < lengthof(worker_operations); i++)
-		if (!has_operation(stream, worker_operations[i], strlen(worker_operations[i])))
-			mcs_document_append_string(&builder, NULL, worker_operations[i]);
+	append_operations(&builder, stream, true, true);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/*
+ * The condition that MongoDB evaluates for the user, made of the operations
+ * and of what match says of the filter (NULL: nothing); NULL for none.
+ */
+Document *
+mcs_pushed_filter(const Stream *stream, const Document *match)
+{
+	DocumentBuilder builder;
+
+	if (match == NULL)
+		return operations_filter(stream);
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_array(&builder, "$or");
+	if (stream->operations != NIL)
+	{
+		mcs_document_begin_object(&builder, NULL);
+		append_operations(&builder, stream, true, false);
+		mcs_document_begin_array(&builder, "$and");
+		mcs_document_append_document(&builder, NULL, match);
+		mcs_document_end(&builder);
+		mcs_document_end(&builder);
+	}
+	else
+		mcs_document_append_document(&builder, NULL, match);
+	mcs_document_begin_object(&builder, NULL);
+	append_operations(&builder, stream, false, true);
 	mcs_document_end(&builder);
 	mcs_document_end(&builder);
 	mcs_document_end(&builder);
@@ -145,9 +203,11 @@ unless_default(const char *word, const char *usual)
 }
 
 void
-mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec)
+mcs_stream_spec(const Stream *stream, bool at_collection, bool without_images, ChangeStreamSpec *spec)
 {
 	const char *filtered = at_collection ? NULL : stream->collection;
+	/* without its images, an event might not come through and the next one be taken for it */
+	Document   *match = without_images ? operations_filter(stream) : stream->pushed_filter;
 	DocumentBuilder builder;
 	Document   *stages;
 
@@ -165,25 +225,19 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	mcs_document_begin_array(&builder, NULL);
 	if (filtered)
 		append_scope(&builder, filtered);
-	if (stream->pushed_filter)
-	{
-		mcs_document_begin_object(&builder, NULL);
-		mcs_document_append_document(&builder, "$match", stream->pushed_filter);
-		mcs_document_end(&builder);
-	}
+	/* the filter is about what the user's stages make of an event */
 	if (stream->pipeline)
 		append_user_stages(&builder, stream->pipeline, filtered);
+	if (match)
+	{
+		mcs_document_begin_object(&builder, NULL);
+		mcs_document_append_document(&builder, "$match", match);
+		mcs_document_end(&builder);
+	}
 	mcs_document_end(&builder);
 	stages = mcs_document_finish(&builder);
 	spec->stages = DOCUMENT_VALUE(stages);
 	spec->stages_size = DOCUMENT_VALUE_SIZE(stages);
-}
-
-/* Whether a borrowed text is a string. */
-static bool
-text_is(const EventText *text, const char *string)
-{
-	return text->data && strlen(string) == text->length && memcmp(text->data, string, text->length) == 0;
 }
 
 StreamVerdict

@@ -115,7 +115,7 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 		ChangeStreamSpec spec;
 		char	   *token;
 
-		mcs_stream_spec(stream, at_collection, &spec);
+		mcs_stream_spec(stream, at_collection, false, &spec);
 		spec.start = after ? CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
 		spec.token = after;
 		spec.comment = stream->name;
