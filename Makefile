@@ -64,6 +64,7 @@ demo-stop:
 	$(RUN) demo/demo.py --stop
 bench:
 	$(RUN) bench/ingest.py $(ARGS)
+	$(RUN) bench/scan.py $(ARGS)
 fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
 

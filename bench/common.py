@@ -51,15 +51,15 @@ def order(number, dice):
     }
 
 
-def load(collection, count):
-    """Inserts that many orders; returns the cluster time before the first."""
+def load(collection, count, more=lambda number: {}):
+    """Inserts that many orders, with more fields if wanted; returns the cluster time before the first."""
     client = collection.database.client
     collection.drop()
     collection.database.create_collection(collection.name)
     since = client.admin.command("ping")["operationTime"]
     dice = random.Random(42)
     for first in range(0, count, 1000):
-        collection.insert_many((order(number, dice) for number in range(first, min(first + 1000, count))), ordered=False)
+        collection.insert_many((order(number, dice) | more(number) for number in range(first, min(first + 1000, count))), ordered=False)
     return since
 
 

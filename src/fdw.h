@@ -14,7 +14,6 @@
 
 #include "mongo_change_stream.h"
 
-#include "commands/explain.h"
 #include "event.h"
 #include "foreign/fdwapi.h"
 #include "mongo.h"
@@ -186,6 +185,7 @@ extern bool mcs_fdw_analyze(Relation relation, AcquireSampleRowsFunc *function, 
 
 /* ---- EXPLAIN (fdw_explain.c) ---- */
 
-extern void mcs_fdw_explain(ForeignScanState *node, ExplainState *es);
+struct ExplainState;
+extern void mcs_fdw_explain(ForeignScanState *node, struct ExplainState *es);
 
 #endif							/* MCS_FDW_H */

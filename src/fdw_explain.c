@@ -8,13 +8,13 @@
  */
 #include "mongo_change_stream.h"
 
-#include "fdw.h"
-#include "utils/timestamp.h"
-
+#include "commands/explain.h"
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
 #endif
+#include "fdw.h"
+#include "utils/timestamp.h"
 
 /* $changeStream as it is sent, but for the start. */
 static void
