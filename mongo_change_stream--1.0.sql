@@ -1415,6 +1415,10 @@ CREATE FUNCTION change_stream_translate_expression(expression text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_expression' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION change_stream_translate_expression(text) IS 'a condition over the columns of an event, with document paths, as plain SQL';
 
+CREATE FUNCTION change_stream_translate_body(body text) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_body' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_translate_body(text) IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, with document paths, as plain PL/pgSQL';
+
 CREATE FUNCTION string_agg_elements_transition(internal, text[], text) RETURNS internal
   AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_transition' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
 CREATE FUNCTION string_agg_elements_final(internal) RETURNS text

@@ -152,8 +152,10 @@ typedef struct Dialect
 	List	   *names;			/* of DialectName */
 	Oid			change_type;	/* row type of "change", or InvalidOid */
 	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
-	Oid			wanted;			/* type an expression is assigned to, or InvalidOid */
 	bool		want_boolean;
+	bool		in_body;		/* of a PL/pgSQL block */
+	List	   *result;			/* the analysed query's columns */
+	Oid			result_type;	/* of the first one */
 
 	/* names of catalogs */
 	Oid			namespace;		/* the extension's */
@@ -284,6 +286,9 @@ extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
 /* dialect_analyse.c */
 extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
 extern char *mcs_dialect_fragment(Dialect *dialect);
+
+/* dialect_body.c */
+extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
 
 /* dialect_translate.c */
 extern char *mcs_dialect_statement(Oid namespace, const char *text, int from, int to);

@@ -15,6 +15,7 @@
 #include "dialect.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parse_param.h"
 #include "parser/parse_target.h"
@@ -170,16 +171,20 @@ static void
 analyse_query(Dialect *dialect, Node *query, ParserSetupHook hooks)
 {
 	RawStmt    *raw = makeNode(RawStmt);
+	Query	   *analysed;
 
 	raw->stmt = query;
-	(void) parse_analyze_withcb(raw, dialect->text, hooks, dialect, NULL);
+	analysed = parse_analyze_withcb(raw, dialect->text, hooks, dialect, NULL);
+	dialect->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
+	if (dialect->result)
+		dialect->result_type = exprType((Node *) linitial_node(TargetEntry, dialect->result)->expr);
 }
 
 /* As SQL has it, with no meaning of the dialect's. */
 static void
 analyse_plain(Dialect *dialect)
 {
-	Node	   *query = parse(dialect, dialect->text);
+	Node	   *query = parse(dialect, dialect->parsed);
 
 	if (query == NULL)
 		return;
@@ -342,6 +347,12 @@ is_missing_name(const ErrorData *error)
 	}
 }
 
+static void
+parse_only(Dialect *dialect)
+{
+	(void) parse(dialect, dialect->parsed);
+}
+
 /* Whether a fragment holds anything to analyse; raises where it does not parse. */
 static bool
 has_query(Dialect *dialect)
@@ -363,6 +374,9 @@ mcs_dialect_fragment(Dialect *dialect)
 	ErrorData  *error;
 	int			attempts = 0;
 
+	/* PL/pgSQL itself says what is wrong with text that is not the dialect's */
+	if (dialect->in_body && !dialect->has_words && attempt(dialect, parse_only))
+		return dialect->text;
 	if (!has_query(dialect))
 	{
 		if (dialect->has_words)

@@ -11,6 +11,7 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 
 /* One statement, from one token to another, as plain SQL. */
 char *
@@ -65,4 +66,13 @@ mcs_change_stream_translate_expression(PG_FUNCTION_ARGS)
 	Dialect    *dialect = mcs_dialect_begin(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source), DIALECT_FILTER);
 
 	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_fragment(dialect)));
+}
+
+/* change_stream_translate_body(text): a PL/pgSQL block with "change" as plain PL/pgSQL */
+Datum
+mcs_change_stream_translate_body(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_body(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
 }
