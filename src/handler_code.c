@@ -25,7 +25,6 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "commands/proclang.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
@@ -359,7 +358,12 @@ void
 mcs_code_remove(HandlerCode *code)
 {
 	if (code->temporary)
-		RemoveFunctionById(code->function.fn_oid);
+	{
+		ObjectAddress function;
+
+		ObjectAddressSet(function, ProcedureRelationId, code->function.fn_oid);
+		performDeletion(&function, DROP_RESTRICT, PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY);
+	}
 	MemoryContextDelete(code->context);
 }
 
