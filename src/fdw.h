@@ -116,12 +116,13 @@ typedef struct FdwRequest
 	int			batch_size;		/* 0: the table's */
 } FdwRequest;
 
-/* What a read passes on to one that repeats it; zeroes before the first. */
+/* What a read passes on to one that repeats it; zeroes before the first, but for until. */
 typedef struct FdwLessons
 {
-	uint64		until;			/* the last cluster time that can be seen; 0: not known */
+	uint64	   *until;			/* the last cluster time that can be seen, 0 as long as it is not known */
 	bool		without_images; /* MongoDB knows no whenAvailable */
 	bool		told_lost;		/* the user was told that history begins later */
+	bool		told_missing;	/* or that there is no such collection */
 } FdwLessons;
 
 typedef struct FdwRead FdwRead;

@@ -35,7 +35,8 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 {
 	FdwTable   *table = mcs_fdw_table(relation);
 	FdwRequest	request = {0};
-	FdwLessons	lessons = {0};
+	uint64		until = 0;
+	FdwLessons	lessons = {.until = &until};
 	ReservoirStateData state;
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext row_context = AllocSetContextCreate(context, "row of a sample", ALLOCSET_DEFAULT_SIZES);

@@ -378,9 +378,9 @@ take_opening(FdwRead *read)
 				 errmsg("MongoDB closed a change stream when it was opened")));
 	read->opened = true;
 	read->splits = read->splits && mcs_cursor_splits(read->cursor);
-	if (read->lessons->until == 0)
-		read->lessons->until = read->batch.operation_time;
-	read->end = Min(read->lessons->until, read->request.range.to);
+	if (*read->lessons->until == 0)
+		*read->lessons->until = read->batch.operation_time;
+	read->end = Min(*read->lessons->until, read->request.range.to);
 	/* from here on failures go on at a token; the start itself is known to be good only with the next reply */
 	if (read->position == NULL && read->start == CHANGE_STREAM_NOW)
 		set_position(read, read->batch.token, strlen(read->batch.token));
@@ -515,6 +515,52 @@ take_element(FdwRead *read, const DocumentValue *value)
 	return read->whole;
 }
 
+/*
+ * At the end of a read of the whole history that has shown nothing: warns if
+ * MongoDB has no collection of that name, which may be a slip.  A failure to
+ * find out is none of the read.
+ */
+static void
+check_collection(FdwRead *read)
+{
+	const FdwTable *table = read->request.table;
+	DocumentBuilder builder;
+	Document   *command;
+	DocumentValue value;
+	MongoReply *reply;
+	MongoError	error;
+	bool		missing;
+
+	if (read->statistics.events > 0 || read->start_asked || read->request.range.to != PG_UINT64_MAX ||
+		!table->collection || !table->database || read->lessons->told_missing)
+		return;
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_append_int32(&builder, "listCollections", 1);
+	mcs_document_begin_object(&builder, "filter");
+	mcs_document_append_string(&builder, "name", table->collection);
+	mcs_document_end(&builder);
+	mcs_document_append_bool(&builder, "nameOnly", true);
+	mcs_document_append_bool(&builder, "authorizedCollections", true);
+	mcs_document_end(&builder);
+	command = mcs_document_finish(&builder);
+	reply = mcs_session_command(mcs_session_cached(read->request.target), table->database, DOCUMENT_VALUE(command),
+								DOCUMENT_VALUE_SIZE(command), "list collections", &error);
+	if (reply == NULL)
+		return;
+	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
+		mcs_document_find(value.data, value.size, "firstBatch", &value) && value.type == DOCUMENT_ARRAY &&
+		!mcs_document_find(value.data, value.size, "0", &value);
+	mcs_reply_free(reply);
+	if (!missing)
+		return;
+	read->lessons->told_missing = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("MongoDB has no collection \"%s.%s\", and its history nothing of one", table->database, table->collection),
+			 errhint("If that is not its name: ALTER FOREIGN TABLE %s OPTIONS (SET collection '...').", quote_identifier(table->name))));
+}
+
 /* Goes to the next event; false at the end.  It stays at hand until the next call. */
 bool
 mcs_read_next(FdwRead *read)
@@ -542,7 +588,11 @@ mcs_read_next(FdwRead *read)
 			end_batch(read);
 	}
 	/* nothing more is wanted of MongoDB */
-	close_cursor(read);
+	if (read->cursor)
+	{
+		close_cursor(read);
+		check_collection(read);
+	}
 	return false;
 }
 
@@ -581,7 +631,7 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 	read->request = *request;
 	read->lessons = lessons;
 	choose_start(read);
-	if (request->range.empty || request->range.to < request->range.from || (lessons->until && read->start_time > lessons->until))
+	if (request->range.empty || request->range.to < request->range.from || (*lessons->until && read->start_time > *lessons->until))
 		read->done = true;
 	else
 		open_cursor(read);
@@ -594,7 +644,7 @@ void
 mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics)
 {
 	statistics->from = read->statistics.from;
-	statistics->to = read->lessons->until == 0 ? 0 : Min(read->lessons->until, read->request.range.to);
+	statistics->to = *read->lessons->until == 0 ? 0 : Min(*read->lessons->until, read->request.range.to);
 	statistics->reads++;
 	statistics->batches += read->statistics.batches;
 	statistics->events += read->statistics.events;

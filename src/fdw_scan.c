@@ -2,19 +2,63 @@
  * fdw_scan.c
  *	  The executor's part: a foreign scan as one bounded read after the other.
  *
- * A scan that is repeated reads again up to the time at which its first read
- * ended, so one execution sees one history.  Everything lives in the executor's
+ * All reads of one server within one execution of a statement end at the time
+ * at which the first did, so a scan that is repeated shows the same again, and
+ * tables that are joined show the same history.  Everything lives in the executor's
  * memory, so an error, a cancel or the end of a portal ends the read as well.
  */
 #include "mongo_change_stream.h"
 
 #include "executor/executor.h"
 #include "fdw.h"
+#include "lib/ilist.h"
 #include "match.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "utils/memutils.h"
+
+/* How far one execution sees the history of one server. */
+typedef struct FdwHorizon
+{
+	dlist_node	node;
+	EState	   *state;
+	Oid			serverid;
+	uint64		until;
+	MemoryContextCallback callback;
+} FdwHorizon;
+
+static dlist_head horizons = DLIST_STATIC_INIT(horizons);
+
+/* Forgets a horizon, when the execution's memory goes. */
+static void
+forget_horizon(void *arg)
+{
+	dlist_delete(&((FdwHorizon *) arg)->node);
+}
+
+/* The horizon of an execution and a server. */
+static uint64 *
+find_horizon(EState *state, Oid serverid)
+{
+	FdwHorizon *horizon;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &horizons)
+	{
+		horizon = dlist_container(FdwHorizon, node, iter.cur);
+		if (horizon->state == state && horizon->serverid == serverid)
+			return &horizon->until;
+	}
+	horizon = MemoryContextAllocZero(state->es_query_cxt, sizeof(FdwHorizon));
+	horizon->state = state;
+	horizon->serverid = serverid;
+	horizon->callback.func = forget_horizon;
+	horizon->callback.arg = horizon;
+	dlist_push_head(&horizons, &horizon->node);
+	MemoryContextRegisterResetCallback(state->es_query_cxt, &horizon->callback);
+	return &horizon->until;
+}
 
 /* As whom the table is read: the owner of the view that names it, or the user. */
 static Oid
@@ -54,6 +98,7 @@ mcs_fdw_begin(ForeignScanState *node, int flags)
 	scan->asked = column_set(list_nth(plan->fdw_private, FDW_ASKED));
 	scan->values = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->value_context = AllocSetContextCreate(CurrentMemoryContext, "values of a foreign scan", ALLOCSET_SMALL_SIZES);
+	scan->lessons.until = find_horizon(node->ss.ps.state, scan->table->serverid);
 	if (!(flags & EXEC_FLAG_EXPLAIN_ONLY))
 		scan->target = mcs_mongo_target_of_table(scan->table->serverid, scan_user(node));
 }

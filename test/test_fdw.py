@@ -1,6 +1,7 @@
 """Foreign tables: which events a scan shows, and how it lives within queries."""
 import datetime
 import random
+import threading
 import time
 
 import bson
@@ -257,6 +258,29 @@ def test_one_execution_sees_one_history(tables, mdb):
             seen.append(cursor.fetchone()[1])
         assert seen == [4] * 5
     assert db.value("SELECT count(*) FROM fb") == 8
+
+
+def test_joined_tables_show_one_history(tables, mdb):
+    """While events come in, every scan of a statement ends at the same one of them."""
+    db = tables
+    foreign_table(db, "every")
+    stop = threading.Event()
+
+    def write():
+        number = 1000
+        while not stop.is_set():
+            mdb.a.insert_one({"_id": (number := number + 1)})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(25):
+            assert db.value("SELECT count(*) FROM fa x FULL JOIN every y USING (resume_token)"
+                            " WHERE x.operation_type IS NULL AND y.collection_name = 'a' OR y.operation_type IS NULL") == 0
+            assert db.value("SELECT (SELECT count(*) FROM fa) - (SELECT count(*) FROM every WHERE collection_name = 'a')") == 0
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_views_and_prepared_statements(tables, mdb):

@@ -181,6 +181,23 @@ def test_a_server_without_history(db, machine):
         member.kill()
 
 
+def test_a_collection_that_is_not_there(linked, mdb):
+    """A slip in a name is told; a collection that was, or that is empty, is none."""
+    mdb.create_collection("empty")
+    mdb.gone.insert_one({"_id": 1})
+    mdb.gone.drop()
+    seen = messages(linked.connection)
+    for name, count in (("ordres", 0), ("empty", 0), ("gone", 2)):
+        foreign_table(linked, name, collection=name)
+        assert linked.value(f"SELECT count(*) FROM {name}") == count
+        assert [one[0] for one in seen] == (["WARNING"] if name == "ordres" else [])
+        if name == "ordres":
+            assert "ordres" in seen.pop()[1]
+    mdb.command("create", "shown", viewOn="empty", pipeline=[])
+    foreign_table(linked, "shown", collection="shown")
+    assert "is a view" in error_of(linked, "SELECT count(*) FROM shown").diag.message_detail
+
+
 # ------------------------------------------------------------ rights
 
 SECRET = "pa:ss@w/ör%d"
