@@ -1411,9 +1411,15 @@ CREATE FUNCTION change_stream_translate(sql text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION change_stream_translate(text) IS 'statements with document paths and change streams as plain SQL; plain SQL comes back as it is';
 
-CREATE FUNCTION change_stream_translate_expression(expression text) RETURNS text
+CREATE FUNCTION change_stream_translate_expression(expression text, bare_names boolean = true) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_expression' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
-COMMENT ON FUNCTION change_stream_translate_expression(text) IS 'a condition over the columns of an event, with document paths, as plain SQL';
+COMMENT ON FUNCTION change_stream_translate_expression(text, boolean)
+  IS 'a condition over the columns of an event, with document paths, as plain SQL; bare_names: other names are fields of full_document';
+
+CREATE FUNCTION change_stream_translate_fields(fields text, bare_names boolean = true) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_fields' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_translate_fields(text, boolean)
+  IS 'added fields, name = expression, ..., over the columns of an event, with document paths, as plain SQL';
 
 CREATE FUNCTION change_stream_translate_body(body text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_body' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;

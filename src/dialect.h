@@ -153,7 +153,8 @@ typedef struct Dialect
 	Oid			change_type;	/* row type of "change", or InvalidOid */
 	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
 	bool		want_boolean;
-	bool		in_body;		/* of a PL/pgSQL block */
+	bool		lenient;		/* who takes the text says what is wrong with it */
+	bool		bare_names;		/* a name alone can be a field of the document */
 	List	   *result;			/* the analysed query's columns */
 	Oid			result_type;	/* of the first one */
 
@@ -286,6 +287,11 @@ extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
 /* dialect_analyse.c */
 extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
 extern char *mcs_dialect_fragment(Dialect *dialect);
+
+/* dialect_fields.c */
+extern char *mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition);
+extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
+							   List **names, StringInfo out, int *at);
 
 /* dialect_body.c */
 extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);

@@ -42,6 +42,7 @@ mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMod
 	dialect->parsed = pnstrdup(whole + from, to - from);
 	dialect->size = to - from;
 	dialect->mode = mode;
+	dialect->bare_names = true;
 	dialect->namespace = namespace;
 	dialect->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
 	types[0] = dialect->document;
@@ -123,7 +124,7 @@ add_event(const Dialect *dialect, SelectStmt *select)
 	RangeSubselect *event = makeNode(RangeSubselect);
 
 	event->subquery = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT))->stmt;
-	event->alias = makeAlias("change stream event", NIL);
+	event->alias = makeAlias("change_stream_events", NIL);
 	select->fromClause = list_make1(event);
 }
 
@@ -374,8 +375,8 @@ mcs_dialect_fragment(Dialect *dialect)
 	ErrorData  *error;
 	int			attempts = 0;
 
-	/* PL/pgSQL itself says what is wrong with text that is not the dialect's */
-	if (dialect->in_body && !dialect->has_words && attempt(dialect, parse_only))
+	/* PL/pgSQL, or create_change_stream, says what is wrong with text that is not the dialect's */
+	if (dialect->lenient && !dialect->has_words && attempt(dialect, parse_only))
 		return dialect->text;
 	if (!has_query(dialect))
 	{

@@ -107,7 +107,7 @@ fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into)
 	dialect = mcs_dialect_begin(body->namespace, body->whole, from, to, mode);
 	dialect->names = body->names;
 	dialect->change_type = body->change_type;
-	dialect->in_body = true;
+	dialect->lenient = true;
 	dialect->into = into ? into : OidIsValid(wanted) ? list_make1_oid(wanted) : NIL;
 	if (mode == DIALECT_STATEMENT)
 		mcs_body_hide_into(body, dialect);

@@ -499,8 +499,9 @@ resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, Path *path)
 		if (find_output(pstate, dialect, ref, count, path))
 			return true;
 	}
-	return find_name(pstate, dialect, ref, count, path) ||
-		find_in_image(pstate, dialect, &all, ref, 0, count, path);
+	if (find_name(pstate, dialect, ref, count, path))
+		return true;
+	return (dialect->bare_names || count > 1) && find_in_image(pstate, dialect, &all, ref, 0, count, path);
 }
 
 /* Where a reference ends in the text, without its star. */

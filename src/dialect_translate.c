@@ -10,7 +10,6 @@
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
-PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 
 /* One statement, from one token to another, as plain SQL. */
@@ -56,16 +55,6 @@ mcs_change_stream_translate(PG_FUNCTION_ARGS)
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source)));
-}
-
-/* change_stream_translate_expression(text): a condition over the columns of an event as plain SQL */
-Datum
-mcs_change_stream_translate_expression(PG_FUNCTION_ARGS)
-{
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Dialect    *dialect = mcs_dialect_begin(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source), DIALECT_FILTER);
-
-	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_fragment(dialect)));
 }
 
 /* change_stream_translate_body(text): a PL/pgSQL block with "change" as plain PL/pgSQL */

@@ -7,9 +7,11 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "parser/parse_func.h"
 #include "stream_command.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #define MAX_AWAIT_MICROSECONDS	USECS_PER_HOUR
 #define MAX_BATCH_SIZE			100000
@@ -214,6 +216,17 @@ mcs_field_named(const char *name)
 	return STREAM_FIELDS;		/* not reached */
 }
 
+/* What is written in the dialect, as plain SQL; other text comes back as it is. */
+static char *
+plain_sql(const char *expression, const char *function)
+{
+	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
+	Oid			arguments[] = {TEXTOID, BOOLOID};
+	Oid			oid = LookupFuncName(name, 2, arguments, false);
+
+	return TextDatumGetCString(OidFunctionCall2(oid, CStringGetTextDatum(expression), BoolGetDatum(false)));
+}
+
 /* An expression's text; an empty one is a mistake, not the absence of one. */
 static char *
 expression_text(Datum value, StreamField field)
@@ -312,10 +325,10 @@ mcs_field_set(Stream *stream, StreamField field, Datum value)
 	switch (field)
 	{
 		case FIELD_FILTER:
-			stream->filter = expression_text(value, field);
+			stream->filter = plain_sql(expression_text(value, field), "change_stream_translate_expression");
 			break;
 		case FIELD_ADD_FIELDS:
-			stream->add_fields = expression_text(value, field);
+			stream->add_fields = plain_sql(expression_text(value, field), "change_stream_translate_fields");
 			break;
 		case FIELD_OPERATIONS:
 			stream->operations = operations_from_array(DatumGetArrayTypeP(value));
