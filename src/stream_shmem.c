@@ -168,9 +168,14 @@ mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int w
 static void
 remember_wake_up(const char *stream, const char *handler)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	WakeUp	   *wake_up = palloc(sizeof(WakeUp));
+	MemoryContext old;
+	WakeUp	   *wake_up;
 
+	/* not preloaded: nobody to wake, and nothing that empties the list at the end of the transaction */
+	if (!mcs_shared)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	wake_up = palloc(sizeof(WakeUp));
 	wake_up->stream = pstrdup(stream);
 	wake_up->handler = handler ? pstrdup(handler) : NULL;
 	wake_ups = lappend(wake_ups, wake_up);
