@@ -50,9 +50,10 @@ comparison_filter(const MatchComparison *comparison, bool truth)
 			return mcs_match_wider(mcs_match_cast(comparison, truth));
 		case OPERAND_PLAIN_TEXT:
 			return mcs_match_wider(mcs_match_plain_text(comparison, truth));
-		default:
-			return mcs_match_unknown();
+		case OPERAND_FIELDS:
+			return mcs_match_fields(comparison, truth);
 	}
+	return mcs_match_unknown();
 }
 
 /* Fills in what an operator is between an operand and values of a type. */
@@ -93,6 +94,25 @@ operator_filter(MatchContext *context, Oid opno, Oid function, Oid collation, Li
 	return comparison_filter(&comparison, truth);
 }
 
+/* name op ANY (changed_fields), name op ALL (changed_fields). */
+static MatchFilter *
+fields_filter(MatchContext *context, ScalarArrayOpExpr *expr, bool truth)
+{
+	MatchComparison comparison = {0};
+	MatchDatum	datum;
+
+	if (!mcs_match_datum(context, linitial(expr->args), &datum))
+		return mcs_match_unknown();
+	comparison.operator = mcs_match_operator(expr->opno, TEXTOID);
+	comparison.collation = expr->inputcollid;
+	comparison.items = &datum;
+	comparison.count = 1;
+	/* of an empty array the answer is known even beside null */
+	if (datum.known && datum.isnull)
+		return mcs_match_wider(mcs_match_fields_null(false));
+	return mcs_match_fields_any(&comparison, expr->useOr, truth);
+}
+
 /* operand op ANY (array), operand op ALL (array), and so IN and NOT IN. */
 static MatchFilter *
 array_filter(MatchContext *context, ScalarArrayOpExpr *expr, bool truth)
@@ -102,6 +122,9 @@ array_filter(MatchContext *context, ScalarArrayOpExpr *expr, bool truth)
 	bool		all_of = expr->useOr != truth;	/* what is asked for holds if each element gives it */
 	MatchFilter *filter = all_of ? mcs_match_all() : mcs_match_none();
 
+	if (mcs_match_operand(context->relation, lsecond(expr->args), &comparison.operand) &&
+		comparison.operand.kind == OPERAND_FIELDS)
+		return fields_filter(context, expr, truth);
 	if (!mcs_match_operand(context->relation, linitial(expr->args), &comparison.operand) ||
 		!mcs_match_array(context, lsecond(expr->args), &values) ||
 		!take_operator(&comparison, expr->opno, get_opcode(expr->opno), expr->inputcollid, false))
@@ -140,9 +163,33 @@ null_filter(MatchContext *context, NullTest *test, bool truth)
 		return mcs_match_unknown();
 	if (operand.paths)
 		return mcs_match_path_null(&operand, (test->nulltesttype == IS_NULL) == truth);
+	if (operand.kind == OPERAND_FIELDS)
+		return mcs_match_fields_null((test->nulltesttype == IS_NULL) == truth);
 	if (operand.kind == OPERAND_TIME)
 		return mcs_match_time_null(&operand, (test->nulltesttype == IS_NULL) == truth);
 	return mcs_match_column_null(&operand, (test->nulltesttype == IS_NULL) == truth);
+}
+
+/* operand IS [NOT] DISTINCT FROM value, which is never unknown. */
+static MatchFilter *
+distinct_filter(MatchContext *context, DistinctExpr *expr, bool truth)
+{
+	NullTest	test = {.xpr = {T_NullTest},.nulltesttype = IS_NULL};
+	MatchDatum	datum;
+	bool		swapped = mcs_match_datum(context, linitial(expr->args), &datum);
+
+	if (!swapped && !mcs_match_datum(context, lsecond(expr->args), &datum))
+		return mcs_match_unknown();
+	/* who is asked whether the value will be null can say no more than that it may be */
+	if (!datum.known)
+		return mcs_match_unknown();
+	test.arg = swapped ? lsecond(expr->args) : linitial(expr->args);
+	if (datum.isnull)
+		return null_filter(context, &test, !truth);
+	if (!truth)
+		return operator_filter(context, expr->opno, expr->opfuncid, expr->inputcollid, expr->args, true);
+	return mcs_match_or(operator_filter(context, expr->opno, expr->opfuncid, expr->inputcollid, expr->args, false),
+						null_filter(context, &test, true));
 }
 
 /* condition IS [NOT] TRUE, FALSE, UNKNOWN. */
@@ -182,6 +229,18 @@ value_filter(MatchContext *context, Expr *expr, bool truth)
 	return !datum.isnull && DatumGetBool(datum.value) == truth ? mcs_match_all() : mcs_match_none();
 }
 
+/* A function that is a condition, or a cast to boolean. */
+static MatchFilter *
+function_filter(MatchContext *context, FuncExpr *expr, bool truth)
+{
+	MatchOperand operand;
+
+	if (list_length(expr->args) == 2)
+		return operator_filter(context, InvalidOid, expr->funcid, expr->inputcollid, expr->args, truth);
+	return mcs_match_operand(context->relation, (Expr *) expr, &operand) ?
+		mcs_match_boolean(&operand, truth) : mcs_match_unknown();
+}
+
 /* The filter for the events on which a condition is true, or those on which it is false. */
 MatchFilter *
 mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
@@ -205,6 +264,13 @@ mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
 				filter = operator_filter(context, expr->opno, expr->opfuncid, expr->inputcollid, expr->args, truth);
 				break;
 			}
+		case T_DistinctExpr:
+			set_opfuncid((OpExpr *) condition);
+			filter = distinct_filter(context, (DistinctExpr *) condition, truth);
+			break;
+		case T_FuncExpr:
+			filter = function_filter(context, (FuncExpr *) condition, truth);
+			break;
 		case T_ScalarArrayOpExpr:
 			filter = array_filter(context, (ScalarArrayOpExpr *) condition, truth);
 			break;

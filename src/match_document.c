@@ -437,7 +437,7 @@ mcs_match_document(const MatchComparison *comparison, bool truth)
 	ListCell   *cell;
 
 	if (operator == MATCH_NO_OPERATOR)
-		return mcs_match_wider(mcs_match_path_null(&comparison->operand, false));
+		return mcs_match_contain(comparison, truth);
 	if (operator == MATCH_NE)
 	{
 		operator = MATCH_EQ;

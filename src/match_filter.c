@@ -57,8 +57,7 @@ mcs_match_wider(MatchFilter *filter)
 {
 	MatchFilter *wider;
 
-	/* what lets nothing through is right whatever it is for */
-	if (!filter->exact || filter->kind == FILTER_NONE)
+	if (!filter->exact)
 		return filter;
 	wider = palloc(sizeof(MatchFilter));
 	*wider = *filter;
@@ -82,7 +81,7 @@ MatchFilter *
 mcs_match_and(MatchFilter *a, MatchFilter *b)
 {
 	if (a->kind == FILTER_NONE || b->kind == FILTER_NONE)
-		return mcs_match_none();
+		return make_filter(FILTER_NONE, a->exact && b->exact);
 	if (a->kind == FILTER_ALL)
 		return a->exact ? b : mcs_match_wider(b);
 	if (b->kind == FILTER_ALL)
@@ -95,9 +94,9 @@ MatchFilter *
 mcs_match_or(MatchFilter *a, MatchFilter *b)
 {
 	if (a->kind == FILTER_NONE)
-		return b;
+		return a->exact ? b : mcs_match_wider(b);
 	if (b->kind == FILTER_NONE)
-		return a;
+		return b->exact ? a : mcs_match_wider(a);
 	if (a->kind == FILTER_ALL || b->kind == FILTER_ALL)
 		return a->exact && b->exact ? mcs_match_all() : mcs_match_unknown();
 	return join(FILTER_OR, a, b);
@@ -109,10 +108,10 @@ mcs_match_not(MatchFilter *filter)
 {
 	MatchFilter *negated;
 
-	if (filter->kind == FILTER_NONE)
-		return mcs_match_all();
 	if (!filter->exact)
 		return mcs_match_unknown();
+	if (filter->kind == FILTER_NONE)
+		return mcs_match_all();
 	if (filter->kind == FILTER_ALL)
 		return mcs_match_none();
 	if (filter->kind == FILTER_NOR)

@@ -140,6 +140,7 @@ extern MatchFilter *mcs_match_column_null(const MatchOperand *operand, bool isnu
 /* match_path.c */
 extern char *mcs_match_dotted(const MatchPath *path);
 extern MatchFilter *mcs_match_guarded(const MatchPath *path, bool leaf, MatchFilter *filter);
+extern MatchFilter *mcs_match_literal_exists(const MatchPath *path);
 extern MatchFilter *mcs_match_path_null(const MatchOperand *operand, bool isnull);
 extern MatchFilter *mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull);
 
@@ -156,6 +157,10 @@ extern bool mcs_match_can_recast(Oid from, Oid to);
 extern MatchFilter *mcs_match_cast(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_boolean(const MatchOperand *operand, bool truth);
 extern MatchFilter *mcs_match_time_column(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_fields(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_fields_any(const MatchComparison *comparison, bool any, bool truth);
+extern MatchFilter *mcs_match_fields_null(bool isnull);
+extern MatchFilter *mcs_match_contain(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_time_null(const MatchOperand *operand, bool isnull);
 
 /* match_pattern.c */

@@ -291,6 +291,9 @@ take_column(const MatchRelation *relation, const Var *var, MatchOperand *operand
 		case EVENT_COLLECTION_NAME:
 			operand->kind = OPERAND_TEXT;
 			return true;
+		case EVENT_CHANGED_FIELDS:
+			operand->kind = OPERAND_FIELDS;
+			return true;
 		case EVENT_CLUSTER_TIME:
 		case EVENT_CHANGE_TIMESTAMP:
 			operand->kind = OPERAND_TIME;

@@ -92,9 +92,9 @@ append_get_field(DocumentBuilder *builder, const char *key, const MatchPath *pat
 	mcs_document_end(builder);
 }
 
-/* {$expr: {$in: [{$type: value}, [the types that are SQL NULL]]}} */
+/* {$expr: {$in: [{$type: value}, ["missing", "null", "undefined"]]}}, as many of them as asked for */
 static MatchFilter *
-literal_null(const MatchPath *path, bool undefined_too)
+literal_types(const MatchPath *path, bool null_too, bool undefined_too)
 {
 	DocumentBuilder builder;
 
@@ -107,7 +107,8 @@ literal_null(const MatchPath *path, bool undefined_too)
 	mcs_document_end(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	mcs_document_append_string(&builder, NULL, "missing");
-	mcs_document_append_string(&builder, NULL, "null");
+	if (null_too)
+		mcs_document_append_string(&builder, NULL, "null");
 	if (undefined_too)
 		mcs_document_append_string(&builder, NULL, "undefined");
 	mcs_document_end(&builder);
@@ -115,6 +116,13 @@ literal_null(const MatchPath *path, bool undefined_too)
 	mcs_document_end(&builder);
 	mcs_document_end(&builder);
 	return mcs_match_test(mcs_document_finish(&builder), true);
+}
+
+/* Whether there is anything at a path of literal keys. */
+MatchFilter *
+mcs_match_literal_exists(const MatchPath *path)
+{
+	return mcs_match_not(literal_types(path, false, false));
 }
 
 /* $type: the types that are SQL NULL */
@@ -191,7 +199,7 @@ mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull)
 		return type_test(key, "object", !isnull);
 	if (path->literal)
 	{
-		filter = literal_null(path, undefined_too);
+		filter = literal_types(path, true, undefined_too);
 		return isnull ? filter : mcs_match_not(filter);
 	}
 	if (path->has_index)
