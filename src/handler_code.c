@@ -331,16 +331,29 @@ mcs_code_validate(const Handler *handler)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
 	int			level = NewGUCNestLevel();
 
 	(void) set_config_option("check_function_bodies", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	(void) find_code(handler, true);
-	(void) compile_condition(handler);
+	PG_TRY();
+	{
+		(void) find_code(handler, true);
+		(void) compile_condition(handler);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	if (error)
+		ReThrowError(error);
 	AtEOXact_GUC(true, level);
 }
 

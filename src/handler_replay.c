@@ -239,13 +239,26 @@ rehearse_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	replay_events(replay, from, to, set);
+	PG_TRY();
+	{
+		replay_events(replay, from, to, set);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	if (error)
+		ReThrowError(error);
 }
 
 /* replay_changes(text, bigint, bigint, boolean) -> setof record */

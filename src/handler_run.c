@@ -351,7 +351,7 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	position->next_retry_at = next_retry(worker->handler, position->attempts);
 	position->error.sqlstate = keep_text(worker, obstructs ? "55P03" : unpack_sql_state(error->sqlerrcode));
 	position->error.message = keep_text(worker, obstructs ? "the handler was cancelled because its change stream waited for a lock that it held"
-										: error->message);
+										: timed_out ? "the handler was cancelled because it ran longer than its timeout" : error->message);
 	position->error.detail = keep_text(worker, timed_out ? "The handler ran longer than its timeout." : error->detail);
 	position->error.context = keep_text(worker, error->context);
 }
