@@ -26,8 +26,24 @@ def quote(text):
 
 
 class Conditions:
-    def __init__(self, random, times):
-        self.random, self.times = random, times
+    """parameters: values become $1, $2 …, and are found in the list of that name, as (type, value)."""
+
+    def __init__(self, random, times, parameters=None):
+        self.random, self.times, self.parameters = random, times, parameters
+
+    def literal(self, kind, value):
+        """A value that SQL spells as value::kind, or the parameter that has it."""
+        if self.parameters is None:
+            return f"({quote(value)})::{kind}" if value is not None else f"NULL::{kind}"
+        self.parameters.append((kind, value if self.random.random() < 0.95 else None))
+        return f"${len(self.parameters)}"
+
+    def array(self, kind, items):
+        """An array of values, nulls among them."""
+        if self.parameters is None:
+            return f"ARRAY[{', '.join('NULL' if item is None else quote(item) for item in items)}]::{kind}[]"
+        spelled = ("NULL" if item is None else '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items)
+        return self.literal(kind + "[]", "{" + ",".join(spelled) + "}")
 
     def pick(self, *choices):
         return self.random.choice(choices)
@@ -52,22 +68,23 @@ class Conditions:
             numbers = ["0", "1", "5", "9007199254740993", "9223372036854775807", "-1"]
         elif kind == "float8":
             numbers = [number for number in NUMBERS if number != "1e400"]
-        return f"({self.random.choice(numbers)})::{kind}"
+        return self.literal(kind, self.random.choice(numbers).strip("'"))
 
     def time(self):
-        return f"timestamptz {quote(self.random.choice(TIMES))}"
+        return self.literal("timestamptz", self.random.choice(TIMES))
 
     def event_time(self):
         if self.random.random() < 0.3:
             return self.time()
-        time = f"timestamptz {quote(self.random.choice(self.times))}"
+        time = self.literal("timestamptz", self.random.choice(self.times))
         return time + self.pick("", "", " + interval '1 microsecond'", " - interval '1 microsecond'", " + interval '500 ms'", " - interval '1 s'")
 
     def value(self):
         """A value that a document compares with."""
-        return self.pick(lambda: f"text {quote(self.random.choice(TEXTS))}", self.number, self.number, self.time,
-                         lambda: self.pick("true", "false"), lambda: "interval " + self.pick("'5 ms'", "'1 day'", "'1500 us'"),
-                         lambda: f"{quote(self.random.choice(DOCUMENTS))}::document")()
+        return self.pick(lambda: self.literal("text", self.random.choice(TEXTS)), self.number, self.number, self.time,
+                         lambda: self.literal("boolean", self.pick("true", "false")),
+                         lambda: self.literal("interval", self.pick("5 ms", "1 day", "1500 us")),
+                         lambda: self.literal("document", self.random.choice(DOCUMENTS)))()
 
     # ---- paths
 
@@ -138,7 +155,7 @@ class Conditions:
         operand = self.text()
         texts = self.texts_for(operand)
         collate = self.pick("", "", "", ' COLLATE "C"')
-        text = quote(self.random.choice(texts))
+        text = self.literal("text", self.random.choice(texts))
         kind = self.pick("compare", "compare", "equal", "like", "regex", "in", "null", "distinct", "any", "between", "prefix")
         if kind == "compare":
             left, right = (operand + collate, text) if self.random.random() < 0.8 else (text, operand + collate)
@@ -146,9 +163,9 @@ class Conditions:
         if kind == "equal":
             return f"{operand} = {text}"
         if kind == "like":
-            return f"{operand} {self.pick('LIKE', 'NOT LIKE', 'ILIKE', 'NOT ILIKE')} {quote(self.random.choice(PATTERNS))}"
+            return f"{operand} {self.pick('LIKE', 'NOT LIKE', 'ILIKE', 'NOT ILIKE')} {self.literal('text', self.random.choice(PATTERNS))}"
         if kind == "regex":
-            return f"{operand} {self.pick('~', '!~', '~*', '!~*')} {quote(self.random.choice(REGEXES))}"
+            return f"{operand} {self.pick('~', '!~', '~*', '!~*')} {self.literal('text', self.random.choice(REGEXES))}"
         if kind == "prefix":
             return f"starts_with({operand}, {text})" if self.random.random() < 0.5 else f"{operand} ^@ {text}"
         if kind == "null":
@@ -156,11 +173,11 @@ class Conditions:
         if kind == "distinct":
             return f"{operand} IS {self.pick('', 'NOT ')}DISTINCT FROM {text}"
         if kind == "between":
-            return f"{operand}{collate} {self.pick('', 'NOT ')}BETWEEN {text} AND {quote(self.random.choice(texts))}"
-        items = ", ".join("NULL" if item is None else quote(item) for item in self.some(texts))
+            return f"{operand}{collate} {self.pick('', 'NOT ')}BETWEEN {text} AND {self.literal('text', self.random.choice(texts))}"
+        items = self.some(texts)
         if kind == "in" and items:
-            return f"{operand} {self.pick('', 'NOT ')}IN ({items})"
-        return f"{operand} {self.random.choice(COMPARISONS)} {self.pick('ANY', 'ALL')} (ARRAY[{items}]::text[])"
+            return f"{operand} {self.pick('', 'NOT ')}IN ({', '.join(self.literal('text', item) for item in items)})"
+        return f"{operand} {self.random.choice(COMPARISONS)} {self.pick('ANY', 'ALL')} ({self.array('text', items)})"
 
     def time_condition(self):
         operand = self.pick("cluster_time", "cluster_time", "change_timestamp")
@@ -182,17 +199,16 @@ class Conditions:
         if kind == "null":
             return f"{operand} IS {self.pick('', 'NOT ')}NULL"
         if kind == "in":
-            maker = self.pick(lambda: f"text {quote(self.random.choice(TEXTS))}", self.number, self.time)
+            maker = self.pick(lambda: self.literal("text", self.random.choice(TEXTS)), self.number, self.time)
             return f"{operand} {self.pick('', 'NOT ')}IN ({', '.join(maker() for _ in range(self.pick(1, 2, 3)))})"
         if kind == "any":
-            items, kind = self.pick((lambda: (", ".join("NULL" if item is None else quote(item) for item in self.some(TEXTS)), "text")),
-                                    (lambda: (", ".join("NULL" if item is None else item for item in self.some(NUMBERS)), "numeric")),
-                                    (lambda: (", ".join("NULL" if item is None else str(item) for item in self.some([0, 1, 5, -1])), "int")))()
-            return f"{operand} {self.random.choice(COMPARISONS)} {self.pick('ANY', 'ALL')} (ARRAY[{items}]::{kind}[])"
+            items, kind = self.pick((lambda: (self.some(TEXTS), "text")), (lambda: (self.some([number.strip("'") for number in NUMBERS]), "numeric")),
+                                    (lambda: (self.some(["0", "1", "5", "-1"]), "int")))()
+            return f"{operand} {self.random.choice(COMPARISONS)} {self.pick('ANY', 'ALL')} ({self.array(kind, items)})"
         if kind == "between":
             return f"{operand} {self.pick('', 'NOT ')}BETWEEN {self.number()} AND {self.number()}"
         if kind == "contains":
-            return f"{operand} {self.pick('@>', '@>', '<@')} {quote(self.random.choice(DOCUMENTS))}::document"
+            return f"{operand} {self.pick('@>', '@>', '<@')} {self.literal('document', self.random.choice(DOCUMENTS))}"
         if kind == "has":
             if self.random.random() < 0.6:
                 return f"{operand} ? {quote(self.random.choice(FIELDS))}"
@@ -209,8 +225,8 @@ class Conditions:
         cast = f"{operand}::{kind}"
         if kind == "boolean":
             return self.pick(cast, f"NOT {cast}", f"{cast} = true", f"{cast} IS TRUE", f"{cast} IS NOT FALSE", f"{cast} IS UNKNOWN")
-        value = self.time() if kind == "timestamptz" else self.pick("date '2024-01-01'", "date 'infinity'", "date '2023-12-31'") if kind == "date" else \
-            "timestamp '2024-01-01 01:00'" if kind == "timestamp" else self.number()
+        value = self.time() if kind == "timestamptz" else self.literal("date", self.pick("2024-01-01", "infinity", "2023-12-31")) if kind == "date" else \
+            self.literal("timestamp", "2024-01-01 01:00") if kind == "timestamp" else self.number()
         if self.random.random() < 0.15:
             return f"{cast} IS {self.pick('', 'NOT ')}NULL"
         if self.random.random() < 0.15:
@@ -219,13 +235,14 @@ class Conditions:
 
     def fields_condition(self):
         names = ["a", "b", "n", "s", "d.b", "d", "list", "list.0", "_id", "a.b", "", "$x", "user_id", "e.0.b", "flag"]
-        name = quote(self.random.choice(names))
-        items = "ARRAY[" + ", ".join("NULL" if item is None else quote(item) for item in self.some(names)) + "]::text[]"
+        name = self.literal("text", self.random.choice(names))
+        items = self.array("text", self.some(names))
         return self.pick(f"{name} = ANY (changed_fields)", f"{name} = ANY (changed_fields)", f"changed_fields @> {items}", f"changed_fields && {items}",
                          f"changed_fields <@ {items}", f"{name} <> ALL (changed_fields)", f"{name} <> ANY (changed_fields)", f"{name} = ALL (changed_fields)",
                          "changed_fields IS NULL", "changed_fields IS NOT NULL", f"{items} <@ changed_fields", f"changed_fields = {items}",
                          f"NOT (changed_fields @> {items})", f"{name} LIKE ANY (changed_fields)", "cardinality(changed_fields) > 1",
-                         f"array_position(changed_fields, {name}) IS NOT NULL")
+                         f"array_position(changed_fields, {name}) IS NOT NULL", f"change_stream_wrote(changed_fields, {name})",
+                         f"change_stream_wrote(changed_fields, {quote(self.pick('d.b', 'd', 'list', 'a', 'x', 'a.b', 'list.qty', 'e.b'))})")
 
     def leaf(self):
         return self.pick(self.text_condition, self.text_condition, self.time_condition, self.document_condition, self.document_condition,

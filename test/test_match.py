@@ -4,6 +4,7 @@ MATCH_SEED and MATCH_CONDITIONS make other and longer runs.
 """
 import os
 import random
+import re
 
 import bson
 import psycopg
@@ -13,8 +14,9 @@ from bson.raw_bson import RawBSONDocument
 
 import bson_values
 import oracle
-from match_conditions import FIELDS, TEXTS, Conditions
-from streams import call, create, pause, sync
+from foreign import foreign_table, plan
+from match_conditions import FIELDS, TEXTS, Conditions, quote
+from streams import create, pause, sync
 
 SEED = int(os.environ.get("MATCH_SEED", "6"))
 COUNT = int(os.environ.get("MATCH_CONDITIONS", "300"))
@@ -189,3 +191,63 @@ def test_same_events(linked, mongo, mdb, mode):
             wanted += len(right)
     print(told, let_through, wanted)
     assert told["exact"] > COUNT / 6 and told["wider"] > COUNT / 5
+
+
+def local_verdicts(db, condition, parameters):
+    """What SQL says of each kept event: true, false, unknown or error; the parameters put in their places."""
+    for number in range(len(parameters), 0, -1):
+        kind, value = parameters[number - 1]
+        spelled = f"NULL::{kind}" if value is None else f"({quote(value)})::{kind}"
+        condition = re.sub(rf"\${number}\b", lambda _: spelled, condition)
+    return dict(db.connection.execute("SELECT * FROM local(%s)", (condition,)).fetchall())
+
+
+def foreign_rows(db, condition, parameters):
+    """The tokens of a foreign table's rows; with parameters through a generic plan; None where the query raises an error."""
+    if not parameters:
+        return set(db.column(f"SELECT resume_token FROM f WHERE {condition}"))
+    types = ", ".join(kind for kind, _ in parameters)
+    values = ", ".join("NULL" if value is None else quote(value) for _, value in parameters)
+    db.execute(f"PREPARE p ({types}) AS SELECT resume_token FROM f WHERE {condition}")
+    try:
+        return set(db.column(f"EXECUTE p ({values})"))
+    finally:
+        db.execute("DEALLOCATE p")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("parameterized", [False, True])
+def test_same_rows_of_a_foreign_table(linked, mongo, mdb, parameterized):
+    """A scan that sends conditions shows what a table with the same rows shows, with constants and with parameters."""
+    rng = random.Random(SEED + 1)
+    since, _ = make_events(mongo, mdb, rng)
+    foreign_table(linked, "f", full_document="whenAvailable", full_document_before_change="whenAvailable", show_expanded_events=True,
+                  start_at=linked.value("SELECT to_timestamp(%s)", since.time))
+    linked.execute("CREATE TABLE change_stream_rows AS SELECT * FROM f")
+    linked.execute(HELPERS.replace("SELECT e.*, e.event_id AS number FROM change_stream_events e", "SELECT * FROM change_stream_rows"))
+    linked.execute("SET plan_cache_mode = force_generic_plan")
+    moments = linked.column("SELECT DISTINCT cluster_time::text FROM kept ORDER BY 1")
+    pushed = 0
+    for number in range(COUNT):
+        parameters = [] if parameterized else None
+        conditions = Conditions(rng, moments, parameters)
+        condition = conditions.leaf() if number % 2 else conditions.condition()
+        told = f"{condition}\n{parameters}"
+        try:
+            verdicts = local_verdicts(linked, condition, parameters or [])
+        except psycopg.Error as problem:
+            assert problem.sqlstate[:2] in ("42", "22"), (told, problem)
+            continue
+        right = {token for token, verdict in verdicts.items() if verdict == "true"}
+        wrong = {token for token, verdict in verdicts.items() if verdict == "error"}
+        try:
+            shown = foreign_rows(linked, condition, parameters)
+        except psycopg.Error as problem:
+            # a null that only a plan with constants sees spares a cast its error
+            assert wrong or problem.sqlstate == "42P18" or (parameters and "::" in condition), (told, problem)
+            continue
+        assert right <= shown and not shown - right - wrong, \
+            f"{told}\nleaves out {sorted(right - shown)[:3]}\nlets through {sorted(shown - right - wrong)[:3]}"
+        if not parameterized:
+            pushed += '"$match": {"$or"' in plan(linked, f"SELECT * FROM f WHERE {condition}")
+    assert parameterized or pushed > COUNT / 20
