@@ -265,6 +265,7 @@ typedef struct HandlerWorker
 } HandlerWorker;
 
 PGDLLEXPORT extern void mcs_handler_main(Datum arg);
+extern void mcs_handler_init(void);
 extern void mcs_handler_transaction_begin(HandlerWorker *worker);
 extern void mcs_handler_transaction_commit(HandlerWorker *worker);
 

@@ -17,6 +17,8 @@
 #include "mongo_change_stream.h"
 
 #include <math.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
@@ -26,6 +28,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -41,6 +44,9 @@
 #define CHORE_INTERVAL_MS	1000
 #define RETRY_MIN_MS		100
 #define RETRY_MAX_MS		60000
+
+/* Megabytes that the process of a handler may allocate; 0: any number. */
+static int	handler_memory = 1024;
 
 /* How often in a row a failure may be blamed on others, before it counts. */
 #define MAX_BLAMELESS		20
@@ -317,6 +323,32 @@ run(HandlerWorker *worker)
 	}
 }
 
+/*
+ * Bounds the process's memory, so that code without measure gets an error
+ * before the system kills some process, which would restart all of them.
+ */
+static void
+limit_memory(void)
+{
+#if defined(RLIMIT_DATA) && defined(__linux__)
+	FILE	   *statm = handler_memory > 0 ? AllocateFile("/proc/self/statm", "r") : NULL;
+	unsigned long data;
+	struct rlimit limit;
+
+	if (!statm)
+		return;
+	if (fscanf(statm, "%*u %*u %*u %*u %*u %lu", &data) == 1 && getrlimit(RLIMIT_DATA, &limit) == 0)
+	{
+		rlim_t		wanted = (rlim_t) data * sysconf(_SC_PAGESIZE) + (rlim_t) handler_memory * 1024 * 1024;
+
+		if (limit.rlim_cur == RLIM_INFINITY || wanted < limit.rlim_cur)
+			limit.rlim_cur = wanted;
+		(void) setrlimit(RLIMIT_DATA, &limit);
+	}
+	FreeFile(statm);
+#endif
+}
+
 static HandlerWorker *
 make_worker(const char *stream)
 {
@@ -357,6 +389,7 @@ mcs_handler_main(Datum arg)
 #endif
 	BackgroundWorkerInitializeConnectionByOid(database, owner, flags);
 	mcs_worker_pin_settings();
+	limit_memory();
 	worker = make_worker(stream);
 	for (;;)
 	{
@@ -386,4 +419,15 @@ mcs_handler_main(Datum arg)
 		}
 		PG_END_TRY();
 	}
+}
+
+/* Registers settings. */
+void
+mcs_handler_init(void)
+{
+	DefineCustomIntVariable("mongo_change_stream.handler_memory",
+							"Sets how much memory the code of a handler can allocate before it gets an error.",
+							"0 sets no limit. Takes effect for processes that start afterwards.",
+							&handler_memory, 1024, 0, MAX_KILOBYTES / 1024,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "handler.h"
 #include "stream.h"
 #include "stream_worker.h"
 #include "utils/guc.h"
@@ -20,5 +21,6 @@ _PG_init(void)
 	mcs_launcher_init();
 	mcs_stream_hook_init();
 	mcs_token_table_init();
+	mcs_handler_init();
 	MarkGUCPrefixReserved(MCS_EXTENSION);
 }

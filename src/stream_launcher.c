@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 
 #define DATABASE_SCAN_MS	60000
+#define GUARD_MS			200
 #define PROBER_LOCK_TIMEOUT "5s"
 
 PGDLLEXPORT void mcs_launcher_main(Datum arg);
@@ -138,6 +139,8 @@ mcs_launcher_main(Datum arg)
 		}
 		while ((launch = mcs_shmem_next_launch(&wait_ms)).kind != LAUNCH_NOTHING)
 			start(&launch);
+		if (mcs_guard_look())
+			wait_ms = Min(wait_ms, GUARD_MS);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Min(wait_ms, DATABASE_SCAN_MS), PG_WAIT_EXTENSION);

@@ -60,6 +60,7 @@ typedef struct StreamSlot
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
+	bool		waited;			/* for a lock, at the guard's last look */
 
 	/* of a handler */
 	bool		work;			/* shall be started though idle: events may wait for it */
@@ -143,6 +144,9 @@ extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
 extern void mcs_slot_wake_handlers(int64 last_event_id);
 extern void mcs_slot_release(void);
+
+/* ---- stream_guard.c ---- */
+extern bool mcs_guard_look(void);
 
 /* ---- DDL that needs a database without our processes ---- */
 extern void mcs_shmem_block_database(Oid database, long timeout_ms);
