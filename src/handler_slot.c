@@ -85,11 +85,12 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 	Datum		values[8];
 	bool		nulls[8] = {0};
 	uint64		running = pg_atomic_read_u64(&slot->running_event);
+	bool		active = running != 0 && slot->report.state != STREAM_RETRYING;
 
 	values[0] = CStringGetTextDatum(slot->handler);
 	values[1] = Int32GetDatum(slot->worker);
-	values[2] = CStringGetTextDatum(mcs_state_name(slot->report.state));
-	values[3] = CStringGetTextDatum(slot->report.reason);
+	values[2] = CStringGetTextDatum(mcs_state_name(active ? STREAM_ACTIVE : slot->report.state));
+	values[3] = CStringGetTextDatum(active ? "running" : slot->report.reason);
 	values[4] = Int32GetDatum(slot->pid);
 	nulls[4] = slot->pid == 0;
 	values[5] = Float8GetDatum(slot->events_per_second);

@@ -93,7 +93,7 @@ mcs_guard_look(void)
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && !handlers; i++)
-		handlers = mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid != 0;
+		handlers = mcs_shared->slots[i].in_use && (mcs_shared->slots[i].pid != 0 || mcs_shared->slots[i].launching);
 	for (int i = 0; handlers && i < mcs_shared->max_streams; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
