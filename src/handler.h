@@ -167,6 +167,9 @@ typedef struct HandlerCode HandlerCode;
 extern HandlerCode *mcs_code_prepare(const Handler *handler);
 extern void mcs_code_validate(const Handler *handler);
 
+/* Whether a condition can be analysed as it is. */
+extern bool mcs_condition_is_plain(const char *condition);
+
 /* False when something that it depends on has changed: prepare it again. */
 extern bool mcs_code_valid(const HandlerCode *code);
 extern void mcs_code_remove(HandlerCode *code);
@@ -221,8 +224,8 @@ typedef struct HandlerResult
 /* Writes results, in event_id order; see the top of the file for when. */
 extern void mcs_events_write(const char *stream, const char *handler, const HandlerResult *results, int count);
 
-/* After a handler is gone: events that waited for it alone are processed. */
-extern void mcs_events_release(const char *stream, const char *handler, int64 after);
+/* For a handler that goes: events that wait for it alone are processed; returns the last that there is. */
+extern int64 mcs_events_release(const char *stream, const char *handler, int64 after);
 
 /* ---- handler_slot.c: a handler's worker in shared memory ---- */
 extern bool mcs_slot_attach_handler(char *handler, int *worker);

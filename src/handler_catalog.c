@@ -4,7 +4,9 @@
  *	  of streams do (stream_catalog.c).
  *
  * Locks are taken in one order: the stream's rows, the handler's row, the rows
- * of its workers.
+ * of its workers (a function that drops a handler takes the stream's last).  A
+ * handler's row is locked so that dead letters can refer to it meanwhile: they
+ * are inserted by a worker that has its own row already.
  */
 #include "mongo_change_stream.h"
 
@@ -159,7 +161,7 @@ mcs_handler_load(const char *name, bool for_update, bool missing_ok)
 		"h.workers, h.paused, h.stopped_reason, h.settings, s.system_identifier, s.database_oid " \
 		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) WHERE h.handler_name = $1"
 	static CatalogStatement load = CATALOG_STATEMENT(HANDLER_QUERY, TEXTOID);
-	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR UPDATE OF h", TEXTOID);
+	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR NO KEY UPDATE OF h", TEXTOID);
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(name)};
 	Handler    *handler = NULL;

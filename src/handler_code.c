@@ -286,9 +286,8 @@ find_code(const Handler *handler, bool validate)
 }
 
 static StreamExpressions *
-compile_condition(const Handler *handler)
+compile_condition(const char *condition)
 {
-	const char *condition = handler->translated_condition ? handler->translated_condition : handler->condition;
 	Relation	events;
 	StreamExpressions *expressions;
 
@@ -319,10 +318,43 @@ mcs_code_prepare(const Handler *handler)
 	if (handler->procedure)
 		watched_hash = code->function_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
 	fmgr_info_cxt(function, &code->function, context);
-	code->condition = compile_condition(handler);
+	code->condition = compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 	if (code->condition)
 		mcs_expressions_keep(code->condition, context);
 	return code;
+}
+
+bool
+mcs_condition_is_plain(const char *condition)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	int			category = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		(void) compile_condition(condition);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error)
+		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	/* a cancel, for example, says nothing about it */
+	if (error && category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION && category != ERRCODE_FEATURE_NOT_SUPPORTED &&
+		category != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
+	return error == NULL;
 }
 
 /* Raises what is wrong with a handler's code, and leaves nothing behind. */
@@ -340,7 +372,7 @@ mcs_code_validate(const Handler *handler)
 	PG_TRY();
 	{
 		(void) find_code(handler, true);
-		(void) compile_condition(handler);
+		(void) compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 	}
 	PG_CATCH();
 	{

@@ -269,16 +269,18 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	HandlerScope scope;
 
 	PreventCommandIfReadOnly("drop_change_handler()");
-	handler = mcs_handler_load_own(fcinfo, false);
-	/* in the order of locks: the stream learns whether it has handlers yet */
-	(void) mcs_stream_load(handler->stream, true, false);
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handler_lock_positions(handler->name, &least, NULL);
+	mcs_handler_begin(&scope, handler);
+	least = mcs_events_release(handler->stream, handler->name, least);
+	mcs_handler_end(&scope);
+	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
+	(void) mcs_stream_load(handler->stream, true, false);
 	mcs_handler_delete(handler->name);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	mcs_handler_begin(&scope, handler);
-	mcs_events_release(handler->stream, handler->name, least);
+	(void) mcs_events_release(handler->stream, handler->name, least);
 	mcs_handler_end(&scope);
 	PG_RETURN_VOID();
 }

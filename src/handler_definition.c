@@ -224,7 +224,10 @@ mcs_handler_check(Handler *handler)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("one of body and procedure must be given, and not both")));
 	handler->translated_body = mcs_handler_translate("change_stream_translate_body", handler->body);
-	handler->translated_condition = mcs_handler_translate("change_stream_translate_expression", handler->condition);
+	handler->translated_condition = NULL;
+	/* what is right as plain SQL means what it says there */
+	if (handler->condition && !mcs_condition_is_plain(handler->condition))
+		handler->translated_condition = mcs_handler_translate("change_stream_translate_expression", handler->condition);
 	mcs_code_validate(handler);
 }
 

@@ -441,11 +441,12 @@ mcs_events_write(const char *stream, const char *handler, const HandlerResult *r
 	end_update(&update);
 }
 
-void
+int64
 mcs_events_release(const char *stream, const char *handler, int64 after)
 {
 	EventUpdate update;
 	HandlerResult result;
+	int64		last = after;
 
 	memset(&result, 0, sizeof(result));
 	begin_update(&update, stream, handler, after);
@@ -454,9 +455,11 @@ mcs_events_release(const char *stream, const char *handler, int64 after)
 		MemoryContext old = MemoryContextSwitchTo(update.row_context);
 
 		CHECK_FOR_INTERRUPTS();
+		last = result.event_id;
 		write_result(&update, &result);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(update.row_context);
 	}
 	end_update(&update);
+	return last;
 }

@@ -34,6 +34,7 @@ typedef struct Replay
 	Handler    *handler;
 	HandlerScope scope;
 	HandlerCode *code;
+	MemoryContext context;		/* the function's */
 	MemoryContext event_context;
 } Replay;
 
@@ -42,6 +43,7 @@ static void
 begin_replay(Replay *replay, Handler *handler)
 {
 	replay->handler = handler;
+	replay->context = CurrentMemoryContext;
 	mcs_handler_begin(&replay->scope, handler);
 	replay->code = mcs_code_prepare(handler);
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
@@ -106,8 +108,8 @@ run_one(Replay *replay, HeapTuple row)
 
 /* ---- dead letters ---- */
 
-/* Runs the handler on one dead letter, and writes what came of it; true where it succeeded. */
-static bool
+/* Runs the handler on one dead letter, keeps or deletes it, and says what came of it. */
+static HandlerResult
 retry_one(Replay *replay, DeadLetter *letter)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(letter->event);
@@ -130,13 +132,46 @@ retry_one(Replay *replay, DeadLetter *letter)
 	result.outcome = failure ? OUTCOME_ERROR : OUTCOME_DONE;
 	if (failure)
 	{
-		result.error = failure->message;
+		result.error = MemoryContextStrdup(replay->context, failure->message);
 		mcs_dead_letter_failed_again(replay->handler->name, letter->event_id, failure);
 	}
 	else
 		mcs_dead_letter_delete(replay->handler->name, letter->event_id);
-	mcs_events_write(replay->handler->stream, replay->handler->name, &result, 1);
-	return failure == NULL;
+	return result;
+}
+
+/* Runs the handler on all its dead letters; the results, in event_id order, and how many. */
+static HandlerResult *
+retry_all(Replay *replay, int *count)
+{
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream dead letters", ALLOCSET_DEFAULT_SIZES);
+	HandlerResult *results = palloc(sizeof(HandlerResult) * CHUNK);
+	int			room = CHUNK;
+	int64		after = 0;
+	List	   *letters;
+
+	*count = 0;
+	do
+	{
+		MemoryContext old = MemoryContextSwitchTo(chunk);
+		ListCell   *cell;
+
+		letters = mcs_dead_letters_lock(replay->handler->name, after, CHUNK);
+		foreach(cell, letters)
+		{
+			DeadLetter *letter = lfirst(cell);
+
+			CHECK_FOR_INTERRUPTS();
+			after = letter->event_id;
+			if (*count == room)
+				results = repalloc_huge(results, sizeof(HandlerResult) * (room *= 2));
+			if (letter->event)
+				results[(*count)++] = retry_one(replay, letter);
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(chunk);
+	} while (letters != NIL);
+	return results;
 }
 
 /* retry_dead_letters(text) -> bigint */
@@ -144,31 +179,17 @@ Datum
 mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 {
 	Replay		replay;
-	int64		after = 0;
+	HandlerResult *results;
+	int			count;
 	int64		succeeded = 0;
-	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream dead letters", ALLOCSET_DEFAULT_SIZES);
-	List	   *letters;
 
 	PreventCommandIfReadOnly("retry_dead_letters()");
 	begin_replay(&replay, mcs_handler_load_own(fcinfo, false));
-	do
-	{
-		MemoryContext old = MemoryContextSwitchTo(chunk);
-		ListCell   *cell;
-
-		letters = mcs_dead_letters_lock(replay.handler->name, after, CHUNK);
-		foreach(cell, letters)
-		{
-			DeadLetter *letter = lfirst(cell);
-
-			CHECK_FOR_INTERRUPTS();
-			after = letter->event_id;
-			if (letter->event && retry_one(&replay, letter))
-				succeeded++;
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(chunk);
-	} while (letters != NIL);
+	results = retry_all(&replay, &count);
+	for (int i = 0; i < count; i++)
+		succeeded += results[i].outcome == OUTCOME_DONE;
+	/* when no code runs any more: see handler_events.c */
+	mcs_events_write(replay.handler->stream, replay.handler->name, results, count);
 	end_replay(&replay);
 	PG_RETURN_INT64(succeeded);
 }

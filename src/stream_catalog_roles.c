@@ -63,6 +63,7 @@ mcs_streams_drop_of_role(Oid role)
 
 		if (!stream)
 			continue;
+		mcs_handlers_lock(stream->name);
 		mcs_events_delete_all(stream->name, stream->owner);
 		mcs_catalog_delete_stream(stream, false);
 		mcs_wake_at_commit(stream->name);

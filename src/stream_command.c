@@ -486,6 +486,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("change stream \"%s\" does not exist", name)));
 	check_owner(stream->owner, name);
+	mcs_handlers_lock(name);
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
 	mcs_catalog_delete_stream(stream, keep_events);
