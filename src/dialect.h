@@ -154,6 +154,9 @@ typedef struct Dialect
 	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
 	bool		want_boolean;
 	bool		lenient;		/* who takes the text says what is wrong with it */
+	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
+	bool		has_aggregates;
+	bool		change_is_row;	/* "change." in front of a column goes */
 	bool		bare_names;		/* a name alone can be a field of the document */
 	List	   *result;			/* the analysed query's columns */
 	Oid			result_type;	/* of the first one */
@@ -297,6 +300,9 @@ extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectTo
 extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
 
 /* dialect_translate.c */
-extern char *mcs_dialect_statement(Oid namespace, const char *text, int from, int to);
+extern char *mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end);
+
+/* dialect_statement.c */
+extern char *mcs_dialect_new_statement(Oid namespace, const char *whole, DialectToken *tokens, int first, int end);
 
 #endif							/* MCS_DIALECT_H */

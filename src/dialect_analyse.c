@@ -176,6 +176,7 @@ analyse_query(Dialect *dialect, Node *query, ParserSetupHook hooks)
 
 	raw->stmt = query;
 	analysed = parse_analyze_withcb(raw, dialect->text, hooks, dialect, NULL);
+	dialect->has_aggregates = analysed->hasAggs || analysed->hasWindowFuncs;
 	dialect->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
 	if (dialect->result)
 		dialect->result_type = exprType((Node *) linitial_node(TargetEntry, dialect->result)->expr);
@@ -279,6 +280,8 @@ analyse_dialect(Dialect *dialect)
 	{
 		dialect->call = ((CallStmt *) query)->funccall;
 		mcs_dialect_prepare_call(dialect, dialect->call);
+		/* the arguments are all there is to look at; CALL itself says if there is no such procedure */
+		query = (Node *) makeNode(SelectStmt);
 	}
 	else
 	{

@@ -486,6 +486,9 @@ resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, Path *path)
 	if (count == 0 || ref->location < 0 || ref->location >= dialect->size)
 		return false;
 	one.prefix = psprintf("%s.", quote_identifier(field_name(ref, 0)));
+	if (dialect->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
+		return find_in_scope(pstate, dialect, &all, ref, 1, count, path) ||
+			find_in_image(pstate, dialect, &all, ref, 1, count, path);
 	if (dialect->mode != DIALECT_FILTER && count == 1 && find_output(pstate, dialect, ref, count, path))
 		return true;
 	if (find_in_scope(pstate, dialect, &all, ref, 0, count, path))

@@ -175,7 +175,10 @@ mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 	RangeSubselect *rows;
 	char	   *text;
 
-	find(dialect, relation);
+	if (dialect->one_event)
+		relation->filtered = true;
+	else
+		find(dialect, relation);
 	if (!relation->filtered)
 	{
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
@@ -191,7 +194,7 @@ mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 		mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
 		return (Node *) table;
 	}
-	text = filtered_rows(relation);
+	text = dialect->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
 	rows = makeNode(RangeSubselect);
 	rows->subquery = linitial_node(RawStmt, raw_parser(psprintf("%s", text), RAW_PARSE_DEFAULT))->stmt;
 	rows->alias = placeholder->alias;

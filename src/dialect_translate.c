@@ -12,11 +12,16 @@
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 
-/* One statement, from one token to another, as plain SQL. */
+/* One statement, the tokens first..end of the text, as plain SQL. */
 char *
-mcs_dialect_statement(Oid namespace, const char *text, int from, int to)
+mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end)
 {
-	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, from, to, DIALECT_STATEMENT));
+	char	   *made = mcs_dialect_new_statement(namespace, text, tokens, first, end);
+
+	if (made)
+		return made;
+	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
+												  DIALECT_STATEMENT));
 }
 
 /* A text of several statements as plain SQL. */
@@ -39,7 +44,7 @@ translate_text(Oid namespace, const char *text)
 			int			to = mcs_dialect_token_end(&tokens[end - 1]);
 
 			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
-			appendStringInfoString(&out, mcs_dialect_statement(namespace, text, tokens[i].at, to));
+			appendStringInfoString(&out, mcs_dialect_statement(namespace, text, tokens, i, end));
 			at = to;
 		}
 		i = end + 1;
