@@ -147,6 +147,7 @@ typedef struct Dialect
 	int			token_count;	/* without the last one, TOKEN_END */
 	DialectMode mode;
 	bool		has_words;		/* a word of the dialect was found */
+	bool		has_change_path;	/* a path that begins with "change" was */
 
 	/* names that the text may use beside columns */
 	List	   *names;			/* of DialectName */

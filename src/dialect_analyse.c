@@ -399,7 +399,7 @@ mcs_dialect_fragment(Dialect *dialect)
 		error = attempt(dialect, analyse_dialect);
 	}
 	while (dialect->again && ++attempts < MAX_ATTEMPTS);
-	if (error && (dialect->has_words || dialect->found_form))
+	if (error && (dialect->has_words || dialect->found_form || (OidIsValid(dialect->change_type) && dialect->has_change_path)))
 		ReThrowError(error);
 	if (error || (plain && is_missing_name(plain) && !dialect->found_form))
 		return dialect->text;

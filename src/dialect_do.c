@@ -45,7 +45,6 @@ running_error_callback(void *arg)
 		internalerrposition(pg_mbstrlen_with_len(running->whole, running->at) + (running->unchanged ? position : 1));
 		internalerrquery(running->whole);
 	}
-	errcontext("statement %s", running->translated);
 }
 
 /* Runs a translated statement; rows go nowhere. */

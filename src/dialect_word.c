@@ -192,6 +192,16 @@ change_stream(Dialect *dialect, int i)
 	}
 }
 
+/* change.full_document.a: a path, whatever it is in */
+static bool
+is_change_path(const Dialect *dialect, int i)
+{
+	const DialectToken *tokens = dialect->tokens;
+
+	return mcs_dialect_is(dialect->text, &tokens[i], "change") && tokens[i + 1].type == '.' &&
+		tokens[i + 2].type == TOKEN_WORD && tokens[i + 3].type == '.';
+}
+
 /* Finds the dialect's words and makes the text parse. */
 void
 mcs_dialect_words(Dialect *dialect)
@@ -208,6 +218,8 @@ mcs_dialect_words(Dialect *dialect)
 			contains(dialect, i);
 		else if (mcs_dialect_is(dialect->text, &tokens[i], "TIME_WINDOW") && tokens[i + 1].type == '(')
 			dialect->has_words = true;
+		else if (is_change_path(dialect, i))
+			dialect->has_change_path = true;
 	}
 	dialect->word_edits = list_length(dialect->edits);
 }
