@@ -69,10 +69,10 @@ typedef struct FdwRange
 	bool		empty;			/* no event can be meant */
 } FdwRange;
 
-/* A condition that bounds a read: a time column compared with a value. */
+/* A condition that bounds a read: a time or a token compared with a value. */
 typedef struct FdwBound
 {
-	int			column;			/* EVENT_CLUSTER_TIME or EVENT_CHANGE_TIMESTAMP */
+	int			column;			/* EVENT_CLUSTER_TIME, EVENT_CHANGE_TIMESTAMP or EVENT_RESUME_TOKEN */
 	int			strategy;		/* of btree: column strategy value */
 	bool		array;			/* column = ANY (value) */
 	Oid			type;			/* of the value, or of the array's elements */
@@ -121,6 +121,7 @@ typedef struct FdwLessons
 {
 	uint64	   *until;			/* the last cluster time that can be seen, 0 as long as it is not known */
 	bool		without_images; /* MongoDB knows no whenAvailable */
+	bool		split;			/* an event was too large to come whole */
 	bool		told_lost;		/* the user was told that history begins later */
 	bool		told_missing;	/* or that there is no such collection */
 } FdwLessons;

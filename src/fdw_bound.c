@@ -9,16 +9,22 @@
  * change_timestamp is another clock, that of the member which was primary.  It
  * can only say where to start: some minutes earlier, and the condition has to
  * be evaluated as well.
+ *
+ * resume_token begins with the cluster time in hex digits, so tokens that are
+ * compared as text bound the read, too; where in that time an event stands
+ * has to be evaluated.
  */
 #include "mongo_change_stream.h"
 
 #include "access/stratnum.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "fdw.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -63,62 +69,105 @@ is_value(Index varno, Node *node)
 	return !reads_event(node, &varno) && !contain_volatile_functions(node) && !contain_subplans(node);
 }
 
-static bool
-is_time_type(Oid type)
+/* A condition taken apart: column operator value, or column operator ANY (value). */
+typedef struct Comparison
 {
-	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
+	int			column;
+	Oid			operator;
+	Oid			collation;
+	Node	   *value;
+	bool		array;
+} Comparison;
+
+static bool
+take_comparison(const FdwTable *table, Index varno, Expr *clause, Comparison *comparison)
+{
+	List	   *args;
+
+	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
+	{
+		args = ((OpExpr *) clause)->args;
+		comparison->operator = ((OpExpr *) clause)->opno;
+		comparison->collation = ((OpExpr *) clause)->inputcollid;
+		comparison->array = false;
+	}
+	else if (IsA(clause, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) clause)->useOr)
+	{
+		args = ((ScalarArrayOpExpr *) clause)->args;
+		comparison->operator = ((ScalarArrayOpExpr *) clause)->opno;
+		comparison->collation = ((ScalarArrayOpExpr *) clause)->inputcollid;
+		comparison->array = true;
+	}
+	else
+		return false;
+
+	comparison->column = column_of(table, varno, linitial(args));
+	comparison->value = lsecond(args);
+	if (comparison->column < 0 && !comparison->array)
+	{
+		comparison->column = column_of(table, varno, lsecond(args));
+		comparison->value = linitial(args);
+		comparison->operator = get_commutator(comparison->operator);
+	}
+	return comparison->column >= 0 && OidIsValid(comparison->operator) && is_value(varno, comparison->value);
+}
+
+/* A comparison of times. */
+static bool
+bound_by_time(const Comparison *comparison, FdwBound *bound)
+{
+	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+
+	bound->type = exprType(comparison->value);
+	if (comparison->array)
+		bound->type = get_element_type(bound->type);
+	if (bound->type != TIMESTAMPTZOID && bound->type != TIMESTAMPOID && bound->type != DATEOID)
+		return false;
+	bound->strategy = get_op_opfamily_strategy(comparison->operator, family);
+	bound->exact = comparison->column == EVENT_CLUSTER_TIME && !comparison->array;
+	if (comparison->array)
+		return bound->strategy == BTEqualStrategyNumber;
+	/* only a lower bound says anything of the other clock */
+	return bound->strategy != 0 &&
+		(comparison->column == EVENT_CLUSTER_TIME || bound->strategy >= BTEqualStrategyNumber);
+}
+
+/* A comparison of tokens, where their order is that of their digits. */
+static bool
+bound_by_token(const Comparison *comparison, FdwBound *bound)
+{
+	Oid			family = lookup_type_cache(TEXTOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+
+	bound->type = TEXTOID;
+	bound->exact = false;
+	if (comparison->array || exprType(comparison->value) != TEXTOID ||
+		(comparison->collation != DEFAULT_COLLATION_OID && comparison->collation != C_COLLATION_OID))
+		return false;
+	bound->strategy = get_op_opfamily_strategy(comparison->operator, family);
+	return bound->strategy != 0;
 }
 
 /* Whether a condition bounds a read; then *bound says how. */
 bool
 mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound)
 {
-	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
-	Node	   *left,
-			   *right;
-	Oid			operator;
+	Comparison	comparison;
 
-	if (!table->keeps_times)
+	if (!table->keeps_times || !take_comparison(table, varno, clause, &comparison))
 		return false;
-	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
+	bound->column = comparison.column;
+	bound->array = comparison.array;
+	bound->value = (Expr *) comparison.value;
+	switch (comparison.column)
 	{
-		left = linitial(((OpExpr *) clause)->args);
-		right = lsecond(((OpExpr *) clause)->args);
-		operator = ((OpExpr *) clause)->opno;
-		bound->array = false;
-		if (column_of(table, varno, left) < 0)
-		{
-			Node	   *swap = left;
-
-			left = right;
-			right = swap;
-			operator = get_commutator(operator);
-		}
-		bound->type = exprType(right);
+		case EVENT_CLUSTER_TIME:
+		case EVENT_CHANGE_TIMESTAMP:
+			return bound_by_time(&comparison, bound);
+		case EVENT_RESUME_TOKEN:
+			return bound_by_token(&comparison, bound);
+		default:
+			return false;
 	}
-	else if (IsA(clause, ScalarArrayOpExpr) && ((ScalarArrayOpExpr *) clause)->useOr)
-	{
-		left = linitial(((ScalarArrayOpExpr *) clause)->args);
-		right = lsecond(((ScalarArrayOpExpr *) clause)->args);
-		operator = ((ScalarArrayOpExpr *) clause)->opno;
-		bound->array = true;
-		bound->type = get_element_type(exprType(right));
-	}
-	else
-		return false;
-
-	bound->column = column_of(table, varno, left);
-	if ((bound->column != EVENT_CLUSTER_TIME && bound->column != EVENT_CHANGE_TIMESTAMP) ||
-		!OidIsValid(operator) || !is_time_type(bound->type) || !is_value(varno, right))
-		return false;
-	bound->strategy = get_op_opfamily_strategy(operator, family);
-	bound->value = (Expr *) right;
-	bound->exact = bound->column == EVENT_CLUSTER_TIME && !bound->array;
-	if (bound->array && bound->strategy != BTEqualStrategyNumber)
-		return false;
-	/* only a lower bound says anything of the other clock */
-	return bound->strategy != 0 &&
-		(bound->column == EVENT_CLUSTER_TIME || bound->strategy >= BTEqualStrategyNumber);
 }
 
 /* The largest range. */
@@ -267,12 +316,29 @@ bound_array(FdwRange *range, const FdwBound *bound, Datum value)
 		bound_time(range, bound->column, BTLessEqualStrategyNumber, high);
 }
 
+/* Narrows a range by the time in a token; what is none, or not written as tokens are, says nothing. */
+static void
+bound_token(FdwRange *range, int strategy, const char *token)
+{
+	uint64		time;
+
+	if (!mcs_token_valid(token) || token[strspn(token, "0123456789ABCDEF")] != '\0')
+		return;
+	time = mcs_token_time(token);
+	if (is_lower(strategy))
+		not_before(range, time >> 32, time & PG_UINT32_MAX);
+	if (is_upper(strategy))
+		not_after(range, time >> 32, time & PG_UINT32_MAX);
+}
+
 /* Narrows a range by one bound, whose value is known. */
 void
 mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull)
 {
 	if (isnull)
 		range->empty = true;
+	else if (bound->column == EVENT_RESUME_TOKEN)
+		bound_token(range, bound->strategy, TextDatumGetCString(value));
 	else if (bound->array)
 		bound_array(range, bound, value);
 	else

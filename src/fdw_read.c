@@ -168,6 +168,8 @@ whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
 	const FdwTable *table = read->request.table;
 	Bitmapset  *images = NULL;
 
+	if (read->lessons->split)
+		return false;
 	if (!bms_is_member(EVENT_RESUME_TOKEN, read->request.used))
 		return spec->full_document == NULL && spec->full_document_before_change == NULL;
 	images = bms_add_member(images, EVENT_FULL_DOCUMENT);
@@ -338,6 +340,8 @@ recover(FdwRead *read, const MongoError *error)
 		read->lessons->without_images = true;
 	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
 		start_is_lost(read, error);
+	else if (error->class == MONGO_ERROR_TOO_LARGE && !read->lessons->split)
+		read->lessons->split = true;
 	else if (may_pass(read, error))
 	{
 		if (read->opened)

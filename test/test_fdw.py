@@ -122,6 +122,13 @@ def test_bounds_on_cluster_time(linked, mdb):
     for condition in ("cluster_time = ANY(%s)", "change_timestamp = ANY(%s)", "cluster_time <> ALL(%s)"):
         wanted = linked.column(f"SELECT id FROM kept WHERE {condition} ORDER BY id", some)
         assert ids(linked, f"SELECT (document_key['_id'])::int AS id FROM f WHERE {condition} ORDER BY id", some) == wanted
+    tokens = linked.column("SELECT resume_token FROM f")
+    for number in (0, 7, 45, 59):
+        for operator, wanted in (("<", number), ("<=", number + 1), ("=", 1), (">=", 60 - number), (">", 59 - number)):
+            for collation in ("", 'COLLATE "C"'):
+                assert linked.value(f"SELECT count(*) FROM f WHERE resume_token {collation} {operator} %s", tokens[number]) == wanted
+    assert "MongoDB Start" in plan(linked, "SELECT resume_token FROM f WHERE resume_token > %s", tokens[7])
+    assert "MongoDB Start" not in plan(linked, "SELECT resume_token FROM f WHERE resume_token > 'none'")
     assert linked.value("SELECT count(*) FROM f WHERE cluster_time > now() + interval '1 hour'") == 0
     assert linked.value("SELECT count(*) FROM f WHERE change_timestamp > now() - interval '1 hour' AND change_timestamp < 'infinity'") == 60
     assert linked.value("SELECT count(*) FROM f WHERE cluster_time >= %s::timestamptz::date", times[0]) == 60
@@ -212,6 +219,16 @@ def test_large_events_come_whole(linked, mdb):
     rows = linked.execute("SELECT operation_type, (full_document['n'])::int, length(full_document ->> 'a'), (full_document_before_change['n'])::int,"
                           " length(full_document_before_change ->> 'a') FROM f")
     assert rows == [("insert", 1, 9_000_000, None, None), ("update", 2, 9_000_000, 1, 9_000_000), ("update", 3, 9_000_000, 2, 9_000_000)]
+
+
+def test_an_event_too_large_to_come_whole(linked, mongo, mdb):
+    """Where no image is asked for events come whole, as long as they can."""
+    mdb.c.insert_many([{"_id": i} for i in range(5)])
+    foreign_table(linked, "f", collection="c")
+    mongo.fail_command(["getMore"], times=1, errorCode=10334)
+    assert linked.value("SELECT count(*) FROM f") == 5
+    mongo.fail_command(["getMore"], times=2, errorCode=10334)
+    assert "$project" in error_of(linked, "SELECT count(*) FROM f").diag.message_hint
 
 
 # ------------------------------------------------------------ within queries
@@ -332,6 +349,23 @@ def test_cursors_and_savepoints(tables, mongo):
         assert connection.execute("FETCH FIRST FROM c").fetchall() == [('{"_id": 0}',)]
         connection.rollback()
     no_cursors(mongo)
+
+
+def test_corners_of_rows(tables):
+    """Whole rows, tableoid, locks on the other side of a join, inheritance."""
+    db = tables
+    assert db.value("SELECT count(DISTINCT fa::text) FROM fa") == 12
+    assert db.value("SELECT DISTINCT tableoid::regclass::text FROM fa") == "fa"
+    db.execute("CREATE TABLE local AS SELECT i AS id, 0 AS n FROM generate_series(0, 3) i")
+    assert len(db.execute("SELECT 1 FROM fa JOIN local ON id = (document_key['_id'])::int WHERE operation_type = 'insert' FOR UPDATE")) == 4
+    db.execute("UPDATE local SET n = n + 1 FROM fa WHERE id = (full_document['b'])::int AND operation_type = 'insert'")
+    assert db.column("SELECT n FROM local") == [1] * 4
+    db.execute("CREATE TABLE parent (LIKE fa)")
+    db.execute("ALTER FOREIGN TABLE fa INHERIT parent")
+    db.execute("ALTER FOREIGN TABLE fb INHERIT parent")
+    assert db.value("SELECT count(*) FROM parent WHERE cluster_time > now() - interval '1 hour' AND operation_type = 'insert'") == 16
+    rows = db.column("SELECT cluster_time FROM parent ORDER BY cluster_time LIMIT 14")
+    assert rows == sorted(rows) and len(rows) == 14
 
 
 def test_nothing_is_left_open(tables, mongo):
