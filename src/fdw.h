@@ -84,6 +84,11 @@ extern bool mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwB
 extern void mcs_fdw_range_all(FdwRange *range);
 extern void mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull);
 
+/* ---- how much that is likely to be (fdw_estimate.c) ---- */
+
+extern double mcs_fdw_events(double analyzed);
+extern double mcs_fdw_time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds);
+
 /* ---- the stages after $changeStream (fdw_pipeline.c) ---- */
 
 /*

@@ -28,9 +28,6 @@
 
 PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_handler);
 
-/* What a table is taken to hold before anybody has analyzed it. */
-#define UNKNOWN_EVENTS		100000.0
-
 /* Opening a change stream, in units of the planner: three round trips on a connection that stands. */
 #define STARTUP_COST		50.0
 
@@ -55,8 +52,8 @@ typedef struct FdwConditions
 	List	   *sent;			/* of Expr: what MongoDB evaluates */
 	List	   *local;			/* of Expr: what is evaluated here */
 	List	   *settled;		/* of Expr: what is not, since bounds and MongoDB say all of it */
-	List	   *timely;			/* of RestrictInfo: those that bound the read */
-	List	   *filtering;		/* of RestrictInfo: those that let MongoDB send less */
+	List	   *filtering;		/* of RestrictInfo: what beside bounds lets MongoDB send less */
+	List	   *others;			/* of RestrictInfo: all that are no bounds */
 } FdwConditions;
 
 /* ---- conditions ---- */
@@ -67,23 +64,25 @@ sort_condition(const FdwRelation *fdw, Index varno, RestrictInfo *info, FdwCondi
 	Expr	   *clause = info->clause;
 	FdwBound   *bound = palloc0(sizeof(FdwBound));
 	MatchResult result;
+	bool		is_bound = mcs_fdw_bound(fdw->table, varno, clause, bound);
 
-	if (mcs_fdw_bound(fdw->table, varno, clause, bound))
+	if (is_bound)
 	{
 		conditions->bounds = lappend(conditions->bounds, bound);
-		conditions->timely = lappend(conditions->timely, info);
-		conditions->filtering = lappend(conditions->filtering, info);
 		if (bound->exact)
 		{
 			conditions->settled = lappend(conditions->settled, clause);
 			return;
 		}
 	}
+	else
+		conditions->others = lappend(conditions->others, info);
 	result = mcs_match_check(&fdw->match, clause);
 	if (result != MATCH_NOT)
 	{
 		conditions->sent = lappend(conditions->sent, clause);
-		conditions->filtering = list_append_unique_ptr(conditions->filtering, info);
+		if (!is_bound)
+			conditions->filtering = lappend(conditions->filtering, info);
 	}
 	if (result == MATCH_EXACT)
 		conditions->settled = lappend(conditions->settled, clause);
@@ -114,6 +113,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
 	FdwRelation *fdw = palloc0(sizeof(FdwRelation));
 	Relation	relation = table_open(relid, NoLock);
+	FdwConditions conditions;
 
 	fdw->table = mcs_fdw_table(relation);
 	table_close(relation, NoLock);
@@ -122,9 +122,15 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	fdw->match.columns = fdw->table->columns;
 	fdw->match.images_change = mcs_fdw_looks_up(fdw->table);
 	baserel->fdw_private = fdw;
-	if (baserel->tuples <= 0)
-		baserel->tuples = UNKNOWN_EVENTS;
+	baserel->tuples = mcs_fdw_events(baserel->tuples);
 	set_baserel_size_estimates(root, baserel);
+
+	/* conditions on time are better known than by statistics of the past */
+	sort_conditions(fdw, baserel->relid, baserel->baserestrictinfo, &conditions);
+	if (conditions.bounds != NIL)
+		baserel->rows = clamp_row_est(baserel->tuples *
+									  mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds) *
+									  clauselist_selectivity(root, conditions.others, baserel->relid, JOIN_INNER, NULL));
 }
 
 /* Adds a path; outer: relations whose values it needs, pathkeys: the order that is known. */
@@ -140,8 +146,8 @@ add_foreign_path(PlannerInfo *root, RelOptInfo *baserel, List *infos, double row
 				total;
 
 	sort_conditions(fdw, baserel->relid, infos, &conditions);
-	read = baserel->tuples * clauselist_selectivity(root, conditions.timely, baserel->relid, JOIN_INNER, NULL);
-	sent = baserel->tuples * clauselist_selectivity(root, conditions.filtering, baserel->relid, JOIN_INNER, NULL);
+	read = baserel->tuples * mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds);
+	sent = read * clauselist_selectivity(root, conditions.filtering, baserel->relid, JOIN_INNER, NULL);
 	cost_qual_eval(&local, conditions.local, root);
 	startup = STARTUP_COST + local.startup + baserel->reltarget->cost.startup;
 	total = startup + read * COST_PER_EVENT_READ + sent * (COST_PER_EVENT_SENT + local.per_tuple) +

@@ -1,6 +1,7 @@
 """Foreign tables: which events a scan shows, and how it lives within queries."""
 import datetime
 import random
+import re
 import threading
 import time
 
@@ -408,6 +409,15 @@ def test_analyze(tables):
     assert "rows=100000" in plan(db, "SELECT * FROM fa", options="COSTS on")
     db.execute("ANALYZE fa")
     assert "rows=12 " in plan(db, "SELECT * FROM fa", options="COSTS on")
+    # conditions on time are counted from now on, not looked up in the past
+    db.execute("UPDATE pg_class SET reltuples = 86400 WHERE oid = 'fa'::regclass")
+    db.execute("DELETE FROM pg_statistic WHERE starelid = 'fa'::regclass")
+    for condition, low, high in [("cluster_time > now() - interval '1 hour'", 3590, 3610), ("cluster_time > now() + interval '1 hour'", 1, 1),
+                                 ("cluster_time BETWEEN now() - interval '3 hours' AND now() - interval '2 hours'", 3590, 3610),
+                                 ("cluster_time > '-infinity'", 86400, 86400), ("cluster_time > now() - interval '1 year'", 86400, 86400)]:
+        rows = int(re.search(r"rows=(\d+)", plan(db, f"SELECT * FROM fa WHERE {condition}", options="COSTS on")).group(1))
+        assert low <= rows <= high, (condition, rows)
+    db.execute("ANALYZE fa")
     assert db.value("SELECT n_distinct FROM pg_stats WHERE tablename = 'fa' AND attname = 'operation_type'") == 1
 
 
