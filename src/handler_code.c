@@ -330,7 +330,6 @@ mcs_condition_is_plain(const char *condition)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
-	int			category = 0;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -349,11 +348,14 @@ mcs_condition_is_plain(const char *condition)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (error)
-		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-	/* a cancel, for example, says nothing about it */
-	if (error && category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION && category != ERRCODE_FEATURE_NOT_SUPPORTED &&
-		category != ERRCODE_DATA_EXCEPTION)
-		ReThrowError(error);
+	{
+		int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+		/* a cancel, for example, says nothing about it */
+		if (category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION && category != ERRCODE_FEATURE_NOT_SUPPORTED &&
+			category != ERRCODE_DATA_EXCEPTION)
+			ReThrowError(error);
+	}
 	return error == NULL;
 }
 

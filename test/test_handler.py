@@ -1,12 +1,11 @@
 """Handlers: what they see, in which order, what becomes of failures, and what the status says."""
+import threading
 import time
 
-import psycopg
 import pytest
 
 from handlers import SEEN, call, handler, make_seen, seen, status, stream_with, sync, wait_state
-from harness.machine import wait_until
-from streams import create, drop, error_of
+from streams import drop
 
 EVENT = "SELECT processing_status, processing_attempts, processing_error, processing_time_ms IS NOT NULL FROM change_stream_events WHERE event_id = %s"
 
@@ -119,7 +118,6 @@ def test_retry_and_discard_dead_letters(linked, mdb):
     linked.execute("INSERT INTO allowed VALUES (10)")
     first, second = linked.connect(autocommit=False), linked.connect(autocommit=False)
     assert call(first, "retry_dead_letters", "h") == 10
-    import threading
     counts = []
     thread = threading.Thread(target=lambda: counts.append(call(second, "retry_dead_letters", "h")))
     thread.start()

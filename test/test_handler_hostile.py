@@ -5,7 +5,6 @@ import pytest
 
 from handlers import SEEN, call, handler, make_seen, seen, status, stream_with, sync, wait_state
 from harness.machine import wait_until
-from streams import create, error_of
 
 LETTERS = "SELECT event_id, sqlstate, error FROM change_stream_dead_letters ORDER BY event_id"
 
