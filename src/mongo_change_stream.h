@@ -11,6 +11,7 @@
  *	  event      one change event and its columns
  *	  match      SQL conditions as MongoDB's $match
  *	  stream     streams, their workers and their tables
+ *	  handler    SQL that runs once for each event of a stream
  *
  * Symbols that are not static begin with mcs_; types are CamelCase.
  */
