@@ -72,6 +72,7 @@ typedef struct DialectEdit
 	int			to;
 	int			order;			/* of being added */
 	List	   *pieces;
+	const char *key;			/* tells edits of one place and text apart */
 } DialectEdit;
 
 /* What the context of an expression needs it to be. */
@@ -231,6 +232,7 @@ extern DialectPiece *mcs_dialect_piece(const char *text);
 extern DialectPiece *mcs_dialect_range(int from, int to);
 extern void mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces);
 extern void mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text);
+extern void mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind);
 extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
 extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
 extern char *mcs_dialect_render(Dialect *dialect, int from, int to);

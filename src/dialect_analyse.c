@@ -12,6 +12,7 @@
 #include "mongo_change_stream.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "dialect.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -67,7 +68,7 @@ set_parameters(Dialect *dialect, List *argtypes)
 	dialect->param_count = count;
 	dialect->param_types = palloc0(sizeof(Oid) * (count + list_length(dialect->names) + 1));
 	foreach(cell, argtypes)
-		dialect->param_types[foreach_current_index(cell)] = typenameTypeId(NULL, lfirst(cell));
+		dialect->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
 	foreach(cell, dialect->names)
 		((DialectName *) lfirst(cell))->number = count + foreach_current_index(cell) + 1;
 }
@@ -357,6 +358,19 @@ parse_only(Dialect *dialect)
 	(void) parse(dialect, dialect->parsed);
 }
 
+/* Raises an error again; says so where it is for want of the extension's operators. */
+static void
+raise_again(const Dialect *dialect, ErrorData *error)
+{
+	char	   *schema = get_namespace_name(dialect->namespace);
+	List	   *path = fetch_search_path(false);
+
+	if (error->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION && !list_member_oid(path, dialect->namespace))
+		error->hint = psprintf("Operators of documents are found on the search path only: SET search_path = \"$user\", public, %s.",
+							   quote_identifier(schema));
+	ReThrowError(error);
+}
+
 /* Whether a fragment holds anything to analyse; raises where it does not parse. */
 static bool
 has_query(Dialect *dialect)
@@ -400,7 +414,7 @@ mcs_dialect_fragment(Dialect *dialect)
 	}
 	while (dialect->again && ++attempts < MAX_ATTEMPTS);
 	if (error && (dialect->has_words || dialect->found_form || (OidIsValid(dialect->change_type) && dialect->has_change_path)))
-		ReThrowError(error);
+		raise_again(dialect, error);
 	if (error || (plain && is_missing_name(plain) && !dialect->found_form))
 		return dialect->text;
 	return mcs_dialect_render(dialect, 0, dialect->size);

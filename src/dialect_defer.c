@@ -72,6 +72,19 @@ transform_cast(ParseState *pstate, TypeCast *cast)
 	return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
 }
 
+/* document COLLATE "C" */
+static Node *
+transform_collate(ParseState *pstate, CollateClause *collate)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Node	   *raw = collate->arg;
+	Node	   *arg = mcs_dialect_settle(pstate, &collate->arg);
+
+	if (arg && exprType(arg) == dialect->document)
+		collate->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+	return transformExpr(pstate, (Node *) collate, pstate->p_expr_kind);
+}
+
 /* 'x' IN (SELECT document ...), document = ANY (SELECT ...) */
 static Node *
 transform_sublink(ParseState *pstate, SubLink *link)
@@ -142,6 +155,8 @@ transform_original(ParseState *pstate, Node *node)
 			return mcs_dialect_call(pstate, (FuncCall *) node);
 		case T_TypeCast:
 			return transform_cast(pstate, (TypeCast *) node);
+		case T_CollateClause:
+			return transform_collate(pstate, (CollateClause *) node);
 		case T_SubLink:
 			return transform_sublink(pstate, (SubLink *) node);
 		case T_A_Indirection:

@@ -54,8 +54,8 @@ same_pieces(const List *a, const List *b)
 }
 
 /* Adds an edit; the same one again counts once, as a node may be analysed twice. */
-void
-mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces)
+static void
+add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces, const char *key)
 {
 	DialectEdit *edit;
 	ListCell   *cell;
@@ -64,7 +64,7 @@ mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to
 	{
 		edit = lfirst(cell);
 		if (edit->kind == kind && edit->from == from && edit->to == to &&
-			(kind == EDIT_REPLACE || same_pieces(edit->pieces, pieces)))
+			(kind == EDIT_REPLACE || (same_pieces(edit->pieces, pieces) && strcmp(edit->key, key ? key : "") == 0)))
 			return;
 	}
 	edit = palloc(sizeof(DialectEdit));
@@ -73,7 +73,27 @@ mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to
 	edit->to = to;
 	edit->order = list_length(dialect->edits);
 	edit->pieces = pieces;
+	edit->key = key ? key : "";
 	dialect->edits = lappend(dialect->edits, edit);
+}
+
+/* Adds an edit of pieces. */
+void
+mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces)
+{
+	add_edit(dialect, kind, from, to, pieces, NULL);
+}
+
+/* Puts text in front of a range and behind it. */
+void
+mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind)
+{
+	/* two closing brackets of one place belong to what opened them */
+	const char *key = psprintf("%d %s", from, before);
+
+	if (*before)
+		add_edit(dialect, EDIT_OPEN, from, from, list_make1(mcs_dialect_piece(before)), key);
+	add_edit(dialect, EDIT_CLOSE, to, to, list_make1(mcs_dialect_piece(behind)), key);
 }
 
 /* Adds an edit that puts in a text. */

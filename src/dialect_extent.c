@@ -249,6 +249,9 @@ extend_over(Node *node, Extent *extent)
 		if (dialect->tokens[i].at == location)
 			extend(extent, i, own_end(dialect, node, i));
 	}
+	/* analysis may have put its own tree in the place of a sub-select */
+	if (IsA(node, SubLink))
+		return extend_over(((SubLink *) node)->testexpr, extent);
 	return raw_expression_tree_walker(node, extend_over, extent);
 }
 

@@ -96,11 +96,8 @@ wrap(Dialect *dialect, Node *raw, const char *before, const char *behind)
 	int			from;
 	int			to;
 
-	if (!mcs_dialect_extent(dialect, raw, &from, &to))
-		return;
-	if (*before)
-		mcs_dialect_edit(dialect, EDIT_OPEN, from, from, before);
-	mcs_dialect_edit(dialect, EDIT_CLOSE, to, to, behind);
+	if (mcs_dialect_extent(dialect, raw, &from, &to))
+		mcs_dialect_wrap(dialect, from, to, before, behind);
 }
 
 /* Calls a function of the extension, in the text and in the tree. */
@@ -164,6 +161,7 @@ mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	bool		is_text = type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID;
+	const char *name;
 	Node	   *result;
 
 	if (is_text)
@@ -171,10 +169,11 @@ mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type)
 	result = coerce_to_target_type(pstate, expression, exprType(expression), type, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
 	if (result == NULL)
 		return expression;
+	name = type == TIMESTAMPTZOID ? "timestamptz" : format_type_be(type);
 	if (is_primary(dialect, raw))
-		wrap(dialect, raw, "", psprintf("::%s", format_type_be(type)));
+		wrap(dialect, raw, "", psprintf("::%s", name));
 	else
-		wrap(dialect, raw, "(", psprintf(")::%s", format_type_be(type)));
+		wrap(dialect, raw, "(", psprintf(")::%s", name));
 	return result;
 }
 

@@ -188,10 +188,18 @@ cast_to_fit(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 	}
 }
 
+/* LIKE, regular expressions */
+static bool
+is_text_operator(const char *name)
+{
+	static const char *const names[] = {"~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "^@", NULL};
+
+	return is_one_of(name, names);
+}
+
 static void
 patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 {
-	static const char *const text_operators[] = {"~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "^@", NULL};
 	static const char *const arithmetic[] = {"+", "-", "*", "/", NULL};
 	const char *name = strVal(llast(e->name));
 
@@ -201,7 +209,7 @@ patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 		comparison(pstate, e, left, right);
 	else if (strcmp(name, "||") == 0)
 		concatenation(pstate, left, right);
-	else if (is_one_of(name, text_operators))
+	else if (is_text_operator(name))
 	{
 		if (left->document)
 			cast_side(pstate, left, TEXTOID);
@@ -293,12 +301,13 @@ with_array(ParseState *pstate, A_Expr *e)
 		replace_side(&right, coerce_to_target_type(pstate, right.expression, UNKNOWNOID, TEXTARRAYOID, -1, COERCION_EXPLICIT,
 												   COERCE_EXPLICIT_CAST, -1));
 	}
+	if (left.document && is_text_operator(strVal(llast(e->name))))
+		cast_side(pstate, &left, TEXTOID);
 	if (!right.document || !mcs_dialect_extent(dialect, right.raw, &from, &to))
 		return;
 	if (left.literal)
 		literal_as(pstate, &left, "text");
-	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, psprintf("ARRAY(SELECT %s(", mcs_dialect_qualified(dialect, "document_elements")));
-	mcs_dialect_edit(dialect, EDIT_CLOSE, to, to, "))");
+	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_qualified(dialect, "document_elements")), "))");
 	replace_side(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
 }
 
@@ -369,14 +378,13 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 		cast_side(pstate, &right, TEXTOID);
 	if (!around_operator(dialect, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
-	mcs_dialect_edit(dialect, EDIT_OPEN, from, from,
-					 psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_qualified(dialect, function)));
+	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_qualified(dialect, function)),
+					 negated ? "))" : ")");
 	if (negated)
 		mcs_dialect_remove_tokens(dialect, i - 1, i);
 	/* the blank in front goes, the one behind stays: changed_fields, 'status' */
 	mcs_dialect_edit(dialect, EDIT_REPLACE, only_blanks(dialect, before) ? mcs_dialect_token_end(&dialect->tokens[before]) : word->at,
 					 mcs_dialect_token_end(word), ",");
-	mcs_dialect_edit(dialect, EDIT_CLOSE, end, end, negated ? "))" : ")");
 	call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
 						list_make2(*left.slot, *right.slot), COERCE_EXPLICIT_CALL, -1);
 	if (negated)

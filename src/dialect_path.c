@@ -387,6 +387,22 @@ find_in_image(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRe
 	return true;
 }
 
+/* Takes names behind that of a function in FROM as fields of the one value it gives. */
+static bool
+find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int count, Path *path)
+{
+	RangeTblEntry *entry = scope->item->p_rte;
+	char	   *name;
+
+	if (entry->rtekind != RTE_FUNCTION || list_length(entry->eref->colnames) != 1)
+		return false;
+	name = strVal(linitial(entry->eref->colnames));
+	path->base = if_has_paths(dialect, scope_column(pstate, dialect, scope, name, ref->location));
+	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	path->steps = steps_from(dialect, ref, 1, count);
+	return path->base != NULL;
+}
+
 /* ---- output columns ---- */
 
 /* The SELECT that a reference stands in. */
@@ -498,7 +514,8 @@ resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, Path *path)
 		one.item = refnameNamespaceItem(pstate, NULL, field_name(ref, 0), ref->location, &one.levels);
 		if (one.item)
 			return find_in_scope(pstate, dialect, &one, ref, 1, count, path) ||
-				find_in_image(pstate, dialect, &one, ref, 1, count, path);
+				find_in_image(pstate, dialect, &one, ref, 1, count, path) ||
+				find_in_only_column(pstate, dialect, &one, ref, count, path);
 		if (find_output(pstate, dialect, ref, count, path))
 			return true;
 	}

@@ -66,6 +66,8 @@ deferrable_size(Node *node)
 			return sizeof(ColumnRef);
 		case T_A_Const:
 			return sizeof(A_Const);
+		case T_CollateClause:
+			return sizeof(CollateClause);
 		default:
 			return 0;
 	}
@@ -455,6 +457,7 @@ prepare_expression(Node *node, PrepareState *state)
 		case T_CoalesceExpr:
 		case T_MinMaxExpr:
 		case T_TypeCast:
+		case T_CollateClause:
 		case T_A_Indirection:
 			(void) defer(state->dialect, node);
 			break;
