@@ -362,6 +362,9 @@ set_position(FdwRead *read, const char *token, Size length)
 
 	memcpy(copy, token, length);
 	copy[length] = '\0';
+	/* failures in a row are those without progress in between */
+	if (read->position == NULL || strcmp(read->position, copy) != 0)
+		read->retries = 0;
 	if (read->position)
 		pfree(read->position);
 	read->position = copy;
@@ -418,7 +421,6 @@ next_batch(FdwRead *read)
 	{
 		read->statistics.batches++;
 		read->delivered = true;
-		read->retries = 0;
 	}
 }
 

@@ -31,6 +31,7 @@
 #define EXIT_MS				500 /* for all threads when the process ends */
 #define APP_NAME_MAX		128 /* MongoDB's limit, in bytes */
 #define FDS_PER_SESSION		3	/* two bells and a socket */
+#define MAX_IDLE			3	/* sessions of one kind that the cache keeps for who uses several at once */
 
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static int	exit_status;
@@ -508,6 +509,7 @@ mcs_session_cached(const MongoTarget *target)
 	MongoSession *found = NULL;
 	MemoryContext before;
 	dlist_mutable_iter iter;
+	int			idle = 0;
 
 	if (!registered)
 	{
@@ -526,7 +528,13 @@ mcs_session_cached(const MongoTarget *target)
 			mcs_session_close(session);
 		else if (session->serverid == target->serverid && session->umid == target->umid &&
 				 (OidIsValid(target->umid) || session->userid == target->userid))
-			found = session;
+		{
+			/* a query that read many tables is over */
+			if (++idle > MAX_IDLE)
+				mcs_session_close(session);
+			else
+				found = session;
+		}
 	}
 	if (found != NULL)
 		return found;

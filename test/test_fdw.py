@@ -1,5 +1,6 @@
 """Foreign tables: which events a scan shows, and how it lives within queries."""
 import datetime
+import os
 import random
 import re
 import threading
@@ -381,6 +382,28 @@ def test_nothing_is_left_open(tables, mongo):
     db.execute("RESET statement_timeout")
     no_cursors(mongo)
     assert db.value("SELECT count(*) FROM fa") == 12
+
+
+def test_connections_of_many_tables(tables, mongo):
+    """A query takes a connection for each table it reads; few of them are kept."""
+    db = tables
+    db.close()
+    pid = db.value("SELECT pg_backend_pid()")
+
+    def threads():
+        return len(os.listdir(f"/proc/{pid}/task"))
+
+    alone = threads()
+    laterals = ", ".join(f"LATERAL (SELECT 1 FROM fb WHERE random() >= 0 LIMIT 1) t{number}" for number in range(8))
+    with db.connection.cursor(name="c") as cursor:
+        db.execute("BEGIN")
+        cursor.execute("SELECT 1 FROM " + ", ".join(f"fb t{number}" for number in range(5)) + " WHERE random() >= 0")
+        cursor.fetchmany(1)
+        assert threads() > alone + 3
+    db.execute("COMMIT")
+    db.value(f"SELECT count(*) FROM {laterals}")
+    db.value("SELECT count(*) FROM fb")
+    assert alone < threads() <= alone + 3
 
 
 def test_many_scans(tables, mongo):
