@@ -1,6 +1,13 @@
 /*
  * match_column.c
  *	  Conditions on the columns that are text.
+ *
+ * MongoDB applies what it can of a $match to its oplog, before there are events.
+ * For the namespace of a command it looks there at fields that the command may
+ * not have, and takes each of these for an empty string (seen on 6.0: $nor of
+ * {"ns.coll": /^$/} leaves out create and createIndexes).  So a test of a
+ * namespace that an empty string passes must not be negated, and is not called
+ * exact.
  */
 #include "mongo_change_stream.h"
 
@@ -26,6 +33,39 @@ fit(const MatchComparison *comparison)
 			VARSIZE_ANY_EXHDR(DatumGetPointer(PG_DETOAST_DATUM_PACKED(comparison->items[i].value))) > MATCH_MAX_BYTES)
 			return false;
 	return true;
+}
+
+/* Whether an empty text is, or may be, among the values. */
+static bool
+has_empty(const MatchComparison *comparison)
+{
+	for (int i = 0; i < comparison->count; i++)
+		if (!comparison->items[i].known ||
+			VARSIZE_ANY_EXHDR(DatumGetPointer(PG_DETOAST_DATUM_PACKED(comparison->items[i].value))) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_namespace(const MatchComparison *comparison)
+{
+	return comparison->operand.column != EVENT_OPERATION_TYPE;
+}
+
+/* Whether an empty text passes. */
+static bool
+empty_passes(MatchOperator operator, const MatchComparison *comparison)
+{
+	switch (operator)
+	{
+		case MATCH_EQ:
+		case MATCH_GE:
+			return has_empty(comparison);
+		case MATCH_GT:
+			return false;
+		default:
+			return true;
+	}
 }
 
 /* {key: {$op: value}}, or $in or $nin for several. */
@@ -76,14 +116,20 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 		filter = mcs_match_pattern(comparison, key, &negated);
 		if (!filter)
 			return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
-		return truth != negated ? filter :
-			mcs_match_and(mcs_match_column_null(&comparison->operand, false), mcs_match_not(filter));
+		if (is_namespace(comparison))
+			filter = mcs_match_wider(filter);
+		if (truth != negated)
+			return filter;
+		return mcs_match_and(mcs_match_column_null(&comparison->operand, false), mcs_match_not(filter));
 	}
+	if (operator == MATCH_NE && is_namespace(comparison) && has_empty(comparison))
+		return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
 	if (comparison->items[0].type != TEXTOID ||
 		!same_order(comparison->operator, comparison->collation) || !fit(comparison))
 		return mcs_match_unknown();
 	/* a value that is not known may turn out to be too long */
-	return mcs_match_test(text_test(key, operator, comparison), comparison->items[0].known);
+	return mcs_match_test(text_test(key, operator, comparison),
+						  comparison->items[0].known && !(is_namespace(comparison) && empty_passes(operator, comparison)));
 }
 
 /* column IS NULL, IS NOT NULL. */

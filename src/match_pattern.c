@@ -3,10 +3,17 @@
  *	  LIKE, ILIKE and regular expressions as regular expressions of MongoDB's,
  *	  which are PCRE's.
  *
+ * MongoDB gives up on a string, without a word, when a match takes too many
+ * steps: on 6.0 /\A.*abc/ does not find the abc at the beginning of a megabyte,
+ * nor a lazy ".*?" the one at the end of ten.  So nothing is sent that
+ * repeats.  Of LIKE 'a%b%c' three conditions remain, that the string begins with
+ * a, has b, and ends with c, which is exact only if there is but one of them; of
+ * a regular expression what stands in front of the first sign of repetition.
+ *
  * Of a regular expression only what means the same to both is taken: letters,
- * digits, escaped punctuation, ".", simple sets, groups, "|", "*", "+", "?",
- * and "^" and "$" at the ends.  Here "." matches a line's end and "$" only the
- * end of the text, so "s" is set and "\z" written.
+ * digits, escaped punctuation, ".", simple sets, groups, "|", and "^" and "$"
+ * at the ends.  Here "." matches a line's end and "$" only the end of the text,
+ * so "s" is set and "\z" written.
  *
  * Whose letters are the same but for their case depends on the collation.
  * Among ASCII's MongoDB is asked for either case, and for a text with any other
@@ -21,7 +28,6 @@
 #include "utils/lsyscache.h"
 
 #define MAX_PATTERN		500
-#define MAX_WILDCARDS	8
 
 /* What kind of pattern a function matches with. */
 typedef struct PatternFunction
@@ -79,35 +85,42 @@ append_literal(StringInfo regex, char c, bool any_case)
 	return true;
 }
 
-/* A pattern of LIKE; false where it can't be said. */
-static bool
-translate_like(StringInfo regex, const char *pattern, bool any_case)
+/* Adds an expression to a list, unless it is one that every text matches. */
+static List *
+add_part(List *parts, const char *regex)
 {
-	int			wildcards = 0;
+	return regex[0] == '\0' || strcmp(regex, "\\A") == 0 ? parts : lappend(parts, pstrdup(regex));
+}
 
-	appendStringInfoString(regex, "\\A");
+/* What lies between the wildcards of a pattern of LIKE, as a list of expressions; false where it can't be said. */
+static bool
+translate_like(List **parts, const char *pattern, bool any_case)
+{
+	StringInfoData regex;
+
+	initStringInfo(&regex);
+	appendStringInfoString(&regex, "\\A");
 	for (const char *at = pattern; *at; at++)
 	{
 		if (*at == '%')
 		{
+			*parts = add_part(*parts, regex.data);
+			resetStringInfo(&regex);
 			if (at[1] == '\0')
 				return true;
-			appendStringInfoString(regex, ".*");
-			wildcards++;
 		}
 		else if (*at == '_')
-			appendStringInfoChar(regex, '.');
+			appendStringInfoChar(&regex, '.');
 		else
 		{
 			if (*at == '\\' && *++at == '\0')
 				return false;
-			if (!append_literal(regex, *at, any_case))
+			if (!append_literal(&regex, *at, any_case))
 				return false;
 		}
-		if (wildcards > MAX_WILDCARDS)
-			return false;
 	}
-	appendStringInfoString(regex, "\\z");
+	appendStringInfoString(&regex, "\\z");
+	*parts = add_part(*parts, regex.data);
 	return true;
 }
 
@@ -142,89 +155,89 @@ translate_set(StringInfo regex, const char *at)
 	return at;
 }
 
-/* A regular expression; false where it has anything that is not known to be the same. */
+/*
+ * A regular expression up to the first sign of repetition (then not whole);
+ * false where it has anything that is not known to be the same.
+ */
 static bool
-translate_regex(StringInfo regex, const char *pattern, bool any_case)
+translate_regex(StringInfo regex, const char *pattern, bool any_case, bool *whole)
 {
-	bool		repeatable = false; /* there is something that "*" may follow */
+	int			atom = -1;		/* where what may be repeated begins */
 	int			depth = 0;
-	int			repeats = 0;
 
 	for (const char *at = pattern; *at; at++)
 	{
-		bool		begins = at == pattern;
+		int			begin = regex->len;
 
 		switch (*at)
 		{
 			case '^':
-				if (!begins)
+				if (at != pattern)
 					return false;
 				appendStringInfoString(regex, "\\A");
-				break;
+				atom = -1;
+				continue;
 			case '$':
 				if (at[1] != '\0')
 					return false;
 				appendStringInfoString(regex, "\\z");
-				break;
+				continue;
 			case '*':
 			case '+':
 			case '?':
-				if (!repeatable || depth > 0 || ++repeats > MAX_WILDCARDS)
+				if (atom < 0 || depth > 0 || strchr(pattern, '|'))
 					return false;
-				appendStringInfoChar(regex, *at);
-				repeatable = false;
-				continue;
+				regex->len = atom;
+				regex->data[atom] = '\0';
+				*whole = false;
+				return true;
 			case '(':
 				if (at[1] == '?' || at[1] == '*' || at[1] == ')' || ++depth > 1)
 					return false;
 				appendStringInfoString(regex, "(?:");
-				repeatable = false;
+				atom = -1;
 				continue;
 			case ')':
 				if (--depth < 0 || at[-1] == '|')
 					return false;
 				appendStringInfoChar(regex, ')');
-				/* what could repeat a group is left to us */
-				repeatable = false;
+				atom = -1;
 				continue;
 			case '|':
-				/* at the top, anchors would belong to one branch only: as both have it */
-				if (begins || at[1] == '\0' || at[1] == '|' || at[1] == ')' || at[-1] == '(' || at[-1] == '^' ||
+				if (at == pattern || at[1] == '\0' || at[1] == '|' || at[1] == ')' || at[-1] == '(' || at[-1] == '^' ||
 					at[1] == '^' || at[1] == '$')
 					return false;
 				appendStringInfoChar(regex, '|');
-				repeatable = false;
+				atom = -1;
 				continue;
 			case '[':
 				at = any_case ? NULL : translate_set(regex, at);
 				if (!at)
 					return false;
-				repeatable = true;
-				continue;
+				break;
 			case '.':
 				appendStringInfoChar(regex, '.');
-				repeatable = true;
-				continue;
+				break;
 			case '\\':
 				at++;
 				if (*at == '\0' || is_ascii_letter(*at) || is_ascii_digit(*at) || IS_HIGHBIT_SET(*at) ||
 					(unsigned char) *at <= ' ' || *at == '_')
 					return false;
 				(void) append_literal(regex, *at, any_case);
-				repeatable = true;
-				continue;
+				break;
 			case '{':
 			case '}':
 			case ']':
 				return false;
 			default:
-				/* a sign of repetition would be for the whole of a character's bytes here as there */
 				if (!append_literal(regex, *at, any_case))
 					return false;
-				repeatable = !IS_HIGHBIT_SET(*at);
-				continue;
+				/* what is repeated behind such a byte is the whole character */
+				if (IS_HIGHBIT_SET(*at))
+					begin = -1;
+				break;
 		}
-		repeatable = false;
+		atom = begin;
 	}
 	return depth == 0;
 }
@@ -292,8 +305,12 @@ mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *nega
 {
 	const PatternFunction *function = pattern_function(comparison);
 	StringInfoData regex;
+	List	   *parts = NIL;
 	char	   *pattern;
 	bool		translated = false;
+	bool		whole = true;
+	MatchFilter *filter = mcs_match_all();
+	ListCell   *cell;
 
 	if (!function)
 		return NULL;
@@ -307,18 +324,23 @@ mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *nega
 	switch (function->syntax)
 	{
 		case PATTERN_LIKE:
-			translated = translate_like(&regex, pattern, function->any_case);
+			translated = translate_like(&parts, pattern, function->any_case);
 			break;
 		case PATTERN_REGEX:
-			translated = translate_regex(&regex, pattern, function->any_case);
+			translated = translate_regex(&regex, pattern, function->any_case, &whole);
+			parts = add_part(NIL, regex.data);
 			break;
 		case PATTERN_PREFIX:
 			translated = translate_prefix(&regex, pattern);
+			parts = add_part(NIL, regex.data);
 			break;
 	}
-	if (!translated)
+	/* what every string matches is left to the test that there is one */
+	if (!translated || parts == NIL)
 		return NULL;
-	if (!function->any_case)
-		return regex_test(key, regex.data, true);
-	return mcs_match_or(regex_test(key, regex.data, false), regex_test(key, "[^\\x00-\\x7F]", false));
+	foreach(cell, parts)
+		filter = mcs_match_and(filter, regex_test(key, lfirst(cell), whole && list_length(parts) == 1));
+	if (function->any_case)
+		filter = mcs_match_or(mcs_match_wider(filter), regex_test(key, "[^\\x00-\\x7F]", false));
+	return filter;
 }

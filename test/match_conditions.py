@@ -135,14 +135,14 @@ class Conditions:
         return f"({inner} ->> {quote(steps[-1])})"
 
     def text(self):
-        return self.pick("operation_type", "operation_type", "collection_name", "database_name", "resume_token", "full_document_source",
+        return self.pick("operation_type", "operation_type", "collection_name", "collection_name", "database_name", "resume_token", "full_document_source",
                          self.plain(), self.plain(), self.plain())
 
     def texts_for(self, operand):
         if operand == "operation_type":
             return OPERATIONS
         if operand == "collection_name":
-            return ["one", "two", "renamed", "nosuch", "ONE"]
+            return ["one", "two", "renamed", "nosuch", "ONE", "", "p"]
         if operand == "full_document_source":
             return ["insert", "replace", "lookup", "post_image", "none", "too_large", "x"]
         if operand == "resume_token":
