@@ -167,6 +167,9 @@ typedef struct HandlerCode HandlerCode;
 extern HandlerCode *mcs_code_prepare(const Handler *handler);
 extern void mcs_code_validate(const Handler *handler);
 
+/* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */
+extern ErrorData *mcs_handler_attempt(void (*action) (void *), void *arg);
+
 /* Whether a condition can be analysed as it is. */
 extern bool mcs_condition_is_plain(const char *condition);
 

@@ -324,8 +324,9 @@ mcs_code_prepare(const Handler *handler)
 	return code;
 }
 
-bool
-mcs_condition_is_plain(const char *condition)
+/* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */
+ErrorData *
+mcs_handler_attempt(void (*action) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -335,7 +336,7 @@ mcs_condition_is_plain(const char *condition)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		(void) compile_condition(condition);
+		action(arg);
 	}
 	PG_CATCH();
 	{
@@ -347,45 +348,46 @@ mcs_condition_is_plain(const char *condition)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (error)
-	{
-		int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	return error;
+}
 
-		/* a cancel, for example, says nothing about it */
-		if (category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION && category != ERRCODE_FEATURE_NOT_SUPPORTED &&
-			category != ERRCODE_DATA_EXCEPTION)
-			ReThrowError(error);
-	}
+static void
+attempt_condition(void *condition)
+{
+	(void) compile_condition(condition);
+}
+
+bool
+mcs_condition_is_plain(const char *condition)
+{
+	ErrorData  *error = mcs_handler_attempt(attempt_condition, unconstify(char *, condition));
+	int			category = error ? ERRCODE_TO_CATEGORY(error->sqlerrcode) : 0;
+
+	/* a cancel, for example, says nothing about it */
+	if (error && category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION && category != ERRCODE_FEATURE_NOT_SUPPORTED &&
+		category != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
 	return error == NULL;
+}
+
+static void
+attempt_code(void *arg)
+{
+	const Handler *handler = arg;
+
+	(void) find_code(handler, true);
+	(void) compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 }
 
 /* Raises what is wrong with a handler's code, and leaves nothing behind. */
 void
 mcs_code_validate(const Handler *handler)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
 	int			level = NewGUCNestLevel();
+	ErrorData  *error;
 
 	(void) set_config_option("check_function_bodies", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		(void) find_code(handler, true);
-		(void) compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error = mcs_handler_attempt(attempt_code, unconstify(Handler *, handler));
 	if (error)
 		ReThrowError(error);
 	AtEOXact_GUC(true, level);

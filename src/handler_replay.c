@@ -254,32 +254,21 @@ replay_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
 	MemoryContextDelete(chunk);
 }
 
-/* The same, after which nothing of it is left but the set. */
-static void
-rehearse_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
+/* What a rehearsal is about. */
+typedef struct Rehearsal
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Replay	   *replay;
+	int64		from;
+	int64		to;
+	ReturnSetInfo *set;
+} Rehearsal;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		replay_events(replay, from, to, set);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error)
-		ReThrowError(error);
+static void
+rehearse(void *arg)
+{
+	Rehearsal  *rehearsal = arg;
+
+	replay_events(rehearsal->replay, rehearsal->from, rehearsal->to, rehearsal->set);
 }
 
 /* replay_changes(text, bigint, bigint, boolean) -> setof record */
@@ -306,7 +295,13 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
 	begin_replay(&replay, handler);
 	if (dry_run)
-		rehearse_events(&replay, Max(from, 1), to, set);
+	{
+		Rehearsal	rehearsal = {&replay, Max(from, 1), to, set};
+		ErrorData  *error = mcs_handler_attempt(rehearse, &rehearsal);
+
+		if (error)
+			ReThrowError(error);
+	}
 	else
 		replay_events(&replay, Max(from, 1), to, set);
 	end_replay(&replay);
