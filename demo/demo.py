@@ -211,8 +211,49 @@ class Demo:
         screen.prose("And for each five seconds, by MongoDB's clock: neither the pause nor the crash can be seen in it.")
         self.show(PER_SECONDS)
 
+    def handle(self):
+        screen.heading(6, "SQL for each change")
+        screen.prose("""A handler runs for every change, exactly once: what it does, its position and the event's status commit
+            together. It has a process of its own, so a slow or failing one holds up neither the stream nor another.""")
+        self.show("CREATE TABLE revenue (customer text PRIMARY KEY, orders bigint NOT NULL, total numeric NOT NULL)")
+        self.show("""
+            SELECT create_change_handler('revenue', 'orders', start_at => 'earliest', condition => $$operation_type = 'insert'$$, body => $$
+            BEGIN
+              INSERT INTO revenue AS r VALUES (change.full_document.customer.name, 1, change.full_document.total)
+              ON CONFLICT (customer) DO UPDATE SET orders = r.orders + 1, total = r.total + excluded.total;
+            END $$)""")
+        self.show("SELECT sync_change_stream('orders', handlers => true)")
+        self.show("SELECT * FROM revenue ORDER BY total DESC LIMIT 3")
+        handled = self.db.value("SELECT sum(orders)::bigint FROM revenue")
+        placed = self.db.value("SELECT count(*) FROM change_stream_events WHERE operation_type = 'insert'")
+        self.check(handled == placed, f"{placed} orders placed, {handled} handled")
+
+    def scan(self):
+        screen.heading(7, "MongoDB's history as a table, without a stream")
+        screen.prose("""A foreign table reads the changes that MongoDB still remembers. Conditions go to MongoDB, and EXPLAIN shows
+            what is sent.""")
+        self.show("IMPORT FOREIGN SCHEMA ecommerce FROM SERVER mongo INTO public")
+        self.show("SELECT operation_type, count(*) FROM orders GROUP BY 1 ORDER BY 1")
+        self.show("EXPLAIN (COSTS OFF) SELECT count(*) FROM orders WHERE full_document ->> 'status' = 'cancelled'")
+        self.check(self.db.value("SELECT count(*) FROM orders") == self.shop.writes, f"the foreign table has all {self.shop.writes} changes")
+
+    def speak(self):
+        screen.heading(8, "SQL with paths into documents")
+        screen.prose("""Text in the dialect is translated into plain SQL, with the types of the documents kept; a block of
+            it runs as it stands.""")
+        statement = """
+            SELECT full_document.customer.name, ROUND(SUM(full_document.total), 2) AS spent
+            FROM CHANGE_STREAM(orders)
+            WHERE changed_fields CONTAINS 'status' AND full_document.status IN ('paid', 'shipped')
+            GROUP BY full_document.customer.name ORDER BY spent DESC LIMIT 3"""
+        screen.sql(statement)
+        translated = self.db.value("SELECT change_stream_translate(%s)", statement)
+        print()
+        screen.prose("which change_stream_translate() makes into:")
+        self.show(translated)
+
     def status(self):
-        screen.heading(6, "How is it doing?")
+        screen.heading(9, "How is it doing?")
         statement = "SELECT * FROM change_stream_status"
         screen.sql(statement)
         cursor = self.db.connection.execute(statement)
@@ -225,7 +266,7 @@ class Demo:
             return
         psql = "psql" if shutil.which("psql") else self.postgres.installation.program("psql")
         KEPT.write_text(str(machine.folder))
-        screen.heading(7, "Yours to play with")
+        screen.heading(10, "Yours to play with")
         print(f"""
     {psql} -h 127.0.0.1 -p {self.postgres.port} -U postgres shop
 
@@ -272,6 +313,9 @@ def main():
             demo.pause()
             demo.crash()
             demo.analyse()
+            demo.handle()
+            demo.scan()
+            demo.speak()
             demo.status()
         except BaseException:
             demo.shop.close()
