@@ -366,8 +366,8 @@ raise_again(const Dialect *dialect, ErrorData *error)
 	List	   *path = fetch_search_path(false);
 
 	if (error->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION && !list_member_oid(path, dialect->namespace))
-		error->hint = psprintf("Operators of documents are found on the search path only: SET search_path = \"$user\", public, %s.",
-							   quote_identifier(schema));
+		error->hint = psprintf("Operators of documents are found on the search path only: SET search_path = %s, %s.",
+							   namespace_search_path, quote_identifier(schema));
 	ReThrowError(error);
 }
 

@@ -61,8 +61,8 @@ mcs_dialect_settle(ParseState *pstate, Node **slot)
 		default:
 			break;
 	}
-	expression = transformExpr(pstate, *slot, pstate->p_expr_kind);
-	/* (SELECT a, b ...) compared with a row has no type of its own */
+	/* a copy, since analysis may overwrite parts of what it is given */
+	expression = transformExpr(pstate, copyObject(*slot), pstate->p_expr_kind);
 	*slot = mcs_dialect_hold(mcs_dialect_current, expression, exprLocation(*slot));
 	return expression;
 }

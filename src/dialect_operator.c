@@ -423,6 +423,12 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 			}
 			if (!e->rexpr)
 				break;
+			if (e->lexpr && IsA(e->lexpr, RowExpr) && IsA(mcs_dialect_original(mcs_dialect_current, e->rexpr), SubLink))
+			{
+				/* (a, b) = (SELECT ...): analysis looks for this pair */
+				e->rexpr = copyObject(mcs_dialect_original(mcs_dialect_current, e->rexpr));
+				break;
+			}
 			if (!e->lexpr)
 			{
 				right = settle_side(pstate, &e->rexpr);

@@ -68,6 +68,10 @@ deferrable_size(Node *node)
 			return sizeof(A_Const);
 		case T_CollateClause:
 			return sizeof(CollateClause);
+		case T_NullTest:
+			return sizeof(NullTest);
+		case T_BooleanTest:
+			return sizeof(BooleanTest);
 		default:
 			return 0;
 	}
@@ -435,6 +439,7 @@ prepare_expression(Node *node, PrepareState *state)
 			break;
 		case T_BooleanTest:
 			want_boolean(state, (Node *) ((BooleanTest *) node)->arg);
+			(void) defer(state->dialect, node);
 			break;
 		case T_JoinExpr:
 			want_boolean(state, ((JoinExpr *) node)->quals);
@@ -449,10 +454,9 @@ prepare_expression(Node *node, PrepareState *state)
 					want_boolean(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
 			(void) defer(state->dialect, node);
 			break;
+			/* analysis overwrites what is in these, and we may need it again */
 		case T_SubLink:
-			if (((SubLink *) node)->testexpr)
-				(void) defer(state->dialect, node);
-			break;
+		case T_NullTest:
 		case T_A_Expr:
 		case T_CoalesceExpr:
 		case T_MinMaxExpr:
@@ -487,6 +491,10 @@ prepare_node(Node *node, PrepareState *state)
 			return false;
 		case T_MergeStmt:
 			return prepare_merge((MergeStmt *) node, state);
+		case T_MultiAssignRef:
+			/* analysis looks at the kind of the source */
+			(void) raw_expression_tree_walker(((MultiAssignRef *) node)->source, prepare_node, state);
+			return false;
 		case T_RangeFunction:
 			return prepare_range_function((RangeFunction *) node, state);
 		case T_RangeVar:

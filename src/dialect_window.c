@@ -247,6 +247,7 @@ mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
 	(void) search((Node *) select->sortClause, &state);
 	if (state.found == NIL)
 		return;
+	dialect->found_form = true;
 	name = relation_name(dialect, select, linitial(state.found));
 	foreach(cell, select->groupClause)
 		keys = lappend(keys, copyObject(group_key(dialect, select, lfirst(cell), linitial(state.found))));
@@ -298,5 +299,4 @@ mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
 	rows->alias = makeAlias(name, NIL);
 	select->fromClause = list_make1(rows);
 	select->whereClause = NULL;
-	dialect->found_form = true;
 }
