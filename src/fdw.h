@@ -59,7 +59,7 @@ extern const char *mcs_fdw_before_change(const FdwTable *table, const Bitmapset 
 /* Whether an update's full document is that of now. */
 extern bool mcs_fdw_looks_up(const FdwTable *table);
 
-/* ---- where a read begins and ends (fdw_bound.c) ---- */
+/* ---- what conditions leave of time (fdw_bound.c) ---- */
 
 /* Cluster times, seconds << 32 | ordinal, both inclusive. */
 typedef struct FdwRange
@@ -83,6 +83,18 @@ typedef struct FdwBound
 extern bool mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound);
 extern void mcs_fdw_range_all(FdwRange *range);
 extern void mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull);
+
+/* ---- where a read begins (fdw_start.c) ---- */
+
+typedef struct FdwStart
+{
+	ChangeStreamStart kind;
+	const char *token;			/* to start after, or NULL */
+	uint64		time;			/* to start at, or that of the token; UINT64_MAX: after all time */
+	bool		asked;			/* by the query or an option; else the oplog's start is meant */
+} FdwStart;
+
+extern void mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart *start);
 
 /* ---- how much that is likely to be (fdw_estimate.c) ---- */
 

@@ -25,7 +25,6 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -48,11 +47,6 @@
 /* A token holds a cluster time from its second hex digit on, sixteen digits long. */
 #define TOKEN_HEAD			18
 
-/* A time before any that MongoDB has; 0 would not do as one. */
-#define BEFORE_EVERYTHING	(UINT64CONST(1) << 32)
-
-#define UNIX_EPOCH_OFFSET_S ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
-
 struct FdwRead
 {
 	MemoryContext context;		/* the read's own */
@@ -61,11 +55,7 @@ struct FdwRead
 	MongoSession *session;		/* while a cursor is open */
 	MongoCursor *cursor;
 
-	/* where it begins */
-	ChangeStreamStart start;
-	const char *start_token;
-	uint64		start_time;
-	bool		start_asked;	/* by the query or an option; else the oplog's start is meant */
+	FdwStart	start;			/* where it begins */
 	int			oldest_tries;
 
 	/* where it is */
@@ -90,73 +80,11 @@ struct FdwRead
 	FdwReadStatistics statistics;
 };
 
-/* ---- where it begins ---- */
-
 /* A cluster time in words. */
 static const char *
 time_text(uint64 time)
 {
 	return timestamptz_to_str(mcs_event_timestamp(time & ~UINT64CONST(0xFFFFFFFF)));
-}
-
-/* The cluster time of a point in time, to the microsecond as cluster_time shows it. */
-static uint64
-time_of_timestamp(TimestampTz time)
-{
-	int64		seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0);
-	int64		ordinal = time - seconds * USECS_PER_SEC;
-
-	seconds += UNIX_EPOCH_OFFSET_S;
-	if (TIMESTAMP_IS_NOBEGIN(time) || seconds < 1)
-		return BEFORE_EVERYTHING;
-	if (TIMESTAMP_IS_NOEND(time) || seconds > PG_UINT32_MAX)
-		return PG_UINT64_MAX;
-	return (uint64) seconds << 32 | (uint64) ordinal;
-}
-
-/* Reads start_at: a word, a token or a time. */
-static void
-parse_start(FdwRead *read, const char *text)
-{
-	read->start_asked = true;
-	if (strcmp(text, "now") == 0)
-		read->start = CHANGE_STREAM_NOW;
-	else if (strcmp(text, "earliest") == 0)
-		read->start_asked = false;
-	else if (mcs_token_valid(text))
-	{
-		read->start = CHANGE_STREAM_START_AFTER;
-		read->start_token = asc_toupper(text, strlen(text));
-	}
-	else
-		read->start_time = time_of_timestamp(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-																					 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
-}
-
-/* The start: what the query says, else what the table says, else the start of the oplog. */
-static void
-choose_start(FdwRead *read)
-{
-	const FdwTable *table = read->request.table;
-
-	read->start = CHANGE_STREAM_AT_TIME;
-	read->start_time = BEFORE_EVERYTHING;
-	if (read->request.range.from > 0)
-	{
-		read->start_time = read->request.range.from;
-		read->start_asked = true;
-	}
-	else if (table->resume_after)
-	{
-		read->start = CHANGE_STREAM_START_AFTER;
-		read->start_token = table->resume_after;
-		read->start_asked = true;
-	}
-	else if (table->start_at)
-		parse_start(read, table->start_at);
-	if (read->start == CHANGE_STREAM_START_AFTER)
-		read->start_time = mcs_token_time(read->start_token);
-	read->statistics.from = read->start_asked ? read->start_time : 0;
 }
 
 /* ---- opening ---- */
@@ -194,9 +122,9 @@ open_cursor(FdwRead *read)
 	spec.full_document = mcs_fdw_full_document(table, request->asked, !read->lessons->without_images);
 	spec.full_document_before_change = mcs_fdw_before_change(table, request->asked, !read->lessons->without_images);
 	spec.show_expanded_events = table->show_expanded_events;
-	spec.start = read->start;
-	spec.token = read->start_token;
-	spec.time = read->start_time;
+	spec.start = read->start.kind;
+	spec.token = read->start.token;
+	spec.time = read->start.time;
 	if (read->position)
 	{
 		spec.start = CHANGE_STREAM_START_AFTER;
@@ -266,8 +194,8 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 {
 	const FdwTable *table = read->request.table;
 	MemoryContext old = MemoryContextSwitchTo(read->context);
-	bool		tell = read->start_asked && !(read->lessons->told_lost && !table->strict);
-	const char *asked = tell ? pstrdup(time_text(read->start_time)) : NULL;
+	bool		tell = read->start.asked && !(read->lessons->told_lost && !table->strict);
+	const char *asked = tell ? pstrdup(time_text(read->start.time)) : NULL;
 	MongoError	error;
 	uint64		oldest;
 
@@ -285,10 +213,10 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 						time_text(oldest), table->name),
 				 errdetail("The scan should begin at %s; the oplog no longer holds what was before.", asked),
 				 errhint("db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 24}) keeps more from now on.")));
-	read->start = CHANGE_STREAM_AT_TIME;
-	read->start_time = oldest;
-	read->start_token = NULL;
-	read->start_asked = false;
+	read->start.kind = CHANGE_STREAM_AT_TIME;
+	read->start.time = oldest;
+	read->start.token = NULL;
+	read->start.asked = false;
 	read->lessons->told_lost |= tell;
 	read->statistics.from = oldest;
 	read->position = NULL;
@@ -389,9 +317,9 @@ take_opening(FdwRead *read)
 		*read->lessons->until = read->batch.operation_time;
 	read->end = Min(*read->lessons->until, read->request.range.to);
 	/* from here on failures go on at a token; the start itself is known to be good only with the next reply */
-	if (read->position == NULL && read->start == CHANGE_STREAM_NOW)
+	if (read->position == NULL && read->start.kind == CHANGE_STREAM_NOW)
 		set_position(read, read->batch.token, strlen(read->batch.token));
-	if (read->start_time > read->end || read->start == CHANGE_STREAM_NOW)
+	if (read->start.time > read->end || read->start.kind == CHANGE_STREAM_NOW)
 		read->done = true;
 }
 
@@ -537,7 +465,7 @@ check_collection(FdwRead *read)
 	MongoError	error;
 	bool		missing;
 
-	if (read->statistics.events > 0 || read->start_asked || read->request.range.to != PG_UINT64_MAX ||
+	if (read->statistics.events > 0 || read->start.asked || read->request.range.to != PG_UINT64_MAX ||
 		!table->collection || !table->database || read->lessons->told_missing)
 		return;
 	mcs_document_build(&builder);
@@ -636,8 +564,9 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 	read->fragment_context = AllocSetContextCreate(context, "fragments of a large event", ALLOCSET_SMALL_SIZES);
 	read->request = *request;
 	read->lessons = lessons;
-	choose_start(read);
-	if (request->range.empty || request->range.to < request->range.from || (*lessons->until && read->start_time > *lessons->until))
+	mcs_fdw_start(request->table, &request->range, &read->start);
+	read->statistics.from = read->start.asked ? read->start.time : 0;
+	if (request->range.empty || read->start.time == PG_UINT64_MAX || (*lessons->until && read->start.time > *lessons->until))
 		read->done = true;
 	else
 		open_cursor(read);

@@ -161,10 +161,12 @@ def test_starts_of_the_options(linked, mdb):
     rows = linked.execute("SELECT cluster_time, resume_token FROM f")
     when, token = rows[4]
     for name, value, count in [("start_at", "now", 0), ("start_at", "earliest", 10), ("start_at", when.isoformat(), 6),
+                               ("start_at", "2100-01-01", 0), ("start_at", "infinity", 0), ("start_at", "-infinity", 10),
                                ("start_at", token, 5), ("resume_after", token, 5), ("resume_after", token.lower(), 5)]:
         linked.execute("DROP FOREIGN TABLE IF EXISTS g")
         foreign_table(linked, "g", collection="c", **{name: value})
         assert linked.value("SELECT count(*) FROM g") == count, (name, value)
+        assert "MongoDB Start: " in plan(linked, "SELECT 1 FROM g", options="VERBOSE")
         assert linked.value("SELECT count(*) FROM g WHERE cluster_time >= %s", rows[2][0]) == 8
     # a server's start is that of all its tables, but for those with their own
     linked.execute(f"ALTER SERVER mongo OPTIONS (ADD start_at '{when.isoformat()}')")
