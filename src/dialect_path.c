@@ -461,6 +461,9 @@ find_name(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Path 
 
 		if (strcmp(name->name, field_name(ref, 0)) != 0)
 			continue;
+		/* what an added field stands for has to be put in its place */
+		if (name->text && dialect->plain)
+			return false;
 		path->base = mcs_dialect_name_value(pstate, name, ref, &count);
 		if (path->base == NULL)
 			return false;
