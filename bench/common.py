@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import statistics
+import subprocess
 import sys
 
 import bson
@@ -29,6 +30,15 @@ def servers(machine):
     mongo = ReplicaSet(machine, oplog_mb=2048, cache_gb=1)
     print(f"{original.version}, MongoDB {mongo.client.server_info()['version']}, {os.cpu_count()} cores", flush=True)
     return cluster, mongo
+
+
+def compile_drain(machine):
+    """The raw drain's program."""
+    program = machine.folder / "drain"
+    name = "libmongoc-1.0" if not subprocess.call(["pkg-config", "--exists", "libmongoc-1.0"]) else "mongoc2"
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", name], capture_output=True, text=True, check=True).stdout
+    packages.run(["cc", "-O2", "-o", program, ROOT / "bench/drain.c", *flags.split()])
+    return program
 
 
 def order(number, dice):

@@ -9,11 +9,10 @@ that is now faster, now slower, does not move them much.
 """
 import argparse
 import json
-import subprocess
 import sys
 import time
 
-from common import ROOT, cpu_of, load, median, servers, table, token_of
+from common import ROOT, compile_drain, cpu_of, load, median, servers, table, token_of
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
@@ -25,19 +24,12 @@ class Bench:
         self.machine, self.events = machine, events
         self.cluster, self.mongo = servers(machine)
         self.collection = self.mongo.client.ecommerce.orders
-        self.drain = self.compile_drain()
+        self.drain = compile_drain(machine)
         self.number = 0
         began = time.monotonic()
         self.since = load(self.collection, events)
         size = self.mongo.client.ecommerce.command("collStats", "orders")["avgObjSize"]
         print(f"{events:,} inserts of {size} bytes on average, loaded in {time.monotonic() - began:.0f} s", flush=True)
-
-    def compile_drain(self):
-        program = self.machine.folder / "drain"
-        name = "libmongoc-1.0" if not subprocess.call(["pkg-config", "--exists", "libmongoc-1.0"]) else "mongoc2"
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", name], capture_output=True, text=True, check=True).stdout
-        packages.run(["cc", "-O2", "-o", program, ROOT / "bench/drain.c", *flags.split()])
-        return program
 
     def database(self, extension=False):
         """A new database, so that every turn writes into new tables."""

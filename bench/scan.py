@@ -13,11 +13,10 @@ sent.  Ratios are medians over the rounds of each round's own ratio to its raw d
 import argparse
 import json
 import re
-import subprocess
 import sys
 import time
 
-from common import ROOT, load, median, servers, table
+from common import compile_drain, load, median, servers, table
 from harness import Machine, packages
 from harness.machine import exit_on_signals
 
@@ -36,7 +35,7 @@ class Bench:
         self.machine, self.events = machine, events
         self.cluster, self.mongo = servers(machine)
         self.collection = self.mongo.client.ecommerce.orders
-        self.drain = self.compile_drain()
+        self.drain = compile_drain(machine)
         began = time.monotonic()
         self.since = load(self.collection, events, more=lambda number: {"percent": number % 100})
         print(f"{events:,} inserts, loaded in {time.monotonic() - began:.0f} s", flush=True)
@@ -44,13 +43,6 @@ class Bench:
         self.database.create_server(self.mongo.uri, "ecommerce")
         # documents as they were inserted: this collection keeps no images, and none is needed
         self.database.execute("IMPORT FOREIGN SCHEMA ecommerce LIMIT TO (orders) FROM SERVER mongo INTO public OPTIONS (full_document 'default')")
-
-    def compile_drain(self):
-        program = self.machine.folder / "drain"
-        name = "libmongoc-1.0" if not subprocess.call(["pkg-config", "--exists", "libmongoc-1.0"]) else "mongoc2"
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", name], capture_output=True, text=True, check=True).stdout
-        packages.run(["cc", "-O2", "-o", program, ROOT / "bench/drain.c", *flags.split()])
-        return program
 
     def raw_drain(self):
         done = packages.run([self.drain, self.mongo.uri, "ecommerce", "orders", self.since.time, self.since.inc, self.events])

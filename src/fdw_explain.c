@@ -24,10 +24,10 @@ append_change_stream(DocumentBuilder *builder, const FdwScan *scan)
 
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "$changeStream");
-	mode = mcs_fdw_full_document(scan->table, scan->asked, true);
+	mode = mcs_fdw_full_document(scan->table, scan->asked, !scan->lessons.without_images);
 	if (mode)
 		mcs_document_append_string(builder, "fullDocument", mode);
-	mode = mcs_fdw_before_change(scan->table, scan->asked, true);
+	mode = mcs_fdw_before_change(scan->table, scan->asked, !scan->lessons.without_images);
 	if (mode)
 		mcs_document_append_string(builder, "fullDocumentBeforeChange", mode);
 	if (scan->table->show_expanded_events)

@@ -42,6 +42,7 @@ typedef struct Import
 	ImportForeignSchemaStmt *statement;
 	Oid			serverid;
 	const char *database;
+	MongoTarget *target;
 	MongoSession *session;
 	List	   *collections;	/* of Collection */
 	bool		options_known;	/* whether they keep images could be read */
@@ -191,7 +192,15 @@ ask_collections(Import *import)
 {
 	MongoError	error;
 
+	import->session = mcs_session_cached(import->target);
 	import->options_known = list_collections(import, false, &error);
+	if (!import->options_known && error.sqlstate == ERRCODE_CONNECTION_FAILURE)
+	{
+		/* the session may have lost its connection long ago */
+		mcs_session_close(import->session);
+		import->session = mcs_session_cached(import->target);
+		import->options_known = list_collections(import, false, &error);
+	}
 	if (!import->options_known)
 	{
 		import->collections = NIL;
@@ -388,7 +397,7 @@ mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid)
 	import.statement = statement;
 	import.serverid = serverid;
 	import.database = statement->remote_schema;
-	import.session = mcs_session_cached(mcs_mongo_target_of_table(serverid, GetUserId()));
+	import.target = mcs_mongo_target_of_table(serverid, GetUserId());
 	ask_collections(&import);
 	if (!may_watch(&import, NULL, !all_changes))
 	{

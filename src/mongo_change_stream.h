@@ -9,6 +9,7 @@
  *	  document   the type that holds one BSON value
  *	  mongo      the wall around the driver; no other family sees it
  *	  event      one change event and its columns
+ *	  fdw        foreign tables: MongoDB's history as relations
  *	  match      SQL conditions as MongoDB's $match
  *	  stream     streams, their workers and their tables
  *	  handler    SQL that runs once for each event of a stream

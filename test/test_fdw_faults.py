@@ -3,6 +3,7 @@ import threading
 import time
 
 import psycopg
+import pymongo
 import pytest
 
 from foreign import foreign_table, messages, no_cursors, open_cursors
@@ -120,6 +121,25 @@ def test_a_step_down_amid_a_scan(db, new_replica_set):
         mongo.primary().kill()
         seen += [row[0] for row in connection.execute("FETCH ALL FROM c")]
         assert seen == list(range(5000))
+
+
+def test_writes_that_no_majority_has(db, new_replica_set):
+    """A scan shows what the majority has, and does not wait for the rest."""
+    mongo = new_replica_set(members=3)
+    db.create_server(mongo.uri, "shop")
+    foreign_table(db, "f", collection="c")
+    mongo.client.shop.c.insert_one({"_id": 1})
+    assert db.value("SELECT count(*) FROM f") == 1
+    for member in mongo.secondaries():
+        member.freeze()
+    try:
+        mongo.client.shop.get_collection("c", write_concern=pymongo.WriteConcern(1)).insert_one({"_id": 2})
+        began = time.monotonic()
+        assert db.value("SELECT count(*) FROM f") == 1
+        assert time.monotonic() - began < 1
+    finally:
+        for member in mongo.members:
+            member.thaw()
 
 
 # ------------------------------------------------------------ history
@@ -296,6 +316,9 @@ def test_import(linked, mongo, mdb):
     for number in range(250):
         mdb.create_collection(f"many_{number:03}", changeStreamPreAndPostImages={"enabled": True})
     whole = f"IMPORT FOREIGN SCHEMA {mdb.name}"
+    # a connection that was cut since is none of the user's worries
+    assert linked.value("SELECT mongo_command('{\"ping\": 1}')")
+    mongo.fail_command(["listCollections"], times=1, closeConnection=True)
     names, notices = imported(linked, f"{whole} FROM SERVER mongo INTO s")
     assert len(names) == 253 and {"all_changes", "orders", "items", "many_249"} <= set(names)
     for part in ("system.views", "shown", "measured", 'collMod: "items"'):
