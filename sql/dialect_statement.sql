@@ -52,5 +52,12 @@ SELECT change_stream_translate_expression('nosuch = 1 OR full_document.a = 1', b
 SELECT change_stream_translate_expression('full_document.a = 1 AND update_description.removedFields[0] = ''x''', bare_names => false);
 SELECT change_stream_translate_fields('a = ns.coll, b = CASE a WHEN ''x'' THEN status END, "C d" = JSON_BUILD_OBJECT(''b'', b, ''id'', _id)');
 SELECT change_stream_translate_fields('a = ns.coll', false), change_stream_translate_fields('', false), change_stream_translate_fields('a', false);
+-- an added field's expression stands in a later filter, whatever its type
+SELECT change_stream_translate($q$CREATE CHANGE_STREAM s ON orders PIPELINE (ADD_FIELDS (big = financial.total > 300), FILTER (big))$q$);
+SELECT change_stream_translate($q$CREATE CHANGE_STREAM s ON orders PIPELINE (ADD_FIELDS (tier = CASE WHEN total > 3 THEN 'a' END), FILTER (tier = 'a'))$q$);
+-- a relation is no value; names of tables that look like what stands for one inside are the user's own
+SELECT change_stream_translate($q$SELECT CHANGE_STREAM(orders)$q$);
+CREATE TABLE mcs_cs_000003 (d document);
+SELECT change_stream_translate($q$SELECT mcs_cs_000003.d.a FROM mcs_cs_000003$q$);
 SET client_min_messages = error;
 DROP SCHEMA dialect_test CASCADE;

@@ -246,7 +246,8 @@ extern void mcs_dialect_words(Dialect *dialect);
 
 /* dialect_relation.c */
 extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
-extern bool mcs_dialect_is_placeholder(const RangeVar *relation);
+extern DialectRelation *mcs_dialect_stream(const Dialect *dialect, const RangeVar *relation);
+extern DialectRelation *mcs_dialect_stream_named(const Dialect *dialect, const char *name);
 
 /* dialect_name.c */
 extern char *mcs_dialect_qualified(const Dialect *dialect, const char *function);

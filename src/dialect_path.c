@@ -582,6 +582,12 @@ mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
 
 	if (found)
 		return NULL;
+	if (!IsA(linitial(ref->fields), A_Star) && mcs_dialect_stream_named(dialect, field_name(ref, 0)))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("CHANGE_STREAM names a relation, and can stand only where a table can"),
+				 errhint("SELECT ... FROM CHANGE_STREAM(orders);"),
+				 mcs_dialect_error_at(dialect, ref->location)));
 	if (dialect->plain ? !find_name(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
 		return NULL;
 	if (dialect->plain)

@@ -498,7 +498,7 @@ prepare_node(Node *node, PrepareState *state)
 		case T_RangeFunction:
 			return prepare_range_function((RangeFunction *) node, state);
 		case T_RangeVar:
-			if (mcs_dialect_is_placeholder((RangeVar *) node))
+			if (mcs_dialect_stream(state->dialect, (RangeVar *) node))
 			{
 				Node	   *relation = mcs_dialect_relation(state->dialect, (RangeVar *) node);
 

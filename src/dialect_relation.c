@@ -22,13 +22,26 @@
 
 #define ALL_CHANGES "all_changes"
 #define PLACEHOLDER "mcs_cs_"
+#define PLACEHOLDER_DIGITS 6
 
-/* Whether a name in what is parsed stands for CHANGE_STREAM. */
-bool
-mcs_dialect_is_placeholder(const RangeVar *relation)
+/* The CHANGE_STREAM that a name in what is parsed stands for; NULL where it is the user's own. */
+DialectRelation *
+mcs_dialect_stream_named(const Dialect *dialect, const char *name)
 {
-	return relation->schemaname == NULL && strncmp(relation->relname, PLACEHOLDER, strlen(PLACEHOLDER)) == 0 &&
-		strspn(relation->relname + strlen(PLACEHOLDER), "0123456789") == 6 && strlen(relation->relname) == 13;
+	int			number;
+
+	if (strncmp(name, PLACEHOLDER, strlen(PLACEHOLDER)) != 0 || strlen(name) != strlen(PLACEHOLDER) + PLACEHOLDER_DIGITS ||
+		strspn(name + strlen(PLACEHOLDER), "0123456789") != PLACEHOLDER_DIGITS)
+		return NULL;
+	number = atoi(name + strlen(PLACEHOLDER));
+	return number < list_length(dialect->streams) ? list_nth(dialect->streams, number) : NULL;
+}
+
+/* The same of a relation. */
+DialectRelation *
+mcs_dialect_stream(const Dialect *dialect, const RangeVar *relation)
+{
+	return relation->schemaname ? NULL : mcs_dialect_stream_named(dialect, relation->relname);
 }
 
 static bool
@@ -169,7 +182,7 @@ filtered_rows(const DialectRelation *relation)
 Node *
 mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 {
-	DialectRelation *relation = list_nth(dialect->streams, atoi(placeholder->relname + strlen(PLACEHOLDER)));
+	DialectRelation *relation = mcs_dialect_stream(dialect, placeholder);
 	DialectToken *name = &dialect->tokens[relation->name];
 	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
 	RangeSubselect *rows;

@@ -106,15 +106,12 @@ relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *
 	if (from && IsA(from, RangeVar))
 	{
 		RangeVar   *relation = (RangeVar *) from;
+		DialectRelation *stream;
 
 		if (relation->alias)
 			return relation->alias->aliasname;
-		if (mcs_dialect_is_placeholder(relation))
-		{
-			DialectRelation *stream = list_nth(dialect->streams, atoi(relation->relname + strlen("mcs_cs_")));
-
+		if ((stream = mcs_dialect_stream(dialect, relation)) != NULL)
 			return stream->folded ? stream->folded : pstrdup("all_changes");
-		}
 		return relation->relname;
 	}
 	if (from && IsA(from, RangeSubselect) && ((RangeSubselect *) from)->alias)
