@@ -236,8 +236,11 @@ extern void mcs_slot_running(int64 event_id, TimestampTz since);
 extern void mcs_slot_moved(double events_per_second);
 extern bool mcs_slot_take_obstructs(void);
 
-/* Says that there is nothing to do behind an event; false where something has come meanwhile. */
-extern bool mcs_slot_rest(int64 last_event_id);
+extern int64 mcs_slot_newest(void);
+extern bool mcs_slot_has_news(int64 newest);
+
+/* Says that there is nothing to do; false where something has come since mcs_slot_newest returned this. */
+extern bool mcs_slot_rest(int64 newest);
 
 /* ---- handler_worker.c, handler_run.c ---- */
 
@@ -263,6 +266,7 @@ typedef struct HandlerWorker
 	int			limit;			/* events of the next transaction */
 	int			failures;		/* of our own side, in a row */
 	bool		reload;
+	int64		newest;			/* the slot's when the table was looked into */
 	StreamReport report;
 	TimestampTz idle_since;		/* 0: something to do */
 	double		rate;

@@ -63,13 +63,41 @@ mcs_slot_take_obstructs(void)
 	return obstructs;
 }
 
+/* The stream's last event of which the slot was told; to be asked before the table is looked into. */
+int64
+mcs_slot_newest(void)
+{
+	int64		newest;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	newest = mcs_my_slot->newest_event;
+	LWLockRelease(mcs_shared->lock);
+	return newest;
+}
+
+/*
+ * Whether there is more to do than what was seen when mcs_slot_newest returned
+ * this.  To be asked before each wait: what PostgreSQL itself waits for in a
+ * transaction may have taken the latch that told of it.
+ */
 bool
-mcs_slot_rest(int64 last_event_id)
+mcs_slot_has_news(int64 newest)
+{
+	bool		news;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	news = mcs_my_slot->changed || mcs_my_slot->newest_event != newest;
+	LWLockRelease(mcs_shared->lock);
+	return news;
+}
+
+bool
+mcs_slot_rest(int64 newest)
 {
 	bool		rests;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	rests = !mcs_my_slot->changed && mcs_my_slot->newest_event <= last_event_id;
+	rests = !mcs_my_slot->changed && mcs_my_slot->newest_event == newest;
 	if (rests)
 	{
 		mcs_my_slot->work = false;

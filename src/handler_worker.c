@@ -146,15 +146,23 @@ measure(HandlerWorker *worker)
 
 /* Waits for events, a change or a time. */
 static void
-wait_for_news(TimestampTz until)
+wait_for_news(HandlerWorker *worker, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (until <= now)
+	if (until <= now || mcs_slot_has_news(worker->newest))
 		return;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 Min(TimestampDifferenceMilliseconds(now, until) + 1, REST_AFTER_MS), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+}
+
+/* The same where only a change or the time matters: new events have to wait, too. */
+static void
+wait_for_retry_time(HandlerWorker *worker, TimestampTz until)
+{
+	worker->newest = mcs_slot_newest();
+	wait_for_news(worker, until);
 }
 
 /* Nothing waits: waits for something, and ends after a while without. */
@@ -169,7 +177,7 @@ idle(HandlerWorker *worker)
 	if (TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
 	{
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
-		if (mcs_slot_rest(worker->position.last_event_id))
+		if (mcs_slot_rest(worker->newest))
 			proc_exit(0);
 		worker->idle_since = 0;
 		return;
@@ -179,7 +187,7 @@ idle(HandlerWorker *worker)
 		measure(worker);
 		mcs_slot_moved(worker->rate);
 	}
-	wait_for_news(TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS : REST_AFTER_MS / 2));
+	wait_for_news(worker, TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS : REST_AFTER_MS / 2));
 }
 
 /* The next event is one that has failed: says so and waits for its time. */
@@ -193,7 +201,7 @@ wait_for_retry(HandlerWorker *worker)
 			 position->attempts, position->error.message ? position->error.message : "");
 	reason[pg_mbcliplen(reason, strlen(reason), sizeof(reason) - 1)] = '\0';
 	set_state(worker, STREAM_RETRYING, reason, position->next_retry_at);
-	wait_for_news(position->next_retry_at);
+	wait_for_retry_time(worker, position->next_retry_at);
 }
 
 /* ---- errors ---- */
@@ -235,7 +243,7 @@ back_off(HandlerWorker *worker, const char *message)
 	while (GetCurrentTimestamp() < until && !mcs_slot_is_changed())
 	{
 		CHECK_FOR_INTERRUPTS();
-		wait_for_news(until);
+		wait_for_retry_time(worker, until);
 	}
 }
 
@@ -307,6 +315,7 @@ run(HandlerWorker *worker)
 	}
 	if (worker->reload || mcs_slot_is_changed())
 		load(worker);
+	worker->newest = mcs_slot_newest();
 	switch (mcs_handler_step(worker))
 	{
 		case STEP_DONE:
@@ -412,10 +421,9 @@ mcs_handler_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			(void) clean_up(worker);
-			worker->reload = true;
-			worker->failures++;
-			pg_usleep(100000L);
+			EmitErrorReport();
+			error = clean_up(worker);
+			back_off(worker, error->message);
 		}
 		PG_END_TRY();
 	}
