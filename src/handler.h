@@ -84,6 +84,11 @@ extern bool mcs_handler_save(const char *name, int worker, int64 from, int64 to,
 /* Notes a failed attempt at an event, or with next_retry_at 0 the last one. */
 extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
 
+/* What is noted about the process itself, for those that die: see handler_run.c. */
+extern bool mcs_handler_begins(const char *name, int worker, int64 *running_event, int *crashes);
+extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
+extern void mcs_handler_ends(const char *name, int worker);
+
 extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
 extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
 
@@ -264,6 +269,9 @@ typedef struct HandlerWorker
 	TimestampTz began;			/* the event at work */
 
 	int			limit;			/* events of the next transaction */
+	int64		careful_until;	/* up to this event each is announced, and alone; 0: none */
+	int64		died_on;		/* the event on which processes died too often; 0: none */
+	bool		begun;			/* noted that this process works */
 	int			failures;		/* of our own side, in a row */
 	bool		reload;
 	int64		newest;			/* the slot's when the table was looked into */
@@ -287,6 +295,7 @@ typedef enum HandlerStep
 	STEP_WAIT					/* the next event is to be retried later */
 } HandlerStep;
 
+extern void mcs_handler_begin_process(HandlerWorker *worker);
 extern HandlerStep mcs_handler_step(HandlerWorker *worker);
 
 /* After an error in code on an event, the transaction being rolled back. */

@@ -364,7 +364,7 @@ mcs_handler_save(const char *name, int worker, int64 from, int64 to, int64 event
 		"UPDATE @.change_handler_progress SET last_event_id = $4, events_processed = events_processed + $5, "
 		"updated_at = clock_timestamp(), failed_event = CASE WHEN failed_event > $4 THEN failed_event END, "
 		"attempts = CASE WHEN failed_event > $4 THEN attempts ELSE 0 END, "
-		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END "
+		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END, running_event = NULL, crashes = 0 "
 		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3",
 		TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID);
 	Datum		values[5] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(from), Int64GetDatum(to),
@@ -378,7 +378,8 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET failures = failures + 1, updated_at = clock_timestamp(), failed_event = $4, "
-		"attempts = $5, next_retry_at = $6, sqlstate = $7, error = $8, detail = $9, context = $10 "
+		"attempts = $5, next_retry_at = $6, sqlstate = $7, error = $8, detail = $9, context = $10, "
+		"running_event = NULL, crashes = 0 "
 		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3",
 		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
@@ -394,6 +395,63 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 	add_text(&values, position->error.detail);
 	add_text(&values, position->error.context);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
+}
+
+/* ---- processes that die ---- */
+
+/*
+ * Notes that a process begins to work; true where the last one did not end in
+ * order.  *crashes have died in a row on *running_event, which may be 0.
+ */
+bool
+mcs_handler_begins(const char *name, int worker, int64 *running_event, int *crashes)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress p SET alive = true, "
+		"crashes = CASE WHEN o.alive AND o.running_event IS NOT NULL THEN o.crashes + 1 ELSE 0 END "
+		"FROM (SELECT alive, running_event, crashes FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
+		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive, o.running_event, p.crashes",
+		TEXTOID, INT4OID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+	bool		disorderly = false;
+
+	*running_event = 0;
+	*crashes = 0;
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&note, values, NULL) > 0)
+	{
+		disorderly = result_bool(0, 1);
+		*running_event = result_int64(0, 2);
+		*crashes = result_int32(0, 3);
+	}
+	mcs_catalog_end(&scope);
+	return disorderly;
+}
+
+/* Notes which event is run next. */
+void
+mcs_handler_announce(const char *name, int worker, int64 event_id)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET running_event = $3 WHERE handler_name = $1 AND worker = $2 "
+		"AND running_event IS DISTINCT FROM $3",
+		TEXTOID, INT4OID, INT8OID);
+	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
+
+	(void) mcs_catalog_run(&note, values, NULL);
+}
+
+/* Notes that the process ends in order. */
+void
+mcs_handler_ends(const char *name, int worker)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET alive = false, running_event = NULL, crashes = 0 "
+		"WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+
+	(void) mcs_catalog_run(&note, values, NULL);
 }
 
 /* ---- several handlers of one stream ---- */

@@ -28,6 +28,12 @@
  *
  * An event that has failed as often as it may becomes a dead letter, in the
  * transaction that moves the position behind it; or the handler stops before it.
+ *
+ * An event on which the process dies (a library that crashes, the system that
+ * kills it) can't note its failure.  So when the process before this one has not
+ * ended in order, the next events are run one by one, each being noted before in
+ * a transaction of its own; and one on which several processes in a row have
+ * died is given up.
  */
 #include "mongo_change_stream.h"
 
@@ -49,6 +55,9 @@
 /* The most events of one transaction, and the longest that it shall run code. */
 #define BATCH_EVENTS	1000
 #define BATCH_MICROSECONDS	(USECS_PER_SEC / 2)
+
+/* How many processes may die on an event. */
+#define MAX_CRASHES		3
 
 /* Longest texts that are kept of an error. */
 #define ERROR_BYTES		8192
@@ -250,6 +259,51 @@ give_up(HandlerWorker *worker)
 		moved(worker, event_id, 1);
 }
 
+/* ---- processes that die ---- */
+
+/* When this process begins: whether the one before it has died, and on what. */
+void
+mcs_handler_begin_process(HandlerWorker *worker)
+{
+	int64		running_event;
+	int			crashes;
+
+	if (worker->begun)
+		return;
+	worker->begun = true;
+	if (!mcs_handler_begins(worker->name, worker->number, &running_event, &crashes))
+		return;
+	worker->careful_until = worker->position.last_event_id + BATCH_EVENTS;
+	if (crashes >= MAX_CRASHES && running_event > worker->position.last_event_id)
+		worker->died_on = running_event;
+}
+
+/* Notes the event that is run next, and begins a new transaction for it. */
+static void
+announce(HandlerWorker *worker, int64 event_id)
+{
+	mcs_handler_announce(worker->name, worker->number, event_id);
+	mcs_handler_transaction_commit(worker);
+	mcs_handler_transaction_begin(worker);
+	mcs_events_read(&worker->batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
+					worker->number, worker->handler->workers);
+}
+
+/* The first event of the batch has killed processes: it fails for the last time, without being run. */
+static void
+take_death(HandlerWorker *worker)
+{
+	HandlerPosition *position = &worker->position;
+
+	position->failed_event = worker->died_on;
+	position->attempts = Max(worker->handler->retry_attempts, position->attempts) + 1;
+	position->error.sqlstate = "57P02";
+	position->error.message = "the process died while it handled this event";
+	position->error.detail = "Several processes in a row have.";
+	position->error.context = NULL;
+	worker->died_on = 0;
+}
+
 /* ---- one step ---- */
 
 HandlerStep
@@ -273,6 +327,8 @@ mcs_handler_step(HandlerWorker *worker)
 		mcs_handler_transaction_commit(worker);
 		return STEP_EMPTY;
 	}
+	if (worker->batch.count > 0 && worker->batch.events[0].event_id == worker->died_on)
+		take_death(worker);
 	if (worker->batch.count > 0 && worker->batch.events[0].event_id == position->failed_event)
 	{
 		if (is_given_up(worker))
@@ -290,6 +346,8 @@ mcs_handler_step(HandlerWorker *worker)
 		worker->batch.through = position->failed_event;
 		worker->limit = 1;
 	}
+	if (worker->careful_until > position->last_event_id && worker->batch.count > 0)
+		announce(worker, worker->batch.events[0].event_id);
 	done = run_events(worker);
 	finish_batch(worker, done);
 	if (!worker->reload)

@@ -112,12 +112,15 @@ load(HandlerWorker *worker)
 	}
 	if (!position || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
 	{
+		if (position)
+			mcs_handler_ends(worker->name, worker->number);
 		mcs_handler_transaction_commit(worker);
 		leave();
 	}
 	if (worker->handler->owner != GetSessionUserId())
 		proc_exit(1);			/* the launcher starts another as the new owner */
 	worker->position = *position;
+	mcs_handler_begin_process(worker);
 	worker->timeout_ms = (int) (mcs_interval_microseconds(worker->handler->timeout) / 1000);
 	loading = true;
 	prepare(worker);
@@ -178,7 +181,12 @@ idle(HandlerWorker *worker)
 	{
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
 		if (mcs_slot_rest(worker->newest))
+		{
+			mcs_handler_transaction_begin(worker);
+			mcs_handler_ends(worker->name, worker->number);
+			mcs_handler_transaction_commit(worker);
 			proc_exit(0);
+		}
 		worker->idle_since = 0;
 		return;
 	}
@@ -221,6 +229,7 @@ stop(HandlerWorker *worker, const char *message)
 {
 	mcs_handler_transaction_begin(worker);
 	mcs_handler_stop(worker->name, psprintf("its code could not be made ready: %s", message));
+	mcs_handler_ends(worker->name, worker->number);
 	mcs_handler_transaction_commit(worker);
 	set_state(worker, STREAM_ERROR, message, 0);
 	leave();

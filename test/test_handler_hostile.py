@@ -5,6 +5,7 @@ import pytest
 
 from handlers import SEEN, call, handler, make_seen, seen, status, stream_with, sync, wait_state
 from harness.machine import wait_until
+from streams import patiently, unexpected_deaths
 
 LETTERS = "SELECT event_id, sqlstate, error FROM change_stream_dead_letters ORDER BY event_id"
 
@@ -217,3 +218,24 @@ def test_cancel_of_an_operator(linked, mdb):
         linked.execute(f"SELECT {function}((SELECT pid FROM change_handler_status))")
     sync(linked)
     assert seen(linked) == [1] and linked.row("SELECT failures FROM change_handler_status") == (1,)
+
+
+@pytest.mark.crashes
+@pytest.mark.timeout(120)
+def test_kills_its_process(linked, postgres, mdb):
+    """Code that kills its own process on one event: after some restarts of the cluster that event is given up, alone."""
+    make_seen(linked)
+    linked.execute("CREATE TABLE deaths (n int)")
+    stream_with(linked, mdb)
+    # what a crash of a library would do
+    linked.execute("CREATE FUNCTION die() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+                   " EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -9 ' || pg_backend_pid()); END $$")
+    handler(linked, "h", body="BEGIN " + SEEN + " IF change.event_id = 20 THEN PERFORM die(); PERFORM pg_sleep(60); END IF; END")
+    mdb.c.insert_many([{"_id": number} for number in range(1, 41)])
+    wait_until(lambda: patiently(lambda: linked.value("SELECT count(*) FROM change_stream_dead_letters")) == 1, 60, "it is given up")
+    patiently(lambda: sync(linked))
+    assert seen(linked) == [number for number in range(1, 41) if number != 20]
+    assert [row[:2] for row in linked.execute(LETTERS)] == [(20, "57P02")]
+    deaths = postgres.new_deaths()
+    kills = [line for line in deaths if "signal 9" in line]
+    assert 2 <= len(kills) <= 5 and unexpected_deaths(deaths, len(kills)) == []
