@@ -23,7 +23,7 @@ MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exi
 PG_CPPFLAGS := $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
 SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) -lpthread
 
-REGRESS = install document document_compare document_index document_cast document_op document_ambiguity mongo_option fdw stream_command stream_expression stream_pipeline stream_rights handler_command user_objects dialect dialect_statement dialect_body dialect_do dialect_wrote
+REGRESS = install document document_compare document_index document_cast document_op document_ambiguity match mongo_option fdw stream_command stream_expression stream_pipeline stream_rights handler_command user_objects dialect dialect_statement dialect_body dialect_do dialect_wrote
 REGRESS_OPTS = --inputdir=. --load-extension=mongo_change_stream
 
 PG_CONFIG ?= pg_config

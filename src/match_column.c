@@ -16,8 +16,8 @@
 #include "utils/lsyscache.h"
 
 /* Whether an operator orders or equates texts under a collation as MongoDB does. */
-static bool
-same_order(MatchOperator operator, Oid collation)
+bool
+mcs_match_same_order(MatchOperator operator, Oid collation)
 {
 	if (operator == MATCH_EQ || operator == MATCH_NE)
 		return OidIsValid(collation) && get_collation_isdeterministic(collation);
@@ -111,6 +111,10 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 	bool		negated = false;
 	MatchFilter *filter;
 
+	if (comparison->operand.column == EVENT_RESUME_TOKEN)
+		return mcs_match_token(comparison, truth);
+	if (comparison->operand.column == EVENT_FULL_DOCUMENT_SOURCE)
+		return mcs_match_source(comparison, truth);
 	if (operator == MATCH_NO_OPERATOR)
 	{
 		filter = mcs_match_pattern(comparison, key, &negated);
@@ -125,7 +129,7 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 	if (operator == MATCH_NE && is_namespace(comparison) && has_empty(comparison))
 		return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
 	if (comparison->items[0].type != TEXTOID ||
-		!same_order(comparison->operator, comparison->collation) || !fit(comparison))
+		!mcs_match_same_order(comparison->operator, comparison->collation) || !fit(comparison))
 		return mcs_match_unknown();
 	/* a value that is not known may turn out to be too long */
 	return mcs_match_test(text_test(key, operator, comparison),
@@ -139,7 +143,8 @@ mcs_match_column_null(const MatchOperand *operand, bool isnull)
 	const char *key = mcs_match_key(operand->column);
 	DocumentBuilder builder;
 
-	if (operand->kind != OPERAND_TEXT)
+	/* every event has them */
+	if (operand->column == EVENT_RESUME_TOKEN || operand->column == EVENT_FULL_DOCUMENT_SOURCE)
 		return mcs_match_unknown();
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);

@@ -133,7 +133,10 @@ extern MatchFilter *mcs_match_condition(MatchContext *context, Expr *condition, 
 extern bool mcs_match_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand);
 extern const char *mcs_match_key(EventColumn column);
 
-/* match_column.c: true or false by truth */
+/* match_column.c, match_computed.c: true or false by truth */
+extern MatchFilter *mcs_match_token(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_source(const MatchComparison *comparison, bool truth);
+extern bool mcs_match_same_order(MatchOperator operator, Oid collation);
 extern MatchFilter *mcs_match_text_column(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_column_null(const MatchOperand *operand, bool isnull);
 

@@ -289,6 +289,8 @@ take_column(const MatchRelation *relation, const Var *var, MatchOperand *operand
 		case EVENT_OPERATION_TYPE:
 		case EVENT_DATABASE_NAME:
 		case EVENT_COLLECTION_NAME:
+		case EVENT_RESUME_TOKEN:
+		case EVENT_FULL_DOCUMENT_SOURCE:
 			operand->kind = OPERAND_TEXT;
 			return true;
 		case EVENT_CHANGED_FIELDS:
@@ -369,6 +371,24 @@ take_function(const MatchRelation *relation, Oid function, List *args, Oid type,
 	return false;
 }
 
+/* Whether a cast between numbers or times only rounds, and numbers not before the point. */
+static bool
+only_rounds(const FuncExpr *expr)
+{
+	Const	   *typmod;
+
+	if (expr->funcid >= FirstNormalObjectId || expr->funcformat == COERCE_EXPLICIT_CALL)
+		return false;
+	if (list_length(expr->args) == 1)
+		return true;
+	typmod = lsecond(expr->args);
+	if (!IsA(typmod, Const) || typmod->constisnull || typmod->consttype != INT4OID)
+		return false;
+	/* of numeric's type modifier, the last 11 bits are the scale, and it may be negative */
+	return expr->funcresulttype != NUMERICOID ||
+		(((DatumGetInt32(typmod->constvalue) - VARHDRSZ) & 0x7FF) ^ 1024) >= 1024;
+}
+
 /* Takes a cast of a document's value, or of a number or time made of one. */
 static bool
 take_cast(const MatchRelation *relation, FuncExpr *expr, MatchOperand *operand)
@@ -380,9 +400,7 @@ take_cast(const MatchRelation *relation, FuncExpr *expr, MatchOperand *operand)
 		return false;
 	if (mcs_match_can_recast(from, expr->funcresulttype))
 	{
-		/* arguments behind the first say how many digits are kept, which may be less than one */
-		if (expr->funcid >= FirstNormalObjectId || expr->funcformat == COERCE_EXPLICIT_CALL || list_length(expr->args) != 1 ||
-			!take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_CAST)
+		if (!only_rounds(expr) || !take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_CAST)
 			return false;
 		operand->rounds = true;
 		operand->type = expr->funcresulttype;

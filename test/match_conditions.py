@@ -30,6 +30,7 @@ class Conditions:
 
     def __init__(self, random, times, parameters=None):
         self.random, self.times, self.parameters = random, times, parameters
+        self.tokens = []                                     # a test may fill in some that there are
 
     def literal(self, kind, value):
         """A value that SQL spells as value::kind, or the parameter that has it."""
@@ -146,7 +147,7 @@ class Conditions:
         if operand == "full_document_source":
             return ["insert", "replace", "lookup", "post_image", "none", "too_large", "x"]
         if operand == "resume_token":
-            return ["82", "8265", "83", "826"]
+            return ["82", "8265", "83", "826", "", "x", *self.tokens]
         return TEXTS
 
     # ---- leaves

@@ -82,10 +82,16 @@ def some_document(rng, number):
     """The bytes of a document with some of the fields that conditions name."""
     names = rng.sample([name for name in FIELDS if name not in ("_id", "$x")], rng.randrange(0, 8))
     members = [(name, some_value(rng)) for name in names]
+    if names and rng.random() < 0.1:
+        members.append((names[0], some_value(rng)))          # a key that occurs twice
     for name, kind in (("n", bson_values.DOUBLE), ("t", bson_values.DATE)):
         if name not in names and rng.random() < 0.5:
             members.append((name, bson_values.scalar(rng, kind)))
-    return RawBSONDocument(bson_values.document([("_id", (bson_values.INT32, number.to_bytes(4, "little")))] + members))
+    identity = (bson_values.INT32, number.to_bytes(4, "little"))
+    if number < 160:
+        identity = rng.choice([identity, typed(f"a{number}"), (bson_values.INT64, number.to_bytes(8, "little")), (bson_values.OBJECT_ID, bytes(11) + bytes([number])),
+                               (bson_values.OBJECT, bson_values.document([("a", typed(str(number)))])), (bson_values.DATE, number.to_bytes(8, "little"))])
+    return RawBSONDocument(bson_values.document([("_id", identity)] + members))
 
 
 def make_events(mongo, mdb, rng):
@@ -159,6 +165,7 @@ def test_same_events(linked, mongo, mdb, mode):
     linked.execute(HELPERS)
     moments = linked.column("SELECT DISTINCT cluster_time::text FROM kept ORDER BY 1")
     conditions = Conditions(rng, moments)
+    conditions.tokens = linked.column("SELECT resume_token FROM kept ORDER BY 1")[::20]
     told = {"nothing": 0, "wider": 0, "exact": 0}
     let_through, wanted = 0, 0
     with pymongo.MongoClient(mongo.uri, document_class=RawBSONDocument) as client:
