@@ -116,7 +116,7 @@ named_type(const Body *body, int first, int end)
 	}
 	name = pnstrdup(body->whole + from, mcs_dialect_token_end(&body->tokens[end - 1]) - from);
 #if PG_VERSION_NUM >= 160000
-	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {T_ErrorSaveContext});
+	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {.type = T_ErrorSaveContext});
 #else
 	parseTypeString(name, &type, &typmod, true);
 #endif

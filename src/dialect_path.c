@@ -421,11 +421,36 @@ home_of(const Dialect *dialect, const ColumnRef *ref)
 	return NULL;
 }
 
+typedef struct Mention
+{
+	const Dialect *dialect;
+	const char *name;
+} Mention;
+
+/* Whether an expression uses a bare name. */
+static bool
+mentions(Node *node, Mention *mention)
+{
+	if (node == NULL)
+		return false;
+	node = mcs_dialect_original(mention->dialect, node);
+	if (IsA(node, ColumnRef))
+	{
+		List	   *fields = ((ColumnRef *) node)->fields;
+
+		return IsA(linitial(fields), String) && strcmp(strVal(linitial(fields)), mention->name) == 0;
+	}
+	if (IsA(node, SubLink))
+		return mentions(((SubLink *) node)->testexpr, mention);
+	return raw_expression_tree_walker(node, mentions, mention);
+}
+
 /* An output column of the same SELECT that stands before the reference. */
 static bool
 find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Path *path)
 {
 	SelectStmt *select = home_of(dialect, ref);
+	Mention		mention = {dialect, NULL};
 	ListCell   *cell;
 
 	foreach(cell, select ? select->targetList : NIL)
@@ -436,6 +461,10 @@ find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Pat
 
 		if (!target->name || strcmp(target->name, field_name(ref, 0)) != 0 ||
 			!mcs_dialect_extent(dialect, target->val, &from, &to) || to > ref->location)
+			continue;
+		/* SUM(price) AS price: elsewhere, too, price is what is summed */
+		mention.name = target->name;
+		if (mentions(target->val, &mention))
 			continue;
 		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
 		if (count > 1 && !if_has_paths(dialect, path->base))
