@@ -10,7 +10,7 @@
 #   make check-style            names, layers, sizes
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench                  how fast, beside the limit and a script
-#   make fuzz [SECONDS=300]     damaged BSON and JSON against a server with sanitizers
+#   make fuzz [SECONDS=300]     damaged BSON, JSON and statements against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
@@ -67,5 +67,6 @@ bench:
 	$(RUN) bench/scan.py $(ARGS)
 fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
+	$(RUN) test/fuzz_dialect.py $(SECONDS)
 
 .PHONY: driver test test-all check-style demo demo-stop bench fuzz

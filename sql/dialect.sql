@@ -121,6 +121,10 @@ SELECT translated($q$SELECT d.a FROM mixed; SELECT d.b FROM mixed; -- trailing$q
 SELECT translated($q$CREATE RECURSIVE VIEW rv (n) AS SELECT 1 UNION ALL SELECT n + 1 FROM rv, mixed WHERE n < d.a$q$);
 SELECT translated($q$SELECT ts::date, d.a FROM mixed WHERE d.at >= CURRENT_DATE - 7 AND d.at::date = CURRENT_DATE AND d.at < '2024-01-01'::date$q$);
 
+SELECT translated($q$SELECT ntile(4) OVER (ORDER BY d.n), rank() OVER (ORDER BY d.n), ntile(4) OVER (ORDER BY d.n) FROM mixed$q$);
+SELECT translated($q$SELECT SUM(d.price) AS price, SUM(COALESCE(price, 0)) FROM mixed, LATERAL (SELECT 1.5 AS price) p$q$);
+SELECT change_stream_translate('SELECT full_document.a, CHANGE_STREAM ON orders');
+
 -- what runs outside of a function only
 SELECT change_stream_translate('COPY (SELECT full_document.x FROM orders) TO STDOUT');
 SELECT change_stream_translate('DECLARE c CURSOR FOR SELECT full_document.x FROM orders');

@@ -198,6 +198,7 @@ typedef struct DialectRelation
 	char	   *database;		/* or NULL */
 	Oid			relid;			/* what was found */
 	bool		filtered;		/* rows of all_changes */
+	bool		used;			/* a relation stands there */
 } DialectRelation;
 
 #define DIALECT_CONTAINS		"<@@@@@@>"
@@ -246,8 +247,8 @@ extern void mcs_dialect_words(Dialect *dialect);
 
 /* dialect_relation.c */
 extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
-extern DialectRelation *mcs_dialect_stream(const Dialect *dialect, const RangeVar *relation);
-extern DialectRelation *mcs_dialect_stream_named(const Dialect *dialect, const char *name);
+extern void mcs_dialect_check_relations(const Dialect *dialect);
+extern DialectRelation *mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name);
 
 /* dialect_name.c */
 extern char *mcs_dialect_qualified(const Dialect *dialect, const char *function);

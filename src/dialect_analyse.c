@@ -287,6 +287,7 @@ analyse_dialect(Dialect *dialect)
 	else
 	{
 		mcs_dialect_prepare(dialect, query);
+		mcs_dialect_check_relations(dialect);
 		if (dialect->mode == DIALECT_FILTER)
 			add_event(dialect, (SelectStmt *) query);
 	}
@@ -397,8 +398,11 @@ mcs_dialect_fragment(Dialect *dialect)
 		return dialect->text;
 	if (!has_query(dialect))
 	{
-		if (dialect->has_words)
-			return mcs_dialect_render(dialect, 0, dialect->size);
+		ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+
+		error_context_stack = &callback;
+		mcs_dialect_check_relations(dialect);
+		error_context_stack = callback.previous;
 		return dialect->text;
 	}
 	if (!dialect->has_words)

@@ -37,13 +37,21 @@ at_end(const Body *body)
 	return body->tokens[body->i].type == TOKEN_END;
 }
 
+/* Goes on by some tokens, not beyond the end. */
+void
+mcs_body_advance(Body *body, int count)
+{
+	while (count-- > 0 && !at_end(body))
+		body->i++;
+}
+
 /* Goes over a word if it is there. */
 static bool
 skip(Body *body, const char *word)
 {
 	if (!mcs_body_is(body, word))
 		return false;
-	body->i++;
+	mcs_body_advance(body, 1);
 	return true;
 }
 
@@ -64,7 +72,7 @@ find(Body *body, const char *const *words, int character)
 		if (type == '(' || type == '[')
 			body->i = mcs_dialect_matching(body->tokens, body->i);
 		else if (type == '.' && body->tokens[body->i + 1].type == TOKEN_WORD)
-			body->i++;
+			mcs_body_advance(body, 1);
 		else if (mcs_body_is(body, "CASE"))
 			cases++;
 		else if (cases > 0 && mcs_body_is(body, "END"))
@@ -80,7 +88,7 @@ skip_statement(Body *body)
 {
 	find(body, no_words, ';');
 	if (!at_end(body))
-		body->i++;
+		mcs_body_advance(body, 1);
 }
 
 /* Puts what a range becomes into the output. */
@@ -134,7 +142,7 @@ expressions(Body *body, const char *const *words, Oid wanted)
 		(void) expression(body, words, ',', wanted);
 		if (body->tokens[body->i].type != ',')
 			return;
-		body->i++;
+		mcs_body_advance(body, 1);
 	}
 }
 
@@ -147,6 +155,16 @@ query(Body *body, const char *const *words)
 	return fragment(body, first, DIALECT_STATEMENT, InvalidOid, NIL);
 }
 
+/* Whether <<label>> begins here. */
+static bool
+is_label(const Body *body)
+{
+	const DialectToken *token = &body->tokens[body->i];
+
+	return token->type == TOKEN_OPERATOR && token->length == 2 && strncmp(body->whole + token->at, "<<", 2) == 0 &&
+		token[1].value != NULL && token[2].type == TOKEN_OPERATOR;
+}
+
 /* ---- statements ---- */
 
 static void
@@ -156,7 +174,7 @@ if_statement(Body *body)
 
 	do
 	{
-		body->i++;
+		mcs_body_advance(body, 1);
 		(void) expression(body, then, ';', BOOLOID);
 		(void) skip(body, "THEN");
 		statements(body);
@@ -181,13 +199,13 @@ case_values(Body *body, Oid operand, Oid document)
 			(type == ',' || mcs_dialect_is(body->whole, &body->tokens[body->i + 1], "THEN")))
 		{
 			put(body, body->tokens[body->i].at, body->tokens[body->i].at, "text ");
-			body->i++;
+			mcs_body_advance(body, 1);
 		}
 		else
 			(void) expression(body, then, ',', OidIsValid(operand) ? InvalidOid : BOOLOID);
 		if (body->tokens[body->i].type != ',')
 			return;
-		body->i++;
+		mcs_body_advance(body, 1);
 	}
 }
 
@@ -198,7 +216,7 @@ case_statement(Body *body)
 	Dialect    *operand = NULL;
 	Oid			type = InvalidOid;
 
-	body->i++;
+	mcs_body_advance(body, 1);
 	if (!mcs_body_is(body, "WHEN"))
 	{
 		operand = expression(body, when, ';', InvalidOid);
@@ -247,9 +265,10 @@ for_statement(Body *body)
 	static const char *const loop_or_using[] = {"LOOP", "USING", NULL};
 	static const char *const loop_or_by[] = {"LOOP", "BY", NULL};
 	static const char *const in[] = {"IN", NULL};
-	const char *name = body->tokens[++body->i].value;
+	const char *name = body->tokens[body->i + 1].value;
 	Dialect    *rows;
 
+	mcs_body_advance(body, 1);
 	find(body, in, ';');
 	(void) skip(body, "IN");
 	(void) skip(body, "REVERSE");
@@ -263,13 +282,13 @@ for_statement(Body *body)
 	{
 		mcs_body_declare(body, name, INT4OID, NULL);
 		(void) expression(body, no_words, TOKEN_DOTS, INT4OID);
-		body->i++;
+		mcs_body_advance(body, 1);
 		(void) expression(body, loop_or_by, ';', INT4OID);
 		if (skip(body, "BY"))
 			(void) expression(body, loop, ';', INT4OID);
 	}
 	else if (body->tokens[body->i + 1].type == TOKEN_WORD && mcs_dialect_is(body->whole, &body->tokens[body->i + 1], "LOOP"))
-		body->i++;				/* a cursor */
+		mcs_body_advance(body, 1);				/* a cursor */
 	else
 	{
 		rows = query(body, loop);
@@ -297,12 +316,12 @@ raise_options(Body *body)
 {
 	while (!at_end(body) && body->tokens[body->i].type != ';')
 	{
-		body->i++;				/* the option's name */
+		mcs_body_advance(body, 1);				/* the option's name */
 		if (body->tokens[body->i].type == '=' || body->tokens[body->i].type == TOKEN_ASSIGN)
-			body->i++;
+			mcs_body_advance(body, 1);
 		(void) expression(body, no_words, ',', TEXTOID);
 		if (body->tokens[body->i].type == ',')
-			body->i++;
+			mcs_body_advance(body, 1);
 	}
 }
 
@@ -312,13 +331,13 @@ raise_statement(Body *body)
 	static const char *const levels[] = {"DEBUG", "LOG", "INFO", "NOTICE", "WARNING", "EXCEPTION", NULL};
 	static const char *const using[] = {"USING", NULL};
 
-	body->i++;
+	mcs_body_advance(body, 1);
 	if (is_any(body, levels))
-		body->i++;
+		mcs_body_advance(body, 1);
 	find(body, using, ',');
 	while (body->tokens[body->i].type == ',')
 	{
-		body->i++;
+		mcs_body_advance(body, 1);
 		(void) expression(body, using, ',', TEXTOID);
 	}
 	if (skip(body, "USING"))
@@ -329,7 +348,7 @@ raise_statement(Body *body)
 static void
 return_statement(Body *body)
 {
-	body->i++;
+	mcs_body_advance(body, 1);
 	if (skip(body, "QUERY"))
 	{
 		if (!mcs_body_is(body, "EXECUTE"))
@@ -350,7 +369,7 @@ execute_statement(Body *body)
 	static const char *const into[] = {"INTO", NULL};
 	static const char *const using[] = {"USING", NULL};
 
-	body->i++;
+	mcs_body_advance(body, 1);
 	(void) expression(body, clauses, ';', TEXTOID);
 	while (mcs_body_is(body, "INTO") || mcs_body_is(body, "USING"))
 	{
@@ -358,7 +377,7 @@ execute_statement(Body *body)
 			find(body, using, ';');
 		else
 		{
-			body->i++;
+			mcs_body_advance(body, 1);
 			expressions(body, into, InvalidOid);
 		}
 	}
@@ -445,7 +464,7 @@ statement(Body *body)
 	check_stack_depth();
 	if (sign)
 		assignment_statement(body, sign);
-	else if (body->tokens[body->i].type == TOKEN_OPERATOR || mcs_body_is(body, "DECLARE") || mcs_body_is(body, "BEGIN"))
+	else if (is_label(body) || mcs_body_is(body, "DECLARE") || mcs_body_is(body, "BEGIN"))
 	{
 		int			i = body->i;
 
@@ -463,7 +482,7 @@ statement(Body *body)
 	{
 		static const char *const loop[] = {"LOOP", NULL};
 
-		body->i++;
+		mcs_body_advance(body, 1);
 		(void) expression(body, loop, ';', BOOLOID);
 		loop_body(body);
 	}
@@ -479,13 +498,13 @@ statement(Body *body)
 		raise_statement(body);
 	else if (mcs_body_is(body, "PERFORM"))
 	{
-		body->i++;
+		mcs_body_advance(body, 1);
 		(void) expression(body, no_words, ';', InvalidOid);
 		skip_statement(body);
 	}
 	else if (mcs_body_is(body, "ASSERT"))
 	{
-		body->i++;
+		mcs_body_advance(body, 1);
 		expressions(body, no_words, InvalidOid);
 		skip_statement(body);
 	}
@@ -518,11 +537,11 @@ mcs_body_block(Body *body)
 
 	check_stack_depth();
 	/* a label is two operators with a word between them */
-	if (body->tokens[body->i].type == TOKEN_OPERATOR && body->tokens[body->i + 1].type == TOKEN_WORD)
+	if (is_label(body))
 	{
 		static const char *const starts[] = {"DECLARE", "BEGIN", NULL};
 
-		body->i += 3;
+		mcs_body_advance(body, 3);
 		if (!is_any(body, starts))
 		{
 			statement(body);
@@ -577,7 +596,7 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 	body.namespace = namespace;
 	body.whole = whole;
 	body.tokens = dialect->tokens;
-	for (int i = 0; i <= dialect->token_count; i++)
+	for (int i = 0; i < dialect->token_count; i++)
 		body.tokens[i].at += from;
 	body.at = from;
 	body.change_type = mcs_dialect_row_type(dialect, "change_stream_events");
@@ -589,7 +608,7 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 
 		statement(&body);
 		if (body.i == i)
-			body.i++;
+			mcs_body_advance(&body, 1);
 	}
 	appendBinaryStringInfo(&body.out, whole + body.at, to - body.at);
 	return body.out.data;

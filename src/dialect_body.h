@@ -21,6 +21,7 @@ typedef struct Body
 } Body;
 
 extern bool mcs_body_is(const Body *body, const char *word);
+extern void mcs_body_advance(Body *body, int count);
 extern void mcs_body_block(Body *body);
 extern void mcs_body_expression(Body *body, Oid wanted);
 extern void mcs_body_query(Body *body);

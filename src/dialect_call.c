@@ -97,6 +97,27 @@ cast_argument(Call *call, Argument *argument, Oid type)
 	set_argument(call, argument, mcs_dialect_cast(call->pstate, argument->raw, argument->expression, type));
 }
 
+/*
+ * Analyses what OVER partitions and orders by.  PostgreSQL looks at the second
+ * of two equal windows no more, but both have to be translated.
+ */
+static void
+settle_window(ParseState *pstate, WindowDef *window)
+{
+	ParseExprKind kind = pstate->p_expr_kind;
+	ListCell   *cell;
+
+	if (!window)
+		return;
+	pstate->p_expr_kind = EXPR_KIND_WINDOW_PARTITION;
+	foreach(cell, window->partitionClause)
+		(void) mcs_dialect_settle(pstate, (Node **) &lfirst(cell));
+	pstate->p_expr_kind = EXPR_KIND_WINDOW_ORDER;
+	foreach(cell, window->orderClause)
+		(void) mcs_dialect_settle(pstate, &lfirst_node(SortBy, cell)->node);
+	pstate->p_expr_kind = kind;
+}
+
 /* Gives the call another function of the extension. */
 static void
 rename_call(Call *call, const char *name)
@@ -413,6 +434,7 @@ begin_call(Call *call, ParseState *pstate, FuncCall *node)
 	call->name = builtin_name(node);
 	call->token = node->location >= 0 && node->location < call->dialect->size ? mcs_dialect_token_at(call->dialect, node->location) : 0;
 	settle_arguments(call);
+	settle_window(pstate, node->over);
 }
 
 /* The arguments of CALL, which is not analysed as an expression. */

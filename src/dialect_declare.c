@@ -128,26 +128,27 @@ static void
 declaration(Body *body)
 {
 	static const char *const ends[] = {"COLLATE", "NOT", "DEFAULT", NULL};
-	const char *name = body->tokens[body->i++].value;
+	const char *name = body->tokens[body->i].value;
 	int			first;
 	Oid			type;
 
+	mcs_body_advance(body, 1);
 	if (mcs_body_is(body, "CONSTANT"))
-		body->i++;
+		mcs_body_advance(body, 1);
 	first = body->i;
 	while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
 		   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' &&
 		   !mcs_dialect_is_any(body->whole, &body->tokens[body->i], ends) &&
 		   !mcs_body_is(body, "CURSOR") && !mcs_body_is(body, "ALIAS"))
-		body->i++;
+		mcs_body_advance(body, 1);
 	if (mcs_body_is(body, "CURSOR"))
 	{
 		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
 			   !mcs_body_is(body, "FOR") && !mcs_body_is(body, "IS"))
-			body->i++;
+			mcs_body_advance(body, 1);
 		if (body->tokens[body->i].type == TOKEN_WORD)
 		{
-			body->i++;
+			mcs_body_advance(body, 1);
 			mcs_body_query(body);
 		}
 	}
@@ -156,10 +157,10 @@ declaration(Body *body)
 		type = named_type(body, first, body->i);
 		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
 			   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' && !mcs_body_is(body, "DEFAULT"))
-			body->i++;
+			mcs_body_advance(body, 1);
 		if (body->tokens[body->i].type != ';' && body->tokens[body->i].type != TOKEN_END)
 		{
-			body->i++;
+			mcs_body_advance(body, 1);
 			mcs_body_expression(body, type);
 		}
 		mcs_body_declare(body, name, type, NULL);
@@ -174,7 +175,7 @@ mcs_body_declarations(Body *body)
 	while (body->tokens[body->i].type != TOKEN_END && !mcs_body_is(body, "BEGIN"))
 	{
 		if (mcs_body_is(body, "DECLARE"))
-			body->i++;
+			mcs_body_advance(body, 1);
 		else
 			declaration(body);
 	}
@@ -209,7 +210,7 @@ find_into(const char *text, const DialectToken *tokens, int first, int end, int 
 	{
 		if (tokens[i].type == '(')
 			i = mcs_dialect_matching(tokens, i);
-		if (i == first || !mcs_dialect_is(text, &tokens[i], "INTO") || mcs_dialect_is(text, &tokens[i - 1], "INSERT") ||
+		if (i == first || !mcs_dialect_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' || mcs_dialect_is(text, &tokens[i - 1], "INSERT") ||
 			mcs_dialect_is(text, &tokens[i - 1], "MERGE"))
 			continue;
 		*into = i++;

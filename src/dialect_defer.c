@@ -94,9 +94,9 @@ transform_sublink(ParseState *pstate, SubLink *link)
 	if (mcs_dialect_is_literal(dialect, link->testexpr))
 	{
 		Query	   *query = parse_sub_analyze(copyObject(link->subselect), pstate, NULL, false, true);
-		TargetEntry *first = linitial_node(TargetEntry, query->targetList);
+		TargetEntry *first = query->targetList ? linitial_node(TargetEntry, query->targetList) : NULL;
 
-		if (exprType((Node *) first->expr) == dialect->document)
+		if (first && exprType((Node *) first->expr) == dialect->document)
 			mcs_dialect_literal_as(dialect, link->testexpr, &link->testexpr, "text");
 	}
 	return transformExpr(pstate, (Node *) link, pstate->p_expr_kind);

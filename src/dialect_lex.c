@@ -13,7 +13,10 @@
 #include "miscadmin.h"
 #include "parser/scanner.h"
 
-/* Cuts text into tokens; the last one, which count leaves out, is TOKEN_END. */
+/* So many TOKEN_END stand behind the last token, so that looking ahead needs no care. */
+#define END_TOKENS 8
+
+/* Cuts text into tokens; those at the end, which count leaves out, are TOKEN_END. */
 DialectToken *
 mcs_dialect_lex(const char *text, int *count)
 {
@@ -31,7 +34,7 @@ mcs_dialect_lex(const char *text, int *count)
 		YYLTYPE		at;
 		int			type = core_yylex(&value, &at, scanner);
 
-		if (n == room)
+		if (n + END_TOKENS > room)
 		{
 			CHECK_FOR_INTERRUPTS();
 			room *= 2;
@@ -43,6 +46,8 @@ mcs_dialect_lex(const char *text, int *count)
 		if (type == TOKEN_END)
 		{
 			tokens[n].at = strlen(text);
+			for (int i = 1; i < END_TOKENS; i++)
+				tokens[n + i] = tokens[n];
 			break;
 		}
 		tokens[n].at = at;

@@ -595,7 +595,8 @@ whole_document(ParseState *pstate, Dialect *dialect, ColumnRef *ref, Path *path)
 	row->row_format = COERCE_EXPLICIT_CALL;
 	row->colnames = list_make1(makeString(pstrdup(field_name(ref, name_count(ref) - 1))));
 	row->location = -1;
-	mcs_dialect_edit(dialect, EDIT_REPLACE, (last + 1)->at, mcs_dialect_token_end(star), "");
+	mcs_dialect_edit(dialect, EDIT_REPLACE, (last + 1)->at, mcs_dialect_token_end(star),
+					 (star + 1)->at == mcs_dialect_token_end(star) && (star + 1)->value ? " " : "");
 	if (path->steps)
 		mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(star), mcs_dialect_token_end(star),
 						 psprintf(" AS %.*s", last->length, dialect->text + last->at));
@@ -611,12 +612,6 @@ mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
 
 	if (found)
 		return NULL;
-	if (!IsA(linitial(ref->fields), A_Star) && mcs_dialect_stream_named(dialect, field_name(ref, 0)))
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("CHANGE_STREAM names a relation, and can stand only where a table can"),
-				 errhint("SELECT ... FROM CHANGE_STREAM(orders);"),
-				 mcs_dialect_error_at(dialect, ref->location)));
 	if (dialect->plain ? !find_name(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
 		return NULL;
 	if (dialect->plain)

@@ -498,7 +498,7 @@ prepare_node(Node *node, PrepareState *state)
 		case T_RangeFunction:
 			return prepare_range_function((RangeFunction *) node, state);
 		case T_RangeVar:
-			if (mcs_dialect_stream(state->dialect, (RangeVar *) node))
+			if (mcs_dialect_placeholder(state->dialect, (RangeVar *) node))
 			{
 				Node	   *relation = mcs_dialect_relation(state->dialect, (RangeVar *) node);
 
@@ -533,7 +533,7 @@ mcs_dialect_prepare(Dialect *dialect, Node *query)
 	{
 		if (dialect->into)
 			want_columns(dialect, (SelectStmt *) query, dialect->into);
-		if (dialect->want_boolean)
+		if (dialect->want_boolean && ((SelectStmt *) query)->targetList)
 			mcs_dialect_want(dialect, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, WANT_BOOLEAN, InvalidOid);
 	}
 }

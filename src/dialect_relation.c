@@ -22,26 +22,23 @@
 
 #define ALL_CHANGES "all_changes"
 #define PLACEHOLDER "mcs_cs_"
-#define PLACEHOLDER_DIGITS 6
 
-/* The CHANGE_STREAM that a name in what is parsed stands for; NULL where it is the user's own. */
+/* What a name in the parsed text stands for; NULL where it is just a name. */
 DialectRelation *
-mcs_dialect_stream_named(const Dialect *dialect, const char *name)
+mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
 {
-	int			number;
+	ListCell   *cell;
 
-	if (strncmp(name, PLACEHOLDER, strlen(PLACEHOLDER)) != 0 || strlen(name) != strlen(PLACEHOLDER) + PLACEHOLDER_DIGITS ||
-		strspn(name + strlen(PLACEHOLDER), "0123456789") != PLACEHOLDER_DIGITS)
+	if (name->schemaname || strncmp(name->relname, PLACEHOLDER, strlen(PLACEHOLDER)) != 0)
 		return NULL;
-	number = atoi(name + strlen(PLACEHOLDER));
-	return number < list_length(dialect->streams) ? list_nth(dialect->streams, number) : NULL;
-}
+	foreach(cell, dialect->streams)
+	{
+		DialectRelation *relation = lfirst(cell);
 
-/* The same of a relation. */
-DialectRelation *
-mcs_dialect_stream(const Dialect *dialect, const RangeVar *relation)
-{
-	return relation->schemaname ? NULL : mcs_dialect_stream_named(dialect, relation->relname);
+		if (dialect->tokens[relation->token].at == name->location)
+			return relation;
+	}
+	return NULL;
 }
 
 static bool
@@ -182,12 +179,13 @@ filtered_rows(const DialectRelation *relation)
 Node *
 mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 {
-	DialectRelation *relation = mcs_dialect_stream(dialect, placeholder);
+	DialectRelation *relation = mcs_dialect_placeholder(dialect, placeholder);
 	DialectToken *name = &dialect->tokens[relation->name];
 	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
 	RangeSubselect *rows;
 	char	   *text;
 
+	relation->used = true;
 	if (dialect->one_event)
 		relation->filtered = true;
 	else
@@ -218,4 +216,23 @@ mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 	}
 	mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
 	return (Node *) rows;
+}
+
+/* Refuses CHANGE_STREAM where no relation can stand. */
+void
+mcs_dialect_check_relations(const Dialect *dialect)
+{
+	ListCell   *cell;
+
+	foreach(cell, dialect->streams)
+	{
+		DialectRelation *relation = lfirst(cell);
+
+		if (!relation->used)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("CHANGE_STREAM names a relation, and can stand only where a table can"),
+					 errhint("SELECT ... FROM CHANGE_STREAM(orders);"),
+					 mcs_dialect_error_at(dialect, dialect->tokens[relation->token].at)));
+	}
 }

@@ -71,7 +71,7 @@ check_select(const Statement *statement, const Dialect *dialect)
 		refuse(statement, dialect->base + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
 	check_order(statement, select, dialect->base);
 	from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
-	if (list_length(dialect->streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_stream(dialect, (RangeVar *) from))
+	if (list_length(dialect->streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_placeholder(dialect, (RangeVar *) from))
 		refuse(statement, dialect->base, "another FROM than one CHANGE_STREAM");
 	return select;
 }

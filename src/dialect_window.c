@@ -110,7 +110,8 @@ relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *
 
 		if (relation->alias)
 			return relation->alias->aliasname;
-		if ((stream = mcs_dialect_stream(dialect, relation)) != NULL)
+		stream = mcs_dialect_placeholder(dialect, relation);
+		if (stream)
 			return stream->folded ? stream->folded : pstrdup("all_changes");
 		return relation->relname;
 	}

@@ -3,7 +3,7 @@
 run.py          on one PostgreSQL: PG_CONFIG's, else the machine's, which is installed where there is none
 run.py --all    then on the other supported versions, too, where it is compiled without a warning,
                 put through the SQL tests, and follows one change stream from end to end; and the
-                demo, and some seconds of the fuzzer
+                demo, and some seconds of the fuzzers
 """
 import argparse
 import os
@@ -160,6 +160,7 @@ def main():
         if every:
             program(count, "Demo", "demo/demo.py")
             program(count, "Fuzzer", "test/fuzz_document.py", "15")
+            program(count, "Fuzzer of the dialect", "test/fuzz_dialect.py", "15")
         others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
         for major in others:
             one_version(machine, packages.other_postgresql(major), count, everything=False)
