@@ -178,6 +178,22 @@ mcs_event_fragment(const uint8 *event, uint32 size)
 	return fragment;
 }
 
+List *
+mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DocumentValue *copy = palloc(sizeof(DocumentValue));
+	uint8	   *data = palloc(fragment->size);
+
+	memcpy(data, fragment->data, fragment->size);
+	copy->type = fragment->type;
+	copy->data = data;
+	copy->size = fragment->size;
+	fragments = lappend(fragments, copy);
+	MemoryContextSwitchTo(old);
+	return fragments;
+}
+
 /*
  * Takes an event apart.  Its fragments are BSON objects; of a field that
  * stands in several the last one counts, as for the token.  Raises 22P03

@@ -76,6 +76,9 @@ typedef struct EventField
 } EventField;
 
 extern EventFragment mcs_event_fragment(const uint8 *event, uint32 size);
+
+/* A list of fragments with a copy of one more, which outlives the reply it came in. */
+extern List *mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryContext context);
 extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count);
 extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull);
 extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);

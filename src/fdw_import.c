@@ -14,7 +14,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 
 /* The table of all the database's collections. */
@@ -52,17 +51,6 @@ typedef struct Import
 } Import;
 
 /* ---- asking MongoDB ---- */
-
-/* A string as JavaScript has it. */
-static char *
-js_string(const char *string)
-{
-	StringInfoData quoted;
-
-	initStringInfo(&quoted);
-	escape_json(&quoted, string);
-	return quoted.data;
-}
 
 /* A string field of an object, palloc'ed; NULL where there is none that is text. */
 static char *
@@ -209,7 +197,7 @@ ask_collections(Import *import)
 		ereport(NOTICE,
 				(errmsg("only the collections of database \"%s\" that may be read are imported", import->database),
 				 errdetail("The MongoDB user lacks the action listCollections on the database, so it is not known either whether they keep images."),
-				 errhint("db.getSiblingDB(\"admin\").grantRolesToUser(\"user\", [{role: \"read\", db: %s}])", js_string(import->database))));
+				 errhint("db.getSiblingDB(\"admin\").grantRolesToUser(\"user\", [{role: \"read\", db: %s}])", mcs_mongo_js_string(import->database))));
 	}
 	import->server_keeps_images = server_keeps_images(import);
 	list_sort(import->collections, compare_names);
@@ -230,7 +218,7 @@ may_watch(Import *import, const char *collection, bool quiet)
 		return true;
 	if (error.code != CODE_UNAUTHORIZED)
 		mcs_mongo_raise(&error, psprintf("open a change stream of database \"%s\"", import->database));
-	resource = psprintf("{db: %s, collection: %s}", js_string(import->database), js_string(collection ? collection : ""));
+	resource = psprintf("{db: %s, collection: %s}", mcs_mongo_js_string(import->database), mcs_mongo_js_string(collection ? collection : ""));
 	if (!quiet)
 		ereport(NOTICE,
 				(collection ? errmsg("the MongoDB user may not watch collection \"%s.%s\"", import->database, collection)
@@ -340,7 +328,7 @@ import_collection(Import *import, const Collection *collection, bool check_watch
 				(errmsg("collection \"%s.%s\" keeps no images of its documents", import->database, collection->name),
 				 errdetail("full_document of updates and full_document_before_change will be null."),
 				 errhint("db.getSiblingDB(%s).runCommand({collMod: %s, changeStreamPreAndPostImages: {enabled: true}})",
-						 js_string(import->database), js_string(collection->name))));
+						 mcs_mongo_js_string(import->database), mcs_mongo_js_string(collection->name))));
 	add_table(import, collection->name);
 }
 

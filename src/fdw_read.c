@@ -410,22 +410,6 @@ token_of(const DocumentValue *event)
 	return token;
 }
 
-/* Keeps a fragment beyond its reply. */
-static void
-keep_fragment(FdwRead *read, const DocumentValue *value)
-{
-	MemoryContext old = MemoryContextSwitchTo(read->fragment_context);
-	DocumentValue *copy = palloc(sizeof(DocumentValue));
-	uint8	   *data = palloc(value->size);
-
-	memcpy(data, value->data, value->size);
-	copy->type = value->type;
-	copy->data = data;
-	copy->size = value->size;
-	read->fragments = lappend(read->fragments, copy);
-	MemoryContextSwitchTo(old);
-}
-
 /* Takes an element of the reply; whether a whole event is at hand now. */
 static bool
 take_element(FdwRead *read, const DocumentValue *value)
@@ -444,7 +428,7 @@ take_element(FdwRead *read, const DocumentValue *value)
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("fragments of a large event came out of order"),
 				 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of, list_length(read->fragments))));
-	keep_fragment(read, value);
+	read->fragments = mcs_event_keep_fragment(read->fragments, value, read->fragment_context);
 	read->whole = fragment.number == fragment.of;
 	return read->whole;
 }

@@ -21,44 +21,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* The arguments of a statement while they are gathered. */
-typedef struct CatalogValues
-{
-	int			count;
-	Datum		values[CATALOG_MAX_ARGS];
-	char		nulls[CATALOG_MAX_ARGS];
-} CatalogValues;
-
-static void
-add_value(CatalogValues *values, Datum value, bool isnull)
-{
-	Assert(values->count < CATALOG_MAX_ARGS);
-	values->values[values->count] = value;
-	values->nulls[values->count++] = isnull ? 'n' : ' ';
-}
-
-static void
-add_text(CatalogValues *values, const char *text)
-{
-	add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
-}
-
 static void
 add_int64(CatalogValues *values, int64 value)
 {
-	add_value(values, Int64GetDatum(value), false);
-}
-
-static void
-add_texts(CatalogValues *values, List *texts)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
-	int			count = 0;
-	ListCell   *cell;
-
-	foreach(cell, texts)
-		elements[count++] = CStringGetTextDatum(lfirst(cell));
-	add_value(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+	mcs_values_add(values, Int64GetDatum(value), false);
 }
 
 /* ---- reading what SPI returned: the values live in the caller's context ---- */
@@ -181,17 +147,17 @@ mcs_handler_load(const char *name, bool for_update, bool missing_ok)
 static void
 add_definition(CatalogValues *values, const Handler *handler)
 {
-	add_text(values, handler->body);
-	add_text(values, handler->procedure);
-	add_text(values, handler->condition);
-	add_text(values, handler->translated_body);
-	add_text(values, handler->translated_condition);
-	add_value(values, Int32GetDatum(handler->retry_attempts), false);
-	add_value(values, IntervalPGetDatum(handler->retry_delay), false);
-	add_value(values, IntervalPGetDatum(handler->max_retry_delay), false);
-	add_value(values, IntervalPGetDatum(handler->timeout), false);
-	add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
-	add_value(values, Int32GetDatum(handler->workers), false);
+	mcs_values_add_text(values, handler->body);
+	mcs_values_add_text(values, handler->procedure);
+	mcs_values_add_text(values, handler->condition);
+	mcs_values_add_text(values, handler->translated_body);
+	mcs_values_add_text(values, handler->translated_condition);
+	mcs_values_add(values, Int32GetDatum(handler->retry_attempts), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->retry_delay), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->max_retry_delay), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->timeout), false);
+	mcs_values_add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
+	mcs_values_add(values, Int32GetDatum(handler->workers), false);
 }
 
 #define DEFINITION_COLUMNS \
@@ -211,11 +177,11 @@ mcs_handler_insert(const Handler *handler, int64 last_event_id)
 	CatalogValues values = {0};
 
 	add_definition(&values, handler);
-	add_text(&values, handler->name);
-	add_text(&values, handler->stream);
-	add_text(&values, handler->start_at);
-	add_value(&values, BoolGetDatum(handler->paused), false);
-	add_texts(&values, handler->settings);
+	mcs_values_add_text(&values, handler->name);
+	mcs_values_add_text(&values, handler->stream);
+	mcs_values_add_text(&values, handler->start_at);
+	mcs_values_add(&values, BoolGetDatum(handler->paused), false);
+	mcs_values_add_texts(&values, handler->settings, false);
 	if (mcs_catalog_run(&insert, values.values, values.nulls) != 1)
 		return false;
 	mcs_handler_set_workers(handler->name, handler->workers, last_event_id);
@@ -232,7 +198,7 @@ mcs_handler_update(const Handler *handler)
 	CatalogValues values = {0};
 
 	add_definition(&values, handler);
-	add_text(&values, handler->name);
+	mcs_values_add_text(&values, handler->name);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 
@@ -384,16 +350,16 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	add_text(&values, name);
-	add_value(&values, Int32GetDatum(worker), false);
+	mcs_values_add_text(&values, name);
+	mcs_values_add(&values, Int32GetDatum(worker), false);
 	add_int64(&values, position->last_event_id);
 	add_int64(&values, position->failed_event);
-	add_value(&values, Int32GetDatum(position->attempts), false);
-	add_value(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
-	add_text(&values, position->error.sqlstate);
-	add_text(&values, position->error.message);
-	add_text(&values, position->error.detail);
-	add_text(&values, position->error.context);
+	mcs_values_add(&values, Int32GetDatum(position->attempts), false);
+	mcs_values_add(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
+	mcs_values_add_text(&values, position->error.sqlstate);
+	mcs_values_add_text(&values, position->error.message);
+	mcs_values_add_text(&values, position->error.detail);
+	mcs_values_add_text(&values, position->error.context);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }
 
@@ -509,14 +475,14 @@ mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerErro
 		TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
 	CatalogValues values = {0};
 
-	add_text(&values, handler->name);
-	add_text(&values, handler->stream);
+	mcs_values_add_text(&values, handler->name);
+	mcs_values_add_text(&values, handler->stream);
 	add_int64(&values, event_id);
-	add_text(&values, error->sqlstate);
-	add_text(&values, error->message);
-	add_text(&values, error->detail);
-	add_text(&values, error->context);
-	add_value(&values, Int32GetDatum(attempts), false);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
+	mcs_values_add(&values, Int32GetDatum(attempts), false);
 	(void) mcs_catalog_run(&insert, values.values, values.nulls);
 }
 
@@ -585,12 +551,12 @@ mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerE
 		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	add_text(&values, handler);
+	mcs_values_add_text(&values, handler);
 	add_int64(&values, event_id);
-	add_text(&values, error->sqlstate);
-	add_text(&values, error->message);
-	add_text(&values, error->detail);
-	add_text(&values, error->context);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

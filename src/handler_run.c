@@ -47,6 +47,7 @@
 #include "pgstat.h"
 #include "stream_catalog.h"
 #include "stream_shmem.h"
+#include "stream_worker.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -65,22 +66,13 @@
 void
 mcs_handler_transaction_begin(HandlerWorker *worker)
 {
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, worker->name);
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(worker->batch_context);
+	mcs_step_begin(worker->name, worker->batch_context);
 }
 
 void
 mcs_handler_transaction_commit(HandlerWorker *worker)
 {
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(worker->batch_context);
-	MemoryContextReset(worker->batch_context);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	mcs_step_commit(worker->batch_context);
 }
 
 /* ---- what runs ---- */

@@ -236,6 +236,11 @@ extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, 
 extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
 									uint64 time, MongoError *error);
 
+/* ---- what is missing (mongo_check.c) ---- */
+
+/* A string as JavaScript has it, for commands in hints. */
+extern char *mcs_mongo_js_string(const char *string);
+
 /* ---- tokens and times (mongo_token.c) ---- */
 
 /* Whether a text can be a resume token: an even number of hex digits that begins with a timestamp (82). */

@@ -61,9 +61,8 @@ error_line(const MongoError *error)
 		: psprintf("%s (%d %s)", error->message, error->code, error->code_name);
 }
 
-/* A string as JavaScript has it. */
-static char *
-js_string(const char *string)
+char *
+mcs_mongo_js_string(const char *string)
 {
 	StringInfoData quoted;
 
@@ -138,8 +137,8 @@ check_authentication(Check *check)
 	mcs_reply_free(reply);
 	if (user != NULL && database != NULL)
 	{
-		check->user = js_string(user);
-		check->user_database = js_string(database);
+		check->user = mcs_mongo_js_string(user);
+		check->user_database = mcs_mongo_js_string(database);
 		add_row(check, "authentication", true, psprintf("user \"%s\" of database \"%s\"", user, database), NULL);
 	}
 	else
@@ -322,7 +321,7 @@ check_collections(Check *check)
 				refused_count == 0 ? NULL :
 				psprintf("db.getSiblingDB(\"admin\").runCommand({createRole: \"watchCollection\", privileges: "
 						 "[{resource: {db: %s, collection: \"...\"}, actions: [\"find\", \"changeStream\"]}], roles: []}); %s",
-						 js_string(check->target->database), grant(check, "{role: \"watchCollection\", db: \"admin\"}")));
+						 mcs_mongo_js_string(check->target->database), grant(check, "{role: \"watchCollection\", db: \"admin\"}")));
 	if (reply != NULL)
 		mcs_reply_free(reply);
 }
@@ -351,7 +350,7 @@ check_database(Check *check)
 	}
 	add_row(check, "stream_of_database", false,
 			psprintf("refused on \"%s\": %s", database, error_line(&error)),
-			grant(check, psprintf("{role: \"read\", db: %s}", js_string(database))));
+			grant(check, psprintf("{role: \"read\", db: %s}", mcs_mongo_js_string(database))));
 	check_collections(check);
 }
 
@@ -377,7 +376,7 @@ check_images(Check *check)
 	if (reply == NULL)
 	{
 		add_row(check, "images", false, error_line(&error),
-				grant(check, psprintf("{role: \"read\", db: %s}", js_string(check->target->database))));
+				grant(check, psprintf("{role: \"read\", db: %s}", mcs_mongo_js_string(check->target->database))));
 		return;
 	}
 	initStringInfo(&missing);
@@ -404,7 +403,7 @@ check_images(Check *check)
 		add_row(check, "images", false,
 				psprintf("not kept by %d of %d collections: %s", missing_count, list_length(collections), missing.data),
 				psprintf("db.getSiblingDB(%s).runCommand({collMod: %s, changeStreamPreAndPostImages: {enabled: true}})",
-						 js_string(check->target->database), js_string(first)));
+						 mcs_mongo_js_string(check->target->database), mcs_mongo_js_string(first)));
 	mcs_reply_free(reply);
 }
 

@@ -26,6 +26,7 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "stream_catalog.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -49,6 +50,41 @@ static CatalogNames names;
 static bool names_valid = false;
 static uint64 names_moved = 0;	/* counts invalidations */
 static uint64 names_version = 0;	/* counts changes of what the plans depend on */
+
+/* ---- the arguments of a statement ---- */
+
+void
+mcs_values_add(CatalogValues *values, Datum value, bool isnull)
+{
+	Assert(values->count < CATALOG_MAX_ARGS);
+	values->values[values->count] = value;
+	values->nulls[values->count++] = isnull ? 'n' : ' ';
+}
+
+void
+mcs_values_add_text(CatalogValues *values, const char *text)
+{
+	mcs_values_add(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+/* A list of strings as text[]; NIL as null, or as an empty array. */
+void
+mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
+{
+	Datum	   *elements;
+	int			count = 0;
+	ListCell   *cell;
+
+	if (texts == NIL && empty_is_null)
+	{
+		mcs_values_add(values, (Datum) 0, true);
+		return;
+	}
+	elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
+	foreach(cell, texts)
+		elements[count++] = CStringGetTextDatum(lfirst(cell));
+	mcs_values_add(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+}
 
 /* ---- where the tables are ---- */
 

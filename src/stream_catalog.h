@@ -78,4 +78,16 @@ extern Relation mcs_events_open_key(Relation relation);
 /* Deletes all events of a stream, as its owner. */
 extern void mcs_events_delete_all(const char *stream, Oid owner);
 
+/* The arguments of a statement while they are gathered. */
+typedef struct CatalogValues
+{
+	int			count;
+	Datum		values[CATALOG_MAX_ARGS];
+	char		nulls[CATALOG_MAX_ARGS];
+} CatalogValues;
+
+extern void mcs_values_add(CatalogValues *values, Datum value, bool isnull);
+extern void mcs_values_add_text(CatalogValues *values, const char *text);
+extern void mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
+
 #endif							/* MCS_STREAM_CATALOG_H */

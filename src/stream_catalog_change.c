@@ -14,51 +14,11 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-/* The arguments of a statement while they are gathered. */
-typedef struct CatalogValues
-{
-	int			count;
-	Datum		values[CATALOG_MAX_ARGS];
-	char		nulls[CATALOG_MAX_ARGS];
-} CatalogValues;
-
-static void
-add_value(CatalogValues *values, Datum value, bool isnull)
-{
-	Assert(values->count < CATALOG_MAX_ARGS);
-	values->values[values->count] = value;
-	values->nulls[values->count++] = isnull ? 'n' : ' ';
-}
-
-static void
-add_text(CatalogValues *values, const char *text)
-{
-	add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
-}
-
+/* A value by its address; NULL for null. */
 static void
 add_pointer(CatalogValues *values, const void *pointer)
 {
-	add_value(values, PointerGetDatum(pointer), pointer == NULL);
-}
-
-/* A list of strings as text[]; NIL as null, or as an empty array. */
-static void
-add_texts(CatalogValues *values, List *texts, bool empty_is_null)
-{
-	Datum	   *elements;
-	int			count = 0;
-	ListCell   *cell;
-
-	if (texts == NIL && empty_is_null)
-	{
-		add_value(values, (Datum) 0, true);
-		return;
-	}
-	elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
-	foreach(cell, texts)
-		elements[count++] = CStringGetTextDatum(lfirst(cell));
-	add_value(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+	mcs_values_add(values, PointerGetDatum(pointer), pointer == NULL);
 }
 
 static const char *
@@ -80,19 +40,19 @@ notify_text(StreamNotify notify)
 static void
 add_definition(CatalogValues *values, const Stream *stream)
 {
-	add_text(values, stream->filter);
-	add_text(values, stream->add_fields);
-	add_texts(values, stream->operations, true);
+	mcs_values_add_text(values, stream->filter);
+	mcs_values_add_text(values, stream->add_fields);
+	mcs_values_add_texts(values, stream->operations, true);
 	add_pointer(values, stream->pipeline);
-	add_text(values, stream->full_document);
-	add_text(values, stream->full_document_before_change);
-	add_value(values, BoolGetDatum(stream->show_expanded_events), false);
+	mcs_values_add_text(values, stream->full_document);
+	mcs_values_add_text(values, stream->full_document_before_change);
+	mcs_values_add(values, BoolGetDatum(stream->show_expanded_events), false);
 	add_pointer(values, stream->max_await_time);
-	add_value(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
+	mcs_values_add(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
 	add_pointer(values, stream->retention);
-	add_text(values, notify_text(stream->notify));
+	mcs_values_add_text(values, notify_text(stream->notify));
 	add_pointer(values, stream->pushed_filter);
-	add_text(values, stream->local_filter);
+	mcs_values_add_text(values, stream->local_filter);
 }
 
 #define DEFINITION_COLUMNS \
@@ -151,19 +111,19 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
-	add_text(&values, stream->name);
-	add_value(&values, ObjectIdGetDatum(stream->owner), false);
-	add_text(&values, stream->server);
-	add_text(&values, stream->database);
-	add_text(&values, stream->collection);
-	add_text(&values, origin->resume_after);
-	add_text(&values, origin->start_after);
-	add_text(&values, origin->start_at);
-	add_value(&values, BoolGetDatum(stream->paused), false);
-	add_texts(&values, stream->settings, false);
-	add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
-	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_values_add_text(&values, stream->name);
+	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
+	mcs_values_add_text(&values, stream->server);
+	mcs_values_add_text(&values, stream->database);
+	mcs_values_add_text(&values, stream->collection);
+	mcs_values_add_text(&values, origin->resume_after);
+	mcs_values_add_text(&values, origin->start_after);
+	mcs_values_add_text(&values, origin->start_at);
+	mcs_values_add(&values, BoolGetDatum(stream->paused), false);
+	mcs_values_add_texts(&values, stream->settings, false);
+	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	return mcs_catalog_run(&insert, values.values, values.nulls) == 1;
 }
 
@@ -181,9 +141,9 @@ mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
 
 	if (!insert_stream(stream, origin))
 		return false;
-	add_text(&values, stream->name);
-	add_text(&values, stream->resume_token);
-	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_values_add_text(&values, stream->name);
+	mcs_values_add_text(&values, stream->resume_token);
+	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&insert_progress, values.values, values.nulls);
 	(void) mcs_catalog_run(&insert_metrics, values.values, NULL);
 	return true;
@@ -200,8 +160,8 @@ mcs_catalog_update_definition(const Stream *stream)
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
-	add_value(&values, Int64GetDatum(stream->last_event_id), false);
-	add_text(&values, stream->name);
+	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_values_add_text(&values, stream->name);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 
@@ -228,10 +188,10 @@ mcs_catalog_resume(const char *stream, const char *skip_token)
 		TEXTOID, TEXTOID, INT8OID, OIDOID);
 	CatalogValues values = {0};
 
-	add_text(&values, stream);
-	add_text(&values, skip_token);
-	add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	mcs_values_add_text(&values, stream);
+	mcs_values_add_text(&values, skip_token);
+	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	(void) mcs_catalog_run(&resume, values.values, values.nulls);
 }
 
@@ -245,8 +205,8 @@ mcs_catalog_set_position(const char *stream, const char *token)
 		TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	add_text(&values, stream);
-	add_text(&values, token);
+	mcs_values_add_text(&values, stream);
+	mcs_values_add_text(&values, token);
 	(void) mcs_catalog_run(&move, values.values, values.nulls);
 }
 
@@ -263,9 +223,9 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 		TEXTOID, OIDOID, INT8OID);
 	CatalogValues values = {0};
 
-	add_text(&values, stream->name);
-	add_value(&values, ObjectIdGetDatum(stream->owner), false);
-	add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_values_add_text(&values, stream->name);
+	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
+	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&delete, values.values, NULL);
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)

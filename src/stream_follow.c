@@ -192,22 +192,6 @@ end_batch(StreamWorker *worker)
 	free_batch(worker);
 }
 
-/* Keeps a fragment beyond its reply. */
-static void
-keep_fragment(StreamWorker *worker, const DocumentValue *value)
-{
-	MemoryContext old = MemoryContextSwitchTo(worker->fragment_context);
-	DocumentValue *copy = palloc(sizeof(DocumentValue));
-	uint8	   *data = palloc(value->size);
-
-	memcpy(data, value->data, value->size);
-	copy->type = value->type;
-	copy->data = data;
-	copy->size = value->size;
-	worker->fragments = lappend(worker->fragments, copy);
-	MemoryContextSwitchTo(old);
-}
-
 /*
  * The next whole event of the replies at hand; false where there is none.  The
  * event points into the reply or the fragment context, which the caller may
@@ -240,7 +224,7 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 					 errmsg("fragments of a large event came out of order"),
 					 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of,
 							   list_length(worker->fragments))));
-		keep_fragment(worker, value);
+		worker->fragments = mcs_event_keep_fragment(worker->fragments, value, worker->fragment_context);
 		if (fragment.number < fragment.of)
 			continue;
 		parts = palloc(sizeof(DocumentValue) * fragment.of);

@@ -77,27 +77,37 @@ mcs_worker_pin_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* Begins a transaction whose palloc'ed memory is the batch context. */
 void
-mcs_worker_begin(StreamWorker *worker)
+mcs_step_begin(const char *activity, MemoryContext batch)
 {
 	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, worker->name);
+	pgstat_report_activity(STATE_RUNNING, activity);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(worker->batch_context);
+	MemoryContextSwitchTo(batch);
 }
 
-/* Commits it and forgets the batch. */
 void
-mcs_worker_commit(StreamWorker *worker)
+mcs_step_commit(MemoryContext batch)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(worker->batch_context);
-	MemoryContextReset(worker->batch_context);
+	MemoryContextSwitchTo(batch);
+	MemoryContextReset(batch);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+mcs_worker_begin(StreamWorker *worker)
+{
+	mcs_step_begin(worker->name, worker->batch_context);
+}
+
+void
+mcs_worker_commit(StreamWorker *worker)
+{
+	mcs_step_commit(worker->batch_context);
 }
 
 /*

@@ -73,6 +73,10 @@ typedef struct StreamWorker
 /* ---- stream_worker.c ---- */
 PGDLLEXPORT extern void mcs_worker_main(Datum arg);
 extern void mcs_worker_pin_settings(void);
+
+/* A worker's transaction: begins one whose palloc'ed memory is the batch's; commits it and forgets the batch. */
+extern void mcs_step_begin(const char *activity, MemoryContext batch);
+extern void mcs_step_commit(MemoryContext batch);
 extern void mcs_worker_begin(StreamWorker *worker);
 extern void mcs_worker_commit(StreamWorker *worker);
 extern void mcs_worker_opened(StreamWorker *worker);
