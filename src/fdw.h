@@ -196,6 +196,7 @@ extern void mcs_fdw_evaluate(ForeignScanState *node, bool explain);
 
 /* ---- IMPORT FOREIGN SCHEMA (fdw_import.c) ---- */
 
+extern bool mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target);
 extern List *mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid);
 
 /* ---- ANALYZE (fdw_analyze.c) ---- */

@@ -151,6 +151,37 @@ list_collections(Import *import, bool names_only, MongoError *error)
 	return true;
 }
 
+/* Whether MongoDB says that it has no collection of the table's name; false also where that cannot be known. */
+bool
+mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target)
+{
+	DocumentBuilder builder;
+	Document   *command;
+	DocumentValue value;
+	MongoReply *reply;
+	MongoError	error;
+	bool		missing;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_append_int32(&builder, "listCollections", 1);
+	mcs_document_begin_object(&builder, "filter");
+	mcs_document_append_string(&builder, "name", table->collection);
+	mcs_document_end(&builder);
+	mcs_document_append_bool(&builder, "nameOnly", true);
+	mcs_document_append_bool(&builder, "authorizedCollections", true);
+	mcs_document_end(&builder);
+	command = mcs_document_finish(&builder);
+	reply = mcs_session_command(mcs_session_cached(target), table->database, DOCUMENT_VALUE(command),
+								DOCUMENT_VALUE_SIZE(command), "list collections", &error);
+	if (reply == NULL)
+		return false;
+	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
+		find_object(&value, "firstBatch", &value) && !mcs_document_find(value.data, value.size, "0", &value);
+	mcs_reply_free(reply);
+	return missing;
+}
+
 /* Whether MongoDB knows images at all. */
 static bool
 server_keeps_images(Import *import)

@@ -19,7 +19,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/xact.h"
 #include "fdw.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -177,6 +176,24 @@ close_cursor(FdwRead *read)
 
 /* ---- failures ---- */
 
+/* Raises a failure; what MongoDB does not accept may be an option's fault, where it has no better hint. */
+static void
+raise_failure(const FdwRead *read, const MongoError *error)
+{
+	const FdwTable *table = read->request.table;
+	const char *option = table->pipeline ? "pipeline" :
+		read->start.kind == CHANGE_STREAM_START_AFTER ? (table->resume_after ? "resume_after" : "start_at") : NULL;
+
+	if (error->class == MONGO_ERROR_CONFIGURATION && error->at_open && option && mcs_mongo_hint(error) == NULL)
+		ereport(ERROR,
+				(errcode(error->sqlstate),
+				 errmsg("could not read foreign table \"%s\"", table->name),
+				 errdetail("MongoDB error %d (%s): %s.", error->code, error->code_name, error->message),
+				 errhint("Check what it does not like in ALTER FOREIGN TABLE %s OPTIONS (SET %s '...').",
+						 quote_identifier(table->name), option)));
+	mcs_mongo_raise(error, psprintf("read foreign table \"%s\"", table->name));
+}
+
 /* Whether MongoDB has refused an image mode that the user did not ask for. */
 static bool
 knows_no_images(const FdwRead *read, const MongoError *error)
@@ -204,7 +221,7 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 		mcs_mongo_raise(&error, psprintf("find the start of MongoDB's history for foreign table \"%s\"", table->name));
 	MemoryContextSwitchTo(old);
 	if (oldest == 0 || ++read->oldest_tries > OLDEST_TRIES)
-		mcs_mongo_raise(reason, psprintf("read foreign table \"%s\"", table->name));
+		raise_failure(read, reason);
 
 	if (tell)
 		ereport(table->strict ? ERROR : WARNING,
@@ -257,7 +274,6 @@ may_pass(const FdwRead *read, const MongoError *error)
 static void
 recover(FdwRead *read, const MongoError *error)
 {
-	const FdwTable *table = read->request.table;
 	MongoSession *session = read->session;
 
 	close_cursor(read);
@@ -277,7 +293,7 @@ recover(FdwRead *read, const MongoError *error)
 		read->retries++;
 	}
 	else
-		mcs_mongo_raise(error, psprintf("read foreign table \"%s\"", table->name));
+		raise_failure(read, error);
 	open_cursor(read);
 }
 
@@ -433,44 +449,15 @@ take_element(FdwRead *read, const DocumentValue *value)
 	return read->whole;
 }
 
-/*
- * At the end of a read of the whole history that has shown nothing: warns if
- * MongoDB has no collection of that name, which may be a slip.  A failure to
- * find out is none of the read.
- */
+/* At the end of a read of the whole history that has shown nothing: the collection's name may be a slip. */
 static void
 check_collection(FdwRead *read)
 {
 	const FdwTable *table = read->request.table;
-	DocumentBuilder builder;
-	Document   *command;
-	DocumentValue value;
-	MongoReply *reply;
-	MongoError	error;
-	bool		missing;
 
 	if (read->statistics.events > 0 || read->start.asked || read->request.range.to != PG_UINT64_MAX ||
-		!table->collection || !table->database || read->lessons->told_missing)
-		return;
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
-	mcs_document_append_int32(&builder, "listCollections", 1);
-	mcs_document_begin_object(&builder, "filter");
-	mcs_document_append_string(&builder, "name", table->collection);
-	mcs_document_end(&builder);
-	mcs_document_append_bool(&builder, "nameOnly", true);
-	mcs_document_append_bool(&builder, "authorizedCollections", true);
-	mcs_document_end(&builder);
-	command = mcs_document_finish(&builder);
-	reply = mcs_session_command(mcs_session_cached(read->request.target), table->database, DOCUMENT_VALUE(command),
-								DOCUMENT_VALUE_SIZE(command), "list collections", &error);
-	if (reply == NULL)
-		return;
-	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
-		mcs_document_find(value.data, value.size, "firstBatch", &value) && value.type == DOCUMENT_ARRAY &&
-		!mcs_document_find(value.data, value.size, "0", &value);
-	mcs_reply_free(reply);
-	if (!missing)
+		!table->collection || !table->database || read->lessons->told_missing ||
+		!mcs_fdw_collection_missing(table, read->request.target))
 		return;
 	read->lessons->told_missing = true;
 	ereport(WARNING,

@@ -244,7 +244,11 @@ def test_a_pipeline_of_the_table(linked, mdb):
     assert linked.value("SELECT count(*) FROM f WHERE operation_type = 'mine'") == 10
     linked.execute("ALTER FOREIGN TABLE f OPTIONS (SET pipeline '[{\"$nothing\": {}}]')")
     error = error_of(linked, "SELECT count(*) FROM f")
-    assert "$nothing" in error.diag.message_detail
+    assert "$nothing" in error.diag.message_detail and "SET pipeline" in error.diag.message_hint
+    linked.execute("ALTER FOREIGN TABLE f OPTIONS (SET pipeline '[{\"$lookup\": {\"from\": \"x\", \"as\": \"y\", \"pipeline\": []}}]')")
+    assert "SET pipeline" in error_of(linked, "SELECT count(*) FROM f").diag.message_hint
+    foreign_table(linked, "broken", collection="c", resume_after="82" + "0" * 30)
+    assert "SET resume_after" in error_of(linked, "SELECT count(*) FROM broken").diag.message_hint
     linked.execute("ALTER FOREIGN TABLE f OPTIONS (SET pipeline '[{\"$unset\": \"_id\"}]')")
     assert "_id" in error_of(linked, "SELECT count(*) FROM f").diag.message_hint
 
