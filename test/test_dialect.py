@@ -219,6 +219,23 @@ def test_a_name_in_the_document_wins_over_nothing(db):
     assert rows(db, "SELECT status, full_document.status::text, n::int FROM events") == [("outside", "inside", 1)]
 
 
+def test_examples_of_the_documentation(db, repository):
+    """What stands behind an arrow is what the line before it becomes."""
+    columns = "operation_type text, database_name text, collection_name text, document_key document, full_document document, full_document_before_change document," \
+        " update_description document, changed_fields text[], cluster_time timestamptz, change_timestamp timestamptz, resume_token text, extra document"
+    db.execute(f"CREATE TABLE parcels ({columns}); CREATE TABLE all_changes ({columns}); CREATE TABLE letters (id int, note jsonb)")
+    lines = (repository / "docs" / "dialect.md").read_text().split("\n")
+    count = 0
+    for number, line in enumerate(lines):
+        if line.startswith("    \N{RIGHTWARDS ARROW} "):
+            becomes = [line[6:]]
+            while lines[number + len(becomes)].startswith("      "):
+                becomes.append(lines[number + len(becomes)][6:])
+            assert db.value("SELECT change_stream_translate(%s)", lines[number - 1][4:]) == "\n".join(becomes)
+            count += 1
+    assert count > 20
+
+
 SHIPPED = ("CREATE ", "ALTER ", "SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ", "GRANT ", "REVOKE ", "COMMENT ", "DO ", "DROP ", "SET ")
 
 
