@@ -30,7 +30,7 @@ fit(const MatchComparison *comparison)
 {
 	for (int i = 0; i < comparison->count; i++)
 		if (comparison->items[i].known &&
-			VARSIZE_ANY_EXHDR(DatumGetPointer(PG_DETOAST_DATUM_PACKED(comparison->items[i].value))) > MATCH_MAX_BYTES)
+			VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(comparison->items[i].value)) > MATCH_MAX_BYTES)
 			return false;
 	return true;
 }
@@ -41,7 +41,7 @@ has_empty(const MatchComparison *comparison)
 {
 	for (int i = 0; i < comparison->count; i++)
 		if (!comparison->items[i].known ||
-			VARSIZE_ANY_EXHDR(DatumGetPointer(PG_DETOAST_DATUM_PACKED(comparison->items[i].value))) == 0)
+			VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(comparison->items[i].value)) == 0)
 			return true;
 	return false;
 }
