@@ -15,6 +15,11 @@ def foreign_table(db, name, server="mongo", columns=None, **options):
     db.execute(f"CREATE FOREIGN TABLE {name} ({listed}) SERVER {server}" + (f" OPTIONS ({given})" if given else ""))
 
 
+def recently(db):
+    """A start_at that leaves out what other tests did before: a scan of all that takes its time."""
+    return db.value("SELECT (clock_timestamp() - interval '1 second')::text")
+
+
 def plan(db, statement, *parameters, options="COSTS off"):
     """EXPLAIN's lines."""
     return "\n".join(row[0] for row in db.execute(f"EXPLAIN ({options}) {statement}", *parameters))

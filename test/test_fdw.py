@@ -10,7 +10,7 @@ import bson
 import psycopg
 import pytest
 
-from foreign import COLUMNS, foreign_table, no_cursors, open_cursors, plan
+from foreign import COLUMNS, foreign_table, no_cursors, open_cursors, plan, recently
 from streams import create, error_of, sync
 
 
@@ -117,8 +117,9 @@ def test_every_event_of_a_transaction(linked, mdb):
 
 def test_an_idle_server_is_read_at_once(linked, mdb):
     """The end of history is known without waiting for something to happen."""
+    start = recently(linked)
     mdb.c.insert_one({"_id": 1})
-    foreign_table(linked, "f", collection="c")
+    foreign_table(linked, "f", collection="c", start_at=start)
     linked.value("SELECT count(*) FROM f")
     took = []
     for _ in range(10):
@@ -130,7 +131,7 @@ def test_an_idle_server_is_read_at_once(linked, mdb):
 
 def test_what_is_acknowledged_is_seen(linked, mdb):
     """A write that was acknowledged before a query begins is in its result, each time."""
-    foreign_table(linked, "f", collection="c")
+    foreign_table(linked, "f", collection="c", start_at=recently(linked))
     for number in range(1, 60):
         mdb.c.insert_one({"_id": number})
         assert linked.value("SELECT count(*) FROM f") == number
@@ -279,10 +280,11 @@ def test_an_event_too_large_to_come_whole(linked, mongo, mdb):
 
 @pytest.fixture
 def tables(linked, mdb):
+    start = recently(linked)
     mdb.a.insert_many([{"_id": i, "b": i % 4} for i in range(12)])
     mdb.b.insert_many([{"_id": i} for i in range(4)])
-    foreign_table(linked, "fa", collection="a")
-    foreign_table(linked, "fb", collection="b")
+    foreign_table(linked, "fa", collection="a", start_at=start)
+    foreign_table(linked, "fb", collection="b", start_at=start)
     return linked
 
 
@@ -324,7 +326,9 @@ def test_one_execution_sees_one_history(tables, mdb):
 def test_joined_tables_show_one_history(tables, mdb):
     """While events come in, every scan of a statement ends at the same one of them."""
     db = tables
-    foreign_table(db, "every")
+    start = recently(db)
+    foreign_table(db, "every", start_at=start)
+    db.execute(f"ALTER FOREIGN TABLE fa OPTIONS (SET start_at '{start}')")
     stop = threading.Event()
 
     def write():
@@ -361,7 +365,7 @@ def test_views_and_prepared_statements(tables, mdb):
         assert db.connection.execute("EXECUTE p(%s, 'insert')" % psycopg.sql.Literal(times[number]).as_string(None)).fetchone()[0] == 13 - number
     db.execute("EXECUTE p(NULL, 'insert')")
     db.execute("ALTER FOREIGN TABLE fa OPTIONS (SET collection 'b')")
-    assert db.value("EXECUTE p('2000-01-01', 'insert')") == 4
+    assert db.value("EXECUTE p('%s', 'insert')" % times[0].isoformat()) == 4
     assert db.execute("""DO $$ DECLARE r record; n int := 0;
         BEGIN FOR r IN SELECT * FROM fa LOOP n := n + 1; END LOOP; ASSERT n = 4; END $$""") is None
 
