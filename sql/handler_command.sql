@@ -35,6 +35,9 @@ SELECT create_change_handler('written', 'orders', body => 'INSERT INTO seen VALU
   on_failure => 'stop', workers => 3, paused => true);
 SELECT handler_name, stream_name, body, procedure, condition, retry_attempts, retry_delay, max_retry_delay, timeout, on_failure, workers, paused
 FROM change_handlers ORDER BY handler_name;
+SELECT alter_change_handler('plain', condition => $$full_document.order.total > 5$$);
+SELECT condition, translated_condition FROM change_handlers WHERE handler_name = 'plain';
+SELECT alter_change_handler('plain', reset => '{condition}');
 SELECT alter_change_handler('written', body => 'SELEC');
 SELECT alter_change_handler('written', workers => 1, reset => '{condition}');
 SELECT alter_change_handler('nobody', workers => 1);
@@ -61,11 +64,20 @@ SELECT * FROM replay_changes('written', 1, 10);
 INSERT INTO change_handlers (handler_name, stream_name) VALUES ('mine', 'orders');
 RESET ROLE;
 
+-- What a handler's owner calls can set nothing in the session of somebody else.
+CREATE FUNCTION meddle() RETURNS boolean IMMUTABLE LANGUAGE sql AS $$SELECT set_config('search_path', 'elsewhere, public', false) = ''$$;
+SELECT alter_change_handler('plain', condition => 'meddle()');
+SELECT * FROM replay_changes('plain', 1, 10);
+SELECT retry_dead_letters('plain');
+SHOW search_path;
+SELECT alter_change_stream('orders', filter => 'meddle()');
+SHOW search_path;
+
 SELECT drop_change_handler('plain');
 SELECT drop_change_handler('plain');
 SELECT drop_change_stream('orders');
 SELECT count(*) FROM change_handlers;
-DROP FUNCTION many;
+DROP FUNCTION many, meddle;
 DROP PROCEDURE take;
 DROP TABLE seen;
 REVOKE ALL ON SCHEMA public FROM handler_stranger;

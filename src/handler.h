@@ -138,9 +138,6 @@ extern HandlerField mcs_handler_field_named(const char *name);
 extern const char *mcs_handler_field_name(HandlerField field);
 extern void mcs_check_handler_name(const char *name);
 
-/* The plain form of text in the dialect; NULL where that is the text itself, or the extension has no translator. */
-extern char *mcs_handler_translate(const char *function, const char *source);
-
 /* Checks what depends on more than one field, compiles, and fills the translations. */
 extern void mcs_handler_check(Handler *handler);
 

@@ -390,7 +390,7 @@ mcs_code_validate(const Handler *handler)
 	error = mcs_handler_attempt(attempt_code, unconstify(Handler *, handler));
 	if (error)
 		ReThrowError(error);
-	AtEOXact_GUC(true, level);
+	AtEOXact_GUC(false, level);
 }
 
 bool

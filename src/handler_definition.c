@@ -197,22 +197,20 @@ mcs_handler_field_reset(Handler *handler, HandlerField field)
 
 /* ---- what depends on more than one field ---- */
 
-/* The plain form of text in the dialect; NULL where there is no difference, or no translator. */
-char *
-mcs_handler_translate(const char *function, const char *source)
+/*
+ * The plain form of text in the dialect; NULL where there is no difference.  A
+ * condition's translator is also told that bare names are columns only.
+ */
+static char *
+plain_sql(const char *function, int nargs, const char *source)
 {
-	List	   *name;
-	Oid			argument = TEXTOID;
-	Oid			translator;
-	char	   *plain;
+	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
+	Oid			arguments[] = {TEXTOID, BOOLOID};
+	Oid			translator = LookupFuncName(name, nargs, arguments, false);
+	Datum		argument = CStringGetTextDatum(source);
+	char	   *plain = TextDatumGetCString(nargs == 1 ? OidFunctionCall1(translator, argument)
+											: OidFunctionCall2(translator, argument, BoolGetDatum(false)));
 
-	if (source == NULL)
-		return NULL;
-	name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
-	translator = LookupFuncName(name, 1, &argument, true);
-	if (!OidIsValid(translator))
-		return NULL;
-	plain = TextDatumGetCString(OidFunctionCall1(translator, CStringGetTextDatum(source)));
 	return strcmp(plain, source) == 0 ? NULL : plain;
 }
 
@@ -223,11 +221,11 @@ mcs_handler_check(Handler *handler)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("one of body and procedure must be given, and not both")));
-	handler->translated_body = mcs_handler_translate("change_stream_translate_body", handler->body);
+	handler->translated_body = handler->body ? plain_sql("change_stream_translate_body", 1, handler->body) : NULL;
 	handler->translated_condition = NULL;
 	/* what is right as plain SQL means what it says there */
 	if (handler->condition && !mcs_condition_is_plain(handler->condition))
-		handler->translated_condition = mcs_handler_translate("change_stream_translate_expression", handler->condition);
+		handler->translated_condition = plain_sql("change_stream_translate_expression", 2, handler->condition);
 	mcs_code_validate(handler);
 }
 

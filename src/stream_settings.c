@@ -45,5 +45,6 @@ mcs_settings_begin(List *settings)
 void
 mcs_settings_end(int level)
 {
-	AtEOXact_GUC(true, level);
+	/* not as at a commit, which would let what ran between set something for the session of who called it */
+	AtEOXact_GUC(false, level);
 }
