@@ -296,3 +296,14 @@ def test_workers(linked, mdb, workers):
     mdb.c.insert_many([{"_id": number} for number in range(100, 110)])
     sync(linked)
     assert linked.value("SELECT count(*) FROM seen WHERE key >= 100") == 10
+
+
+def test_the_last_handler_finishes_an_event(linked, mdb):
+    """Handlers that come to the same events at the same time, and do nothing with them: none is left pending."""
+    stream_with(linked, mdb)
+    for number in range(4):
+        handler(linked, f"h{number}", body="NULL", condition="full_document IS NULL")
+    for number in range(400):
+        mdb.c.insert_one({"_id": number})
+    sync(linked)
+    assert linked.execute("SELECT processing_status, count(*) FROM change_stream_events GROUP BY 1") == [("processed", 400)]

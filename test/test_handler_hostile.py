@@ -1,4 +1,5 @@
 """Handlers that do what they should not: ingest keeps its pace, and the status says what happened."""
+import threading
 import time
 
 import pytest
@@ -64,15 +65,16 @@ def test_shutdown_while_code_runs(linked, new_cluster, mongo, mdb):
     db.create_server(mongo.uri, mdb.name)
     make_seen(db)
     stream_with(db, mdb)
-    handler(db, "h", body="BEGIN " + SEEN + " IF change.event_id = 2 AND pg_postmaster_start_time() > now() - interval '5 seconds'"
-                          " THEN PERFORM pg_sleep(50); END IF; END")
+    db.execute("CREATE TABLE gate ()")
+    handler(db, "h", body="BEGIN " + SEEN + " IF change.event_id = 2 AND NOT EXISTS (SELECT FROM gate) THEN PERFORM pg_sleep(50); END IF; END")
     mdb.c.insert_many([{"_id": number} for number in range(1, 4)])
     db.wait_for("SELECT running_event FROM change_handler_status", expect=2)
     db.close()
     assert cluster.stop("fast") < 2
     cluster.start()
     db = type(db)(cluster, "stopped")
-    time.sleep(5)
+    db.wait_for("SELECT running_event FROM change_handler_status", expect=2)
+    db.execute("INSERT INTO gate DEFAULT VALUES")
     call(db, "pause_change_handler", "h")
     call(db, "resume_change_handler", "h")
     sync(db)
@@ -181,6 +183,26 @@ def test_locks_against_ingest(linked, mdb, lock):
     sync(linked)
     (event, sqlstate, error), = linked.execute(LETTERS)
     assert (event, sqlstate) == (1, "55P03") and "waited for a lock" in error
+
+
+def test_alter_table_beside_code_that_sleeps(linked, mdb):
+    """DDL on the events' table waits for the code, and the stream would wait for the DDL: the code gives way."""
+    make_seen(linked)
+    stream_with(linked, mdb)
+    handler(linked, "h", body="BEGIN " + SEEN + " IF nextval('tries') = 1 THEN PERFORM pg_sleep(30); END IF; END")
+    linked.execute("CREATE SEQUENCE tries")
+    mdb.c.insert_one({"_id": 1})
+    linked.wait_for("SELECT running_event FROM change_handler_status", expect=1)
+    begin = time.monotonic()
+    thread = threading.Thread(target=lambda: linked.connect().execute("ALTER TABLE change_stream_events ALTER processing_error SET STORAGE EXTENDED"))
+    thread.start()
+    linked.wait_for("SELECT count(*) FROM pg_locks WHERE NOT granted", expect=1)
+    mdb.c.insert_one({"_id": 2})
+    linked.wait_for("SELECT last_event_id FROM change_stream_progress", expect=2, timeout=10)
+    thread.join()
+    assert time.monotonic() - begin < 3
+    sync(linked)
+    assert seen(linked) == [1, 2]
 
 
 def test_drops_its_own_stream(linked, mdb):
