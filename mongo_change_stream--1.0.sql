@@ -1242,7 +1242,7 @@ COMMENT ON COLUMN change_handler_progress.last_event_id IS 'every event up to he
 COMMENT ON COLUMN change_handler_progress.failures IS 'how many attempts have failed';
 COMMENT ON COLUMN change_handler_progress.alive IS 'a process works here, or did and has not ended in order';
 COMMENT ON COLUMN change_handler_progress.running_event IS 'after such an end: the event that is run now, noted before it is';
-COMMENT ON COLUMN change_handler_progress.crashes IS 'how many processes in a row have died while they ran it';
+COMMENT ON COLUMN change_handler_progress.crashes IS 'how many times more it was noted, since who ran it had died';
 COMMENT ON COLUMN change_handler_progress.failed_event IS 'the event that failed and is not done yet, with its attempts and error in the columns after it';
 
 -- The event's columns one by one: a column of the row type would keep the owner of change_stream_events from adding columns to it.

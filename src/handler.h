@@ -85,7 +85,7 @@ extern bool mcs_handler_save(const char *name, int worker, int64 from, int64 to,
 extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
 
 /* What is noted about the process itself, for those that die: see handler_run.c. */
-extern bool mcs_handler_begins(const char *name, int worker, int64 *running_event, int *crashes);
+extern bool mcs_handler_begins(const char *name, int worker, int64 *running_event, int *repeats);
 extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
 extern void mcs_handler_ends(const char *name, int worker);
 
@@ -257,8 +257,9 @@ typedef struct HandlerWorker
 	HandlerPosition position;
 	HandlerCode *code;
 	MemoryContext definition_context;	/* of handler, position and code */
+	MemoryContext error_context;	/* below it: the position's error */
 	MemoryContext batch_context;	/* reset after each transaction */
-	MemoryContext event_context;	/* below it, reset after each event */
+	MemoryContext event_context;	/* reset after each event */
 
 	/* the transaction at work */
 	HandlerBatch batch;

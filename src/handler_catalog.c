@@ -367,41 +367,41 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 
 /*
  * Notes that a process begins to work; true where the last one did not end in
- * order.  *crashes have died in a row on *running_event, which may be 0.
+ * order.  *running_event, which may be 0, was announced *repeats times more
+ * without having been done.
  */
 bool
-mcs_handler_begins(const char *name, int worker, int64 *running_event, int *crashes)
+mcs_handler_begins(const char *name, int worker, int64 *running_event, int *repeats)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress p SET alive = true, "
-		"crashes = CASE WHEN o.alive AND o.running_event IS NOT NULL THEN o.crashes + 1 ELSE 0 END "
-		"FROM (SELECT alive, running_event, crashes FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
-		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive, o.running_event, p.crashes",
+		"UPDATE @.change_handler_progress p SET alive = true "
+		"FROM (SELECT alive FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
+		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive, p.running_event, p.crashes",
 		TEXTOID, INT4OID);
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
 	bool		disorderly = false;
 
 	*running_event = 0;
-	*crashes = 0;
+	*repeats = 0;
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&note, values, NULL) > 0)
 	{
 		disorderly = result_bool(0, 1);
 		*running_event = result_int64(0, 2);
-		*crashes = result_int32(0, 3);
+		*repeats = result_int32(0, 3);
 	}
 	mcs_catalog_end(&scope);
 	return disorderly;
 }
 
-/* Notes which event is run next. */
+/* Notes which event is run next, and if it was noted before that who ran it has died. */
 void
 mcs_handler_announce(const char *name, int worker, int64 event_id)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress SET running_event = $3 WHERE handler_name = $1 AND worker = $2 "
-		"AND running_event IS DISTINCT FROM $3",
+		"UPDATE @.change_handler_progress SET running_event = $3, crashes = CASE WHEN running_event = $3 THEN crashes + 1 ELSE 0 END "
+		"WHERE handler_name = $1 AND worker = $2",
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
 

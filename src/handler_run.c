@@ -57,8 +57,11 @@
 #define BATCH_EVENTS	1000
 #define BATCH_MICROSECONDS	(USECS_PER_SEC / 2)
 
-/* How many processes may die on an event. */
-#define MAX_CRASHES		3
+/*
+ * How many processes may die while they run an event.  Some may do so by no fault
+ * of the event: a process that dies takes all others with it.
+ */
+#define MAX_CRASHES		4
 
 /* Longest texts that are kept of an error. */
 #define ERROR_BYTES		8192
@@ -258,15 +261,15 @@ void
 mcs_handler_begin_process(HandlerWorker *worker)
 {
 	int64		running_event;
-	int			crashes;
+	int			repeats;
 
 	if (worker->begun)
 		return;
 	worker->begun = true;
-	if (!mcs_handler_begins(worker->name, worker->number, &running_event, &crashes))
+	if (!mcs_handler_begins(worker->name, worker->number, &running_event, &repeats))
 		return;
 	worker->careful_until = worker->position.last_event_id + BATCH_EVENTS;
-	if (crashes >= MAX_CRASHES && running_event > worker->position.last_event_id)
+	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
 		worker->died_on = running_event;
 }
 
@@ -349,7 +352,7 @@ mcs_handler_step(HandlerWorker *worker)
 
 /* ---- failures ---- */
 
-/* A copy of an error's text, of bounded length, where it lives as long as the definition. */
+/* A copy of an error's text, of bounded length, that lives until the next error. */
 static char *
 keep_text(HandlerWorker *worker, const char *source)
 {
@@ -359,7 +362,7 @@ keep_text(HandlerWorker *worker, const char *source)
 	if (source == NULL)
 		return NULL;
 	length = strlen(source) > ERROR_BYTES ? pg_mbcliplen(source, strlen(source), ERROR_BYTES) : strlen(source);
-	copy = MemoryContextAlloc(worker->definition_context, length + 1);
+	copy = MemoryContextAlloc(worker->error_context, length + 1);
 	memcpy(copy, source, length);
 	copy[length] = '\0';
 	return copy;
@@ -396,6 +399,7 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	bool		timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !obstructs &&
 		GetCurrentTimestamp() - worker->began >= (int64) worker->timeout_ms * 1000;
 
+	MemoryContextReset(worker->error_context);
 	position->attempts = position->failed_event == event_id ? position->attempts + 1 : 1;
 	position->failed_event = event_id;
 	position->next_retry_at = next_retry(worker->handler, position->attempts);

@@ -121,6 +121,7 @@ load(HandlerWorker *worker)
 		proc_exit(1);			/* the launcher starts another as the new owner */
 	worker->position = *position;
 	mcs_handler_begin_process(worker);
+	worker->error_context = AllocSetContextCreate(worker->definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
 	worker->timeout_ms = (int) (mcs_interval_microseconds(worker->handler->timeout) / 1000);
 	loading = true;
 	prepare(worker);

@@ -1,5 +1,6 @@
 """Whose handlers are whose, as whom they run, and what becomes of them with roles, dumps and columns."""
 import subprocess
+import time
 
 import pytest
 
@@ -140,6 +141,19 @@ def test_columns_of_the_owner(linked, mdb):
     mdb.c.insert_one({"_id": 5})
     sync(linked)
     assert linked.column("SELECT mark FROM marks") == ["m", "m", "m"]
+
+
+def test_drop_database_beside_code_that_sleeps(linked, postgres, mdb):
+    stream_with(linked, mdb)
+    handler(linked, "h", body="BEGIN PERFORM pg_sleep(50); END")
+    mdb.c.insert_one({"_id": 1})
+    linked.wait_for("SELECT running_event FROM change_handler_status", expect=1)
+    linked.close()
+    with postgres.connect() as beside:
+        begin = time.monotonic()
+        beside.execute(f"DROP DATABASE {linked.name}")
+        assert time.monotonic() - begin < 3
+    postgres.create_database(linked.name).close()
 
 
 def test_retention_waits_for_handlers(linked, mdb):
