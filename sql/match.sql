@@ -60,7 +60,8 @@ SELECT pushed(f) FROM unnest(ARRAY[
 -- long lists and values stay here
 SELECT create_change_stream('long', paused => true, filter => format('operation_type = ANY (%L)', ARRAY(SELECT 'o' || i FROM generate_series(1, 3000) AS i)));
 SELECT create_change_stream('large', paused => true, filter => format('full_document->>''s'' = %L', repeat('x', 100000)));
+SELECT create_change_stream('sum', paused => true, filter => format('operation_type = ANY (%L)', ARRAY(SELECT repeat('o', 200) || i FROM generate_series(1, 2000) AS i)));
 SELECT stream_name, length(pushed_filter::text), local_filter IS NOT NULL FROM change_streams ORDER BY 1;
-SELECT drop_change_stream('long'), drop_change_stream('large');
+SELECT drop_change_stream('long'), drop_change_stream('large'), drop_change_stream('sum');
 DROP FUNCTION pushed;
 DROP SERVER nowhere CASCADE;

@@ -300,12 +300,22 @@ mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
 	return filter;
 }
 
+/* The filter of a whole condition, if it is not too large to be sent. */
+static MatchFilter *
+whole_condition(MatchContext *context, Expr *condition)
+{
+	MatchFilter *filter = mcs_match_condition(context, condition, true);
+	Document   *printed = mcs_match_print(filter);
+
+	return printed && VARSIZE_ANY(printed) > MATCH_MAX_TOTAL ? mcs_match_unknown() : filter;
+}
+
 /* How much of a condition can be sent. */
 MatchResult
 mcs_match_check(const MatchRelation *relation, Expr *condition)
 {
 	MatchContext context = {.relation = relation,.checking = true};
-	MatchFilter *filter = mcs_match_condition(&context, condition, true);
+	MatchFilter *filter = whole_condition(&context, condition);
 
 	if (filter->exact)
 		return MATCH_EXACT;
@@ -343,7 +353,7 @@ mcs_match_write(const MatchRelation *relation, List *conditions, List *values)
 	ListCell   *cell;
 
 	foreach(cell, conditions)
-		filter = mcs_match_and(filter, mcs_match_condition(&context, lfirst(cell), true));
+		filter = mcs_match_and(filter, whole_condition(&context, lfirst(cell)));
 	return mcs_match_print(filter);
 }
 
@@ -351,7 +361,7 @@ Document *
 mcs_match_constant(const MatchRelation *relation, Expr *condition, bool *exact)
 {
 	MatchContext context = {.relation = relation};
-	MatchFilter *filter = mcs_match_condition(&context, condition, true);
+	MatchFilter *filter = whole_condition(&context, condition);
 
 	*exact = filter->exact;
 	return mcs_match_print(filter);

@@ -31,7 +31,7 @@ typedef struct MatchRelation
 	Index		varno;
 	int			natts;
 	const int8 *columns;		/* by attribute number - 1: an EventColumn, or -1 */
-	bool		images_change;	/* full_document of an update is looked up when it is read */
+	bool		images_change;	/* full_document of an update is looked up when it is read; no condition depends on that */
 } MatchRelation;
 
 /* How much of a condition MongoDB can decide, whatever the values of its parameters. */

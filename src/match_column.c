@@ -11,6 +11,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "match_filter.h"
 #include "utils/lsyscache.h"
@@ -30,7 +31,7 @@ fit(const MatchComparison *comparison)
 {
 	for (int i = 0; i < comparison->count; i++)
 		if (comparison->items[i].known &&
-			VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(comparison->items[i].value)) > MATCH_MAX_BYTES)
+			toast_raw_datum_size(comparison->items[i].value) - VARHDRSZ > MATCH_MAX_BYTES)
 			return false;
 	return true;
 }
@@ -41,7 +42,7 @@ has_empty(const MatchComparison *comparison)
 {
 	for (int i = 0; i < comparison->count; i++)
 		if (!comparison->items[i].known ||
-			VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(comparison->items[i].value)) == 0)
+			toast_raw_datum_size(comparison->items[i].value) - VARHDRSZ == 0)
 			return true;
 	return false;
 }

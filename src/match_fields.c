@@ -14,7 +14,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 
 #define MAX_NAMES	50
 #define MAX_NAME	1000
@@ -120,7 +119,7 @@ mcs_match_fields_any(const MatchComparison *comparison, bool any, bool truth)
 	char	   *name;
 
 	if (comparison->operator != (any ? MATCH_EQ : MATCH_NE) || !comparison->items[0].known ||
-		comparison->items[0].type != TEXTOID || !get_collation_isdeterministic(comparison->collation))
+		comparison->items[0].type != TEXTOID || !mcs_match_same_order(MATCH_EQ, comparison->collation))
 		return mcs_match_wider(mcs_match_fields_null(false));
 	name = TextDatumGetCString(comparison->items[0].value);
 	if (!can_ask(name))

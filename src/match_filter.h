@@ -21,6 +21,7 @@
 /* Beyond these, nothing is sent for a condition. */
 #define MATCH_MAX_VALUES	2000	/* of a list */
 #define MATCH_MAX_BYTES		(64 * 1024) /* of a value */
+#define MATCH_MAX_TOTAL		(256 * 1024)	/* of what is sent */
 #define MATCH_MAX_DEPTH		40
 
 typedef enum MatchKind

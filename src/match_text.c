@@ -22,7 +22,6 @@
 #include "match_filter.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
-#include "utils/lsyscache.h"
 #include "utils/pg_locale.h"
 
 /* Whether texts compare byte by byte under a collation, as MongoDB's do. */
@@ -232,7 +231,7 @@ one_path(const MatchPath *path, const MatchComparison *comparison, bool truth)
 		return present;
 	if (operator == MATCH_EQ || operator == MATCH_NE)
 	{
-		if (!get_collation_isdeterministic(comparison->collation))
+		if (!mcs_match_same_order(operator, comparison->collation))
 			return present;
 		filter = equal_test(path, comparison);
 		return operator == MATCH_EQ ? filter : mcs_match_and(present, mcs_match_not(filter));
