@@ -125,6 +125,12 @@ SELECT translated($q$SELECT ntile(4) OVER (ORDER BY d.n), rank() OVER (ORDER BY 
 SELECT translated($q$SELECT SUM(d.price) AS price, SUM(COALESCE(price, 0)) FROM mixed, LATERAL (SELECT 1.5 AS price) p$q$);
 SELECT change_stream_translate('SELECT full_document.a, CHANGE_STREAM ON orders');
 
+-- dates as literals, and casts that take a step between
+SELECT translated($q$SELECT 1 FROM orders WHERE full_document.createdAt >= '2024-01-01' AND '2024-02-01T00:00:00Z' > (full_document.createdAt)$q$);
+SELECT translated($q$SELECT full_document.d <> '2024-01-01', (full_document.a.b) < ('2024-01-01'), full_document.d BETWEEN '2024-01-01' AND '2024-01-31', NOT full_document.d NOT BETWEEN '2024-01-01' AND '2024-01-31' FROM orders$q$);
+SELECT translated($q$SELECT full_document.d::time, full_document.d::int[], full_document.ip::inet, full_document.x::regclass, CAST(full_document.d AS time with time zone), full_document.n::money FROM orders$q$);
+SELECT translated($q$SELECT full_document.d = '2024-99-01', full_document.d = '2024-01-01x', full_document.v = '2024-01-01' OR full_document.w = 'a', CASE WHEN full_document.d > '2024-05-05' THEN full_document.e ELSE 'x' END FROM orders$q$);
+
 -- what runs outside of a function only
 SELECT change_stream_translate('COPY (SELECT full_document.x FROM orders) TO STDOUT');
 SELECT change_stream_translate('DECLARE c CURSOR FOR SELECT full_document.x FROM orders');

@@ -292,8 +292,7 @@ analyse_dialect(Dialect *dialect)
 			add_event(dialect, (SelectStmt *) query);
 	}
 	analyse_query(dialect, query, install_hooks);
-	if (dialect->mode == DIALECT_STATEMENT)
-		keep_names(dialect);
+	keep_names(dialect);
 }
 
 /* Runs an analysis; returns what it raised, or NULL. */

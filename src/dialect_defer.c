@@ -10,6 +10,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
+#include "parser/parse_coerce.h"
 #include "parser/parse_expr.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
@@ -68,6 +69,13 @@ transform_cast(ParseState *pstate, TypeCast *cast)
 		type = typenameTypeId(pstate, cast->typeName);
 		if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
 			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+		else if (!can_coerce_type(1, &dialect->document, &type, COERCION_EXPLICIT))
+		{
+			/* by way of what there is a cast to: the time of a date, an array, else text */
+			Oid			by = type == TIMEOID || type == TIMETZOID ? TIMESTAMPTZOID : type_is_array(type) ? TEXTARRAYOID : TEXTOID;
+
+			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, by), -1);
+		}
 	}
 	return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
 }

@@ -153,20 +153,24 @@ by_place(const ListCell *a, const ListCell *b)
 	return x->order - y->order;
 }
 
-/* Whether an edit belongs to a range: what closes at its begin and what opens at its end does not. */
+/*
+ * Whether an edit belongs to a range: what closes at its begin and what opens
+ * at its end does not.  Where an edit puts in the range, neither do wrappings
+ * of the whole range that are not older than that edit: they are around it.
+ */
 static bool
-belongs_to(const DialectEdit *edit, int from, int to)
+belongs_to(const DialectEdit *edit, int from, int to, int limit)
 {
 	if (edit->from < from || edit->to > to)
 		return false;
 	switch (edit->kind)
 	{
 		case EDIT_CLOSE:
-			return edit->from > from;
+			return edit->from > from && (edit->from < to || edit->order < limit);
 		case EDIT_AFTER:
 			return edit->from > from && edit->from < to;
 		case EDIT_OPEN:
-			return edit->from < to;
+			return edit->from < to && (edit->from > from || edit->order < limit);
 		case EDIT_MOVE:
 			return edit->from != from || edit->to != to;
 		default:
@@ -175,7 +179,7 @@ belongs_to(const DialectEdit *edit, int from, int to)
 }
 
 static void
-render(StringInfo out, const Dialect *dialect, const List *edits, int from, int to)
+render(StringInfo out, const Dialect *dialect, const List *edits, int from, int to, int limit)
 {
 	int			at = Max(from, 0);
 	int			end = Min(to, dialect->size);
@@ -190,7 +194,7 @@ render(StringInfo out, const Dialect *dialect, const List *edits, int from, int 
 
 		if (edit->from >= to && edit->kind != EDIT_CLOSE)
 			break;
-		if (edit->from < at || !belongs_to(edit, from, to))
+		if (edit->from < at || !belongs_to(edit, from, to, limit))
 			continue;
 		appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
 		foreach(part, edit->pieces)
@@ -200,7 +204,7 @@ render(StringInfo out, const Dialect *dialect, const List *edits, int from, int 
 			if (piece->text)
 				appendStringInfoString(out, piece->text);
 			else
-				render(out, dialect, edits, piece->from, piece->to);
+				render(out, dialect, edits, piece->from, piece->to, edit->order);
 		}
 		at = edit->to;
 	}
@@ -218,8 +222,8 @@ mcs_dialect_render(Dialect *dialect, int from, int to)
 	list_sort(edits, by_place);
 	initStringInfo(&out);
 	if (from == 0 && to == dialect->size)
-		render(&out, dialect, edits, -1, to + 1);	/* so that nothing lies at its ends */
+		render(&out, dialect, edits, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
 	else
-		render(&out, dialect, edits, from, to);
+		render(&out, dialect, edits, from, to, PG_INT32_MAX);
 	return out.data;
 }

@@ -14,9 +14,30 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_expr.h"
 #include "parser/parse_oper.h"
+#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+/* Whether a literal is a date, or a date and a time: 2024-05-01, 2024-05-01T12:00:00Z */
+static bool
+is_date(const Dialect *dialect, Node *raw)
+{
+	static const char form[] = "0000-00-00";
+	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	const char *text;
+
+	if (!mcs_dialect_is_literal(dialect, raw))
+		return false;
+	text = strVal(&literal->val);
+	for (int i = 0; form[i]; i++)
+		if (form[i] == '0' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
+			return false;
+	if (atoi(text + 5) < 1 || atoi(text + 5) > 12 || atoi(text + 8) < 1 || atoi(text + 8) > 31)
+		return false;
+	text += strlen(form);
+	return *text == '\0' || ((*text == ' ' || *text == 'T') && isdigit((unsigned char) text[1]) && strspn(text + 1, "0123456789:.+-Z ") == strlen(text + 1));
+}
 
 /* One side of an operator. */
 typedef struct Side
@@ -225,6 +246,90 @@ patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 	}
 }
 
+/* Where the operands of a binary operator begin and end, with the brackets around them. */
+static bool
+around_operator(const Dialect *dialect, Node *left, Node *right, int before, int behind, int *from, int *end)
+{
+	int			ignored;
+	int			to;
+	int			first;
+	int			last;
+
+	if (!mcs_dialect_extent(dialect, left, from, &to) || !mcs_dialect_extent(dialect, right, &first, end))
+		return false;
+	for (ignored = mcs_dialect_token_at(dialect, to); ignored <= before; ignored++)
+	{
+		first = mcs_dialect_token_at(dialect, *from) - 1;
+		if (dialect->tokens[ignored].type != ')' || first < 0)
+			break;
+		*from = dialect->tokens[first].at;
+	}
+	(void) mcs_dialect_extent(dialect, right, &first, end);
+	for (; dialect->tokens[behind].at < first && dialect->tokens[behind].type == '('; behind++)
+	{
+		last = mcs_dialect_token_at(dialect, *end);
+		*end = mcs_dialect_token_end(&dialect->tokens[last]);
+	}
+	return true;
+}
+
+/* The literal of a side as a time, in the text and in the tree. */
+static List *
+as_time(List *pieces, Node *raw, Node **slot)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	DialectToken *token = &dialect->tokens[mcs_dialect_token_at(dialect, literal->location)];
+	TypeCast   *cast = makeNode(TypeCast);
+
+	cast->arg = copyObject((Node *) literal);
+	cast->typeName = SystemTypeName("timestamptz");
+	cast->location = -1;
+	*slot = (Node *) cast;
+	return lappend(pieces, mcs_dialect_piece(psprintf("timestamptz %.*s", token->length, dialect->text + token->at)));
+}
+
+/*
+ * A document beside a literal that is a date: it may hold a text or a date, so
+ * both are compared, and the one of the other kind is not true.
+ */
+static Node *
+with_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	bool		both = strcmp(strVal(llast(e->name)), "<>") == 0;
+	int			i = mcs_dialect_token_at(dialect, e->location);
+	DialectToken *token = &dialect->tokens[i];
+	A_Expr	   *time = copyObject(e);
+	List	   *pieces = list_make1(mcs_dialect_piece(both ? " AND " : " OR "));
+	Node	   *document = is_date(dialect, left) ? right : left;
+	int			from;
+	int			to;
+	int			end;
+	int			first;
+
+	if (!around_operator(dialect, left, right, i - 1, i + 1, &from, &end))
+		return NULL;
+	first = document == left ? from : mcs_dialect_token_end(token);
+	to = document == left ? dialect->tokens[i].at : end;
+	if (document == left)
+	{
+		pieces = lappend(pieces, mcs_dialect_range(first, to));
+		pieces = lappend(pieces, mcs_dialect_piece(psprintf("%.*s ", token->length, dialect->text + token->at)));
+		pieces = as_time(pieces, right, &time->rexpr);
+	}
+	else
+	{
+		pieces = as_time(pieces, left, &time->lexpr);
+		pieces = lappend(pieces, mcs_dialect_piece(psprintf(" %.*s", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_range(first, to));
+	}
+	pieces = lappend(pieces, mcs_dialect_piece(")"));
+	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, end, end, pieces);
+	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	return transformExpr(pstate, (Node *) makeBoolExpr(both ? AND_EXPR : OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
+}
+
 /* Two rows are compared field by field. */
 static void
 rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
@@ -245,8 +350,37 @@ rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
 	}
 }
 
-/* x IN (a, b), x BETWEEN a AND b: like comparisons with each. */
-static void
+/* d BETWEEN '2024-05-01' AND '2024-05-31': as text, or as times */
+static Node *
+between_dates(ParseState *pstate, A_Expr *e, Side *left)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	A_Expr	   *time = copyObject(e);
+	List	   *ends = (List *) e->rexpr;
+	List	   *times = (List *) time->rexpr;
+	List	   *pieces;
+	A_Const    *low = (A_Const *) mcs_dialect_original(dialect, linitial(ends));
+	A_Const    *high = (A_Const *) mcs_dialect_original(dialect, lsecond(ends));
+	int			from;
+	int			to;
+
+	if (!mcs_dialect_extent(dialect, (Node *) e, &from, &to))
+		return NULL;
+	/* up to the first date: d BETWEEN */
+	pieces = list_make2(mcs_dialect_piece(" OR "), mcs_dialect_range(from, low->location));
+	pieces = as_time(pieces, (Node *) low, (Node **) &linitial(times));
+	pieces = lappend(pieces, mcs_dialect_piece(" AND "));
+	pieces = as_time(pieces, (Node *) high, (Node **) &lsecond(times));
+	pieces = lappend(pieces, mcs_dialect_piece(")"));
+	mcs_dialect_literal_as(dialect, (Node *) low, (Node **) &linitial(ends), "text");
+	mcs_dialect_literal_as(dialect, (Node *) high, (Node **) &lsecond(ends), "text");
+	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, to, to, pieces);
+	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	return transformExpr(pstate, (Node *) makeBoolExpr(OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
+}
+
+/* x IN (a, b), x BETWEEN a AND b: like comparisons with each; not NULL where it is analysed already. */
+static Node *
 with_list(ParseState *pstate, A_Expr *e)
 {
 	Side		left;
@@ -259,9 +393,12 @@ with_list(ParseState *pstate, A_Expr *e)
 		foreach(cell, (List *) e->rexpr)
 			if (IsA(lfirst(cell), RowExpr))
 				rows(pstate, e, (RowExpr *) e->lexpr, lfirst(cell));
-		return;
+		return NULL;
 	}
 	left = settle_side(pstate, &e->lexpr);
+	if (left.document && e->kind != AEXPR_IN && is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
+		is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
+		return between_dates(pstate, e, &left);
 	foreach(cell, (List *) e->rexpr)
 	{
 		Side	   *side = palloc(sizeof(Side));
@@ -283,6 +420,7 @@ with_list(ParseState *pstate, A_Expr *e)
 		if (left.document && !operator_exists(pstate, list_make1(makeString("=")), left.type, side->type))
 			replace_side(side, mcs_dialect_as_document(pstate, side->raw, side->expression));
 	}
+	return NULL;
 }
 
 /* x = ANY (array): a document may be the element, or the array */
@@ -309,33 +447,6 @@ with_array(ParseState *pstate, A_Expr *e)
 		literal_as(pstate, &left, "text");
 	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_qualified(dialect, "document_elements")), "))");
 	replace_side(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
-}
-
-/* Where the operands of a binary operator begin and end, with the brackets around them. */
-static bool
-around_operator(const Dialect *dialect, Node *left, Node *right, int before, int behind, int *from, int *end)
-{
-	int			ignored;
-	int			to;
-	int			first;
-	int			last;
-
-	if (!mcs_dialect_extent(dialect, left, from, &to) || !mcs_dialect_extent(dialect, right, &first, end))
-		return false;
-	for (ignored = mcs_dialect_token_at(dialect, to); ignored <= before; ignored++)
-	{
-		first = mcs_dialect_token_at(dialect, *from) - 1;
-		if (dialect->tokens[ignored].type != ')' || first < 0)
-			break;
-		*from = dialect->tokens[first].at;
-	}
-	(void) mcs_dialect_extent(dialect, right, &first, end);
-	for (; dialect->tokens[behind].at < first && dialect->tokens[behind].type == '('; behind++)
-	{
-		last = mcs_dialect_token_at(dialect, *end);
-		*end = mcs_dialect_token_end(&dialect->tokens[last]);
-	}
-	return true;
 }
 
 /* Whether nothing but blanks stands between a token and the next. */
@@ -399,6 +510,8 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 	const char *name = e->name ? strVal(llast(e->name)) : "";
 	Side		left = {0};
 	Side		right = {0};
+	bool		dated;
+	Node	   *result;
 
 	if (e->kind == AEXPR_OP && (strcmp(name, DIALECT_CONTAINS) == 0 || strcmp(name, DIALECT_NOT_CONTAINS) == 0))
 		return contains(pstate, e, strcmp(name, DIALECT_NOT_CONTAINS) == 0);
@@ -409,7 +522,9 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 		case AEXPR_NOT_BETWEEN:
 		case AEXPR_BETWEEN_SYM:
 		case AEXPR_NOT_BETWEEN_SYM:
-			with_list(pstate, e);
+			result = with_list(pstate, e);
+			if (result)
+				return result;
 			break;
 		case AEXPR_OP_ANY:
 		case AEXPR_OP_ALL:
@@ -438,7 +553,11 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 			}
 			left = settle_side(pstate, &e->lexpr);
 			right = settle_side(pstate, &e->rexpr);
+			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
+				((left.document && is_date(mcs_dialect_current, right.raw)) || (right.document && is_date(mcs_dialect_current, left.raw)));
 			patch_operator(pstate, e, &left, &right);
+			if (dated && list_length(e->name) == 1 && (result = with_date(pstate, e, left.raw, right.raw)) != NULL)
+				return result;
 	}
 	return transformExpr(pstate, (Node *) e, pstate->p_expr_kind);
 }

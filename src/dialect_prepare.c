@@ -334,7 +334,9 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 		return false;
 	}
 	mcs_dialect_windows(dialect, select);
-	name_items(dialect, select->targetList);
+	/* an expression by itself makes no column */
+	if (dialect->mode == DIALECT_STATEMENT || state->select)
+		name_items(dialect, select->targetList);
 	(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
 	want_boolean(state, select->whereClause);
 	want_boolean(state, select->havingClause);

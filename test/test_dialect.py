@@ -111,6 +111,19 @@ def test_times_windows_and_gaps(parcels):
     assert [(*row[:4], float(row[4]) if row[4] is not None else None) for row in found] == wanted
 
 
+def test_dates_as_literals(parcels, mdb):
+    """A literal that is a date finds dates, and texts."""
+    mdb.parcels.insert_many([{"_id": 20, "madeAt": "2024-05-01"}, {"_id": 21, "madeAt": "2023-05-01"}, {"_id": 22, "madeAt": 5}])
+    def made(condition):
+        return [row[0] for row in rows(parcels, f"SELECT document_key._id::int AS id FROM CHANGE_STREAM(parcels) WHERE operation_type = 'insert' AND {condition} ORDER BY id")]
+
+    assert made("full_document.madeAt >= '2024-05-01'") == [1, 2, 3, 4, 20]
+    assert made("full_document.madeAt < '2024-05-01 12:05:00+00'") == [1, 2, 20, 21]
+    assert made("'2024-05-01T12:00:00Z' = full_document.madeAt OR full_document.madeAt = '2023-05-01'") == [1, 21]
+    assert made("full_document.madeAt <> '2024-05-01'") == [1, 2, 3, 4, 21, 22]
+    assert made("full_document.madeAt BETWEEN '2023-01-01' AND '2024-05-01 12:00:00Z'") == [1, 20, 21]
+
+
 def test_everything_else_of_sql(parcels, mdb):
     parcels.execute("CREATE TABLE log (id int, state text, city varchar(9), body jsonb, whole document)")
     rows_before = len(PARCELS)
