@@ -55,6 +55,8 @@ SELECT change_stream_translate_fields('a = ns.coll', false), change_stream_trans
 -- an added field's expression stands in a later filter, whatever its type
 SELECT change_stream_translate($q$CREATE CHANGE_STREAM s ON orders PIPELINE (ADD_FIELDS (big = financial.total > 300), FILTER (big))$q$);
 SELECT change_stream_translate($q$CREATE CHANGE_STREAM s ON orders PIPELINE (ADD_FIELDS (tier = CASE WHEN total > 3 THEN 'a' END), FILTER (tier = 'a'))$q$);
+-- text that ends as its quotes do is quoted otherwise
+SELECT change_stream_translate('CREATE CHANGE STREAM s ON orders WHERE status = a$filter');
 -- a relation is no value; names of tables that look like what stands for one inside are the user's own
 SELECT change_stream_translate($q$SELECT CHANGE_STREAM(orders)$q$);
 CREATE TABLE mcs_cs_000003 (d document);

@@ -105,17 +105,18 @@ mcs_statement_name(Statement *statement, const char *what)
 char *
 mcs_statement_quote(const char *text, const char *tag)
 {
-	char	   *mark = psprintf("$%s$", tag);
+	char	   *mark = psprintf("$%s", tag);
 
-	for (int n = 1; strstr(text, mark) != NULL || (*text && text[strlen(text) - 1] == '$'); n++)
+	if (*text && text[strlen(text) - 1] == '$')
+		return quote_literal_cstr(text);
+	/* without its last dollar, which could be the first of the mark behind the text */
+	for (int n = 1; strstr(text, mark) != NULL; n++)
 	{
 		if (n > 1000)
 			return quote_literal_cstr(text);
-		mark = psprintf("$%s_%d$", tag, n);
-		if (text[strlen(text) - 1] == '$')
-			return quote_literal_cstr(text);
+		mark = psprintf("$%s_%d", tag, n);
 	}
-	return psprintf("%s%s%s", mark, text, mark);
+	return psprintf("%s$%s%s$", mark, text, mark);
 }
 
 /* A function, view or type of the extension as the session calls it. */
