@@ -75,6 +75,10 @@ SELECT handle(event('update', '{payment.status}', '{"_id": 1, "id": 7, "status":
 SELECT * FROM log;
 SELECT recipient, type, message, data->>'status' FROM notification_queue;
 
+-- PL/pgSQL's own variables
+SELECT change_stream_translate_body('BEGIN IF FOUND AND change.full_document.a THEN NULL; END IF;
+  EXCEPTION WHEN OTHERS THEN INSERT INTO log VALUES (1, SQLSTATE || SQLERRM || change.full_document.a); END');
+
 -- what is plain stays
 SELECT change_stream_translate_body(b) = b FROM (VALUES ('BEGIN END'), ('BEGIN NULL; END;'), ('DECLARE x int; BEGIN x := 1; PERFORM nosuch(x); END'),
   ('BEGIN INSERT INTO log VALUES (change.event_id, change.operation_type); END'), ('BEGIN IF x THEN y; END IF; END'), (''), ('no block at all'),

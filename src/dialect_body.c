@@ -601,6 +601,9 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 	body.at = from;
 	body.change_type = mcs_dialect_row_type(dialect, "change_stream_events");
 	body.document = dialect->document;
+	mcs_body_declare(&body, "found", BOOLOID, NULL);
+	mcs_body_declare(&body, "sqlstate", TEXTOID, NULL);
+	mcs_body_declare(&body, "sqlerrm", TEXTOID, NULL);
 	initStringInfo(&body.out);
 	while (!at_end(&body))
 	{
