@@ -19,7 +19,7 @@ from match_conditions import FIELDS, TEXTS, Conditions, quote
 from streams import create, pause, sync
 
 SEED = int(os.environ.get("MATCH_SEED", "6"))
-COUNT = int(os.environ.get("MATCH_CONDITIONS", "300"))
+COUNT = int(os.environ.get("MATCH_CONDITIONS", "200"))
 
 IMAGES = {"changeStreamPreAndPostImages": {"enabled": True}}
 
