@@ -73,6 +73,20 @@ SHOW search_path;
 SELECT alter_change_stream('orders', filter => 'meddle()');
 SHOW search_path;
 
+-- Default privileges keep nobody from code of his own, nor a role that they name from being dropped.
+CREATE ROLE handler_owner LOGIN;
+GRANT USAGE ON FOREIGN SERVER mongo TO handler_owner;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+SET ROLE handler_owner;
+SELECT create_change_stream('own', collection => 'orders', paused => true);
+SELECT create_change_handler('own', 'own', body => 'BEGIN END');
+SELECT * FROM replay_changes('own', 1, 10);
+SELECT drop_change_stream('own');
+RESET ROLE;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+REVOKE USAGE ON FOREIGN SERVER mongo FROM handler_owner;
+DROP ROLE handler_owner;
+
 SELECT drop_change_handler('plain');
 SELECT drop_change_handler('plain');
 SELECT drop_change_stream('orders');

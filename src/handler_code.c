@@ -16,9 +16,11 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_language.h"
@@ -176,6 +178,28 @@ temporary_schema(void)
 	return schema;
 }
 
+/* Gives a function the usual rights, and no dependency on roles, whatever default privileges have made of them. */
+static void
+forget_rights(Oid function)
+{
+	Relation	procedures = table_open(ProcedureRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(function));
+	int			column = Anum_pg_proc_proacl;
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	if (!heap_attisnull(tuple, Anum_pg_proc_proacl, RelationGetDescr(procedures)))
+	{
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(procedures), 1, &column, &value, &isnull);
+		CatalogTupleUpdate(procedures, &tuple->t_self, tuple);
+		deleteSharedDependencyRecordsFor(ProcedureRelationId, function, 0);
+		CommandCounterIncrement();
+	}
+	table_close(procedures, RowExclusiveLock);
+}
+
 /* Makes a function of a body; with validate, PL/pgSQL looks at it now. */
 static Oid
 make_function(const Handler *handler, bool validate)
@@ -202,7 +226,7 @@ make_function(const Handler *handler, bool validate)
 	snprintf(function, sizeof(function), "change_handler_%s", handler->name);
 	function[pg_mbcliplen(function, strlen(function), NAMEDATALEN - 1)] = '\0';
 	error_context_stack = &callback;
-	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, validator,
+	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, InvalidOid,
 						   body_as_block(body), NULL, NULL, PROKIND_FUNCTION, false, false, false, PROVOLATILE_VOLATILE,
 						   PROPARALLEL_UNSAFE, buildoidvector(&argument, 1), PointerGetDatum(NULL), PointerGetDatum(NULL),
 						   PointerGetDatum(construct_array(&name, 1, TEXTOID, -1, false, TYPALIGN_INT)), NIL,
@@ -215,6 +239,9 @@ make_function(const Handler *handler, bool validate)
 	(void) deleteDependencyRecordsFor(ProcedureRelationId, made.objectId, false);
 	ObjectAddressSet(schema, NamespaceRelationId, temporary_schema());
 	recordDependencyOn(&made, &schema, DEPENDENCY_NORMAL);
+	forget_rights(made.objectId);
+	if (OidIsValid(validator))
+		(void) OidFunctionCall1(validator, ObjectIdGetDatum(made.objectId));
 	error_context_stack = callback.previous;
 	CommandCounterIncrement();
 	return made.objectId;
