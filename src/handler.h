@@ -164,9 +164,11 @@ typedef struct HandlerCode HandlerCode;
 
 /*
  * Makes a handler's code ready to run, in a memory context of its own below
- * the current one.  As the owner, under the handler's settings.
+ * the current one.  As the owner, under the handler's settings.  replay: the
+ * subtransaction that mcs_code_remove ends it in, so that code which has itself
+ * run again makes another; none in a worker.
  */
-extern HandlerCode *mcs_code_prepare(const Handler *handler);
+extern HandlerCode *mcs_code_prepare(const Handler *handler, SubTransactionId replay);
 extern void mcs_code_validate(const Handler *handler);
 
 /* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */

@@ -202,7 +202,7 @@ forget_rights(Oid function)
 
 /* Makes a function of a body; with validate, PL/pgSQL looks at it now. */
 static Oid
-make_function(const Handler *handler, bool validate)
+make_function(const Handler *handler, SubTransactionId replay, bool validate)
 {
 	const char *body = handler->translated_body ? handler->translated_body : handler->body;
 	Oid			language = get_language_oid("plpgsql", false);
@@ -223,7 +223,10 @@ make_function(const Handler *handler, bool validate)
 		validator = ((Form_pg_language) GETSTRUCT(tuple))->lanvalidator;
 		ReleaseSysCache(tuple);
 	}
-	snprintf(function, sizeof(function), "change_handler_%s", handler->name);
+	if (replay == InvalidSubTransactionId)
+		snprintf(function, sizeof(function), "change_handler_%s", handler->name);
+	else
+		snprintf(function, sizeof(function), "change_replay_%u_%s", replay, handler->name);
 	function[pg_mbcliplen(function, strlen(function), NAMEDATALEN - 1)] = '\0';
 	error_context_stack = &callback;
 	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, InvalidOid,
@@ -301,12 +304,12 @@ check_procedure(Oid function, const char *name)
 
 /* The function that a handler calls for each event. */
 static Oid
-find_code(const Handler *handler, bool validate)
+find_code(const Handler *handler, SubTransactionId replay, bool validate)
 {
 	Oid			function;
 
 	if (handler->body)
-		return make_function(handler, validate);
+		return make_function(handler, replay, validate);
 	function = find_procedure(handler->procedure);
 	check_procedure(function, handler->procedure);
 	return function;
@@ -327,7 +330,7 @@ compile_condition(const char *condition)
 }
 
 HandlerCode *
-mcs_code_prepare(const Handler *handler)
+mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 {
 	static bool registered = false;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream handler code", ALLOCSET_DEFAULT_SIZES);
@@ -341,7 +344,7 @@ mcs_code_prepare(const Handler *handler)
 	code->event_type = event_type();
 	code->functions_changed = functions_changed;
 	code->temporary = handler->body != NULL;
-	function = find_code(handler, false);
+	function = find_code(handler, replay, false);
 	if (handler->procedure)
 		watched_hash = code->function_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
 	fmgr_info_cxt(function, &code->function, context);
@@ -402,7 +405,7 @@ attempt_code(void *arg)
 {
 	const Handler *handler = arg;
 
-	(void) find_code(handler, true);
+	(void) find_code(handler, InvalidSubTransactionId, true);
 	(void) compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 }
 

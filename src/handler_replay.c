@@ -45,7 +45,7 @@ begin_replay(Replay *replay, Handler *handler)
 	replay->handler = handler;
 	replay->context = CurrentMemoryContext;
 	mcs_handler_begin(&replay->scope, handler);
-	replay->code = mcs_code_prepare(handler);
+	replay->code = mcs_code_prepare(handler, GetCurrentSubTransactionId());
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
 }
 

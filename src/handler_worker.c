@@ -85,7 +85,7 @@ prepare(HandlerWorker *worker)
 	MemoryContext old = MemoryContextSwitchTo(worker->definition_context);
 
 	mcs_handler_begin(&scope, worker->handler);
-	worker->code = mcs_code_prepare(worker->handler);
+	worker->code = mcs_code_prepare(worker->handler, InvalidSubTransactionId);
 	mcs_handler_end(&scope);
 	MemoryContextSwitchTo(old);
 }

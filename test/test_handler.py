@@ -269,7 +269,18 @@ def test_replay(linked, mdb):
         connection.execute("TRUNCATE totals")
         assert len(connection.execute("SELECT * FROM replay_changes('h', 2, 11)").fetchall()) == 1
     assert linked.execute("SELECT * FROM totals ORDER BY 1") == [("a", 30), ("b", 24)]
-    assert linked.value("SELECT count(*) FROM pg_proc WHERE proname = 'change_handler_h' AND pronamespace = pg_my_temp_schema()") == 0
+    assert linked.value("SELECT count(*) FROM pg_proc WHERE proname LIKE 'change%_h' AND pronamespace = pg_my_temp_schema()") == 0
+
+
+def test_code_that_retries_its_own_dead_letters(linked, mdb):
+    """Running a handler again from within it takes nothing from the run that is under way."""
+    make_seen(linked)
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, body="BEGIN " + SEEN + " PERFORM retry_dead_letters('h'); END")
+    mdb.c.insert_many([{"n": number} for number in range(10)])
+    sync(linked)
+    assert letters(linked) == []
+    assert seen(linked) == list(range(1, 11))
 
 
 @pytest.mark.parametrize("workers", [3])
