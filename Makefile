@@ -9,7 +9,7 @@
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make check-style            names, layers, sizes
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
-#   make bench                  how fast, beside the limit and a script
+#   make bench [BENCH="..."]    how fast: ingest, scan, handlers, document, translate, beside the limit and a script
 #   make fuzz [SECONDS=300]     damaged BSON, JSON and statements against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
@@ -50,6 +50,7 @@ else
 export PG_CONFIG
 endif
 RUN = @test/with-python.sh
+BENCH = ingest scan handlers document translate
 
 test:
 	$(RUN) test/run.py
@@ -62,9 +63,9 @@ demo:
 	$(RUN) demo/demo.py $(if $(filter-out 0 no,$(KEEP)),--keep)
 demo-stop:
 	$(RUN) demo/demo.py --stop
-bench:
-	$(RUN) bench/ingest.py $(ARGS)
-	$(RUN) bench/scan.py $(ARGS)
+bench: $(BENCH:%=bench-%)
+bench-%:
+	$(RUN) bench/$*.py $(ARGS)
 fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
 	$(RUN) test/fuzz_dialect.py $(SECONDS)

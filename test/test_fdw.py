@@ -452,6 +452,7 @@ def test_connections_of_many_tables(tables, mongo):
     assert alone < threads() <= alone + 3
 
 
+@pytest.mark.timeout(300)
 def test_many_scans(tables, mongo):
     """A thousand scans in a session: its memory stays, and nothing is left on the server."""
     db = tables

@@ -167,6 +167,7 @@ def test_batches_and_waits(linked, mongo, mdb, options):
     assert oracle.compare(linked, "orders", mongo, since, mdb.name) == 600
 
 
+@pytest.mark.timeout(300)
 def test_large_event_in_fragments(linked, mongo, mdb):
     """9 MB before and 9 MB after: more than one document may hold, and one row."""
     images(mdb, "c")
