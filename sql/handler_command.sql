@@ -73,6 +73,14 @@ SHOW search_path;
 SELECT alter_change_stream('orders', filter => 'meddle()');
 SHOW search_path;
 
+-- What the caller has deferred is the caller's.
+CREATE TABLE deferring (id int PRIMARY KEY, other int REFERENCES deferring DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO deferring VALUES (1, 2);
+SELECT * FROM replay_changes('plain', 1, 10);
+ROLLBACK;
+DROP TABLE deferring;
+
 -- Default privileges keep nobody from code of his own, nor a role that they name from being dropped.
 CREATE ROLE handler_owner LOGIN;
 GRANT USAGE ON FOREIGN SERVER mongo TO handler_owner;

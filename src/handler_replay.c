@@ -44,6 +44,8 @@ begin_replay(Replay *replay, Handler *handler)
 {
 	replay->handler = handler;
 	replay->context = CurrentMemoryContext;
+	/* what the caller has deferred is checked as the caller, and is no event's failure */
+	mcs_code_finish();
 	mcs_handler_begin(&replay->scope, handler);
 	replay->code = mcs_code_prepare(handler, GetCurrentSubTransactionId());
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
