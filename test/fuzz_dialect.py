@@ -11,14 +11,11 @@ a translation that changes again, or memory that grows are not.
 import pathlib
 import random
 import re
-import sys
 import time
 
 import psycopg
 
-from fuzz_document import SETTINGS, SanitizedCluster, build_with_sanitizers, memory
-from harness import Installation, Machine, packages
-from harness.build import make
+from fuzz_document import SETTINGS, memory, run
 from harness.machine import ROOT
 
 FUNCTIONS = {
@@ -128,21 +125,5 @@ def fuzz(cluster, seconds, seed):
     assert tried > 0 and translated > 0
 
 
-def main():
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
-    print(f"seed {seed}", flush=True)
-    with Machine() as machine:
-        # not Debian's: a server with message translation hangs under AddressSanitizer
-        original = Installation(packages.other_postgresql(17))
-        private = original.private_copy(machine.folder / "postgresql")
-        make(build_with_sanitizers(private), private, "install")
-        cluster = SanitizedCluster(machine, private, settings=SETTINGS)
-        try:
-            fuzz(cluster, seconds, seed)
-        except psycopg.OperationalError as lost:
-            sys.exit("\n".join([f"the server was lost: {lost}", *cluster.new_deaths(), *cluster.reports()]))
-
-
 if __name__ == "__main__":
-    main()
+    run(fuzz, SETTINGS)

@@ -252,7 +252,8 @@ def fuzz(cluster, seconds, seed):
     assert tried > 0 and taken > 0 and failed > 0
 
 
-def main():
+def run(fuzz, settings):
+    """Runs fuzz(cluster, seconds, seed), as the command line says, on a server with sanitizers."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 300
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
@@ -261,7 +262,7 @@ def main():
         original = Installation(packages.other_postgresql(17))
         private = original.private_copy(machine.folder / "postgresql")
         make(build_with_sanitizers(private), private, "install")
-        cluster = SanitizedCluster(machine, private, settings=SETTINGS)
+        cluster = SanitizedCluster(machine, private, settings=settings)
         try:
             fuzz(cluster, seconds, seed)
         except psycopg.OperationalError as lost:
@@ -269,4 +270,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(fuzz, SETTINGS)
