@@ -273,8 +273,9 @@ class Demo:
   and in there, say,
 
     LISTEN orders;
-    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5}}]}}') -> 'n';
+    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5, "customer": {{"name": "You"}}}}]}}') -> 'n';
     SELECT event_id, operation_type, full_document FROM change_stream_events ORDER BY event_id DESC LIMIT 3;
+    SELECT * FROM revenue WHERE customer = 'You';
 
   MongoDB itself: {self.mongo.uri}
   When you have seen enough: make demo-stop
