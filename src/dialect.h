@@ -201,6 +201,9 @@ typedef struct DialectRelation
 	bool		used;			/* a relation stands there */
 } DialectRelation;
 
+/* How a name begins that stands for CHANGE_STREAM in what is parsed; six digits follow. */
+#define DIALECT_PLACEHOLDER "mcs_cs_"
+
 #define DIALECT_CONTAINS		"<@@@@@@>"
 #define DIALECT_NOT_CONTAINS	"<!@@@@@>"
 

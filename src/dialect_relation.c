@@ -21,7 +21,6 @@
 #include "utils/lsyscache.h"
 
 #define ALL_CHANGES "all_changes"
-#define PLACEHOLDER "mcs_cs_"
 
 /* What a name in the parsed text stands for; NULL where it is just a name. */
 DialectRelation *
@@ -29,7 +28,7 @@ mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
 {
 	ListCell   *cell;
 
-	if (name->schemaname || strncmp(name->relname, PLACEHOLDER, strlen(PLACEHOLDER)) != 0)
+	if (name->schemaname || strncmp(name->relname, DIALECT_PLACEHOLDER, strlen(DIALECT_PLACEHOLDER)) != 0)
 		return NULL;
 	foreach(cell, dialect->streams)
 	{

@@ -11,8 +11,6 @@
 
 #include "dialect.h"
 
-#define PLACEHOLDER_FORMAT	"mcs_cs_%06d"
-
 /* Blanks out a range of what is parsed. */
 static void
 blank(Dialect *dialect, int from, int to)
@@ -117,7 +115,7 @@ stand_for(Dialect *dialect, int from, int to, int name, char *collection, char *
 	relation->collection = collection;
 	relation->folded = folded;
 	relation->database = database;
-	snprintf(placeholder, sizeof(placeholder), PLACEHOLDER_FORMAT, list_length(dialect->streams));
+	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(dialect->streams));
 	dialect->streams = lappend(dialect->streams, relation);
 	for (int i = from; i < to; i++)
 		blank(dialect, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]));

@@ -248,6 +248,9 @@ extern bool mcs_slot_rest(int64 newest);
 
 /* ---- handler_worker.c, handler_run.c ---- */
 
+/* Events of one transaction, at most. */
+#define HANDLER_BATCH_EVENTS 1000
+
 /* A worker: one handler, or one part of its events. */
 typedef struct HandlerWorker
 {

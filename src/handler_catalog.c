@@ -502,9 +502,8 @@ List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN v.event ELSE e END, l.attempts "
+		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END, l.attempts "
 		"FROM @.change_handler_dead_letters l "
-		"JOIN @.change_stream_dead_letters v ON v.handler_name = l.handler_name AND v.event_id = l.event_id "
 		"LEFT JOIN @.change_stream_events e ON e.stream_name = l.stream_name AND e.event_id = l.event_id "
 		"WHERE l.handler_name = $1 AND l.event_id > $2 ORDER BY l.event_id LIMIT $3 FOR UPDATE OF l",
 		TEXTOID, INT8OID, INT4OID);

@@ -53,8 +53,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* The most events of one transaction, and the longest that it shall run code. */
-#define BATCH_EVENTS	1000
+/* The longest that one transaction shall run code. */
 #define BATCH_MICROSECONDS	(USECS_PER_SEC / 2)
 
 /*
@@ -268,7 +267,7 @@ mcs_handler_begin_process(HandlerWorker *worker)
 	worker->begun = true;
 	if (!mcs_handler_begins(worker->name, worker->number, &running_event, &repeats))
 		return;
-	worker->careful_until = worker->position.last_event_id + BATCH_EVENTS;
+	worker->careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
 	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
 		worker->died_on = running_event;
 }
@@ -346,7 +345,7 @@ mcs_handler_step(HandlerWorker *worker)
 	done = run_events(worker);
 	finish_batch(worker, done);
 	if (!worker->reload)
-		worker->limit = Min(worker->limit * 2, BATCH_EVENTS);
+		worker->limit = Min(worker->limit * 2, HANDLER_BATCH_EVENTS);
 	return STEP_DONE;
 }
 

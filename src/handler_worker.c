@@ -127,7 +127,7 @@ load(HandlerWorker *worker)
 	prepare(worker);
 	loading = false;
 	mcs_handler_transaction_commit(worker);
-	worker->limit = position->failed_event ? 1 : 1000;
+	worker->limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
 }
 
 /* ---- waiting ---- */
