@@ -14,7 +14,11 @@
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+EXTVERSION = 1.1
+# 1.0's script is as it was released; the others are made of schema/
+SCHEMA_SCRIPTS = mongo_change_stream--$(EXTVERSION).sql mongo_change_stream--1.0--$(EXTVERSION).sql
 DATA = mongo_change_stream--1.0.sql
+DATA_built = $(SCHEMA_SCRIPTS)
 HEADER_FILES := $(wildcard src/*.h)
 
 # The driver's package is libmongoc-1.0 up to 1.30 and mongoc2 from 2.0 on.
@@ -38,6 +42,9 @@ all install installcheck clean:
 	@echo "On Debian: apt-get install postgresql-15 postgresql-server-dev-15; or set PG_CONFIG." >&2
 	@false
 endif
+
+$(SCHEMA_SCRIPTS): mongo_change_stream--%.sql: schema/%.sql schema/script.awk $(wildcard schema/*.sql)
+	awk -v folder=schema -f schema/script.awk $< >$@.new && mv $@.new $@
 
 $(OBJS): $(HEADER_FILES) | driver
 driver:

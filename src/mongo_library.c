@@ -143,5 +143,5 @@ mcs_library_prepare(const char *platform)
 {
 	mongoc_init();				/* done already up to 1.30, up to us from 2.0 on */
 	unlink_counters();
-	(void) mongoc_handshake_data_append("mongo_change_stream", "1.0", platform);
+	(void) mongoc_handshake_data_append("mongo_change_stream", "1.1", platform);
 }

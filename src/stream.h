@@ -86,6 +86,7 @@ typedef struct Stream
 extern Oid	mcs_extension_schema(void);
 extern Oid	mcs_events_relation(void);
 extern Oid	mcs_document_type(void);
+extern bool mcs_schema_is_old(void);
 
 /* The stream, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
 extern Stream *mcs_stream_load(const char *name, bool for_update, bool missing_ok);

@@ -44,6 +44,7 @@ typedef struct CatalogNames
 	Oid			events;
 	Oid			document;
 	Oid			owner;			/* of the tables */
+	bool		old;			/* the schema is version 1.0's still: ALTER EXTENSION UPDATE has not been run */
 } CatalogNames;
 
 static CatalogNames names;
@@ -105,9 +106,9 @@ forget_schema(Datum arg, int cache, uint32 hash)
 	names_moved++;
 }
 
-/* The extension's schema by its row in pg_extension. */
+/* The extension's schema by its row in pg_extension, and whether its version is 1.0. */
 static Oid
-find_schema(void)
+find_schema(bool *old)
 {
 	Oid			extension = get_extension_oid(MCS_EXTENSION, true);
 	Oid			schema = InvalidOid;
@@ -123,7 +124,13 @@ find_schema(void)
 	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(relation), &isnull);
+
 		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		*old = !isnull && strcmp(TextDatumGetCString(version), "1.0") == 0;
+	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
 	return schema;
@@ -161,7 +168,7 @@ find_names(void)
 		registered = true;
 	}
 	moved = names_moved;
-	found.schema = find_schema();
+	found.schema = find_schema(&found.old);
 	schema_name = OidIsValid(found.schema) ? get_namespace_name(found.schema) : NULL;
 	if (schema_name)
 	{
@@ -204,6 +211,14 @@ mcs_document_type(void)
 	return names.document;
 }
 
+/* Whether the installed schema is 1.0's, beside which this library runs until ALTER EXTENSION UPDATE. */
+bool
+mcs_schema_is_old(void)
+{
+	find_names();
+	return names.old;
+}
+
 /* ---- how statements run ---- */
 
 void
@@ -234,7 +249,7 @@ mcs_catalog_end(CatalogScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
-/* The statement's text with the schema's name in it. */
+/* The statement's text for the schema that is installed: "@" is its name, "{new|old}" what its version knows. */
 static char *
 statement_text(const char *sql)
 {
@@ -242,12 +257,30 @@ statement_text(const char *sql)
 	StringInfoData text;
 
 	initStringInfo(&text);
-	for (; *sql; sql++)
+	while (*sql)
 	{
-		if (*sql == '@')
+		if (*sql == '{')
+		{
+			const char *bar = strchr(sql, '|');
+			const char *end = strchr(sql, '}');
+			const char *chosen = names.old ? bar + 1 : sql + 1;
+
+			Assert(bar && end && bar < end);
+			while (chosen < (names.old ? end : bar))
+			{
+				if (*chosen == '@')
+					appendStringInfoString(&text, schema);
+				else
+					appendStringInfoChar(&text, *chosen);
+				chosen++;
+			}
+			sql = end;
+		}
+		else if (*sql == '@')
 			appendStringInfoString(&text, schema);
 		else
 			appendStringInfoChar(&text, *sql);
+		sql++;
 	}
 	return text.data;
 }

@@ -13,7 +13,7 @@ from harness.machine import wait_until
 
 
 def test_extension_is_preloaded_and_created(db):
-    assert db.value("SELECT extversion FROM pg_extension WHERE extname = 'mongo_change_stream'") == "1.0"
+    assert db.value("SELECT extversion FROM pg_extension WHERE extname = 'mongo_change_stream'") == "1.1"
     assert "mongo_change_stream" in db.value("SHOW shared_preload_libraries")
 
 

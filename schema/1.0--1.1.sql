@@ -1,0 +1,30 @@
+/* mongo_change_stream--1.0--1.1.sql: what 1.1 changed, made by make of schema/1.0--1.1.sql */
+
+-- complain if script is sourced in psql, rather than via ALTER EXTENSION
+\echo Use "ALTER EXTENSION mongo_change_stream UPDATE TO '1.1'" to load this file. \quit
+
+-- Objects stand in the files of the current schema; here is what becomes of those that 1.0 made.
+-- Columns can only be added at the end of a table, so the current schema has them there, too.
+
+-- type document
+
+-- foreign data wrapper
+
+-- streams: tables and rights
+
+REVOKE UPDATE ON change_stream_metrics FROM PUBLIC;
+GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO PUBLIC;
+
+-- streams: functions
+
+-- streams: views
+
+-- handlers: tables and rights
+
+-- handlers: functions
+
+-- handlers: views
+
+-- the dialect
+
+-- user objects

@@ -1,0 +1,55 @@
+-- Handlers: views and what they read.
+
+-- 4.4 Views and what they read
+
+-- By a function, since a ROW(...) of that type in the view would keep the owner of change_stream_events from adding columns, too.
+CREATE FUNCTION change_handler_dead_letter_event(letter change_handler_dead_letters) RETURNS change_stream_events
+AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
+
+CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
+SELECT handler_name, stream_name, event_id, change_handler_dead_letter_event(l) AS event,
+       sqlstate, error, detail, context, attempts, failed_at
+FROM change_handler_dead_letters l;
+COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
+GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
+
+CREATE FUNCTION change_handler_workers(OUT handler_name text, OUT worker int, OUT state text, OUT reason text, OUT pid int,
+  OUT events_per_second double precision, OUT running_event bigint, OUT running_since timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_handler_workers'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION change_handler_workers() IS 'what shared memory knows of the current database''s handlers that the caller may see';
+
+CREATE VIEW change_handler_status WITH (security_invoker = true) AS
+SELECT h.handler_name,
+       h.stream_name,
+       CASE WHEN h.stopped_reason IS NOT NULL THEN 'error'
+            WHEN h.paused OR s.restored THEN 'paused'
+            ELSE coalesce(w.state, 'starting') END AS state,
+       CASE WHEN h.stopped_reason IS NOT NULL THEN h.stopped_reason
+            WHEN h.paused THEN 'paused by its owner'
+            WHEN s.restored THEN 'its change stream is restored and was not resumed'
+            ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
+       w.pid,
+       p.last_event_id,
+       greatest(s.last_event_id - p.last_event_id, 0) AS behind,
+       CASE WHEN h.stopped_reason IS NULL AND NOT h.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
+       p.failures,
+       w.running_event,
+       w.running_since
+FROM change_handlers h
+     JOIN (SELECT c.stream_name, q.last_event_id,
+                  c.system_identifier <> (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
+                  OR c.database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname = pg_catalog.current_database()) AS restored
+           FROM change_streams c JOIN change_stream_progress q USING (stream_name)) s USING (stream_name)
+     JOIN (SELECT handler_name, min(last_event_id) AS last_event_id, sum(failures)::bigint AS failures
+           FROM change_handler_progress GROUP BY handler_name) p USING (handler_name)
+     LEFT JOIN (SELECT handler_name, (array_agg(state ORDER BY rank))[1] AS state, (array_agg(reason ORDER BY rank))[1] AS reason,
+                       (array_agg(pid ORDER BY rank))[1] AS pid, sum(events_per_second) AS events_per_second,
+                       (array_agg(running_event ORDER BY rank))[1] AS running_event,
+                       (array_agg(running_since ORDER BY rank))[1] AS running_since
+                FROM (SELECT *, array_position('{retrying,starting,active,idle}', state) AS rank FROM change_handler_workers()) r
+                GROUP BY handler_name) w USING (handler_name);
+COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
+GRANT SELECT ON change_handler_status TO PUBLIC;

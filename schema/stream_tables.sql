@@ -1,0 +1,131 @@
+-- Streams: tables and the rights on them.
+
+-- 3.1 Tables.  Names of roles are kept as regrole, of servers as text, so that a dump can be restored anywhere.
+
+CREATE TABLE change_streams (
+  stream_name text PRIMARY KEY CHECK (octet_length(stream_name) BETWEEN 1 AND 63 AND stream_name <> 'change_stream'),
+  owner regrole NOT NULL,
+  server text NOT NULL,
+  database_name text NOT NULL,
+  collection_name text,
+  filter text,
+  add_fields text,
+  operations text[],
+  pipeline document,
+  full_document text NOT NULL,
+  full_document_before_change text NOT NULL,
+  show_expanded_events boolean NOT NULL,
+  max_await_time interval NOT NULL,
+  batch_size int,
+  resume_after text,
+  start_after text,
+  start_at text,
+  initial_snapshot boolean NOT NULL,
+  retention interval,
+  notify text NOT NULL,
+  paused boolean NOT NULL,
+  pushed_filter document,
+  local_filter text,
+  changed_at_event bigint NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  paused_reason text,
+  stopped_state text CHECK (stopped_state IN ('history_lost', 'error')),
+  stopped_reason text,
+  skip_token text,
+  state_since timestamptz NOT NULL DEFAULT now(),
+  settings text[] NOT NULL DEFAULT '{}',
+  system_identifier bigint NOT NULL,
+  database_oid oid NOT NULL
+);
+COMMENT ON TABLE change_streams IS 'definition of each change stream; written only by the functions of the extension';
+COMMENT ON COLUMN change_streams.database_name IS 'watched database, * for every database of the deployment';
+COMMENT ON COLUMN change_streams.changed_at_event IS 'the last event_id that the definition before the last change produced';
+COMMENT ON COLUMN change_streams.pushed_filter IS 'the part of filter and operations that MongoDB evaluates';
+COMMENT ON COLUMN change_streams.local_filter IS 'the part of filter that the worker evaluates';
+COMMENT ON COLUMN change_streams.skip_token IS 'resume token of one event that the stream leaves out, as resume_change_stream was told';
+COMMENT ON COLUMN change_streams.settings IS 'settings of the creator under which filter and add_fields are evaluated';
+COMMENT ON COLUMN change_streams.system_identifier IS 'the database cluster in which the stream was made; elsewhere it is paused as restored';
+
+CREATE TABLE change_stream_progress (
+  stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
+  resume_token text COLLATE "C",
+  last_event_id bigint NOT NULL DEFAULT 0,
+  events_processed bigint NOT NULL DEFAULT 0,
+  last_event_at timestamptz,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  restarts int NOT NULL DEFAULT 0,
+  consecutive_errors int NOT NULL DEFAULT 0,
+  last_error text,
+  last_error_at timestamptz,
+  filter_errors bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
+
+CREATE TABLE change_stream_events (
+  stream_name text COLLATE "C" NOT NULL,
+  event_id bigint NOT NULL,
+  operation_type text,
+  database_name text,
+  collection_name text,
+  document_key document,
+  full_document document,
+  full_document_before_change document,
+  update_description document,
+  changed_fields text[],
+  cluster_time timestamptz,
+  change_timestamp timestamptz,
+  resume_token text COLLATE "C",
+  full_document_source text,
+  extra document,
+  received_at timestamptz,
+  processing_status text,
+  processing_time_ms numeric,
+  processing_attempts int,
+  processing_error text,
+  PRIMARY KEY (stream_name, event_id)
+);
+CREATE INDEX change_stream_events_cluster_time_idx ON change_stream_events USING brin (cluster_time) WITH (pages_per_range = 32);
+-- tokens sort as bytes, and names need no more
+COMMENT ON TABLE change_stream_events IS 'the events of all change streams, each exactly once, numbered within its stream in commit order';
+
+CREATE TABLE change_stream_kept_events (
+  stream_name text PRIMARY KEY,
+  owner regrole NOT NULL,
+  last_event_id bigint NOT NULL
+);
+COMMENT ON TABLE change_stream_kept_events IS 'whose the events are that dropped change streams left behind (keep_events)';
+
+CREATE TABLE change_stream_metrics (
+  stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
+  events_processed bigint NOT NULL DEFAULT 0,
+  last_processed_at timestamptz
+);
+COMMENT ON TABLE change_stream_metrics IS 'a row a change stream for its owner''s handlers to update; the extension never writes it after making it';
+
+SELECT pg_catalog.pg_extension_config_dump('change_streams', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_progress', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_events', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_kept_events', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_metrics', '');
+
+-- 3.2 Rights.  Everybody may look; row-level security shows a role what belongs to it or to a role whose privileges it has.
+
+ALTER TABLE change_streams ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_progress ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_kept_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_metrics ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY own_streams ON change_streams FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+CREATE POLICY own_kept_events ON change_stream_kept_events FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+CREATE POLICY own_progress ON change_stream_progress FOR SELECT
+  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+CREATE POLICY own_events ON change_stream_events FOR SELECT
+  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s
+                                  UNION ALL SELECT k.stream_name FROM change_stream_kept_events k)));
+CREATE POLICY own_metrics ON change_stream_metrics
+  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+
+GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics TO PUBLIC;
+-- not the table: that would let anyone lock it
+GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO PUBLIC;

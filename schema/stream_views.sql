@@ -1,0 +1,41 @@
+-- Streams: views and what they read.
+
+-- 3.4 Views and what they read
+
+CREATE FUNCTION change_stream_workers(OUT stream_name text, OUT state text, OUT reason text, OUT state_since timestamptz, OUT pid int,
+  OUT events_per_second double precision, OUT lag interval, OUT oplog_window interval, OUT last_error text, OUT next_retry_at timestamptz)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_stream_workers'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION change_stream_workers() IS 'what shared memory knows of the current database''s streams that the caller may see';
+
+CREATE VIEW change_stream_status WITH (security_invoker = true) AS
+SELECT s.stream_name,
+       CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_state
+            WHEN s.paused OR s.restored THEN 'paused'
+            ELSE coalesce(w.state, 'starting') END AS state,
+       CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_reason
+            WHEN s.paused THEN coalesce(s.paused_reason, 'paused by its owner')
+            WHEN s.restored THEN 'restored'
+            ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
+       CASE WHEN s.stopped_state IS NOT NULL OR s.paused OR s.restored THEN s.state_since
+            ELSE coalesce(w.state_since, s.state_since) END AS state_since,
+       w.pid,
+       p.events_processed,
+       CASE WHEN s.stopped_state IS NULL AND NOT s.paused AND NOT s.restored THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
+       w.lag,
+       p.last_event_at,
+       w.oplog_window,
+       coalesce(w.last_error, p.last_error) AS last_error,
+       w.next_retry_at
+FROM (SELECT *, system_identifier <> (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
+                OR database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
+                                    WHERE d.datname = pg_catalog.current_database()) AS restored
+      FROM change_streams) s
+     JOIN change_stream_progress p USING (stream_name)
+     LEFT JOIN change_stream_workers() w USING (stream_name);
+COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
+GRANT SELECT ON change_stream_status TO PUBLIC;
+
+CREATE FUNCTION event_cluster_timestamp(resume_token text) RETURNS document AS 'MODULE_PATHNAME', 'mcs_event_cluster_timestamp'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION event_cluster_timestamp(text) IS 'the exact cluster time in a resume token, as a BSON timestamp';

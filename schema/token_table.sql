@@ -1,0 +1,7 @@
+-- The trigger function for a table of the user's own.
+
+-- 3.5 The trigger function for a table of the user's own
+
+CREATE FUNCTION update_stream_resume_token() RETURNS trigger AS 'MODULE_PATHNAME', 'mcs_update_stream_resume_token'
+LANGUAGE C;
+COMMENT ON FUNCTION update_stream_resume_token() IS 'keeps tokens and counters in the user''s own table change_stream_resume_tokens';
