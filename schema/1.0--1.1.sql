@@ -17,6 +17,9 @@ GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO P
 
 -- streams: functions
 
+DROP FUNCTION drop_change_stream(text, boolean);
+-- @create stream_functions.sql drop_change_stream
+
 -- streams: views
 
 -- handlers: tables and rights
@@ -24,6 +27,8 @@ GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO P
 -- handlers: functions
 
 -- handlers: views
+
+-- @replace handler_views.sql change_handler_status
 
 -- the dialect
 

@@ -26,17 +26,22 @@ SELECT h.handler_name,
        CASE WHEN h.stopped_reason IS NOT NULL THEN 'error'
             WHEN h.paused OR s.restored THEN 'paused'
             ELSE coalesce(w.state, 'starting') END AS state,
-       CASE WHEN h.stopped_reason IS NOT NULL THEN h.stopped_reason
-            WHEN h.paused THEN 'paused by its owner'
-            WHEN s.restored THEN 'its change stream is restored and was not resumed'
-            ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
+       pg_catalog.concat_ws('; ',
+         CASE WHEN h.stopped_reason IS NOT NULL THEN h.stopped_reason
+              WHEN h.paused THEN 'paused by its owner'
+              WHEN s.restored THEN 'its change stream is restored and was not resumed'
+              ELSE coalesce(w.reason, 'waiting for the launcher') END,
+         CASE l.dead_letters WHEN 1 THEN 'a dead letter waits in change_stream_dead_letters'
+                             ELSE l.dead_letters::pg_catalog.text OPERATOR(pg_catalog.||) ' dead letters wait in change_stream_dead_letters' END)
+         AS reason,
        w.pid,
        p.last_event_id,
        greatest(s.last_event_id - p.last_event_id, 0) AS behind,
        CASE WHEN h.stopped_reason IS NULL AND NOT h.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        p.failures,
        w.running_event,
-       w.running_since
+       w.running_since,
+       coalesce(l.dead_letters, 0) AS dead_letters
 FROM change_handlers h
      JOIN (SELECT c.stream_name, q.last_event_id,
                   c.system_identifier <> (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
@@ -50,6 +55,8 @@ FROM change_handlers h
                        (array_agg(running_event ORDER BY rank))[1] AS running_event,
                        (array_agg(running_since ORDER BY rank))[1] AS running_since
                 FROM (SELECT *, array_position('{retrying,starting,active,idle}', state) AS rank FROM change_handler_workers()) r
-                GROUP BY handler_name) w USING (handler_name);
+                GROUP BY handler_name) w USING (handler_name)
+     LEFT JOIN (SELECT handler_name, pg_catalog.count(*) AS dead_letters
+                FROM change_handler_dead_letters GROUP BY handler_name) l USING (handler_name);
 COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
 GRANT SELECT ON change_handler_status TO PUBLIC;

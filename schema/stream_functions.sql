@@ -33,10 +33,11 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION resume_change_stream(text, text, boolean, text)
   IS 'follow again, from where the change stream stopped or from another position; skip is the token of one event to leave out';
 
-CREATE FUNCTION drop_change_stream(stream_name text, keep_events boolean = false)
+CREATE FUNCTION drop_change_stream(stream_name text, keep_events boolean = false, discard_dead_letters boolean = false)
 RETURNS void AS 'MODULE_PATHNAME', 'mcs_drop_change_stream'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION drop_change_stream(text, boolean) IS 'end a change stream and delete its events, or keep them';
+COMMENT ON FUNCTION drop_change_stream(text, boolean, boolean)
+  IS 'end a change stream and delete its events, or keep them; refused where its handlers left dead letters, unless those are to be discarded';
 
 CREATE FUNCTION sync_change_stream(stream_name text, timeout interval = '30 seconds', handlers boolean = false)
 RETURNS boolean AS 'MODULE_PATHNAME', 'mcs_sync_change_stream'

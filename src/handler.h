@@ -68,6 +68,9 @@ extern bool mcs_handler_insert(const Handler *handler, int64 last_event_id);
 extern void mcs_handler_update(const Handler *handler);
 extern void mcs_handler_pause(const char *name);
 extern void mcs_handler_resume(const char *name);
+
+/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
+extern void mcs_handler_forget_attempts(const char *name);
 extern void mcs_handler_stop(const char *name, const char *reason);
 extern void mcs_handler_delete(const char *name);
 
@@ -140,6 +143,9 @@ extern void mcs_check_handler_name(const char *name);
 
 /* Checks what depends on more than one field, compiles, and fills the translations. */
 extern void mcs_handler_check(Handler *handler);
+
+/* Says it where a body reads the full document of events that may come without. */
+extern void mcs_handler_tell_of_absent_documents(const Handler *handler, const Stream *stream);
 
 /* The position before the first event that the handler shall run on; the stream's position is locked. */
 extern int64 mcs_handler_start(const Handler *handler, const Stream *stream);

@@ -189,6 +189,17 @@ mcs_handler_insert(const Handler *handler, int64 last_event_id)
 }
 
 void
+mcs_handler_forget_attempts(const char *name)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
+		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	(void) mcs_catalog_run(&forget, values, NULL);
+}
+
+void
 mcs_handler_update(const Handler *handler)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
@@ -219,13 +230,10 @@ mcs_handler_resume(const char *name)
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = false, stopped_reason = NULL, state_since = now() "
 		"WHERE handler_name = $1 AND (paused OR stopped_reason IS NOT NULL)", TEXTOID);
-	static CatalogStatement forget = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
-		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
 	(void) mcs_catalog_run(&resume, values, NULL);
-	(void) mcs_catalog_run(&forget, values, NULL);
+	mcs_handler_forget_attempts(name);
 }
 
 void

@@ -31,6 +31,7 @@
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "handler.h"
+#include "lib/ilist.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -58,20 +59,52 @@ struct HandlerCode
 	Oid			event_type;
 	FmgrInfo	function;
 	bool		temporary;		/* made for this session */
-	uint32		function_hash;	/* in the cache of functions; 0: the session's own, which nobody changes */
-	uint64		functions_changed;	/* value of the counter when function was looked up */
 	StreamExpressions *condition;	/* NULL: none */
+
+	/* of a function that is not the session's own, and so may change while the code is kept */
+	dlist_node	watch;			/* in the list of those; not linked otherwise */
+	uint32		function_hash;	/* in the cache of functions */
+	bool		function_changed;
+	MemoryContextCallback unwatch;
 };
 
-/* Counts changes of functions, of which any may be the one that a handler calls. */
-static uint64 functions_changed = 0;
-static uint32 watched_hash = 0;
+/* A handler's code may replay another handler, so a session can have several at work. */
+static dlist_head watched = DLIST_STATIC_INIT(watched);
 
 static void
 function_callback(Datum arg, int cache, uint32 hash)
 {
-	if (hash == 0 || hash == watched_hash)
-		functions_changed++;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &watched)
+	{
+		HandlerCode *code = dlist_container(HandlerCode, watch, iter.cur);
+
+		if (hash == 0 || hash == code->function_hash)
+			code->function_changed = true;
+	}
+}
+
+static void
+unwatch(void *arg)
+{
+	dlist_delete(&((HandlerCode *) arg)->watch);
+}
+
+/* Notes changes of a function that others can replace, for as long as the code lives. */
+static void
+watch_function(HandlerCode *code, Oid function)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
+	registered = true;
+	code->function_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
+	dlist_push_tail(&watched, &code->watch);
+	code->unwatch.func = unwatch;
+	code->unwatch.arg = code;
+	MemoryContextRegisterResetCallback(code->context, &code->unwatch);
 }
 
 /* The row type of the events table. */
@@ -332,21 +365,16 @@ compile_condition(const char *condition)
 HandlerCode *
 mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 {
-	static bool registered = false;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream handler code", ALLOCSET_DEFAULT_SIZES);
 	HandlerCode *code = MemoryContextAllocZero(context, sizeof(HandlerCode));
 	Oid			function;
 
-	if (!registered)
-		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
-	registered = true;
 	code->context = context;
 	code->event_type = event_type();
-	code->functions_changed = functions_changed;
 	code->temporary = handler->body != NULL;
 	function = find_code(handler, replay, false);
 	if (handler->procedure)
-		watched_hash = code->function_hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
+		watch_function(code, function);
 	fmgr_info_cxt(function, &code->function, context);
 	code->condition = compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 	if (code->condition)
@@ -427,7 +455,7 @@ bool
 mcs_code_valid(const HandlerCode *code)
 {
 	AcceptInvalidationMessages();
-	return (code->function_hash == 0 || code->functions_changed == functions_changed) &&
+	return !code->function_changed &&
 		(!code->condition || mcs_expressions_valid(code->condition)) &&
 		code->event_type == event_type();
 }

@@ -154,6 +154,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	last_event_id = mcs_handler_start(handler, stream);
 	if (!mcs_handler_insert(handler, last_event_id))
 		refuse_duplicate(handler->name);
+	mcs_handler_tell_of_absent_documents(handler, stream);
 	if (!stream->has_handlers)
 		mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
@@ -224,11 +225,15 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 	else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_PROCEDURE) && PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY))
 		handler->body = NULL;
 	check_as_owner(handler);
+	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) || !PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_CONDITION))
+		mcs_handler_tell_of_absent_documents(handler, mcs_stream_load(handler->stream, false, false));
 	mcs_handler_update(handler);
 	if (handler->workers != workers)
 		change_workers(handler);
 	else
 		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	/* what has failed was another definition */
+	mcs_handler_forget_attempts(handler->name);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
 }

@@ -5,6 +5,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_type.h"
 #include "handler.h"
 #include "nodes/makefuncs.h"
@@ -227,6 +229,68 @@ mcs_handler_check(Handler *handler)
 	if (handler->condition && !mcs_condition_is_plain(handler->condition))
 		handler->translated_condition = plain_sql("change_stream_translate_expression", 2, handler->condition);
 	mcs_code_validate(handler);
+}
+
+/* Where the next use of full_document, as a whole word, stands in a text; NULL for none. */
+static const char *
+next_full_document(const char *text)
+{
+	static const char word[] = "full_document";
+
+	for (; *text; text++)
+		if (pg_strncasecmp(text, word, sizeof(word) - 1) == 0)
+		{
+			unsigned char after = (unsigned char) text[sizeof(word) - 1];
+
+			if (after != '_' && !isalnum(after) && !IS_HIGHBIT_SET(after))
+				return text + sizeof(word) - 1;
+		}
+	return NULL;
+}
+
+/* Whether a text uses full_document and asks nowhere whether it is null. */
+static bool
+relies_on_full_document(const char *text)
+{
+	bool		uses = false;
+
+	while (text && (text = next_full_document(text)) != NULL)
+	{
+		uses = true;
+		text += strspn(text, " \t\r\n");
+		if (pg_strncasecmp(text, "is", 2) == 0 && isspace((unsigned char) text[2]))
+			return false;
+	}
+	return uses;
+}
+
+/* Whether operations of a stream, or all where it names none, can come without a full document. */
+static bool
+may_lack_document(const Stream *stream)
+{
+	ListCell   *cell;
+
+	if (stream->operations == NIL)
+		return true;
+	foreach(cell, stream->operations)
+		if (strcmp(lfirst(cell), "insert") != 0 && strcmp(lfirst(cell), "replace") != 0)
+			return true;
+	return false;
+}
+
+void
+mcs_handler_tell_of_absent_documents(const Handler *handler, const Stream *stream)
+{
+	/* a condition that speaks of inserts is taken to leave the others out: a notice for nothing teaches to ignore notices */
+	if (!handler->body || !relies_on_full_document(handler->body) || !may_lack_document(stream) ||
+		(handler->condition && (strstr(handler->condition, "'insert'") || next_full_document(handler->condition))))
+		return;
+	ereport(NOTICE,
+			(errmsg("the body of change handler \"%s\" reads full_document, which can be null", handler->name),
+			 strcmp(stream->full_document, "default") == 0
+			 ? errdetail("Change stream \"%s\" brings no document with updates, and a delete has none.", stream->name)
+			 : errdetail("A delete has none, and neither has an update whose document is gone when it is looked up."),
+			 errhint("Let the body begin with IF change.full_document IS NULL THEN RETURN; END IF; or give the handler a condition.")));
 }
 
 int64

@@ -3,27 +3,50 @@
  *	  The event of a dead letter as a row of the events table.
  *
  * Dead letters keep an event's columns one by one.  The row is put together by
- * their names: columns that the owner of the events table has added are null.
+ * their names, since the owner of the events table may have added columns, which
+ * are null here, and dropped and added again some of ours, as a hint of ours says.
  */
 #include "mongo_change_stream.h"
 
 #include "access/htup_details.h"
 #include "executor/executor.h"
+#include "executor/spi.h"
+#include "fmgr.h"
 #include "funcapi.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
-/* Columns that the events table has from us; those of its owner come behind them. */
-#define OWN_COLUMNS 20
+/* The first column of a dead letter that is no longer the event's. */
+#define BEHIND_EVENT "sqlstate"
 
 PG_FUNCTION_INFO_V1(mcs_change_handler_dead_letter_event);
+
+/* A value in the type that a column of the events table has now. */
+static Datum
+convert(Datum value, Oid from, Oid to, int32 typmod)
+{
+	Oid			output,
+				input,
+				param;
+	bool		varlena;
+
+	if (from == to)
+		return value;
+	getTypeOutputInfo(from, &output, &varlena);
+	getTypeInputInfo(to, &input, &param);
+	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), param, typmod);
+}
 
 /* change_handler_dead_letter_event(change_handler_dead_letters) -> change_stream_events */
 Datum
 mcs_change_handler_dead_letter_event(PG_FUNCTION_ARGS)
 {
 	HeapTupleHeader letter = PG_GETARG_HEAPTUPLEHEADER(0);
+	TupleDesc	letters = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(letter), HeapTupleHeaderGetTypMod(letter));
 	TupleDesc	events;
 	Datum	   *values;
 	bool	   *nulls;
+	int			behind = SPI_fnumber(letters, BEHIND_EVENT);
 
 	if (get_call_result_type(fcinfo, NULL, &events) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "the type of events is not a row type");
@@ -33,10 +56,16 @@ mcs_change_handler_dead_letter_event(PG_FUNCTION_ARGS)
 	for (int i = 0; i < events->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(events, i);
+		int			number = attribute->attisdropped ? 0 : SPI_fnumber(letters, NameStr(attribute->attname));
 
 		nulls[i] = true;
-		if (i < OWN_COLUMNS)
-			values[i] = GetAttributeByName(letter, NameStr(attribute->attname), &nulls[i]);
+		if (number <= 0 || number >= behind)
+			continue;
+		values[i] = GetAttributeByNum(letter, number, &nulls[i]);
+		if (!nulls[i])
+			values[i] = convert(values[i], TupleDescAttr(letters, number - 1)->atttypid, attribute->atttypid,
+								attribute->atttypmod);
 	}
+	ReleaseTupleDesc(letters);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(events, values, nulls)));
 }

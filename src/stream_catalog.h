@@ -69,6 +69,7 @@ extern bool mcs_catalog_is_own_change(const char *stream);
 /* ---- stream_catalog_progress.c ---- */
 extern bool mcs_handlers_behind(const char *stream, int64 event_id);
 extern void mcs_handlers_lock(const char *stream);
+extern int64 mcs_stream_dead_letters(const char *stream);
 
 /* ---- stream_catalog_events.c ---- */
 

@@ -134,3 +134,14 @@ mcs_handlers_lock(const char *stream)
 
 	(void) mcs_catalog_run(&lock, values, NULL);
 }
+
+/* How many events of a stream have been given up and not been dealt with. */
+int64
+mcs_stream_dead_letters(const char *stream)
+{
+	static CatalogStatement count = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	return (int64) mcs_catalog_run(&count, values, NULL);
+}

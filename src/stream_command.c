@@ -470,11 +470,29 @@ drop_kept_events(const char *name)
 	return true;
 }
 
+/* What handlers have given up is work left to somebody, which a drop shall not take away without being told to. */
+static void
+refuse_dead_letters(const char *name)
+{
+	int64		count = mcs_stream_dead_letters(name);
+
+	if (count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("change stream \"%s\" has dead letters", name),
+				 errdetail_plural("Its handlers have given up " INT64_FORMAT " event, which would be deleted.",
+								  "Its handlers have given up " INT64_FORMAT " events, which would be deleted.", count, count),
+				 errhint("See change_stream_dead_letters, or SELECT drop_change_stream(%s, discard_dead_letters => true);",
+						 quote_literal_cstr(name))));
+}
+
 Datum
 mcs_drop_change_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name = mcs_stream_name_argument(fcinfo);
 	bool		keep_events = bool_argument(fcinfo, 1);
+	/* in version 1.0 there was no such argument */
+	bool		discard = PG_NARGS() < 3 || bool_argument(fcinfo, 2);
 	Stream	   *stream;
 
 	PreventCommandIfReadOnly("drop_change_stream()");
@@ -487,6 +505,8 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 				 errmsg("change stream \"%s\" does not exist", name)));
 	check_owner(stream->owner, name);
 	mcs_handlers_lock(name);
+	if (!discard)
+		refuse_dead_letters(name);
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
 	mcs_catalog_delete_stream(stream, keep_events);

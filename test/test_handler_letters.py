@@ -1,0 +1,107 @@
+"""What is left when a handler gives up: dead letters that can be read, are counted, and do not go unnoticed; and retries after a repair."""
+import time
+
+import psycopg
+import pytest
+
+from handlers import SEEN, call, handler, make_seen, seen, status, stream_with, sync, wait_state
+from streams import create, drop
+
+
+def notices_of(connection, statement):
+    """The messages of the notices that a statement raises."""
+    told = []
+    connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+    connection.execute(statement)
+    return told
+
+
+def test_status_counts_dead_letters(linked, mdb):
+    """`idle` alone would look healthy."""
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, body="BEGIN IF change.event_id % 2 = 0 THEN RAISE 'no'; END IF; END")
+    mdb.c.insert_many([{"_id": number} for number in range(1, 11)])
+    sync(linked)
+    one = wait_state(linked, "h", "idle")
+    assert one["dead_letters"] == 5 and "5 dead letters wait in change_stream_dead_letters" in one["reason"]
+    call(linked, "discard_dead_letters", "h")
+    one = status(linked, "h")
+    assert one["dead_letters"] == 0 and "dead letter" not in one["reason"]
+
+
+def test_stream_with_dead_letters_is_not_dropped_by_the_way(linked, mdb):
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, body="BEGIN RAISE 'no'; END")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked)
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist) as refused:
+        drop(linked, "s")
+    assert "1 event," in refused.value.diag.message_detail
+    assert "discard_dead_letters => true" in refused.value.diag.message_hint
+    assert linked.value("SELECT count(*) FROM change_stream_dead_letters") == 1
+    drop(linked, "s", discard_dead_letters=True)
+    assert linked.value("SELECT count(*) FROM change_handler_dead_letters") == 0
+
+
+def test_letters_after_a_column_came_back(linked, mdb):
+    """A column of the events table that was dropped and added again stands behind those of its owner; letters are read by name."""
+    stream_with(linked, mdb)
+    linked.execute("ALTER TABLE change_stream_events ADD COLUMN tenant int, ADD COLUMN error text")
+    linked.execute("ALTER TABLE change_stream_events DROP COLUMN extra, DROP COLUMN full_document_source")
+    linked.execute("ALTER TABLE change_stream_events ADD COLUMN full_document_source text, ADD COLUMN extra document")
+    handler(linked, "h", retry_attempts=0, body="BEGIN RAISE 'no'; END")
+    mdb.c.insert_one({"_id": 1, "n": 7})
+    sync(linked)
+    assert linked.row("SELECT (event).full_document->>'n', (event).full_document_source, (event).tenant, (event).error, error"
+                      " FROM change_stream_dead_letters") == ("7", "insert", None, None, "no")
+
+
+def test_altered_handler_retries_at_once(linked, mdb):
+    """A repair does not wait for the delay that the broken one has earned."""
+    make_seen(linked)
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_delay="1 hour", max_retry_delay="1 hour", body="BEGIN RAISE 'broken'; END")
+    mdb.c.insert_one({"_id": 1})
+    wait_state(linked, "h", "retrying")
+    began = time.monotonic()
+    call(linked, "alter_change_handler", "h", body="BEGIN " + SEEN + " END")
+    sync(linked)
+    assert seen(linked) == [1] and time.monotonic() - began < 20
+
+
+def test_replay_of_another_handler_keeps_ones_own_function(linked, mdb):
+    """A procedure that is made anew is noticed also where another handler's code was at work in the same process."""
+    linked.execute("CREATE TABLE told (what text)")
+    stream_with(linked, mdb)
+    version = "CREATE FUNCTION tell(change change_stream_events) RETURNS void LANGUAGE plpgsql AS" \
+              " $$ BEGIN INSERT INTO told VALUES ('{}'); PERFORM count(*) FROM replay_changes('other', 1, 1); END $$"
+    linked.execute("CREATE FUNCTION nothing(change change_stream_events) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$")
+    linked.execute(version.format("old"))
+    handler(linked, "other", procedure="nothing")
+    handler(linked, "h", procedure="tell")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked)
+    with linked.connect(autocommit=False) as connection:
+        connection.execute("DROP FUNCTION tell")
+        connection.execute(version.format("new"))
+    mdb.c.insert_one({"_id": 2})
+    sync(linked)
+    assert linked.column("SELECT what FROM told") == ["old", "new"]
+
+
+@pytest.mark.parametrize("options, body, condition, told", [
+    ({}, "INSERT INTO t VALUES (change.full_document->>'n')", None, True),
+    ({"full_document": "updateLookup"}, "INSERT INTO t VALUES (change.full_document->>'n')", None, True),
+    ({}, "INSERT INTO t VALUES (change.full_document->>'n')", "operation_type = 'insert'", False),
+    ({"operations": ["insert", "replace"]}, "INSERT INTO t VALUES (change.full_document->>'n')", None, False),
+    ({}, "IF change.full_document IS NOT NULL THEN INSERT INTO t VALUES (change.full_document->>'n'); END IF", None, False),
+    ({}, "INSERT INTO t VALUES (change.full_document_before_change->>'n')", None, False),
+])
+def test_notice_of_documents_that_can_be_missing(linked, mdb, options, body, condition, told):
+    linked.execute("CREATE TABLE t (n text)")
+    create(linked, "s", collection="c", **options)
+    connection = linked.connect()
+    messages = notices_of(connection, psycopg.sql.SQL("SELECT create_change_handler('h', 's', body => {}, condition => {})").format(
+        psycopg.sql.Literal(f"BEGIN {body}; END"), psycopg.sql.Literal(condition)))
+    connection.close()
+    assert messages == (['the body of change handler "h" reads full_document, which can be null'] if told else [])
