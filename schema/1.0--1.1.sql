@@ -19,6 +19,7 @@ GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO P
 
 DROP FUNCTION drop_change_stream(text, boolean);
 -- @create stream_functions.sql drop_change_stream
+REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 
 -- streams: views
 

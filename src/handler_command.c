@@ -76,12 +76,15 @@ mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update)
 /*
  * The owner himself works with all that he may do; anybody else in his name as
  * in maintenance commands, so that the owner's code gets nothing of the caller's.
+ * A session that was somebody else's and may become so again, by SET ROLE or
+ * behind a SECURITY DEFINER function, is anybody else's: what code defers to the
+ * commit would be done by whom the session is then.
  */
 void
 mcs_handler_begin(HandlerScope *scope, const Handler *handler)
 {
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
-	if (scope->userid != handler->owner)
+	if (scope->userid != handler->owner || GetAuthenticatedUserId() != handler->owner)
 		SetUserIdAndSecContext(handler->owner,
 							   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	scope->guc_level = mcs_settings_begin(handler->settings);

@@ -6,6 +6,10 @@
  * Each event has a subtransaction, so that one which fails costs nothing but
  * itself.  What the others did commits or not with the caller's transaction.
  * The handler's own worker can't commit meanwhile: its positions are locked.
+ *
+ * Nothing of the code is left for later: what it defers is done before its
+ * subtransaction ends (mcs_code_finish), and where that leaves something again to
+ * a commit that may be somebody else's, it fails (mcs_handler_begin).
  */
 #include "mongo_change_stream.h"
 

@@ -11,6 +11,11 @@
  *
  * Evaluation is that of any expression over a row: a virtual slot holds the
  * event, and memory is reset with each one.
+ *
+ * The expressions are the owner's code.  They are analysed, simplified and
+ * evaluated only while the current user is the owner; expressions that were
+ * compiled as one role are never evaluated as another, for a worker whose stream
+ * has got another owner begins anew.
  */
 #include "mongo_change_stream.h"
 

@@ -8,6 +8,9 @@
  * beside it, and DROP EXTENSION would wait for it.  Before them our processes
  * are asked to leave and kept out until the transaction ends.  Nobody can do
  * that with a database or an extension that is not his.
+ *
+ * Rights are asked here, before the statement, as the user of that moment; what
+ * is left to the transaction's end only lets our processes in again.
  */
 #include "mongo_change_stream.h"
 

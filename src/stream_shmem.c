@@ -23,6 +23,10 @@
  * stream, before that transaction releases its row locks.  A worker that has
  * locked the progress row therefore sees either the flag or the definition it
  * knows (see stream_write.c).
+ *
+ * What a transaction leaves to its commit here are names, to find slots by:
+ * whoever commits raises flags, runs nothing, and asks no rights, since the
+ * function that left the name has.
  */
 #include "mongo_change_stream.h"
 

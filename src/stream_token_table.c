@@ -10,8 +10,21 @@
  * the commit.
  *
  * The table's shape is the user's: columns are filled by name, those that are
- * not there are skipped, and a value is cast to the column's type.  It is
- * written as the current user, who in a worker is the stream's owner.
+ * not there are skipped, and a value is cast to the column's type.
+ *
+ * Whose work it is
+ * ----------------
+ * Writing the table runs code of whoever made it: triggers, defaults, indexes.
+ * It happens later than what caused it, perhaps when the session has become
+ * somebody else: a row may come from an index function that a superuser's
+ * ANALYZE has called as the table's owner, and be flushed by the superuser's
+ * commit.  So the user of the moment at which the trigger fires is kept with
+ * what is gathered, rows of different users are never put together, and the
+ * flush becomes that user, restricted as for maintenance commands and with
+ * names looked up in pg_catalog.  It is never done as who happens to commit.
+ *
+ * The function reads columns by their place in memory, so it works on the events
+ * table alone and only while that table's columns have the types it expects.
  */
 #include "mongo_change_stream.h"
 
@@ -30,6 +43,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -42,6 +56,7 @@
 typedef struct TokenUpdate
 {
 	char	   *stream;
+	Oid			user;			/* who wrote the rows, and writes this */
 	SubTransactionId subtransaction;	/* that the rows are of */
 	Oid			table;			/* InvalidOid: none found */
 	int64		events;			/* inserted */
@@ -236,7 +251,7 @@ attached_trigger(Relation events)
 
 /* ---- gathering ---- */
 
-/* The transaction's update of a stream, made where there is none. */
+/* The current user's update of a stream in this transaction, made where there is none. */
 static TokenUpdate *
 update_of(const char *stream)
 {
@@ -247,28 +262,32 @@ update_of(const char *stream)
 	foreach(cell, updates)
 	{
 		update = lfirst(cell);
-		if (update->subtransaction == GetCurrentSubTransactionId() && strcmp(update->stream, stream) == 0)
+		if (update->user == GetUserId() && update->subtransaction == GetCurrentSubTransactionId() &&
+			strcmp(update->stream, stream) == 0)
 			return update;
 	}
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	update = palloc0(sizeof(TokenUpdate));
 	update->stream = pstrdup(stream);
+	update->user = GetUserId();
 	update->subtransaction = GetCurrentSubTransactionId();
 	updates = lappend(updates, update);
 	MemoryContextSwitchTo(old);
 	return update;
 }
 
+/* A column of the events table, whose owner may have given it another type. */
 static Datum
-row_value(HeapTuple row, TupleDesc desc, const char *column, bool *isnull)
+row_value(HeapTuple row, TupleDesc desc, const char *column, Oid type, bool *isnull)
 {
 	int			number = SPI_fnumber(desc, column);
 
-	if (number <= 0)
+	if (number <= 0 || SPI_gettypeid(desc, number) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("update_stream_resume_token() needs a column \"%s\"", column),
-				 errhint("Attach the trigger to change_stream_events.")));
+				 errmsg("update_stream_resume_token() needs column \"%s\" of type %s", column, format_type_be(type)),
+				 errhint("ALTER TABLE change_stream_events %s COLUMN %s %s%s;", number <= 0 ? "ADD" : "ALTER",
+						 quote_identifier(column), number <= 0 ? "" : "TYPE ", format_type_be(type))));
 	return heap_getattr(row, number, desc, isnull);
 }
 
@@ -279,7 +298,7 @@ gather(TokenUpdate *update, HeapTuple row, TupleDesc desc)
 	Datum		value;
 
 	update->events++;
-	value = row_value(row, desc, "resume_token", &isnull);
+	value = row_value(row, desc, "resume_token", TEXTOID, &isnull);
 	if (!isnull)
 	{
 		char	   *token = TextDatumGetCString(value);
@@ -293,9 +312,30 @@ gather(TokenUpdate *update, HeapTuple row, TupleDesc desc)
 		}
 		pfree(token);
 	}
-	value = row_value(row, desc, "change_timestamp", &isnull);
+	value = row_value(row, desc, "change_timestamp", TIMESTAMPTZOID, &isnull);
 	if (!isnull)
 		update->time = DatumGetTimestampTz(value);
+}
+
+/* Raises what is wrong with the trigger that calls the function. */
+static void
+check_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("update_stream_resume_token() was not called by an AFTER INSERT OR UPDATE trigger for each row"),
+				 errhint("CREATE TRIGGER ... AFTER INSERT OR UPDATE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token();")));
+	if (RelationGetRelid(data->tg_relation) != mcs_events_relation())
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("update_stream_resume_token() is no trigger function for relation \"%s\"",
+						RelationGetRelationName(data->tg_relation)),
+				 errdetail("It reads the events of change streams."),
+				 errhint("Attach the trigger to change_stream_events.")));
 }
 
 /*
@@ -315,17 +355,12 @@ mcs_update_stream_resume_token(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Datum		value;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("update_stream_resume_token() was not called by an AFTER INSERT OR UPDATE trigger for each row"),
-				 errhint("CREATE TRIGGER ... AFTER INSERT OR UPDATE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token();")));
+	check_trigger(fcinfo);
 	if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		return PointerGetDatum(NULL);
 
 	desc = RelationGetDescr(data->tg_relation);
-	value = row_value(data->tg_trigtuple, desc, "stream_name", &isnull);
+	value = row_value(data->tg_trigtuple, desc, "stream_name", TEXTOID, &isnull);
 	if (isnull)
 		return PointerGetDatum(NULL);
 	stream = TextDatumGetCString(value);
@@ -549,7 +584,7 @@ execute_update(const TokenUpdate *update, Relation table)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	stream = mcs_stream_load(update->stream, false, true);
-	/* the function can be attached to any table: a name in there opens no view on a stream of somebody else */
+	/* the tables' owner may insert any name: it opens no view on a stream of somebody else */
 	if (stream && !has_privs_of_role(GetUserId(), stream->owner))
 		stream = NULL;
 	statement = build_statement(table, update->events > 0);
@@ -563,19 +598,12 @@ execute_update(const TokenUpdate *update, Relation table)
 	SPI_finish();
 }
 
-/*
- * Writes one stream's update; the table may have gone meanwhile.  Its shape is
- * the user's, so errors say first that this is what they are about: a stream's
- * status shows no more of them than the message.
- */
+/* Executes the update with what its errors are about in front of them. */
 static void
-write_update(const TokenUpdate *update)
+execute_explained(const TokenUpdate *update, Relation table)
 {
-	Relation	table = try_relation_open(update->table, RowExclusiveLock);
 	MemoryContext context = CurrentMemoryContext;
 
-	if (!table)
-		return;
 	PG_TRY();
 	{
 		execute_update(update, table);
@@ -592,6 +620,31 @@ write_update(const TokenUpdate *update)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
+}
+
+/*
+ * Writes one stream's update as the user that it belongs to; the table may have
+ * gone meanwhile.  Its shape is the user's, so errors say first that this is
+ * what they are about: a stream's status shows no more of them than the message.
+ */
+static void
+write_update(const TokenUpdate *update)
+{
+	Relation	table = try_relation_open(update->table, RowExclusiveLock);
+	Oid			save_userid;
+	int			save_sec_context;
+	int			level;
+
+	if (!table)
+		return;
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(update->user, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	execute_explained(update, table);
+	AtEOXact_GUC(false, level);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
 	relation_close(table, NoLock);
 }
 
@@ -627,7 +680,8 @@ mcs_token_table_state(const Stream *stream, StreamState state, const char *error
 
 		memset(&update, 0, sizeof(update));
 		update.stream = stream->name;
-		update.table = find_table(trigger, GetUserId());
+		update.user = GetUserId();
+		update.table = find_table(trigger, update.user);
 		update.state = mcs_state_name(state);
 		update.error = error;
 		if (OidIsValid(update.table))
@@ -636,7 +690,7 @@ mcs_token_table_state(const Stream *stream, StreamState state, const char *error
 	table_close(events, AccessShareLock);
 }
 
-/* In a session that is no worker, nobody asks for the flush: do it before the commit. */
+/* In a session that is no worker, nobody asks for the flush: do it before the commit, as whose rows they are. */
 static void
 before_commit(XactEvent event, void *arg)
 {

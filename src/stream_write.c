@@ -21,6 +21,12 @@
  * AM, then index entries and AFTER triggers, constraints before.  The rights of
  * the table are not asked: nobody has them, and the caller has checked whose
  * stream it is.
+ *
+ * Code of others that runs by this (triggers, index expressions, defaults,
+ * constraints) runs as the stream's owner: in the worker the session is his; in a
+ * function it is restricted as for maintenance commands, where a trigger that is
+ * deferred to the caller's commit is an error.  A notification is data, which
+ * nobody runs.
  */
 #include "mongo_change_stream.h"
 

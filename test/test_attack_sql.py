@@ -1,0 +1,170 @@
+"""Attacks by SQL, each by the role that would make it, with what it must not get.
+
+mallory is the attacker: a stranger without any right here, a role with USAGE of the server, the owner of a
+stream, or the owner of the extension's tables, as the test says.  docs/security.md tells what each may do.
+"""
+import psycopg
+import pytest
+
+from streams import create, error_of, sync
+
+# What an attacker plants where code runs as somebody else: it notes as whom, and makes mallory superuser if that is one.
+PAYLOAD = """
+    CREATE FUNCTION m.payload() RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+      INSERT INTO m.ran VALUES (current_user);
+      IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+        EXECUTE 'ALTER ROLE mallory SUPERUSER';
+      END IF;
+    END $$"""
+
+
+@pytest.fixture
+def attacked(linked):
+    """A database with mallory in it, who has a schema m of her own, a table m.ran and a function m.payload()."""
+    linked.execute("CREATE ROLE mallory LOGIN")
+    linked.execute("CREATE SCHEMA m AUTHORIZATION mallory")
+    mallory = Mallory(linked)
+    mallory.run("CREATE TABLE m.ran (who text)")
+    mallory.run("GRANT INSERT ON m.ran TO PUBLIC")
+    mallory.run("GRANT USAGE ON SCHEMA m TO PUBLIC")
+    mallory.run(PAYLOAD)
+    linked.mallory = mallory
+    yield linked
+    mallory.connection.close()
+    linked.execute("RESET ROLE")
+    assert not linked.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'")
+    for table in linked.column("SELECT oid::regclass::text FROM pg_class WHERE relowner = 'mallory'::regrole AND relkind = 'r'"
+                               " AND relname LIKE 'change\\_%%'"):
+        linked.execute(f"ALTER TABLE {table} OWNER TO postgres")
+    linked.execute("DROP OWNED BY mallory CASCADE")
+    linked.execute("DROP ROLE mallory")
+
+
+class Mallory:
+    """The attacker's session."""
+
+    def __init__(self, db):
+        self.connection = db.connect("mallory")
+
+    def run(self, statement):
+        cursor = self.connection.execute(statement)
+        return cursor.fetchall() if cursor.description else None
+
+    def refused(self, statement):
+        """The SQLSTATE with which a statement is refused."""
+        with pytest.raises(psycopg.Error) as error:
+            self.connection.execute(statement)
+        return error.value.sqlstate
+
+
+def ran_as(db):
+    return set(db.column("SELECT who FROM m.ran"))
+
+
+# ---------------------------------------------------------------- the trigger function of the events table
+
+FAKES = {
+    "a number read as an address": "resume_token bigint, change_timestamp timestamptz",
+    "an address shown as a time": "resume_token text, change_timestamp text",
+    "the right types": "resume_token text, change_timestamp timestamptz",
+}
+
+
+@pytest.mark.parametrize("columns", FAKES.values(), ids=FAKES.keys())
+def test_stranger_attaches_the_token_trigger(attacked, columns):
+    """update_stream_resume_token() reads columns in memory: no stranger may call it, and nobody on another table."""
+    mallory = attacked.mallory
+    mallory.run(f"CREATE TABLE m.fake (stream_name text, {columns})")
+    mallory.run("CREATE TABLE m.tokens (stream_name text PRIMARY KEY, resume_token text, last_event_timestamp timestamptz)")
+    trigger = ("CREATE TRIGGER t AFTER INSERT ON m.fake FOR EACH ROW"
+               " EXECUTE FUNCTION update_stream_resume_token('m.tokens')")
+    assert mallory.refused(trigger) == "42501"
+    # a trigger of version 1.0's days, or by a mistaken grant
+    attacked.execute("GRANT EXECUTE ON FUNCTION update_stream_resume_token() TO mallory")
+    mallory.run(trigger)
+    value = "3" if "bigint" in columns else "'AA'"
+    assert mallory.refused(f"INSERT INTO m.fake VALUES ('s', {value}, now()::text)" if "timestamp text" in columns
+                           else f"INSERT INTO m.fake VALUES ('s', {value}, now())") == "39P01"
+    assert mallory.run("SELECT count(*) FROM m.tokens") == [(0,)]
+
+
+@pytest.mark.parametrize("change", ["ALTER resume_token TYPE bigint USING 3", "ALTER change_timestamp TYPE text", "DROP change_timestamp"])
+def test_tables_owner_changes_types_under_the_token_trigger(attacked, change):
+    """Columns of other types than they had are not read, by whomsoever they were changed."""
+    attacked.execute("CREATE TABLE change_stream_resume_tokens (stream_name text PRIMARY KEY, last_event_timestamp timestamptz, resume_token text)")
+    attacked.execute("CREATE TRIGGER t AFTER INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token()")
+    attacked.execute(f"ALTER TABLE change_stream_events {change}")
+    values = "(stream_name, event_id, resume_token) VALUES ('s', 1, {})".format("3" if "bigint" in change else "'AA'")
+    assert error_of(attacked, f"INSERT INTO change_stream_events {values}").sqlstate == "39P01"
+    assert attacked.value("SELECT count(*) FROM change_stream_resume_tokens") == 0
+
+
+def test_tables_owner_waits_for_a_superusers_analyze(attacked):
+    """Rows written by an index function, which ANALYZE calls as the table's owner, are flushed as that owner."""
+    mallory = attacked.mallory
+    attacked.execute("ALTER TABLE change_stream_events OWNER TO mallory")
+    attacked.execute("GRANT EXECUTE ON FUNCTION update_stream_resume_token() TO mallory")
+    mallory.run("CREATE TABLE m.tokens (stream_name text PRIMARY KEY, resume_token text)")
+    mallory.run("CREATE FUNCTION m.write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN new; END'")
+    mallory.run("CREATE TRIGGER t BEFORE INSERT OR UPDATE ON m.tokens FOR EACH ROW EXECUTE FUNCTION m.write()")
+    mallory.run("CREATE TRIGGER t AFTER INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token('m.tokens')")
+    mallory.run("CREATE TABLE m.bait (n int)")
+    mallory.run("CREATE FUNCTION m.insert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO"
+                " public.change_stream_events (stream_name, event_id, resume_token) VALUES ('bait', 1, 'AA'); END $$")
+    mallory.run("CREATE FUNCTION m.hook(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM m.insert(); RETURN $1; END'")
+    mallory.run("CREATE INDEX ON m.bait (m.hook(n))")
+    mallory.run("INSERT INTO m.bait VALUES (1)")
+    attacked.execute("DELETE FROM m.ran; DELETE FROM change_stream_events; DELETE FROM m.tokens")
+    attacked.execute("ANALYZE m.bait")
+    assert ran_as(attacked) == {"mallory"}
+    assert mallory.run("SELECT * FROM m.tokens") == [("bait", "AA")]
+
+
+def test_rows_of_two_users_in_one_transaction(attacked):
+    """Each part is written as whose it is: none as who commits."""
+    attacked.execute("CREATE TABLE tokens (stream_name text PRIMARY KEY, resume_token text, writer text)")
+    attacked.execute("CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.writer = concat(new.writer, current_user, '' ''); RETURN new; END'")
+    attacked.execute("CREATE TRIGGER who BEFORE INSERT OR UPDATE ON tokens FOR EACH ROW EXECUTE FUNCTION who()")
+    attacked.execute("CREATE TRIGGER t AFTER INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token('public.tokens')")
+    attacked.execute("GRANT ALL ON tokens, change_stream_events TO mallory")
+    attacked.execute("CREATE POLICY p ON change_stream_events TO mallory USING (true)")
+    attacked.connection.execute("BEGIN")
+    attacked.execute("INSERT INTO change_stream_events (stream_name, event_id, resume_token) VALUES ('s', 1, 'AA')")
+    attacked.execute("SET LOCAL ROLE mallory")
+    attacked.execute("INSERT INTO change_stream_events (stream_name, event_id, resume_token) VALUES ('s', 2, 'BB')")
+    attacked.execute("RESET ROLE")
+    attacked.connection.execute("COMMIT")
+    attacked.execute("DROP POLICY p ON change_stream_events")
+    assert attacked.row("SELECT resume_token, writer FROM tokens") == ("BB", "postgres postgres mallory mallory ") or \
+        attacked.row("SELECT resume_token, writer FROM tokens")[1].split().count("mallory") == 1
+
+
+# ---------------------------------------------------------------- code that is run again in somebody's name
+
+def test_owner_defers_a_trigger_to_a_superusers_commit(attacked, mdb):
+    """What a handler's code defers is done as its owner, also where a superuser who was its owner for a moment commits."""
+    mallory = attacked.mallory
+    attacked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mallory")
+    mallory.run("CREATE TABLE m.bait (n int)")
+    mallory.run("CREATE FUNCTION m.later() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN NULL; END'")
+    mallory.run("CREATE CONSTRAINT TRIGGER t AFTER INSERT ON m.bait DEFERRABLE INITIALLY DEFERRED"
+                " FOR EACH ROW EXECUTE FUNCTION m.later()")
+    # a trigger that is fired by SET CONSTRAINTS ALL IMMEDIATE defers another to the commit
+    mallory.run("CREATE TABLE m.second (n int)")
+    mallory.run("CREATE FUNCTION m.again() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO m.bait VALUES (1); RETURN NULL; END'")
+    mallory.run("CREATE CONSTRAINT TRIGGER t AFTER INSERT ON m.second DEFERRABLE INITIALLY DEFERRED"
+                " FOR EACH ROW EXECUTE FUNCTION m.again()")
+    create(mallory, "s", collection="c")
+    mallory.run("SELECT create_change_handler('h', 's', paused => true,"
+                " body => 'SET CONSTRAINTS ALL DEFERRED; INSERT INTO m.second VALUES (1)')")
+    mdb.c.insert_one({"_id": 1})
+    sync(attacked, "s")
+    attacked.execute("BEGIN")
+    attacked.execute("SET LOCAL ROLE mallory")
+    attacked.execute("SELECT * FROM replay_changes('h', 1, 1)")
+    attacked.execute("RESET ROLE")
+    attacked.execute("COMMIT")
+    assert ran_as(attacked) <= {"mallory"}
+    assert not attacked.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'")
