@@ -8,6 +8,7 @@
 #   make test                   everything, on servers of its own
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make check-style            names, layers, sizes
+#   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench [BENCH="..."]    how fast: ingest, scan, handlers, document, translate, beside the limit and a script
 #   make fuzz [SECONDS=300]     damaged BSON, JSON and statements against a server with sanitizers
@@ -65,6 +66,8 @@ test-all:
 	$(RUN) test/run.py --all
 check-style:
 	$(RUN) test/check_style.py
+check-names: $(SCHEMA_SCRIPTS)
+	$(RUN) test/check_names.py
 
 demo:
 	$(RUN) demo/demo.py $(if $(filter-out 0 no,$(KEEP)),--keep)
@@ -77,4 +80,4 @@ fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
 	$(RUN) test/fuzz_dialect.py $(SECONDS)
 
-.PHONY: driver test test-all check-style demo demo-stop bench fuzz
+.PHONY: driver test test-all check-style check-names demo demo-stop bench fuzz

@@ -4,7 +4,10 @@
 \echo Use "CREATE EXTENSION mongo_change_stream" to load this file. \quit
 
 DO LANGUAGE plpgsql $$
+DECLARE
+  path text := pg_catalog.current_setting('search_path');
 BEGIN
+  SET LOCAL search_path = pg_catalog, pg_temp;
   IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
     RAISE feature_not_supported USING
       MESSAGE = 'extension "mongo_change_stream" needs a database with encoding UTF8',
@@ -12,6 +15,7 @@ BEGIN
                                  pg_catalog.current_database(), pg_catalog.getdatabaseencoding()),
       HINT = 'CREATE DATABASE name TEMPLATE template0 ENCODING ''UTF8''';
   END IF;
+  PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
@@ -835,20 +839,23 @@ CREATE OPERATOR - (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_
 
 DO $$
 DECLARE
+  path text := pg_catalog.current_setting('search_path');
   op record;
   words jsonb := '{"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "=": "equal", "<>": "not equal", "<": "less than", "<=": "less than or equal", ">": "greater than", ">=": "greater than or equal"}';
 BEGIN
+  SET LOCAL search_path = pg_catalog, pg_temp;
   -- a comment for each of the operators that differ only in their types, and for its function
   FOR op IN
-    SELECT o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprcode::regprocedure AS f
+    SELECT o.oprname, o.oprnamespace::regnamespace AS s, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprcode::regprocedure AS f
     FROM pg_operator o JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
     WHERE d.refclassid = 'pg_extension'::regclass
       AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mongo_change_stream')
       AND obj_description(o.oid, 'pg_operator') IS NULL
   LOOP
-    EXECUTE format('COMMENT ON OPERATOR @extschema@.%s (%s, %s) IS %L', op.oprname, op.l, op.r, words ->> op.oprname);
+    EXECUTE format('COMMENT ON OPERATOR %s.%s (%s, %s) IS %L', op.s, op.oprname, op.l, op.r, words ->> op.oprname::text);
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', op.f, 'implementation of ' || op.oprname || ' operator');
   END LOOP;
+  PERFORM set_config('search_path', path, true);
 END $$;
 
 -- aggregates
@@ -940,7 +947,8 @@ COMMENT ON FUNCTION check_mongo_server(text) IS
 -- 3.1 Tables.  Names of roles are kept as regrole, of servers as text, so that a dump can be restored anywhere.
 
 CREATE TABLE change_streams (
-  stream_name text PRIMARY KEY CHECK (octet_length(stream_name) BETWEEN 1 AND 63 AND stream_name <> 'change_stream'),
+  stream_name text PRIMARY KEY CHECK (pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.<=) 63
+    AND stream_name OPERATOR(pg_catalog.<>) 'change_stream'),
   owner regrole NOT NULL,
   server text NOT NULL,
   database_name text NOT NULL,
@@ -964,12 +972,12 @@ CREATE TABLE change_streams (
   pushed_filter document,
   local_filter text,
   changed_at_event bigint NOT NULL DEFAULT 0,
-  created_at timestamptz NOT NULL DEFAULT now(),
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   paused_reason text,
-  stopped_state text CHECK (stopped_state IN ('history_lost', 'error')),
+  stopped_state text CHECK (stopped_state OPERATOR(pg_catalog.=) ANY (ARRAY['history_lost', 'error'])),
   stopped_reason text,
   skip_token text,
-  state_since timestamptz NOT NULL DEFAULT now(),
+  state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
   system_identifier bigint NOT NULL,
   database_oid oid NOT NULL
@@ -989,7 +997,7 @@ CREATE TABLE change_stream_progress (
   last_event_id bigint NOT NULL DEFAULT 0,
   events_processed bigint NOT NULL DEFAULT 0,
   last_event_at timestamptz,
-  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   restarts int NOT NULL DEFAULT 0,
   consecutive_errors int NOT NULL DEFAULT 0,
   last_error text,
@@ -1056,12 +1064,12 @@ ALTER TABLE change_stream_metrics ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_streams ON change_streams FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 CREATE POLICY own_kept_events ON change_stream_kept_events FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 CREATE POLICY own_progress ON change_stream_progress FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 CREATE POLICY own_events ON change_stream_events FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s
-                                  UNION ALL SELECT k.stream_name FROM change_stream_kept_events k)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s
+                                  UNION ALL SELECT k.stream_name FROM @extschema@.change_stream_kept_events k)));
 CREATE POLICY own_metrics ON change_stream_metrics
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 
 GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics TO PUBLIC;
 GRANT UPDATE ON change_stream_metrics TO PUBLIC;
@@ -1139,12 +1147,12 @@ SELECT s.stream_name,
        w.oplog_window,
        coalesce(w.last_error, p.last_error) AS last_error,
        w.next_retry_at
-FROM (SELECT *, system_identifier <> (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
-                OR database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
-                                    WHERE d.datname = pg_catalog.current_database()) AS restored
-      FROM change_streams) s
-     JOIN change_stream_progress p USING (stream_name)
-     LEFT JOIN change_stream_workers() w USING (stream_name);
+FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
+                OR database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
+                                    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
+      FROM @extschema@.change_streams) s
+     JOIN @extschema@.change_stream_progress p USING (stream_name)
+     LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name);
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 
@@ -1166,18 +1174,19 @@ BEGIN ATOMIC
   WITH tables AS (
     SELECT c.oid
     FROM pg_catalog.pg_depend d
-         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'mongo_change_stream'
-         JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind = 'r'
-    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e')
-  SELECT pg_catalog.pg_get_indexdef(i.indexrelid) || ';'
-  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-  WHERE i.indrelid IN (SELECT oid FROM tables) AND c.relname NOT IN ('change_stream_events_cluster_time_idx', 'change_handlers_stream_name_idx', 'change_handler_dead_letters_event_idx')
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid)
+         JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid AND e.extname OPERATOR(pg_catalog.=) 'mongo_change_stream'
+         JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid AND c.relkind OPERATOR(pg_catalog.=) 'r'
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')
+  SELECT pg_catalog.pg_get_indexdef(i.indexrelid) OPERATOR(pg_catalog.||) ';'
+  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
+  WHERE i.indrelid OPERATOR(pg_catalog.=) ANY (SELECT oid FROM tables)
+    AND c.relname OPERATOR(pg_catalog.<>) ALL (ARRAY['change_stream_events_cluster_time_idx', 'change_handlers_stream_name_idx', 'change_handler_dead_letters_event_idx'])
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid OPERATOR(pg_catalog.=) i.indexrelid AND k.conrelid OPERATOR(pg_catalog.=) i.indrelid)
   UNION ALL
-  SELECT pg_catalog.pg_get_triggerdef(t.oid) || ';'
+  SELECT pg_catalog.pg_get_triggerdef(t.oid) OPERATOR(pg_catalog.||) ';'
   FROM pg_catalog.pg_trigger t
-  WHERE t.tgrelid IN (SELECT oid FROM tables) AND NOT t.tgisinternal;
+  WHERE t.tgrelid OPERATOR(pg_catalog.=) ANY (SELECT oid FROM tables) AND NOT t.tgisinternal;
 END;
 COMMENT ON FUNCTION change_stream_user_objects() IS 'commands that make the users'' indexes and triggers on the extension''s tables again, which pg_dump leaves out';
 
@@ -1190,26 +1199,26 @@ COMMENT ON FUNCTION change_stream_user_objects() IS 'commands that make the user
 -- 4.1 Tables
 
 CREATE TABLE change_handlers (
-  handler_name text PRIMARY KEY CHECK (octet_length(handler_name) BETWEEN 1 AND 63),
+  handler_name text PRIMARY KEY CHECK (pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.<=) 63),
   stream_name text NOT NULL REFERENCES change_streams ON DELETE CASCADE,
   body text,
   procedure text,
   condition text,
   start_at text NOT NULL,
-  retry_attempts int NOT NULL CHECK (retry_attempts >= 0),
+  retry_attempts int NOT NULL CHECK (retry_attempts OPERATOR(pg_catalog.>=) 0),
   retry_delay interval NOT NULL,
   max_retry_delay interval NOT NULL,
   timeout interval NOT NULL,
-  on_failure text NOT NULL CHECK (on_failure IN ('dead_letter', 'stop')),
-  workers int NOT NULL CHECK (workers > 0),
+  on_failure text NOT NULL CHECK (on_failure OPERATOR(pg_catalog.=) ANY (ARRAY['dead_letter', 'stop'])),
+  workers int NOT NULL CHECK (workers OPERATOR(pg_catalog.>) 0),
   paused boolean NOT NULL,
   translated_body text,
   translated_condition text,
   stopped_reason text,
-  state_since timestamptz NOT NULL DEFAULT now(),
-  created_at timestamptz NOT NULL DEFAULT now(),
+  state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
-  CHECK ((body IS NULL) <> (procedure IS NULL))
+  CHECK ((body IS NULL) OPERATOR(pg_catalog.<>) (procedure IS NULL))
 );
 CREATE INDEX change_handlers_stream_name_idx ON change_handlers (stream_name);
 COMMENT ON TABLE change_handlers IS 'definition of each handler; written only by the functions of the extension';
@@ -1224,7 +1233,7 @@ CREATE TABLE change_handler_progress (
   last_event_id bigint NOT NULL,
   events_processed bigint NOT NULL DEFAULT 0,
   failures bigint NOT NULL DEFAULT 0,
-  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   failed_event bigint,
   attempts int NOT NULL DEFAULT 0,
   next_retry_at timestamptz,
@@ -1273,7 +1282,7 @@ CREATE TABLE change_handler_dead_letters (
   detail text,
   context text,
   attempts int NOT NULL,
-  failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (handler_name, event_id)
 );
 CREATE INDEX change_handler_dead_letters_event_idx ON change_handler_dead_letters (stream_name, event_id);
@@ -1290,11 +1299,11 @@ ALTER TABLE change_handler_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_handler_dead_letters ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_handlers ON change_handlers FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 CREATE POLICY own_handler_progress ON change_handler_progress FOR SELECT
-  USING (handler_name = ANY (ARRAY(SELECT h.handler_name FROM change_handlers h)));
+  USING (handler_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.handler_name FROM @extschema@.change_handlers h)));
 CREATE POLICY own_dead_letters ON change_handler_dead_letters FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 
 GRANT SELECT ON change_handlers, change_handler_progress, change_handler_dead_letters TO PUBLIC;
 
@@ -1358,9 +1367,9 @@ AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE S
 COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
 
 CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
-SELECT handler_name, stream_name, event_id, change_handler_dead_letter_event(l) AS event,
+SELECT handler_name, stream_name, event_id, @extschema@.change_handler_dead_letter_event(l) AS event,
        sqlstate, error, detail, context, attempts, failed_at
-FROM change_handler_dead_letters l;
+FROM @extschema@.change_handler_dead_letters l;
 COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
 GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
 
@@ -1382,24 +1391,24 @@ SELECT h.handler_name,
             ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
        w.pid,
        p.last_event_id,
-       greatest(s.last_event_id - p.last_event_id, 0) AS behind,
+       greatest(s.last_event_id OPERATOR(pg_catalog.-) p.last_event_id, 0) AS behind,
        CASE WHEN h.stopped_reason IS NULL AND NOT h.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        p.failures,
        w.running_event,
        w.running_since
-FROM change_handlers h
+FROM @extschema@.change_handlers h
      JOIN (SELECT c.stream_name, q.last_event_id,
-                  c.system_identifier <> (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
-                  OR c.database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
-                                        WHERE d.datname = pg_catalog.current_database()) AS restored
-           FROM change_streams c JOIN change_stream_progress q USING (stream_name)) s USING (stream_name)
-     JOIN (SELECT handler_name, min(last_event_id) AS last_event_id, sum(failures)::bigint AS failures
-           FROM change_handler_progress GROUP BY handler_name) p USING (handler_name)
-     LEFT JOIN (SELECT handler_name, (array_agg(state ORDER BY rank))[1] AS state, (array_agg(reason ORDER BY rank))[1] AS reason,
-                       (array_agg(pid ORDER BY rank))[1] AS pid, sum(events_per_second) AS events_per_second,
-                       (array_agg(running_event ORDER BY rank))[1] AS running_event,
-                       (array_agg(running_since ORDER BY rank))[1] AS running_since
-                FROM (SELECT *, array_position('{retrying,starting,active,idle}', state) AS rank FROM change_handler_workers()) r
+                  c.system_identifier OPERATOR(pg_catalog.<>) (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
+                  OR c.database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
+           FROM @extschema@.change_streams c JOIN @extschema@.change_stream_progress q USING (stream_name)) s USING (stream_name)
+     JOIN (SELECT handler_name, pg_catalog.min(last_event_id) AS last_event_id, pg_catalog.sum(failures)::bigint AS failures
+           FROM @extschema@.change_handler_progress GROUP BY handler_name) p USING (handler_name)
+     LEFT JOIN (SELECT handler_name, (pg_catalog.array_agg(state ORDER BY rank))[1] AS state, (pg_catalog.array_agg(reason ORDER BY rank))[1] AS reason,
+                       (pg_catalog.array_agg(pid ORDER BY rank))[1] AS pid, pg_catalog.sum(events_per_second) AS events_per_second,
+                       (pg_catalog.array_agg(running_event ORDER BY rank))[1] AS running_event,
+                       (pg_catalog.array_agg(running_since ORDER BY rank))[1] AS running_since
+                FROM (SELECT *, pg_catalog.array_position('{retrying,starting,active,idle}', state) AS rank FROM @extschema@.change_handler_workers()) r
                 GROUP BY handler_name) w USING (handler_name);
 COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
 GRANT SELECT ON change_handler_status TO PUBLIC;
@@ -1438,22 +1447,23 @@ COMMENT ON FUNCTION change_stream_translate_body(text) IS 'a PL/pgSQL block in w
 CREATE FUNCTION change_stream_exists(stream_name text) RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_streams s WHERE s.stream_name = $1);
+  SELECT EXISTS (SELECT FROM @extschema@.change_streams s WHERE s.stream_name OPERATOR(pg_catalog.=) $1);
 END;
 COMMENT ON FUNCTION change_stream_exists(text) IS 'does the caller see a change stream of this name?';
 
 CREATE FUNCTION change_stream_follows(stream_name text, collection text, database text) RETURNS boolean
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_streams s
-                 WHERE s.stream_name = $1 AND s.collection_name IS NOT DISTINCT FROM $2 AND ($3 IS NULL OR s.database_name = $3));
+  SELECT EXISTS (SELECT FROM @extschema@.change_streams s
+                 WHERE s.stream_name OPERATOR(pg_catalog.=) $1 AND s.collection_name IS NOT DISTINCT FROM $2
+                   AND ($3 IS NULL OR s.database_name OPERATOR(pg_catalog.=) $3));
 END;
 COMMENT ON FUNCTION change_stream_follows(text, text, text) IS 'does a change stream of this name follow this collection?';
 
 CREATE FUNCTION change_handler_exists(handler_name text) RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_handlers h WHERE h.handler_name = $1);
+  SELECT EXISTS (SELECT FROM @extschema@.change_handlers h WHERE h.handler_name OPERATOR(pg_catalog.=) $1);
 END;
 COMMENT ON FUNCTION change_handler_exists(text) IS 'does the caller see a handler of this name?';
 

@@ -23,14 +23,20 @@ REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 
 -- streams: views
 
+-- made anew, since 1.0 looked up names in them that somebody may have planted in the schema
+-- @replace stream_views.sql change_stream_status
+
 -- handlers: tables and rights
 
 -- handlers: functions
 
 -- handlers: views
 
+-- @replace handler_views.sql change_stream_dead_letters
 -- @replace handler_views.sql change_handler_status
 
 -- the dialect
 
 -- user objects
+
+-- @replace user_objects.sql change_stream_user_objects

@@ -28,22 +28,23 @@ COMMENT ON FUNCTION change_stream_translate_body(text) IS 'a PL/pgSQL block in w
 CREATE FUNCTION change_stream_exists(stream_name text) RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_streams s WHERE s.stream_name = $1);
+  SELECT EXISTS (SELECT FROM @extschema@.change_streams s WHERE s.stream_name OPERATOR(pg_catalog.=) $1);
 END;
 COMMENT ON FUNCTION change_stream_exists(text) IS 'does the caller see a change stream of this name?';
 
 CREATE FUNCTION change_stream_follows(stream_name text, collection text, database text) RETURNS boolean
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_streams s
-                 WHERE s.stream_name = $1 AND s.collection_name IS NOT DISTINCT FROM $2 AND ($3 IS NULL OR s.database_name = $3));
+  SELECT EXISTS (SELECT FROM @extschema@.change_streams s
+                 WHERE s.stream_name OPERATOR(pg_catalog.=) $1 AND s.collection_name IS NOT DISTINCT FROM $2
+                   AND ($3 IS NULL OR s.database_name OPERATOR(pg_catalog.=) $3));
 END;
 COMMENT ON FUNCTION change_stream_follows(text, text, text) IS 'does a change stream of this name follow this collection?';
 
 CREATE FUNCTION change_handler_exists(handler_name text) RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT EXISTS (SELECT FROM change_handlers h WHERE h.handler_name = $1);
+  SELECT EXISTS (SELECT FROM @extschema@.change_handlers h WHERE h.handler_name OPERATOR(pg_catalog.=) $1);
 END;
 COMMENT ON FUNCTION change_handler_exists(text) IS 'does the caller see a handler of this name?';
 

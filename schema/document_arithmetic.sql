@@ -128,18 +128,21 @@ CREATE OPERATOR - (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_
 
 DO $$
 DECLARE
+  path text := pg_catalog.current_setting('search_path');
   op record;
   words jsonb := '{"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "=": "equal", "<>": "not equal", "<": "less than", "<=": "less than or equal", ">": "greater than", ">=": "greater than or equal"}';
 BEGIN
+  SET LOCAL search_path = pg_catalog, pg_temp;
   -- a comment for each of the operators that differ only in their types, and for its function
   FOR op IN
-    SELECT o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprcode::regprocedure AS f
+    SELECT o.oprname, o.oprnamespace::regnamespace AS s, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprcode::regprocedure AS f
     FROM pg_operator o JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e'
     WHERE d.refclassid = 'pg_extension'::regclass
       AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mongo_change_stream')
       AND obj_description(o.oid, 'pg_operator') IS NULL
   LOOP
-    EXECUTE format('COMMENT ON OPERATOR @extschema@.%s (%s, %s) IS %L', op.oprname, op.l, op.r, words ->> op.oprname);
+    EXECUTE format('COMMENT ON OPERATOR %s.%s (%s, %s) IS %L', op.s, op.oprname, op.l, op.r, words ->> op.oprname::text);
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', op.f, 'implementation of ' || op.oprname || ' operator');
   END LOOP;
+  PERFORM set_config('search_path', path, true);
 END $$;

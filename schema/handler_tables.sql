@@ -3,26 +3,26 @@
 -- 4.1 Tables
 
 CREATE TABLE change_handlers (
-  handler_name text PRIMARY KEY CHECK (octet_length(handler_name) BETWEEN 1 AND 63),
+  handler_name text PRIMARY KEY CHECK (pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.<=) 63),
   stream_name text NOT NULL REFERENCES change_streams ON DELETE CASCADE,
   body text,
   procedure text,
   condition text,
   start_at text NOT NULL,
-  retry_attempts int NOT NULL CHECK (retry_attempts >= 0),
+  retry_attempts int NOT NULL CHECK (retry_attempts OPERATOR(pg_catalog.>=) 0),
   retry_delay interval NOT NULL,
   max_retry_delay interval NOT NULL,
   timeout interval NOT NULL,
-  on_failure text NOT NULL CHECK (on_failure IN ('dead_letter', 'stop')),
-  workers int NOT NULL CHECK (workers > 0),
+  on_failure text NOT NULL CHECK (on_failure OPERATOR(pg_catalog.=) ANY (ARRAY['dead_letter', 'stop'])),
+  workers int NOT NULL CHECK (workers OPERATOR(pg_catalog.>) 0),
   paused boolean NOT NULL,
   translated_body text,
   translated_condition text,
   stopped_reason text,
-  state_since timestamptz NOT NULL DEFAULT now(),
-  created_at timestamptz NOT NULL DEFAULT now(),
+  state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
-  CHECK ((body IS NULL) <> (procedure IS NULL))
+  CHECK ((body IS NULL) OPERATOR(pg_catalog.<>) (procedure IS NULL))
 );
 CREATE INDEX change_handlers_stream_name_idx ON change_handlers (stream_name);
 COMMENT ON TABLE change_handlers IS 'definition of each handler; written only by the functions of the extension';
@@ -37,7 +37,7 @@ CREATE TABLE change_handler_progress (
   last_event_id bigint NOT NULL,
   events_processed bigint NOT NULL DEFAULT 0,
   failures bigint NOT NULL DEFAULT 0,
-  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   failed_event bigint,
   attempts int NOT NULL DEFAULT 0,
   next_retry_at timestamptz,
@@ -86,7 +86,7 @@ CREATE TABLE change_handler_dead_letters (
   detail text,
   context text,
   attempts int NOT NULL,
-  failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   PRIMARY KEY (handler_name, event_id)
 );
 CREATE INDEX change_handler_dead_letters_event_idx ON change_handler_dead_letters (stream_name, event_id);
@@ -103,10 +103,10 @@ ALTER TABLE change_handler_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_handler_dead_letters ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_handlers ON change_handlers FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 CREATE POLICY own_handler_progress ON change_handler_progress FOR SELECT
-  USING (handler_name = ANY (ARRAY(SELECT h.handler_name FROM change_handlers h)));
+  USING (handler_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.handler_name FROM @extschema@.change_handlers h)));
 CREATE POLICY own_dead_letters ON change_handler_dead_letters FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 
 GRANT SELECT ON change_handlers, change_handler_progress, change_handler_dead_letters TO PUBLIC;

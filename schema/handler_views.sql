@@ -8,9 +8,9 @@ AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE S
 COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
 
 CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
-SELECT handler_name, stream_name, event_id, change_handler_dead_letter_event(l) AS event,
+SELECT handler_name, stream_name, event_id, @extschema@.change_handler_dead_letter_event(l) AS event,
        sqlstate, error, detail, context, attempts, failed_at
-FROM change_handler_dead_letters l;
+FROM @extschema@.change_handler_dead_letters l;
 COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
 GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
 
@@ -31,32 +31,32 @@ SELECT h.handler_name,
               WHEN h.paused THEN 'paused by its owner'
               WHEN s.restored THEN 'its change stream is restored and was not resumed'
               ELSE coalesce(w.reason, 'waiting for the launcher') END,
-         CASE l.dead_letters WHEN 1 THEN 'a dead letter waits in change_stream_dead_letters'
-                             ELSE l.dead_letters::pg_catalog.text OPERATOR(pg_catalog.||) ' dead letters wait in change_stream_dead_letters' END)
+         CASE WHEN l.dead_letters OPERATOR(pg_catalog.=) 1 THEN 'a dead letter waits in change_stream_dead_letters'
+              ELSE l.dead_letters::pg_catalog.text OPERATOR(pg_catalog.||) ' dead letters wait in change_stream_dead_letters' END)
          AS reason,
        w.pid,
        p.last_event_id,
-       greatest(s.last_event_id - p.last_event_id, 0) AS behind,
+       greatest(s.last_event_id OPERATOR(pg_catalog.-) p.last_event_id, 0) AS behind,
        CASE WHEN h.stopped_reason IS NULL AND NOT h.paused THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        p.failures,
        w.running_event,
        w.running_since,
        coalesce(l.dead_letters, 0) AS dead_letters
-FROM change_handlers h
+FROM @extschema@.change_handlers h
      JOIN (SELECT c.stream_name, q.last_event_id,
-                  c.system_identifier <> (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
-                  OR c.database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
-                                        WHERE d.datname = pg_catalog.current_database()) AS restored
-           FROM change_streams c JOIN change_stream_progress q USING (stream_name)) s USING (stream_name)
-     JOIN (SELECT handler_name, min(last_event_id) AS last_event_id, sum(failures)::bigint AS failures
-           FROM change_handler_progress GROUP BY handler_name) p USING (handler_name)
-     LEFT JOIN (SELECT handler_name, (array_agg(state ORDER BY rank))[1] AS state, (array_agg(reason ORDER BY rank))[1] AS reason,
-                       (array_agg(pid ORDER BY rank))[1] AS pid, sum(events_per_second) AS events_per_second,
-                       (array_agg(running_event ORDER BY rank))[1] AS running_event,
-                       (array_agg(running_since ORDER BY rank))[1] AS running_since
-                FROM (SELECT *, array_position('{retrying,starting,active,idle}', state) AS rank FROM change_handler_workers()) r
+                  c.system_identifier OPERATOR(pg_catalog.<>) (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
+                  OR c.database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
+                                        WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
+           FROM @extschema@.change_streams c JOIN @extschema@.change_stream_progress q USING (stream_name)) s USING (stream_name)
+     JOIN (SELECT handler_name, pg_catalog.min(last_event_id) AS last_event_id, pg_catalog.sum(failures)::bigint AS failures
+           FROM @extschema@.change_handler_progress GROUP BY handler_name) p USING (handler_name)
+     LEFT JOIN (SELECT handler_name, (pg_catalog.array_agg(state ORDER BY rank))[1] AS state, (pg_catalog.array_agg(reason ORDER BY rank))[1] AS reason,
+                       (pg_catalog.array_agg(pid ORDER BY rank))[1] AS pid, pg_catalog.sum(events_per_second) AS events_per_second,
+                       (pg_catalog.array_agg(running_event ORDER BY rank))[1] AS running_event,
+                       (pg_catalog.array_agg(running_since ORDER BY rank))[1] AS running_since
+                FROM (SELECT *, pg_catalog.array_position('{retrying,starting,active,idle}', state) AS rank FROM @extschema@.change_handler_workers()) r
                 GROUP BY handler_name) w USING (handler_name)
      LEFT JOIN (SELECT handler_name, pg_catalog.count(*) AS dead_letters
-                FROM change_handler_dead_letters GROUP BY handler_name) l USING (handler_name);
+                FROM @extschema@.change_handler_dead_letters GROUP BY handler_name) l USING (handler_name);
 COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
 GRANT SELECT ON change_handler_status TO PUBLIC;

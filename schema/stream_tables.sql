@@ -3,7 +3,8 @@
 -- 3.1 Tables.  Names of roles are kept as regrole, of servers as text, so that a dump can be restored anywhere.
 
 CREATE TABLE change_streams (
-  stream_name text PRIMARY KEY CHECK (octet_length(stream_name) BETWEEN 1 AND 63 AND stream_name <> 'change_stream'),
+  stream_name text PRIMARY KEY CHECK (pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.<=) 63
+    AND stream_name OPERATOR(pg_catalog.<>) 'change_stream'),
   owner regrole NOT NULL,
   server text NOT NULL,
   database_name text NOT NULL,
@@ -27,12 +28,12 @@ CREATE TABLE change_streams (
   pushed_filter document,
   local_filter text,
   changed_at_event bigint NOT NULL DEFAULT 0,
-  created_at timestamptz NOT NULL DEFAULT now(),
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   paused_reason text,
-  stopped_state text CHECK (stopped_state IN ('history_lost', 'error')),
+  stopped_state text CHECK (stopped_state OPERATOR(pg_catalog.=) ANY (ARRAY['history_lost', 'error'])),
   stopped_reason text,
   skip_token text,
-  state_since timestamptz NOT NULL DEFAULT now(),
+  state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
   system_identifier bigint NOT NULL,
   database_oid oid NOT NULL
@@ -52,7 +53,7 @@ CREATE TABLE change_stream_progress (
   last_event_id bigint NOT NULL DEFAULT 0,
   events_processed bigint NOT NULL DEFAULT 0,
   last_event_at timestamptz,
-  updated_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   restarts int NOT NULL DEFAULT 0,
   consecutive_errors int NOT NULL DEFAULT 0,
   last_error text,
@@ -119,12 +120,12 @@ ALTER TABLE change_stream_metrics ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_streams ON change_streams FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 CREATE POLICY own_kept_events ON change_stream_kept_events FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 CREATE POLICY own_progress ON change_stream_progress FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 CREATE POLICY own_events ON change_stream_events FOR SELECT
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s
-                                  UNION ALL SELECT k.stream_name FROM change_stream_kept_events k)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s
+                                  UNION ALL SELECT k.stream_name FROM @extschema@.change_stream_kept_events k)));
 CREATE POLICY own_metrics ON change_stream_metrics
-  USING (stream_name = ANY (ARRAY(SELECT s.stream_name FROM change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 
 GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics TO PUBLIC;
 -- not the table: that would let anyone lock it

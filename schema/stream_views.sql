@@ -27,12 +27,12 @@ SELECT s.stream_name,
        w.oplog_window,
        coalesce(w.last_error, p.last_error) AS last_error,
        w.next_retry_at
-FROM (SELECT *, system_identifier <> (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
-                OR database_oid <> (SELECT d.oid FROM pg_catalog.pg_database d
-                                    WHERE d.datname = pg_catalog.current_database()) AS restored
-      FROM change_streams) s
-     JOIN change_stream_progress p USING (stream_name)
-     LEFT JOIN change_stream_workers() w USING (stream_name);
+FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)
+                OR database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
+                                    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
+      FROM @extschema@.change_streams) s
+     JOIN @extschema@.change_stream_progress p USING (stream_name)
+     LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name);
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 

@@ -14,6 +14,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
+import check_names
 import check_style
 from harness import Cluster, Installation, Machine, build, install, packages
 from harness.machine import ROOT, exit_on_signals
@@ -43,6 +44,19 @@ def style(folder, count):
     print("\n".join(complaints) or "nothing to complain about", flush=True)
     if complaints:
         count.fail("check-style")
+    else:
+        count.passed += 1
+
+
+def names(folder, count):
+    heading("Names in the scripts")
+    if sys.version_info < (3, 10):
+        print("pgspot needs Python 3.10: not looked at", flush=True)
+        return
+    complaints = check_names.check(folder)
+    print("\n".join(complaints) or "nothing to complain about", flush=True)
+    if complaints:
+        count.fail("check-names")
     else:
         count.passed += 1
 
@@ -126,6 +140,8 @@ def one_version(machine, pg_config, count, everything):
         if everything:
             stage = "check-style"
             style(folder, count)
+            stage = "check-names"
+            names(folder, count)
         stage = "SQL tests"
         regression(machine, installation, folder, count)
     except (Exception, SystemExit) as problem:

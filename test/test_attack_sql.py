@@ -168,3 +168,90 @@ def test_owner_defers_a_trigger_to_a_superusers_commit(attacked, mdb):
     attacked.execute("COMMIT")
     assert ran_as(attacked) <= {"mallory"}
     assert not attacked.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'")
+
+
+# ---------------------------------------------------------------- names that the extension's own code looks up
+
+# In schema "evil", whose name has what names may have: an exact match of each operator and function that a script or a
+# view might call, for each pair of types.
+HOSTILE = r"""
+    CREATE SCHEMA "evil%I";
+    CREATE TABLE "evil%I".ran (what text, who text);
+    CREATE FUNCTION "evil%I".note(what text) RETURNS void LANGUAGE plpgsql AS
+      $f$ BEGIN INSERT INTO "evil%I".ran VALUES (what, current_user); END $f$;
+    DO $do$
+    DECLARE
+      types text[] := '{text,name,oid,regclass,regrole,regtype,"\"char\"",jsonb,bigint,integer,text[]}';
+      names text[] := '{format,array_agg,array_position,obj_description,now,min,max,sum,octet_length,current_database,pg_has_role,
+        pg_get_indexdef,pg_get_triggerdef,pg_get_constraintdef,clock_timestamp,current_setting,set_config,count,concat,quote_ident,to_regclass}';
+      operators text[] := '{=,<>,<,>,<=,>=,||,->>,->,-,+,~,!~,@>}';
+      body text := $b$ RETURNS %s LANGUAGE plpgsql AS $q$BEGIN PERFORM "evil%%I".note(%L); RETURN NULL; END$q$$b$;
+      l text; r text; n text; result text;
+    BEGIN
+      SET LOCAL search_path = pg_catalog;
+      FOREACH n IN ARRAY names LOOP
+        EXECUTE format('CREATE FUNCTION "evil%%I".%I()' || body, n, 'text', n);
+        FOREACH l IN ARRAY types LOOP
+          EXECUTE format('CREATE FUNCTION "evil%%I".%I(%s)' || body, n, l, 'text', n);
+          FOREACH r IN ARRAY types LOOP
+            EXECUTE format('CREATE FUNCTION "evil%%I".%I(%s, %s)' || body, n, l, r, 'text', n);
+          END LOOP;
+        END LOOP;
+      END LOOP;
+      EXECUTE format('CREATE FUNCTION "evil%%I".format(text, name, regtype, regtype, text)' || body, 'text', 'format/5');
+      EXECUTE format('CREATE FUNCTION "evil%%I".format(text, regnamespace, name, regtype, regtype, text)' || body, 'text', 'format/6');
+      EXECUTE format('CREATE FUNCTION "evil%%I".format(text, regprocedure, text)' || body, 'text', 'format/3');
+      FOREACH n IN ARRAY operators LOOP
+        result := CASE WHEN n IN ('||', '->>', '->', '-', '+') THEN 'text' ELSE 'boolean' END;
+        FOREACH l IN ARRAY types LOOP
+          FOREACH r IN ARRAY types LOOP
+            EXECUTE format('CREATE OR REPLACE FUNCTION "evil%%I".%I(%s, %s)' || body, 'operator ' || n, l, r, result, 'operator ' || n);
+            EXECUTE format('CREATE OPERATOR "evil%%I".%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = "evil%%I".%I)', n, l, r, 'operator ' || n);
+          END LOOP;
+        END LOOP;
+      END LOOP;
+    END $do$"""
+
+RELATIONS = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
+             "change_stream_status", "change_handlers", "change_handler_progress", "change_stream_dead_letters", "change_handler_status")
+
+
+@pytest.fixture
+def hostile(postgres, mongo, mdb):
+    """A database with a schema full of planted operators and functions, without the extension."""
+    db = postgres.create_database("hostile", extension=False)
+    db.execute(HOSTILE)
+    yield db
+    db.close()
+    postgres.drop_database("hostile")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_superuser_creates_the_extension_in_a_hostile_schema(hostile, mongo, mdb, version):
+    """Neither a script, nor a view, policy or function resolves a name through a user's schema."""
+    hostile.execute(f"CREATE EXTENSION mongo_change_stream VERSION '{version}' SCHEMA \"evil%I\"")
+    hostile.execute("ALTER EXTENSION mongo_change_stream UPDATE")
+    assert hostile.execute('SELECT * FROM "evil%I".ran') == []
+    hostile.create_server(mongo.uri, mdb.name)
+    hostile.execute('SET search_path = "evil%I", pg_catalog')
+    hostile.execute("SELECT create_change_stream('s', collection => 'c', max_await_time => '100ms', add_fields => 'a = 1')")
+    hostile.execute("SELECT create_change_handler('h', 's', body => 'BEGIN RAISE ''no''; END', retry_attempts => 0)")
+    mdb.c.insert_one({"_id": 1})
+    hostile.execute("SELECT sync_change_stream('s', handlers => true)")
+    hostile.execute("SELECT alter_change_stream('s', notify => 'heads')")
+    for role in ("postgres", "hostile_reader"):
+        if role != "postgres":
+            hostile.execute(f"CREATE ROLE {role}")
+            hostile.execute(f'GRANT USAGE ON SCHEMA "evil%I" TO {role}')
+            hostile.execute(f"SET ROLE {role}")
+        for relation in RELATIONS:
+            hostile.execute(f"SELECT * FROM {relation}")
+        for call in ("change_stream_user_objects()", "change_stream_exists('s')", "change_stream_follows('s', 'c', NULL)",
+                     "change_handler_exists('h')", "change_stream_workers()", "change_handler_workers()"):
+            hostile.execute(f"SELECT * FROM {call}")
+    hostile.execute("RESET ROLE")
+    hostile.execute("DROP OWNED BY hostile_reader; DROP ROLE hostile_reader")
+    for call in ("retry_dead_letters('h')", "discard_dead_letters('h')", "replay_changes('h', 1, 1)", "alter_change_handler('h', workers => 1)",
+                 "drop_change_handler('h')", "pause_change_stream('s')", "resume_change_stream('s')", "drop_change_stream('s')"):
+        hostile.execute(f"SELECT {call}")
+    assert hostile.execute('SELECT * FROM "evil%I".ran') == []
