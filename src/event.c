@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "event.h"
 #include "mb/pg_wchar.h"
+#include "mongo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -74,14 +75,25 @@ take_namespace(const DocumentValue *value, EventText *database, EventText *colle
 	return whole && !it.malformed;
 }
 
+/* The token as text: in place unless type bits follow. */
 static bool
 take_token(const DocumentValue *value, EventText *token)
 {
-	DocumentValue data;
+	TokenParts	parts;
+	StringInfoData text;
 
-	return value->type == DOCUMENT_OBJECT &&
-		mcs_document_find(value->data, value->size, "_data", &data) &&
-		take_text(&data, token);
+	if (!mcs_token_parts(value, &parts))
+		return false;
+	token->data = parts.data;
+	token->length = parts.length;
+	if (parts.bits_size > 0)
+	{
+		initStringInfo(&text);
+		mcs_token_append(&text, &parts);
+		token->data = text.data;
+		token->length = text.len;
+	}
+	return true;
 }
 
 static bool

@@ -18,14 +18,15 @@ PG_FUNCTION_INFO_V1(mcs_event_cluster_timestamp);
 Datum
 mcs_event_cluster_timestamp(PG_FUNCTION_ARGS)
 {
-	char	   *token = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *string = TextDatumGetCString(PG_GETARG_DATUM(0));
+	char	   *token = mcs_token_read(string);
 	DocumentBuilder builder;
 	uint64		time;
 
-	if (!mcs_token_valid(token))
+	if (token == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("not a resume token: \"%s\"", token),
+				 errmsg("not a resume token: \"%s\"", string),
 				 errdetail("A resume token is the hexadecimal text in _data of an event's _id."),
 				 errhint("Take the column resume_token of an event.")));
 	time = mcs_token_time(token);

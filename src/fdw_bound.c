@@ -322,7 +322,7 @@ bound_token(FdwRange *range, int strategy, const char *token)
 {
 	uint64		time;
 
-	if (!mcs_token_valid(token) || token[strspn(token, "0123456789ABCDEF")] != '\0')
+	if (!mcs_token_valid(token) || token[strspn(token, "0123456789ABCDEF.")] != '\0')
 		return;
 	time = mcs_token_time(token);
 	if (is_lower(strategy))

@@ -77,8 +77,8 @@ start_text(const FdwScan *scan)
 		return time_text(scan->range.from);
 	if (table->resume_after)
 		return psprintf("after token %s", table->resume_after);
-	if (table->start_at && mcs_token_valid(table->start_at))
-		return psprintf("after token %s", table->start_at);
+	if (table->start_at && mcs_token_read(table->start_at))
+		return psprintf("after token %s", mcs_token_read(table->start_at));
 	return table->start_at ? table->start_at : "earliest";
 }
 

@@ -43,9 +43,6 @@
 /* The oplog may lose its first entries between our asking for them and reading on. */
 #define OLDEST_TRIES		5
 
-/* A token holds a cluster time from its second hex digit on, sixteen digits long. */
-#define TOKEN_HEAD			18
-
 struct FdwRead
 {
 	MemoryContext context;		/* the read's own */
@@ -55,6 +52,7 @@ struct FdwRead
 	MongoCursor *cursor;
 
 	FdwStart	start;			/* where it begins */
+	const char *behind;			/* begun at its time since MongoDB can't read it: events up to it are left out */
 	int			oldest_tries;
 
 	/* where it is */
@@ -72,7 +70,9 @@ struct FdwRead
 	MongoBatch	batch;
 	DocumentIterator events;
 	DocumentValue event;		/* where no fragments are kept */
+	StringInfoData token;		/* of the element at hand */
 	EventText	last_token;		/* of the last whole event in the reply */
+	StringInfoData last_token_text;
 	List	   *fragments;		/* of DocumentValue *, copies */
 	bool		whole;			/* the fragments are a whole event */
 
@@ -97,6 +97,9 @@ whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
 
 	if (read->lessons->split)
 		return false;
+	/* tokens can be compared with those of their version only */
+	if (read->behind)
+		return !mcs_token_of_split_stream(read->behind);
 	if (!bms_is_member(EVENT_RESUME_TOKEN, read->request.used))
 		return spec->full_document == NULL && spec->full_document_before_change == NULL;
 	images = bms_add_member(images, EVENT_FULL_DOCUMENT);
@@ -284,6 +287,12 @@ recover(FdwRead *read, const MongoError *error)
 		read->lessons->without_images = true;
 	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
 		start_is_lost(read, error);
+	else if (read->position == NULL && mcs_token_lacks_type_bits(read->start.token, error))
+	{
+		read->behind = read->start.token;
+		read->start.token = NULL;
+		read->start.kind = CHANGE_STREAM_AT_TIME;
+	}
 	else if (error->class == MONGO_ERROR_TOO_LARGE && !read->lessons->split)
 		read->lessons->split = true;
 	else if (may_pass(read, error))
@@ -401,29 +410,31 @@ end_batch(FdwRead *read)
 
 /* ---- events ---- */
 
-/* The token of an event or a fragment. */
-static EventText
-token_of(const DocumentValue *event)
+/* Takes the token of an event or a fragment. */
+static void
+take_token(FdwRead *read, const DocumentValue *event)
 {
 	DocumentValue value;
-	EventText	token = {NULL, 0};
-	const char *string;
-	uint32		size;
+	TokenParts	parts;
 
-	if (event->type == DOCUMENT_OBJECT &&
-		mcs_document_find(event->data, event->size, "_id", &value) && value.type == DOCUMENT_OBJECT &&
-		mcs_document_find(value.data, value.size, "_data", &value) &&
-		mcs_document_get_string(&value, &string, &size) && size >= TOKEN_HEAD)
-	{
-		token.data = string;
-		token.length = size;
-	}
-	else
+	if (event->type != DOCUMENT_OBJECT || !mcs_document_find(event->data, event->size, "_id", &value) ||
+		!mcs_token_parts(&value, &parts))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("an event came without a resume token"),
 				 errdetail("Its _id is missing or was changed by option \"pipeline\".")));
-	return token;
+	resetStringInfo(&read->token);
+	mcs_token_append(&read->token, &parts);
+}
+
+/* The token at hand is that of a whole event, to go on after. */
+static void
+keep_token(FdwRead *read)
+{
+	resetStringInfo(&read->last_token_text);
+	appendBinaryStringInfo(&read->last_token_text, read->token.data, read->token.len);
+	read->last_token.data = read->last_token_text.data;
+	read->last_token.length = read->last_token_text.len;
 }
 
 /* Takes an element of the reply; whether a whole event is at hand now. */
@@ -478,13 +489,18 @@ mcs_read_next(FdwRead *read)
 			next_batch(read);
 		while (!read->done && mcs_document_next(&read->events))
 		{
-			EventText	token = token_of(&read->events.value);
-
-			if (mcs_token_time(token.data) > read->end)
+			take_token(read, &read->events.value);
+			if (mcs_token_time(read->token.data) > read->end)
 				read->done = true;
 			else if (take_element(read, &read->events.value))
 			{
-				read->last_token = token;
+				keep_token(read);
+				if (read->behind &&
+					mcs_token_compare(read->token.data, read->token.len, read->behind, strlen(read->behind)) <= 0)
+				{
+					forget_fragments(read);
+					continue;
+				}
 				read->statistics.events++;
 				return true;
 			}
@@ -533,6 +549,8 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 
 	read->context = context;
 	read->fragment_context = AllocSetContextCreate(context, "fragments of a large event", ALLOCSET_SMALL_SIZES);
+	initStringInfo(&read->token);
+	initStringInfo(&read->last_token_text);
 	read->request = *request;
 	read->lessons = lessons;
 	mcs_fdw_start(request->table, &request->range, &read->start);

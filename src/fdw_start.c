@@ -7,7 +7,6 @@
 
 #include "fdw.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/timestamp.h"
 
 /* A time before any that MongoDB has; 0 would not do as one. */
@@ -42,13 +41,15 @@ start_after(FdwStart *start, const char *token)
 static void
 parse_start(FdwStart *start, const char *text)
 {
+	char	   *token;
+
 	start->asked = strcmp(text, "earliest") != 0;
 	if (!start->asked)
 		return;
 	if (strcmp(text, "now") == 0)
 		start->kind = CHANGE_STREAM_NOW;
-	else if (mcs_token_valid(text))
-		start_after(start, asc_toupper(text, strlen(text)));
+	else if ((token = mcs_token_read(text)) != NULL)
+		start_after(start, token);
 	else
 		start->time = time_of_timestamp(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
 																				ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));

@@ -12,7 +12,6 @@
 #include "fdw.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -271,7 +270,7 @@ read_options(FdwTable *table, ForeignTable *foreign, ForeignServer *server)
 		options = foreign->options;
 	table->start_at = mcs_mongo_option(options, "start_at");
 	value = mcs_mongo_option(options, "resume_after");
-	table->resume_after = value ? asc_toupper(value, strlen(value)) : NULL;
+	table->resume_after = value ? mcs_token_read(value) : NULL;
 	if (table->start_at && table->resume_after)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

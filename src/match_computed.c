@@ -51,11 +51,11 @@ mcs_match_token(const MatchComparison *comparison, bool truth)
 		const char *from = operator == MATCH_LT || operator == MATCH_LE ? NULL : token;
 		const char *to = operator == MATCH_GT || operator == MATCH_GE ? NULL : token;
 
+		if (strlen(token) > TIME_DIGITS)
+			token[TIME_DIGITS] = '\0';
 		/* what is no beginning of a token is left alone */
 		if (strspn(token, "0123456789ABCDEF") != strlen(token))
 			return mcs_match_unknown();
-		if (strlen(token) > TIME_DIGITS)
-			token[TIME_DIGITS] = '\0';
 		filter = mcs_match_or(filter, token_range(from, to));
 	}
 	return filter;

@@ -155,7 +155,7 @@ typedef struct ChangeStreamSpec
 	const char *full_document_before_change;	/* the same */
 	bool		show_expanded_events;
 	ChangeStreamStart start;
-	const char *token;			/* hex text of _data */
+	const char *token;			/* as text */
 	uint64		time;			/* seconds << 32 | ordinal */
 	const uint8 *stages;		/* BSON array of the stages after $changeStream, or NULL */
 	uint32		stages_size;
@@ -173,7 +173,7 @@ typedef struct MongoBatch
 	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch) */
 	uint32		events_size;
 	int			event_count;
-	const char *token;			/* post-batch token's hex text, palloc'ed; NULL where the server sent none */
+	const char *token;			/* post-batch token as text, palloc'ed; NULL where the server sent none */
 	uint64		operation_time;
 	int64		asked_at;		/* when MongoDB was asked for it, by mcs_session_clock */
 	bool		opened;			/* the reply of the aggregate that opened the cursor */
@@ -243,12 +243,30 @@ extern char *mcs_mongo_js_string(const char *string);
 
 /* ---- tokens and times (mongo_token.c) ---- */
 
-/* Whether a text can be a resume token: an even number of hex digits that begins with a timestamp (82). */
-extern bool mcs_token_valid(const char *token);
-extern uint64 mcs_token_time(const char *token);
+/*
+ * A token is MongoDB's _data (hex digits that begin with a timestamp, 82) and,
+ * where it has _typeBits, a dot and their hex: see mongo_token.c.
+ */
 
-/* The token that sorts before every event of a time (a high-water mark). */
+/* A token as MongoDB sends it, in place. */
+typedef struct TokenParts
+{
+	const char *data;
+	uint32		length;
+	const uint8 *bits;
+	uint32		bits_size;
+} TokenParts;
+
+extern bool mcs_token_valid(const char *token);
+extern bool mcs_token_parts(const DocumentValue *token, TokenParts *parts);
+extern void mcs_token_append(StringInfo text, const TokenParts *parts);
+extern char *mcs_token_document(const char *token);
+extern char *mcs_token_read(const char *text);
+extern uint64 mcs_token_time(const char *token);
+extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
+extern bool mcs_token_of_split_stream(const char *token);
 extern char *mcs_token_from_time(uint64 time);
+extern bool mcs_token_lacks_type_bits(const char *token, const MongoError *error);
 
 /* ---- set-up ---- */
 extern void mcs_mongo_init(void);

@@ -7,14 +7,32 @@
 
 #include "mongo_far_side.h"
 
-/* Appends {_data: token}. */
+/* A digit of valid hex. */
+static uint8
+digit_value(char c)
+{
+	return (uint8) (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+}
+
+/* Appends a token as MongoDB's document: {_data: …} and, of what follows a dot, _typeBits. */
 static void
 append_token(bson_t *to, const char *key, const char *token)
 {
+	const char *dot = strchr(token, '.');
 	bson_t		child;
 
 	BSON_APPEND_DOCUMENT_BEGIN(to, key, &child);
-	BSON_APPEND_UTF8(&child, "_data", token);
+	bson_append_utf8(&child, "_data", -1, token, dot ? (int) (dot - token) : -1);
+	if (dot)
+	{
+		size_t		size = strlen(dot + 1) / 2;
+		uint8	   *bits = bson_malloc(size);
+
+		for (size_t i = 0; i < size; i++)
+			bits[i] = (uint8) (digit_value(dot[1 + i * 2]) << 4 | digit_value(dot[2 + i * 2]));
+		bson_append_binary(&child, "_typeBits", -1, BSON_SUBTYPE_BINARY, bits, (uint32) size);
+		bson_free(bits);
+	}
 	bson_append_document_end(to, &child);
 }
 

@@ -141,6 +141,25 @@ count_elements(const bson_iter_t *array)
 	return count;
 }
 
+/* A token as text; NULL where it is none. */
+static char *
+token_text(const bson_iter_t *iter, MemoryContext context)
+{
+	DocumentValue value = {DOCUMENT_OBJECT, NULL, 0};
+	TokenParts	parts;
+	StringInfoData text;
+	MemoryContext old;
+
+	bson_iter_document(iter, &value.size, &value.data);
+	if (value.data == NULL || !mcs_token_parts(&value, &parts))
+		return NULL;
+	old = MemoryContextSwitchTo(context);
+	initStringInfo(&text);
+	mcs_token_append(&text, &parts);
+	MemoryContextSwitchTo(old);
+	return text.data;
+}
+
 /* Fills *batch from a reply; false if it is not what a cursor's reply must be. */
 static bool
 read_batch(MongoBatch *batch, MemoryContext context)
@@ -148,7 +167,6 @@ read_batch(MongoBatch *batch, MemoryContext context)
 	bson_t		body;
 	bson_iter_t iter;
 	bson_iter_t cursor;
-	bson_iter_t token;
 
 	if (!bson_init_static(&body, batch->reply->data, batch->reply->size) ||
 		!bson_iter_init_find(&iter, &body, "cursor") || !BSON_ITER_HOLDS_DOCUMENT(&iter) ||
@@ -165,10 +183,12 @@ read_batch(MongoBatch *batch, MemoryContext context)
 			bson_iter_array(&cursor, &batch->events_size, &batch->events);
 			batch->event_count = count_elements(&cursor);
 		}
-		else if (strcmp(key, "postBatchResumeToken") == 0 && BSON_ITER_HOLDS_DOCUMENT(&cursor) &&
-				 bson_iter_recurse(&cursor, &token) && bson_iter_find(&token, "_data") &&
-				 BSON_ITER_HOLDS_UTF8(&token))
-			batch->token = MemoryContextStrdup(context, bson_iter_utf8(&token, NULL));
+		else if (strcmp(key, "postBatchResumeToken") == 0)
+		{
+			batch->token = BSON_ITER_HOLDS_DOCUMENT(&cursor) ? token_text(&cursor, context) : NULL;
+			if (batch->token == NULL)
+				return false;
+		}
 	}
 	return batch->events != NULL;
 }

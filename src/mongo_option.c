@@ -286,7 +286,7 @@ check_pipeline(const char *name, const char *value)
 static void
 check_start_at(const char *name, const char *value)
 {
-	if (strcmp(value, "now") == 0 || strcmp(value, "earliest") == 0 || mcs_token_valid(value))
+	if (strcmp(value, "now") == 0 || strcmp(value, "earliest") == 0 || mcs_token_read(value))
 		return;
 	(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(value),
 							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
@@ -295,7 +295,7 @@ check_start_at(const char *name, const char *value)
 static void
 check_token(const char *name, const char *value)
 {
-	if (!mcs_token_valid(value))
+	if (mcs_token_read(value) == NULL)
 		invalid_value(name, value, "A resume token's _data is expected, in hexadecimal.");
 }
 

@@ -2,18 +2,43 @@
  * mongo_token.c
  *	  Resume tokens as text: what can be said of one without asking MongoDB.
  *
- * A token is MongoDB's KeyString in hex: a type byte 82 (timestamp), four bytes
- * of seconds, four of ordinal, then what tells events of one time apart.  So
- * tokens sort as text, and the one made here, which ends with the fields of a
- * high-water mark, sorts before those of all events of its time.
+ * A token of MongoDB's is {_data, _typeBits}.  _data is a KeyString in hex: a
+ * type byte 82 (timestamp), four bytes of seconds, four of ordinal, then what
+ * tells events of one time apart.  A KeyString has all numeric types in one
+ * order, and _typeBits, which is there only where it says anything, tells which
+ * they were: without it MongoDB can't read the key of some numbers back.
+ *
+ * As text a token is _data, and where there is _typeBits a dot and its bytes in
+ * hex.  So tokens sort as text: a dot sorts before every digit, no _data begins
+ * another one, and two tokens of one event differ at most behind the dot.  The
+ * token made here, which ends with the fields of a high-water mark, sorts before
+ * those of all events of its time.
+ *
+ * What follows the time in _data (see mcs_token_same_event) are the fields
+ *
+ *		version			2B02 or 2B04 (1, 2)
+ *		kind			29 a high-water mark, 2C0100 an event
+ *		index			of the operation in its transaction
+ *		invalidate		6E or 6F
+ *		collection		5A, length 10, subtype 04, sixteen bytes; or none
+ *		key				46: the document key; in version 2 an object of
+ *						operationType and documentKey
+ *
+ * and, of a fragment of a large event in version 2, which one it is.
  */
 #include "mongo.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
 
 #define TIMESTAMP_TYPE		"82"
 #define TIME_DIGITS			16	/* seconds and ordinal, eight digits each */
 #define TIME_OFFSET			2
+#define HEAD_DIGITS			(TIME_OFFSET + TIME_DIGITS)
 #define HIGH_WATER_MARK		"2B0229296E04"
-#define TOKEN_MAX			65536
+#define VERSION_2			"2B04"
+#define TOKEN_MAX			(16 * 1024 * 1024)	/* no document of MongoDB's is longer */
+#define TYPE_BITS_SEPARATOR '.'
 
 /* A hex digit's value, or -1. */
 static int
@@ -28,21 +53,184 @@ hex_value(char c)
 	return -1;
 }
 
-/* Whether a text can be a resume token. */
+/* How many bytes of a text are hex digits, from its begin. */
+static size_t
+hex_digits(const char *text, size_t length)
+{
+	size_t		digits = 0;
+
+	while (digits < length && hex_value(text[digits]) >= 0)
+		digits++;
+	return digits;
+}
+
+/* Whether a text can be _data. */
+static bool
+is_data(const char *text, size_t length)
+{
+	return length >= HEAD_DIGITS && length <= TOKEN_MAX && length % 2 == 0 &&
+		strncmp(text, TIMESTAMP_TYPE, TIME_OFFSET) == 0 && hex_digits(text, length) == length;
+}
+
+/* How long the part of a token is that says which event it is of. */
+static size_t
+data_length(const char *token, size_t length)
+{
+	const char *dot = memchr(token, TYPE_BITS_SEPARATOR, length);
+
+	return dot ? (size_t) (dot - token) : length;
+}
+
+/* Whether a text is a resume token in the form of this extension, in either case. */
 bool
 mcs_token_valid(const char *token)
 {
 	size_t		length = strlen(token);
+	size_t		data = data_length(token, length);
+	size_t		bits = length - data;
 
-	if (length < TIME_OFFSET + TIME_DIGITS || length % 2 != 0 || length > TOKEN_MAX)
+	if (!is_data(token, data))
 		return false;
-	if (strncmp(token, TIMESTAMP_TYPE, TIME_OFFSET) != 0)
-		return false;
-	for (const char *c = token; *c; c++)
-		if (hex_value(*c) < 0)
-			return false;
-	return true;
+	return bits == 0 ||
+		(bits >= 3 && bits % 2 == 1 && length <= TOKEN_MAX && hex_digits(token + data + 1, bits - 1) == bits - 1);
 }
+
+/* ---- MongoDB's form ---- */
+
+/*
+ * A token as MongoDB sends it, in place; false where it is none.  Its digits
+ * are upper case, or they would not sort as text.
+ */
+bool
+mcs_token_parts(const DocumentValue *token, TokenParts *parts)
+{
+	DocumentValue value;
+
+	memset(parts, 0, sizeof(*parts));
+	if (token->type != DOCUMENT_OBJECT || !mcs_document_find(token->data, token->size, "_data", &value) ||
+		!mcs_document_get_string(&value, &parts->data, &parts->length) || !is_data(parts->data, parts->length))
+		return false;
+	for (uint32 i = 0; i < parts->length; i++)
+		if (parts->data[i] >= 'a')
+			return false;
+	if (mcs_document_find(token->data, token->size, "_typeBits", &value))
+	{
+		/* a length, a subtype, the bytes */
+		if (value.type != DOCUMENT_BINARY || value.size < 5)
+			return false;
+		parts->bits = value.data + 5;
+		parts->bits_size = value.size - 5;
+	}
+	return parts->length + parts->bits_size * 2 < TOKEN_MAX;
+}
+
+/* Appends a token in the form of this extension. */
+void
+mcs_token_append(StringInfo text, const TokenParts *parts)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	appendBinaryStringInfo(text, parts->data, parts->length);
+	if (parts->bits_size > 0)
+		appendStringInfoChar(text, TYPE_BITS_SEPARATOR);
+	for (uint32 i = 0; i < parts->bits_size; i++)
+	{
+		appendStringInfoChar(text, digits[parts->bits[i] >> 4]);
+		appendStringInfoChar(text, digits[parts->bits[i] & 0xF]);
+	}
+}
+
+/* The type bits of a valid token, into bytes that the caller has for them; returns how many there are. */
+static uint32
+read_bits(const char *token, size_t length, uint8 *bytes)
+{
+	size_t		data = data_length(token, length);
+	uint32		size = 0;
+
+	for (size_t i = data + 1; i + 1 < length; i += 2)
+		bytes[size++] = (uint8) (hex_value(token[i]) << 4 | hex_value(token[i + 1]));
+	return size;
+}
+
+/* The text of a token as MongoDB's document. */
+char *
+mcs_token_document(const char *token)
+{
+	size_t		length = strlen(token);
+	size_t		data = data_length(token, length);
+	DocumentBuilder builder;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_append_string_sized(&builder, "_data", token, data);
+	if (data < length)
+	{
+		uint8	   *bits = palloc(length - data);
+
+		mcs_document_append_binary(&builder, "_typeBits", 0, bits, read_bits(token, length, bits));
+	}
+	mcs_document_end(&builder);
+	return mcs_document_out_text(mcs_document_finish(&builder));
+}
+
+/* ---- what users write ---- */
+
+/* A token that is written as a document: {"_data": …, "_typeBits": …}; type bits may be hex, too. */
+static char *
+read_document(const char *text)
+{
+	Document   *document = mcs_document_in_text(text);
+	DocumentValue token = {DOCUMENT_TYPE(document), DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document)};
+	DocumentValue value;
+	StringInfoData result;
+	const char *string;
+	uint32		size;
+
+	if (token.type != DOCUMENT_OBJECT || !mcs_document_find(token.data, token.size, "_data", &value) ||
+		!mcs_document_get_string(&value, &string, &size) || memchr(string, TYPE_BITS_SEPARATOR, size))
+		return NULL;
+	initStringInfo(&result);
+	appendBinaryStringInfo(&result, string, size);
+	if (mcs_document_find(token.data, token.size, "_typeBits", &value))
+	{
+		TokenParts	bits = {"", 0, NULL, 0};
+
+		if (mcs_document_get_string(&value, &string, &size))
+			appendStringInfo(&result, "%c%.*s", TYPE_BITS_SEPARATOR, (int) size, string);
+		else if (value.type == DOCUMENT_BINARY && value.size >= 5)
+		{
+			bits.bits = value.data + 5;
+			bits.bits_size = value.size - 5;
+			mcs_token_append(&result, &bits);
+		}
+		else
+			return NULL;
+	}
+	/* a zero byte would hide what follows it */
+	return strlen(result.data) == result.len ? result.data : NULL;
+}
+
+/*
+ * A resume token as users may write it, in the form of this extension; NULL
+ * where the text is none.  Raises where it is no document though it begins as one.
+ */
+char *
+mcs_token_read(const char *text)
+{
+	char	   *token = NULL;
+
+	if (text[strspn(text, " \t\r\n")] == '{')
+		token = read_document(text);
+	else
+		token = pstrdup(text);
+	if (token == NULL || !mcs_token_valid(token))
+		return NULL;
+	for (char *c = token; *c; c++)
+		*c = pg_ascii_toupper((unsigned char) *c);
+	return token;
+}
+
+/* ---- what a token says ---- */
 
 /* The cluster time in a valid token: seconds << 32 | ordinal. */
 uint64
@@ -50,7 +238,7 @@ mcs_token_time(const char *token)
 {
 	uint64		time = 0;
 
-	for (int i = TIME_OFFSET; i < TIME_OFFSET + TIME_DIGITS; i++)
+	for (int i = TIME_OFFSET; i < HEAD_DIGITS; i++)
 	{
 		int			value = hex_value(token[i]);
 
@@ -61,9 +249,38 @@ mcs_token_time(const char *token)
 	return time;
 }
 
-/* The token that sorts before every event of a time. */
+/* The order of two tokens of one version; those of one event are equal, with and without type bits. */
+int
+mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	size_t		a_data = data_length(a, a_length);
+	size_t		b_data = data_length(b, b_length);
+	int			compared = memcmp(a, b, Min(a_data, b_data));
+
+	return compared ? compared : a_data < b_data ? -1 : a_data > b_data ? 1 : 0;
+}
+
+/* Whether MongoDB gives tokens of a token's version only with its stage that splits large events. */
+bool
+mcs_token_of_split_stream(const char *token)
+{
+	return strlen(token) > HEAD_DIGITS && strncmp(token + HEAD_DIGITS, VERSION_2, strlen(VERSION_2)) == 0;
+}
+
+/* The token that sorts before every event of a time (a high-water mark). */
 char *
 mcs_token_from_time(uint64 time)
 {
 	return psprintf(TIMESTAMP_TYPE "%08X%08X" HIGH_WATER_MARK, (uint32) (time >> 32), (uint32) time);
+}
+
+/*
+ * Whether MongoDB could not read a token for want of its type bits, which 1.0
+ * did not keep.
+ */
+bool
+mcs_token_lacks_type_bits(const char *token, const MongoError *error)
+{
+	return token != NULL && error->at_open && error->code != 0 && strchr(token, TYPE_BITS_SEPARATOR) == NULL &&
+		strstr(error->message, "KeyString format error") != NULL;
 }

@@ -30,10 +30,6 @@
 /* Replies that the driver's thread may keep ahead of us. */
 #define QUEUE_BYTES		(16 * 1024 * 1024)
 
-/* In a token's hex text, behind its type and time: the version that streams with a split stage give. */
-#define TOKEN_VERSION_AT	18
-#define TOKEN_SPLIT_VERSION	"2B04"
-
 /* How often a position is saved that moves without events. */
 #define SAVE_INTERVAL_MS	1000
 
@@ -124,8 +120,8 @@ mcs_follow_open(StreamWorker *worker)
 	spec.whole_events = worker->too_large == TOO_LARGE_NO &&
 		spec.full_document == NULL && spec.full_document_before_change == NULL;
 	/* tokens of split streams are of another version, and only those of one version can be compared */
-	if (worker->from_time && strlen(spec.token) > TOKEN_VERSION_AT)
-		spec.whole_events = strncmp(spec.token + TOKEN_VERSION_AT, TOKEN_SPLIT_VERSION, strlen(TOKEN_SPLIT_VERSION)) != 0;
+	if (worker->from_time)
+		spec.whole_events = !mcs_token_of_split_stream(spec.token);
 	if (worker->too_large != TOO_LARGE_NO)
 		narrow_spec(worker, &spec);
 
@@ -241,12 +237,9 @@ static bool
 already_written(const StreamWorker *worker, const ChangeEvent *event)
 {
 	const char *position = worker->stream->resume_token;
-	int			compared;
 
-	if (!worker->from_time || !position)
-		return false;
-	compared = memcmp(event->token.data, position, Min(event->token.length, strlen(position)));
-	return compared < 0 || (compared == 0 && event->token.length <= strlen(position));
+	return worker->from_time && position &&
+		mcs_token_compare(event->token.data, event->token.length, position, strlen(position)) <= 0;
 }
 
 /* Whether expressions may have to be evaluated. */

@@ -12,7 +12,6 @@
 
 #include "stream_command.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/memutils.h"
 
 /* MongoDB's code for an action that a role may not do. */
@@ -25,12 +24,15 @@
 char *
 mcs_check_token(const char *token, const char *argument)
 {
-	if (!mcs_token_valid(token))
+	char	   *read = mcs_token_read(token);
+
+	if (read == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not a resume token: \"%s\"", argument, token),
-				 errdetail("A resume token is the hexadecimal text in _data of an event's _id, and the column resume_token here.")));
-	return asc_toupper(token, strlen(token));
+				 errdetail("A resume token is the hexadecimal text in _data of an event's _id, and the column resume_token here."),
+				 errhint("Take the column resume_token of an event, or {\"_data\": \"...\"} with the \"_typeBits\" that MongoDB may have put beside it.")));
+	return read;
 }
 
 /* Reads a time by PostgreSQL's rules; what is no time gets a message of ours. */
@@ -95,11 +97,20 @@ mcs_start_parse(StreamStart *start, const char *text)
 	else
 	{
 		start->kind = START_TOKEN;
-		start->token = mcs_token_valid(text) ? asc_toupper(text, strlen(text)) : token_of_time(parse_time(text), text);
+		start->token = mcs_token_read(text);
+		if (start->token == NULL)
+			start->token = token_of_time(parse_time(text), text);
 	}
 }
 
 /* ---- asking MongoDB ---- */
+
+/* Whether a token only stands for a time. */
+static bool
+is_time(const char *token)
+{
+	return strcmp(token, mcs_token_from_time(mcs_token_time(token))) == 0;
+}
 
 /*
  * Opens a stream once, after a token or (NULL) now, as its worker will: on the
@@ -109,6 +120,7 @@ static char *
 try_open(const Stream *stream, MongoSession *session, const char *after, MongoError *error)
 {
 	bool		at_collection = false;
+	bool		at_time = after && is_time(after);
 
 	for (;;)
 	{
@@ -116,8 +128,9 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 		char	   *token;
 
 		mcs_stream_spec(stream, at_collection, false, &spec);
-		spec.start = after ? CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
+		spec.start = after ? at_time ? CHANGE_STREAM_AT_TIME : CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
 		spec.token = after;
+		spec.time = after ? mcs_token_time(after) : 0;
 		spec.comment = stream->name;
 		if (mcs_mongo_try_stream(session, &spec, &token, NULL, NULL, error))
 		{
@@ -153,8 +166,11 @@ resolve(const Stream *stream, MongoSession *session, const StreamStart *start, M
 	if (after == NULL)
 		return token;
 	/* that the oplog no longer has it is for the stream's state to say, here as at any later time */
-	if (token == NULL && error->class != MONGO_ERROR_HISTORY_LOST)
+	if (token == NULL && error->class != MONGO_ERROR_HISTORY_LOST && !mcs_token_lacks_type_bits(after, error))
 		return NULL;
+	/* the server's own token of a time: what follows has tokens of the form that it has after now */
+	if (token && is_time(after) && mcs_token_time(token) == mcs_token_time(after))
+		return token;
 	return pstrdup(after);
 }
 

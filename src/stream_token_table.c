@@ -546,7 +546,7 @@ fill_parameters(const TokenUpdate *update, const Stream *stream, Datum *values, 
 
 	texts[PARAM_STREAM] = update->stream;
 	texts[PARAM_TOKEN] = update->token;
-	texts[PARAM_TOKEN_DOCUMENT] = update->token ? psprintf("{\"_data\": \"%s\"}", update->token) : NULL;
+	texts[PARAM_TOKEN_DOCUMENT] = update->token ? mcs_token_document(update->token) : NULL;
 	texts[PARAM_STATE] = update->state;
 	texts[PARAM_ERROR] = update->error;
 	texts[PARAM_COLLECTION] = stream ? stream->collection : NULL;

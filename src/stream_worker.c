@@ -349,7 +349,8 @@ handle_failure(StreamWorker *worker)
 			break;
 		case MONGO_ERROR_CONFIGURATION:
 			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
-			if (failure.code == 280 && !worker->from_time && stream->resume_token)
+			if (!worker->from_time && stream->resume_token &&
+				(failure.code == 280 || mcs_token_lacks_type_bits(stream->resume_token, &failure)))
 				worker->from_time = true;
 			else
 				stop(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the change stream as it is defined", message);

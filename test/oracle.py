@@ -61,6 +61,17 @@ def mark(mongo):
     return mongo.client.admin.command("appendOplogNote", data={"mark": 1})["operationTime"]
 
 
+def token_text(token):
+    """A resume token as the extension writes it."""
+    return token["_data"] + ("." + token["_typeBits"].hex().upper() if "_typeBits" in token else "")
+
+
+def token_document(text):
+    """The same back to MongoDB's form."""
+    data, _, bits = text.partition(".")
+    return {"_data": data, "_typeBits": bytes.fromhex(bits)} if bits else {"_data": data}
+
+
 def token_time(token):
     """The cluster time in a resume token."""
     return bson.Timestamp(int(token[2:10], 16), int(token[10:18], 16))
@@ -72,7 +83,7 @@ SPLIT = {"$changeStreamSplitLargeEvent": {}}     # also changes the form of toke
 def history(mongo, since, database=None, pipeline=(), until=None, **options):
     """The raw events of a database, or of all, since a mark or a token; the end of a cursor ends nothing."""
     until = until or mark(mongo)
-    start = {"start_after": {"_data": since}} if isinstance(since, str) else {"start_at_operation_time": since}
+    start = {"start_after": token_document(since)} if isinstance(since, str) else {"start_at_operation_time": since}
     events, parts = [], []
     login = {"username": "root", "password": mongo.ROOT_PASSWORD} if mongo.auth else {}
     with pymongo.MongoClient(mongo.uri, document_class=RawBSONDocument, **login) as client:
@@ -137,7 +148,7 @@ def columns(raw, looks_up=False):
         "changed_fields": changed_fields(operation, fields),
         "cluster_time": EPOCH + datetime.timedelta(seconds=time.time, microseconds=min(time.inc, 999999)),
         "change_timestamp": told.get("wallTime", EPOCH + datetime.timedelta(seconds=time.time)),
-        "resume_token": told["_id"]["_data"],
+        "resume_token": token_text(told["_id"]),
         "full_document_source": source(operation, fields, looks_up),
         "extra": b"\x03" + document(extra) if extra else None,
     }

@@ -139,7 +139,7 @@ def tokens(target, since, until, match, mode):
         while True:
             event = stream.try_next()
             if event is not None:
-                found.add(event["_id"]["_data"])
+                found.add(oracle.token_text(event["_id"]))
             elif oracle.token_time(stream.resume_token["_data"]) >= until:
                 return found
 
