@@ -15,7 +15,16 @@
 REVOKE UPDATE ON change_stream_metrics FROM PUBLIC;
 GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO PUBLIC;
 
+ALTER TABLE change_streams ADD COLUMN exclude_fields text[], ADD COLUMN mask_fields text[];
+COMMENT ON COLUMN change_streams.exclude_fields IS 'paths of fields that are left out of everything that is stored of an event';
+COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored with *** in place of their value';
+
 -- streams: functions
+
+DROP FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean);
+-- @create stream_functions.sql create_change_stream
+DROP FUNCTION alter_change_stream(text, text, text, text[], document, text, text, boolean, interval, int, interval, text, text[]);
+-- @create stream_functions.sql alter_change_stream
 
 DROP FUNCTION drop_change_stream(text, boolean);
 -- @create stream_functions.sql drop_change_stream

@@ -36,7 +36,9 @@ CREATE TABLE change_streams (
   state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
   system_identifier bigint NOT NULL,
-  database_oid oid NOT NULL
+  database_oid oid NOT NULL,
+  exclude_fields text[],
+  mask_fields text[]
 );
 COMMENT ON TABLE change_streams IS 'definition of each change stream; written only by the functions of the extension';
 COMMENT ON COLUMN change_streams.database_name IS 'watched database, * for every database of the deployment';
@@ -45,6 +47,8 @@ COMMENT ON COLUMN change_streams.pushed_filter IS 'the part of filter and operat
 COMMENT ON COLUMN change_streams.local_filter IS 'the part of filter that the worker evaluates';
 COMMENT ON COLUMN change_streams.skip_token IS 'resume token of one event that the stream leaves out, as resume_change_stream was told';
 COMMENT ON COLUMN change_streams.settings IS 'settings of the creator under which filter and add_fields are evaluated';
+COMMENT ON COLUMN change_streams.exclude_fields IS 'paths of fields that are left out of everything that is stored of an event';
+COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored with *** in place of their value';
 COMMENT ON COLUMN change_streams.system_identifier IS 'the database cluster in which the stream was made; elsewhere it is paused as restored';
 
 CREATE TABLE change_stream_progress (

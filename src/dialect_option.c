@@ -42,6 +42,8 @@ static const OptionName stream_options[] = {
 	{"initial_snapshot", OPTION_BOOLEAN, NULL, true},
 	{"retention", OPTION_INTERVAL, NULL, false},
 	{"notify", OPTION_TEXT, NULL, false},
+	{"exclude_fields", OPTION_LIST, NULL, false},
+	{"mask_fields", OPTION_LIST, NULL, false},
 	{"paused", OPTION_BOOLEAN, NULL, true},
 	{"server", OPTION_TEXT, NULL, true},
 	{NULL, OPTION_TEXT, NULL, false}
@@ -62,7 +64,8 @@ static const OptionName handler_options[] = {
 
 /* Fields that alter_change_stream can put back. */
 static const char *const alterable[] = {"filter", "add_fields", "operations", "pipeline", "full_document",
-	"full_document_before_change", "show_expanded_events", "max_await_time", "batch_size", "retention", "notify", NULL};
+	"full_document_before_change", "show_expanded_events", "max_await_time", "batch_size", "retention", "notify",
+	"exclude_fields", "mask_fields", NULL};
 
 const char *const *
 mcs_option_alterable(void)

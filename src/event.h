@@ -84,4 +84,12 @@ extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool
 extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
 
+/* ---- event_mask.c: what is not to be stored ---- */
+
+typedef struct EventMask EventMask;
+
+extern EventMask *mcs_event_mask_make(List *exclude, List *replace);
+extern const char *mcs_event_mask_problem(const char *path);
+extern void mcs_event_mask(const EventMask *mask, ChangeEvent *event);
+
 #endif							/* MCS_EVENT_H */

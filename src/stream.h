@@ -71,6 +71,8 @@ typedef struct Stream
 	char	   *local_filter;
 	List	   *settings;		/* of char *, "name=value" */
 	bool		has_handlers;
+	List	   *exclude_fields; /* of char *, dotted paths */
+	List	   *mask_fields;
 
 	/* progress */
 	char	   *resume_token;	/* to start after; NULL: start at now */

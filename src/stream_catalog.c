@@ -338,7 +338,8 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	"s.batch_size, s.retention, s.notify, s.paused, s.stopped_state, s.skip_token, s.system_identifier, " \
 	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, " \
 	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
-	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name) "
+	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name), " \
+	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]} "
 
 /* The columns of STREAM_COLUMNS, as SPI counts them. */
 typedef enum StreamColumn
@@ -371,7 +372,9 @@ typedef enum StreamColumn
 	COLUMN_EVENTS,
 	COLUMN_RESTARTS,
 	COLUMN_ERRORS,
-	COLUMN_HAS_HANDLERS
+	COLUMN_HAS_HANDLERS,
+	COLUMN_EXCLUDE_FIELDS,
+	COLUMN_MASK_FIELDS
 } StreamColumn;
 
 /* A row that SPI returned, and where its values shall go. */
@@ -516,6 +519,8 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->restarts = row_int32(row, COLUMN_RESTARTS);
 	stream->consecutive_errors = row_int32(row, COLUMN_ERRORS);
 	stream->has_handlers = row_bool(row, COLUMN_HAS_HANDLERS);
+	stream->exclude_fields = row_texts(row, COLUMN_EXCLUDE_FIELDS);
+	stream->mask_fields = row_texts(row, COLUMN_MASK_FIELDS);
 	return stream;
 }
 

@@ -12,7 +12,7 @@
 
 /* ---- stream_catalog.c: for stream_catalog*.c only ---- */
 
-#define CATALOG_MAX_ARGS	28
+#define CATALOG_MAX_ARGS	40
 
 /* One statement on the catalog tables, planned once a session. */
 typedef struct CatalogStatement

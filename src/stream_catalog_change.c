@@ -103,11 +103,11 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 	static CatalogStatement insert = CATALOG_STATEMENT(
 		"INSERT INTO @.change_streams (" DEFINITION_COLUMNS ", stream_name, owner, server, database_name, "
 		"collection_name, resume_after, start_after, start_at, initial_snapshot, paused, settings, system_identifier, "
-		"database_oid, changed_at_event) "
+		"database_oid, changed_at_event{, exclude_fields, mask_fields|}) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.regrole, $16, $17, "
-		"$18, $19, $20, $21, false, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING",
+		"$18, $19, $20, $21, false, $22, $23, $24, $25, $26{, $27, $28|}) ON CONFLICT DO NOTHING",
 		DEFINITION_TYPES, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
-		TEXTARRAYOID, INT8OID, OIDOID, INT8OID);
+		TEXTARRAYOID, INT8OID, OIDOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID);
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
@@ -124,6 +124,8 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_values_add_texts(&values, stream->exclude_fields, true);
+	mcs_values_add_texts(&values, stream->mask_fields, true);
 	return mcs_catalog_run(&insert, values.values, values.nulls) == 1;
 }
 
@@ -154,14 +156,16 @@ void
 mcs_catalog_update_definition(const Stream *stream)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event) = "
-		"($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) WHERE stream_name = $15",
-		DEFINITION_TYPES, INT8OID, TEXTOID);
+		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event{, exclude_fields, mask_fields|}) = "
+		"($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14{, $16, $17|}) WHERE stream_name = $15",
+		DEFINITION_TYPES, INT8OID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID);
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
 	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	mcs_values_add_text(&values, stream->name);
+	mcs_values_add_texts(&values, stream->exclude_fields, true);
+	mcs_values_add_texts(&values, stream->mask_fields, true);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

@@ -45,18 +45,22 @@ typedef enum CreateArgument
 	CREATE_INITIAL_SNAPSHOT,
 	CREATE_RETENTION,
 	CREATE_NOTIFY,
-	CREATE_PAUSED
+	CREATE_PAUSED,
+	CREATE_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
+	CREATE_MASK_FIELDS
 } CreateArgument;
 
-/* Which argument of create_change_stream a field is; those of alter_change_stream follow its stream_name in order. */
+/* Which argument of create_change_stream a field is. */
 static const CreateArgument field_arguments[STREAM_FIELDS] = {
 	CREATE_FILTER, CREATE_ADD_FIELDS, CREATE_OPERATIONS, CREATE_PIPELINE, CREATE_FULL_DOCUMENT,
 	CREATE_FULL_DOCUMENT_BEFORE_CHANGE, CREATE_SHOW_EXPANDED_EVENTS, CREATE_MAX_AWAIT_TIME, CREATE_BATCH_SIZE,
-	CREATE_RETENTION, CREATE_NOTIFY
+	CREATE_RETENTION, CREATE_NOTIFY, CREATE_EXCLUDE_FIELDS, CREATE_MASK_FIELDS
 };
 
+/* The arguments of alter_change_stream: stream_name, the fields of version 1.0, reset, the other fields. */
 #define ALTER_FIRST_FIELD	1
-#define ALTER_RESET			(ALTER_FIRST_FIELD + STREAM_FIELDS)
+#define ALTER_RESET			(ALTER_FIRST_FIELD + FIELD_EXCLUDE_FIELDS)
+#define ALTER_FIELD(field)	(ALTER_FIRST_FIELD + (field) + ((field) < FIELD_EXCLUDE_FIELDS ? 0 : 1))
 
 /* Fields that change what MongoDB is asked. */
 static const bool field_is_mongos[STREAM_FIELDS] = {
@@ -81,6 +85,13 @@ static char *
 text_argument(FunctionCallInfo fcinfo, int number)
 {
 	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/* Whether an argument is there, which the function may not have in version 1.0, and not null. */
+static bool
+is_given(FunctionCallInfo fcinfo, int number)
+{
+	return number < PG_NARGS() && !PG_ARGISNULL(number);
 }
 
 static bool
@@ -199,7 +210,7 @@ take_fields(Stream *stream, FunctionCallInfo fcinfo)
 	for (int field = 0; field < STREAM_FIELDS; field++)
 	{
 		mcs_field_reset(stream, field);
-		if (!PG_ARGISNULL(field_arguments[field]))
+		if (is_given(fcinfo, field_arguments[field]))
 			mcs_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
 	}
 }
@@ -306,7 +317,7 @@ take_reset(bool *reset, FunctionCallInfo fcinfo)
 	{
 		StreamField field = mcs_field_named(lfirst(cell));
 
-		if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
+		if (is_given(fcinfo, ALTER_FIELD(field)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s is both given and named in reset", mcs_field_name(field))));
@@ -324,8 +335,8 @@ change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
 	{
 		if (reset[field])
 			mcs_field_reset(stream, field);
-		else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
-			mcs_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIRST_FIELD + field));
+		else if (is_given(fcinfo, ALTER_FIELD(field)))
+			mcs_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIELD(field)));
 		else
 			continue;
 		mongos = mongos || field_is_mongos[field];

@@ -28,6 +28,8 @@ typedef enum StreamField
 	FIELD_BATCH_SIZE,
 	FIELD_RETENTION,
 	FIELD_NOTIFY,
+	FIELD_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
+	FIELD_MASK_FIELDS,
 	STREAM_FIELDS
 } StreamField;
 

@@ -15,6 +15,7 @@
 
 #define MAX_AWAIT_MICROSECONDS	USECS_PER_HOUR
 #define MAX_BATCH_SIZE			100000
+#define MAX_HIDDEN_FIELDS		1000
 
 /* MongoDB's limits, in bytes: of a database's name, and of database.collection. */
 #define MAX_DATABASE_NAME		63
@@ -71,7 +72,7 @@ static const Word notify_words[] = {
 
 static const char *const field_names[STREAM_FIELDS] = {
 	"filter", "add_fields", "operations", "pipeline", "full_document", "full_document_before_change",
-	"show_expanded_events", "max_await_time", "batch_size", "retention", "notify"
+	"show_expanded_events", "max_await_time", "batch_size", "retention", "notify", "exclude_fields", "mask_fields"
 };
 
 /* ---- small conversions ---- */
@@ -318,6 +319,41 @@ set_notify(Stream *stream, const char *text)
 		strcmp(word->mongo, "heads") == 0 ? STREAM_NOTIFY_HEADS : STREAM_NOTIFY_IDS;
 }
 
+/* The dotted paths of exclude_fields or mask_fields. */
+static List *
+paths_from_array(ArrayType *array, StreamField field)
+{
+	List	   *paths = mcs_texts_from_array(array);
+	ListCell   *cell;
+
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not contain nulls", field_names[field])));
+	if (paths == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", field_names[field]),
+				 errhint("Leave it out, or name it in reset of alter_change_stream, to hide nothing.")));
+	if (list_length(paths) > MAX_HIDDEN_FIELDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s names more than %d fields", field_names[field], MAX_HIDDEN_FIELDS),
+				 errhint("Name the sub-document that holds them.")));
+	foreach(cell, paths)
+	{
+		const char *problem = mcs_event_mask_problem(lfirst(cell));
+
+		if (problem)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid field \"%s\" in %s", (char *) lfirst(cell), field_names[field]),
+					 errdetail("%s", problem),
+					 errhint("A field is named by its path in the document, such as \"card.number\".")));
+	}
+	return paths;
+}
+
 /* Checks a value, which is not null, and puts it into a definition. */
 void
 mcs_field_set(Stream *stream, StreamField field, Datum value)
@@ -359,6 +395,12 @@ mcs_field_set(Stream *stream, StreamField field, Datum value)
 			break;
 		case FIELD_NOTIFY:
 			set_notify(stream, TextDatumGetCString(value));
+			break;
+		case FIELD_EXCLUDE_FIELDS:
+			stream->exclude_fields = paths_from_array(DatumGetArrayTypeP(value), field);
+			break;
+		case FIELD_MASK_FIELDS:
+			stream->mask_fields = paths_from_array(DatumGetArrayTypeP(value), field);
 			break;
 		case STREAM_FIELDS:
 			break;
@@ -406,6 +448,12 @@ mcs_field_reset(Stream *stream, StreamField field)
 		case FIELD_NOTIFY:
 			stream->notify = STREAM_NOTIFY_IDS;
 			break;
+		case FIELD_EXCLUDE_FIELDS:
+			stream->exclude_fields = NIL;
+			break;
+		case FIELD_MASK_FIELDS:
+			stream->mask_fields = NIL;
+			break;
 		case STREAM_FIELDS:
 			break;
 	}
@@ -446,21 +494,38 @@ check_operations(const Stream *stream, bool silent)
 				 errdetail("MongoDB can record an update by pipeline or of the whole document as a replace.")));
 }
 
+/* Whether the filter may read what is hidden from it: MongoDB, which has all of it, must not evaluate that. */
+static bool
+reads_hidden(const Stream *stream, const StreamExpressions *expressions)
+{
+	static const EventColumn columns[] = {
+		EVENT_FULL_DOCUMENT, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_UPDATE_DESCRIPTION, EVENT_CHANGED_FIELDS, EVENT_EXTRA
+	};
+
+	if (stream->exclude_fields == NIL && stream->mask_fields == NIL)
+		return false;
+	for (int i = 0; i < lengthof(columns); i++)
+		if (mcs_expressions_filter_reads(expressions, columns[i]))
+			return true;
+	return false;
+}
+
 /* Compiles both expressions, which checks them, and sees what of the filter MongoDB can evaluate. */
 static Document *
 check_expressions(const Stream *stream, bool silent, bool *exact)
 {
 	Relation	events = table_open(mcs_events_relation(), AccessShareLock);
 	StreamExpressions *expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
-
-	Document   *match;
+	Document   *match = NULL;
 
 	if (!silent && mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT) && wants_operation(stream, "delete"))
 		ereport(NOTICE,
 				(errmsg("filter reads full_document, which delete events do not have"),
 				 errdetail("A condition on it is then unknown, not true, and the event is left out."),
 				 errhint("Add \"OR operation_type = 'delete'\" to the filter to keep them.")));
-	match = mcs_expressions_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
+	*exact = false;
+	if (!reads_hidden(stream, expressions))
+		match = mcs_expressions_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
 	table_close(events, NoLock);
 	return match;
 }

@@ -345,6 +345,8 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 			break;
 	}
 	event->too_large = worker->too_large >= TOO_LARGE_NO_IMAGES;
+	if (worker->mask)
+		mcs_event_mask(worker->mask, event);
 	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
 	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
 		mcs_writer_add(writer, values, nulls, worker->received_at);

@@ -202,10 +202,13 @@ load_stream(StreamWorker *worker)
 	MemoryContextReset(worker->stream_context);
 
 	mcs_worker_begin(worker);
+	worker->mask = NULL;
 	if (OidIsValid(mcs_extension_schema()))
 	{
 		old = MemoryContextSwitchTo(worker->stream_context);
 		stream = mcs_stream_load(worker->name, false, true);
+		if (stream)
+			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		MemoryContextSwitchTo(old);
 	}
 	if (stream && stream->restored && !stream->paused)

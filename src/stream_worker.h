@@ -29,6 +29,7 @@ typedef struct StreamWorker
 	MemoryContext stream_context;	/* of it and of the expressions */
 	StreamExpressions *expressions; /* NULL without filter and add_fields */
 	bool		filter_error_logged;
+	EventMask  *mask;			/* what is not to be stored, or NULL; in stream_context */
 
 	MongoSession *session;
 	MemoryContext session_context;
