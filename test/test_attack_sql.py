@@ -170,6 +170,126 @@ def test_owner_defers_a_trigger_to_a_superusers_commit(attacked, mdb):
     assert not attacked.value("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'")
 
 
+def test_owners_code_gets_nothing_of_a_superuser(attacked, mdb):
+    """Whatever a superuser does with mallory's stream and handler, her code runs as mallory."""
+    mallory = attacked.mallory
+    attacked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mallory")
+    mallory.run("CREATE FUNCTION m.filter(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN true; END'")
+    mallory.run("CREATE FUNCTION m.folded() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN true; END'")
+    create(mallory, "s", collection="c", filter="m.filter(operation_type) AND m.folded()", add_fields="a = m.folded()")
+    mallory.run("SELECT create_change_handler('h', 's', condition => 'm.folded()', retry_attempts => 0,"
+                " body => 'BEGIN PERFORM m.payload(); IF change.event_id = 2 THEN RAISE ''no''; END IF; END')")
+    mdb.c.insert_many([{"_id": 1}, {"_id": 2}])
+    sync(attacked, "s")
+    attacked.value("SELECT sync_change_stream('s', handlers => true)")
+    for statement in ("alter_change_stream('s', notify => 'heads')", "alter_change_stream('s', filter => 'm.filter(collection_name)')",
+                      "alter_change_handler('h', timeout => '2 minutes')", "retry_dead_letters('h')", "replay_changes('h', 1, 2)",
+                      "replay_changes('h', 1, 2, true)", "create_change_handler('h2', 's', body => 'PERFORM m.payload()', start_at => 'earliest')",
+                      "pause_change_stream('s')", "resume_change_stream('s', start_at => 'now')", "discard_dead_letters('h')",
+                      "drop_change_handler('h')", "drop_change_handler('h2')", "drop_change_stream('s')"):
+        attacked.execute(f"SELECT {statement}")
+    assert ran_as(attacked) == {"mallory"}
+
+
+TABLES = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
+          "change_handlers", "change_handler_progress", "change_handler_dead_letters")
+
+
+def test_tables_owner_gets_no_more_than_the_streams_owners_have(attacked, mdb):
+    """Triggers, index expressions and constraints of the tables' owner, while a superuser calls every function on alice's stream.
+
+    They run as the tables' owner or, on the events, as the stream's owner: never as who calls.
+    """
+    mallory = attacked.mallory
+    attacked.execute("CREATE ROLE alice LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO alice")
+    attacked.execute("GRANT CREATE ON SCHEMA public TO mallory")
+    for table in TABLES:
+        attacked.execute(f"ALTER TABLE {table} OWNER TO mallory")
+    mallory.run("CREATE FUNCTION m.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM m.payload();"
+                " IF TG_LEVEL = 'ROW' AND TG_OP = 'DELETE' THEN RETURN old; ELSIF TG_LEVEL = 'ROW' THEN RETURN new; END IF; RETURN NULL; END $$")
+    mallory.run("CREATE FUNCTION m.value(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN $1; END'")
+    for table in TABLES:
+        column = "handler_name" if table in ("change_handler_progress",) else "stream_name"
+        for time in ("BEFORE", "AFTER"):
+            mallory.run(f"CREATE TRIGGER r{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION m.trigger()")
+            mallory.run(f"CREATE TRIGGER s{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION m.trigger()")
+        mallory.run(f"CREATE INDEX ON {table} (m.value({column}))")
+        mallory.run(f"ALTER TABLE {table} ADD CHECK (m.value({column}) IS NOT NULL)")
+    try:
+        with attacked.connect("alice") as alice:
+            create(alice, "s", collection="c")
+            alice.execute("SELECT create_change_handler('h', 's', body => 'BEGIN RAISE ''no''; END', retry_attempts => 0)")
+        mdb.c.insert_many([{"_id": 1}, {"_id": 2}])
+        sync(attacked, "s")
+        attacked.value("SELECT sync_change_stream('s', handlers => true)")
+        for statement in ("alter_change_stream('s', notify => 'heads')", "alter_change_handler('h', timeout => '2 minutes')",
+                          "retry_dead_letters('h')", "replay_changes('h', 1, 2)", "pause_change_handler('h')", "resume_change_handler('h')",
+                          "pause_change_stream('s')", "resume_change_stream('s', start_at => 'now')", "discard_dead_letters('h')",
+                          "drop_change_handler('h')", "drop_change_stream('s', keep_events => true)", "drop_change_stream('s')"):
+            attacked.execute(f"SELECT {statement}")
+        with attacked.connect("alice") as alice:
+            create(alice, "t", collection="c")
+        attacked.execute("ANALYZE change_stream_events; ANALYZE change_streams")
+        attacked.execute("REASSIGN OWNED BY alice TO alice; DROP OWNED BY alice")
+        assert ran_as(attacked) == {"alice", "mallory"}
+    finally:
+        attacked.execute("DROP OWNED BY alice; DROP ROLE alice")
+        for table in TABLES:
+            attacked.execute(f"ALTER TABLE {table} OWNER TO postgres")
+
+
+# ---------------------------------------------------------------- what is not one's own
+
+def test_stranger_and_other_owner_read_and_do_nothing(attacked, mdb):
+    """Neither by a function that tells what it is asked about, nor by a lock, a trigger, or any function of the extension."""
+    mallory = attacked.mallory
+    create(attacked, "s", collection="c")
+    attacked.execute("SELECT create_change_handler('h', 's', body => 'BEGIN RAISE ''no''; END', retry_attempts => 0)")
+    mdb.c.insert_one({"_id": 1, "secret": "of postgres"})
+    attacked.value("SELECT sync_change_stream('s', handlers => true)")
+    mallory.run("CREATE TABLE m.leaked (what text)")
+    mallory.run("CREATE FUNCTION m.leak(anyelement) RETURNS boolean COST 0.0001 LANGUAGE plpgsql AS"
+                " 'BEGIN INSERT INTO m.leaked VALUES ($1::text); RETURN true; END'")
+    for usage in (False, True):
+        if usage:
+            attacked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mallory")
+            create(mallory, "mine", collection="other")
+        own = int(usage)
+        for relation in RELATIONS:
+            count = mallory.run(f"SELECT count(*) FROM {relation} AS r WHERE m.leak(r)")[0][0]
+            assert count == (own if relation in OWN_STREAM else 0), relation
+            assert mallory.refused(f"DO 'BEGIN LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE; END'") == "42501", relation
+            assert mallory.refused(f"DELETE FROM {relation}") in ("42501", "55000"), relation
+        for call in ("change_stream_workers()", "change_handler_workers()"):
+            assert mallory.run(f"SELECT count(*) FROM {call} w WHERE m.leak(w) AND w::text NOT LIKE '(mine,%'") == [(0,)]
+        for call in ("pause_change_stream('s')", "resume_change_stream('s')", "resume_change_stream('s', skip => '82')",
+                     "alter_change_stream('s', filter => 'm.leak(full_document)')", "drop_change_stream('s')", "sync_change_stream('s')",
+                     "create_change_handler('x', 's', body => 'PERFORM m.leak(change)')", "alter_change_handler('h', body => 'PERFORM m.leak(change)')",
+                     "pause_change_handler('h')", "resume_change_handler('h')", "drop_change_handler('h')", "retry_dead_letters('h')",
+                     "discard_dead_letters('h')", "replay_changes('h', 1, 1)"):
+            assert mallory.refused(f"SELECT {call}") in ("42501", "42704"), call
+        assert mallory.run("SELECT change_stream_exists('s'), change_handler_exists('h'), change_stream_follows('s', 'c', NULL)") == \
+            [(False, False, False)]
+        assert mallory.refused("SELECT create_change_stream('s', collection => 'c', paused => true)") in ("42501", "42710")
+        for statement in ("DROP SERVER mongo", "ALTER SERVER mongo OPTIONS (SET uri 'mongodb://127.0.0.1:1/')", "DROP EXTENSION mongo_change_stream",
+                          "ALTER TABLE change_stream_events DISABLE ROW LEVEL SECURITY", "GRANT ALL ON change_stream_events TO mallory",
+                          "CREATE RULE r AS ON INSERT TO change_stream_events DO ALSO NOTHING"):
+            before = attacked.value("SELECT relacl::text FROM pg_class WHERE relname = 'change_stream_events'")
+            try:
+                mallory.run(statement)      # a GRANT without the right to it is no error
+            except psycopg.Error as error:
+                assert error.sqlstate == "42501", statement
+            assert attacked.value("SELECT relacl::text FROM pg_class WHERE relname = 'change_stream_events'") == before
+    assert [row for row in attacked.column("SELECT what FROM m.leaked") if "mine" not in row] == []
+    assert attacked.row("SELECT paused, filter FROM change_streams WHERE stream_name = 's'") == (False, None)
+
+
+RELATIONS = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
+             "change_stream_status", "change_handlers", "change_handler_progress", "change_handler_dead_letters", "change_stream_dead_letters",
+             "change_handler_status")
+OWN_STREAM = ("change_streams", "change_stream_progress", "change_stream_metrics", "change_stream_status")
+
+
 # ---------------------------------------------------------------- names that the extension's own code looks up
 
 # In schema "evil", whose name has what names may have: an exact match of each operator and function that a script or a
@@ -211,9 +331,6 @@ HOSTILE = r"""
         END LOOP;
       END LOOP;
     END $do$"""
-
-RELATIONS = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
-             "change_stream_status", "change_handlers", "change_handler_progress", "change_stream_dead_letters", "change_handler_status")
 
 
 @pytest.fixture
