@@ -19,12 +19,28 @@ ALTER TABLE change_streams ADD COLUMN exclude_fields text[], ADD COLUMN mask_fie
 COMMENT ON COLUMN change_streams.exclude_fields IS 'paths of fields that are left out of everything that is stored of an event';
 COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored with *** in place of their value';
 
+-- @create stream_tables.sql change_stream_grants
+SELECT pg_catalog.pg_extension_config_dump('change_stream_grants', '');
+ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON change_stream_grants TO PUBLIC;
+-- @create stream_tables.sql change_stream_is_own
+-- @create stream_tables.sql own_grants
+-- @create stream_tables.sql granted_streams
+-- @create stream_tables.sql read_all
+DROP POLICY own_events ON change_stream_events;
+-- @create stream_tables.sql own_events
+DROP POLICY own_metrics ON change_stream_metrics;
+-- @create stream_tables.sql own_metrics
+
 -- streams: functions
 
 DROP FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean);
 -- @create stream_functions.sql create_change_stream
 DROP FUNCTION alter_change_stream(text, text, text, text[], document, text, text, boolean, interval, int, interval, text, text[]);
 -- @create stream_functions.sql alter_change_stream
+
+-- @create stream_functions.sql grant_change_stream
+-- @create stream_functions.sql revoke_change_stream
 
 DROP FUNCTION drop_change_stream(text, boolean);
 -- @create stream_functions.sql drop_change_stream
@@ -36,6 +52,10 @@ REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 -- @replace stream_views.sql change_stream_status
 
 -- handlers: tables and rights
+
+DROP POLICY own_dead_letters ON change_handler_dead_letters;
+-- @create handler_tables.sql own_dead_letters
+-- @create handler_tables.sql read_all
 
 -- handlers: functions
 

@@ -104,9 +104,18 @@ ALTER TABLE change_handler_dead_letters ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_handlers ON change_handlers FOR SELECT
   USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
+
 CREATE POLICY own_handler_progress ON change_handler_progress FOR SELECT
   USING (handler_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.handler_name FROM @extschema@.change_handlers h)));
+
+-- as for the events themselves
 CREATE POLICY own_dead_letters ON change_handler_dead_letters FOR SELECT
-  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT s.stream_name FROM @extschema@.change_streams s WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+    UNION ALL SELECT g.stream_name FROM @extschema@.change_stream_grants g WHERE pg_catalog.pg_has_role(g.reader, 'USAGE'))));
+
+CREATE POLICY read_all ON change_handlers FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_handler_progress FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_handler_dead_letters FOR SELECT TO pg_read_all_data USING (true);
 
 GRANT SELECT ON change_handlers, change_handler_progress, change_handler_dead_letters TO PUBLIC;

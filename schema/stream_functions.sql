@@ -45,3 +45,14 @@ RETURNS boolean AS 'MODULE_PATHNAME', 'mcs_sync_change_stream'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION sync_change_stream(text, interval, boolean)
   IS 'wait until every write that MongoDB had acknowledged before the call is in change_stream_events; false after timeout';
+
+CREATE FUNCTION grant_change_stream(stream_name text, reader regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_grant_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION grant_change_stream(text, regrole)
+  IS 'let a role and its members read a change stream: definition, status, events, dead letters; nothing else';
+
+CREATE FUNCTION revoke_change_stream(stream_name text, reader regrole)
+RETURNS void AS 'MODULE_PATHNAME', 'mcs_revoke_change_stream'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION revoke_change_stream(text, regrole) IS 'end what grant_change_stream let a role do';

@@ -107,30 +107,71 @@ CREATE TABLE change_stream_metrics (
 );
 COMMENT ON TABLE change_stream_metrics IS 'a row a change stream for its owner''s handlers to update; the extension never writes it after making it';
 
+CREATE TABLE change_stream_grants (
+  stream_name text,
+  reader regrole,
+  PRIMARY KEY (stream_name, reader)
+);
+COMMENT ON TABLE change_stream_grants IS 'who may read streams of others, by grant_change_stream';
+COMMENT ON COLUMN change_stream_grants.stream_name IS 'the change stream';
+COMMENT ON COLUMN change_stream_grants.reader IS 'the role that may read it, with its members';
+
 SELECT pg_catalog.pg_extension_config_dump('change_streams', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_progress', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_events', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_kept_events', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_metrics', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_grants', '');
 
--- 3.2 Rights.  Everybody may look; row-level security shows a role what belongs to it or to a role whose privileges it has.
+-- Before the policies, one of which calls it.
+CREATE FUNCTION change_stream_is_own(stream_name text) RETURNS boolean AS 'MODULE_PATHNAME', 'mcs_change_stream_is_own'
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION change_stream_is_own(text) IS 'does a change stream of this name belong to the caller, or to a role whose privileges it has?';
+
+-- 3.2 Rights.  Everybody may look; row-level security shows a role what belongs to it or to a role whose privileges it has,
+-- and the streams of others that it may read.  Policies for pg_monitor and pg_read_all_data stand alone, so that the others,
+-- which everybody's queries have, stay conditions that an index can serve.
 
 ALTER TABLE change_streams ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_kept_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_metrics ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_streams ON change_streams FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+
+CREATE POLICY granted_streams ON change_streams FOR SELECT
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT g.stream_name FROM @extschema@.change_stream_grants g
+                                                       WHERE pg_catalog.pg_has_role(g.reader, 'USAGE'))));
+
 CREATE POLICY own_kept_events ON change_stream_kept_events FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+
 CREATE POLICY own_progress ON change_stream_progress FOR SELECT
   USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
-CREATE POLICY own_events ON change_stream_events FOR SELECT
-  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s
-                                  UNION ALL SELECT k.stream_name FROM @extschema@.change_stream_kept_events k)));
-CREATE POLICY own_metrics ON change_stream_metrics
-  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT s.stream_name FROM @extschema@.change_streams s)));
 
-GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics TO PUBLIC;
+-- not by what change_streams shows: pg_monitor sees all of that, but no events
+CREATE POLICY own_events ON change_stream_events FOR SELECT
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT s.stream_name FROM @extschema@.change_streams s WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+    UNION ALL SELECT k.stream_name FROM @extschema@.change_stream_kept_events k WHERE pg_catalog.pg_has_role(k.owner, 'USAGE')
+    UNION ALL SELECT g.stream_name FROM @extschema@.change_stream_grants g WHERE pg_catalog.pg_has_role(g.reader, 'USAGE'))));
+
+CREATE POLICY own_metrics ON change_stream_metrics
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT s.stream_name FROM @extschema@.change_streams s WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'))));
+
+CREATE POLICY own_grants ON change_stream_grants FOR SELECT
+  USING (pg_catalog.pg_has_role(reader, 'USAGE') OR @extschema@.change_stream_is_own(stream_name));
+
+CREATE POLICY read_all ON change_streams FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_stream_progress FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_stream_kept_events FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_stream_metrics FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_stream_grants FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
+CREATE POLICY read_all ON change_stream_events FOR SELECT TO pg_read_all_data USING (true);
+
+GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics,
+  change_stream_grants TO PUBLIC;
 -- not the table: that would let anyone lock it
 GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO PUBLIC;

@@ -131,13 +131,14 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 
 /*
  * change_handler_workers() -> setof record: the slots of this database's
- * handlers whose owner the caller is or is a member of.
+ * handlers whose streams the caller may see.
  */
 Datum
 mcs_change_handler_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	StreamSlot *copies;
+	StreamsSeen seen;
 	int			count = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -149,8 +150,9 @@ mcs_change_handler_workers(PG_FUNCTION_ARGS)
 		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].wanted && mcs_shared->slots[i].database == MyDatabaseId)
 			copies[count++] = mcs_shared->slots[i];
 	LWLockRelease(mcs_shared->lock);
+	seen = mcs_streams_seen();
 	for (int i = 0; i < count; i++)
-		if (has_privs_of_role(GetUserId(), copies[i].owner))
+		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
 			put_slot(result, &copies[i]);
 	return (Datum) 0;
 }

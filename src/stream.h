@@ -252,4 +252,19 @@ extern void mcs_streams_reassign(Oid from, Oid to);
  */
 extern void mcs_write_gap(const char *stream, const char *from, const char *to, const char *reason);
 
+/* ---- stream_catalog_grants.c ---- */
+
+/* Which streams of others the current user may see. */
+typedef struct StreamsSeen
+{
+	bool		all;
+	List	   *granted;		/* of String nodes */
+} StreamsSeen;
+
+extern StreamsSeen mcs_streams_seen(void);
+extern bool mcs_stream_seen(const StreamsSeen *seen, const char *stream, Oid owner);
+extern void mcs_grants_forget_stream(const char *stream);
+extern void mcs_grants_forget_role(Oid role);
+extern void mcs_grants_forget_missing(void);
+
 #endif							/* MCS_STREAM_H */

@@ -231,6 +231,7 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
 	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&delete, values.values, NULL);
+	mcs_grants_forget_stream(stream->name);
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)
 		(void) mcs_catalog_run(&keep, values.values, NULL);

@@ -49,7 +49,7 @@ mcs_streams_of_role(Oid role)
 	return names_of(&find, ObjectIdGetDatum(role));
 }
 
-/* Drops the streams of a role with their events, and the events that dropped ones left. */
+/* Drops the streams of a role with their events, the events that dropped ones left, and what it was granted. */
 void
 mcs_streams_drop_of_role(Oid role)
 {
@@ -73,6 +73,7 @@ mcs_streams_drop_of_role(Oid role)
 		mcs_events_delete_all(lfirst(cell), role);
 		mcs_catalog_forget_kept_events(lfirst(cell));
 	}
+	mcs_grants_forget_role(role);
 }
 
 /* Gives the streams of a role to another; their workers start again as the new owner. */

@@ -277,18 +277,43 @@ before_statement(Node *statement)
 	}
 }
 
-/* DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another. */
+/* The roles that a statement drops, to be remembered until it has. */
+static List *
+roles_to_drop(Node *statement)
+{
+	List	   *roles = NIL;
+	ListCell   *cell;
+
+	if (!IsA(statement, DropRoleStmt))
+		return NIL;
+	foreach(cell, ((DropRoleStmt *) statement)->roles)
+	{
+		RoleSpec   *spec = lfirst(cell);
+		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
+
+		if (OidIsValid(role))
+			roles = lappend_oid(roles, role);
+	}
+	return roles;
+}
+
+/* DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another; what dropped roles were granted ends. */
 static void
-after_statement(Node *statement)
+after_statement(Node *statement, List *dropped_roles)
 {
 	ListCell   *cell;
 
-	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt))
+	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && dropped_roles == NIL)
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
 	CommandCounterIncrement();
-	if (IsA(statement, DropOwnedStmt))
+	if (dropped_roles != NIL)
+	{
+		foreach(cell, dropped_roles)
+			mcs_grants_forget_role(lfirst_oid(cell));
+	}
+	else if (IsA(statement, DropOwnedStmt))
 	{
 		foreach(cell, ((DropOwnedStmt *) statement)->roles)
 			mcs_streams_drop_of_role(get_rolespec_oid(lfirst(cell), false));
@@ -308,12 +333,16 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 {
 	ProcessUtility_hook_type next = previous_process_utility ? previous_process_utility : standard_ProcessUtility;
 	bool		ours = mcs_shmem_ready() && !RecoveryInProgress() && IsTransactionState();
+	List	   *dropped_roles = NIL;
 
 	if (ours)
+	{
 		before_statement(pstmt->utilityStmt);
+		dropped_roles = roles_to_drop(pstmt->utilityStmt);
+	}
 	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	if (ours && IsTransactionState())
-		after_statement(pstmt->utilityStmt);
+		after_statement(pstmt->utilityStmt, dropped_roles);
 }
 
 /* Installs the hook; only in the postmaster, so that every session has it. */

@@ -198,7 +198,10 @@ mcs_prober_main(Datum arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	installed = OidIsValid(mcs_extension_schema());
 	if (installed)
+	{
 		streams = list_streams();
+		mcs_grants_forget_missing();
+	}
 	mcs_shmem_probed(database, installed, streams);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

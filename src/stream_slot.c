@@ -327,13 +327,14 @@ put_slot(ReturnSetInfo *result, const StreamSlot *slot)
 
 /*
  * change_stream_workers() -> setof record: the slots of this database's streams
- * whose owner the caller is or is a member of.
+ * that the caller may see.
  */
 Datum
 mcs_change_stream_workers(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	StreamSlot *copies;
+	StreamsSeen seen;
 	int			count = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -345,8 +346,9 @@ mcs_change_stream_workers(PG_FUNCTION_ARGS)
 		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId && mcs_shared->slots[i].handler[0] == '\0')
 			copies[count++] = mcs_shared->slots[i];
 	LWLockRelease(mcs_shared->lock);
+	seen = mcs_streams_seen();
 	for (int i = 0; i < count; i++)
-		if (has_privs_of_role(GetUserId(), copies[i].owner))
+		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
 			put_slot(result, &copies[i]);
 	return (Datum) 0;
 }
