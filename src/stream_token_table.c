@@ -286,8 +286,9 @@ row_value(HeapTuple row, TupleDesc desc, const char *column, Oid type, bool *isn
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("update_stream_resume_token() needs column \"%s\" of type %s", column, format_type_be(type)),
-				 errhint("ALTER TABLE change_stream_events %s COLUMN %s %s%s;", number <= 0 ? "ADD" : "ALTER",
-						 quote_identifier(column), number <= 0 ? "" : "TYPE ", format_type_be(type))));
+				 errhint("ALTER TABLE %s %s COLUMN %s %s%s;", quote_identifier(get_rel_name(mcs_events_relation())),
+						 number <= 0 ? "ADD" : "ALTER", quote_identifier(column), number <= 0 ? "" : "TYPE ",
+						 format_type_be(type))));
 	return heap_getattr(row, number, desc, isnull);
 }
 
