@@ -10,6 +10,8 @@
 
 -- foreign data wrapper
 
+REVOKE EXECUTE ON FUNCTION mongo_change_stream_validator(text[], oid) FROM PUBLIC;
+
 -- streams: tables and rights
 
 REVOKE UPDATE ON change_stream_metrics FROM PUBLIC;

@@ -6,6 +6,8 @@ AS 'MODULE_PATHNAME', 'mcs_mongo_change_stream_validator'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1;
 COMMENT ON FUNCTION mongo_change_stream_validator(text[], oid) IS
 	'checks the options of servers, user mappings and foreign tables';
+-- CREATE and ALTER call it whoever runs them; nobody else has to
+REVOKE EXECUTE ON FUNCTION mongo_change_stream_validator(text[], oid) FROM PUBLIC;
 
 CREATE FUNCTION mongo_change_stream_handler()
 RETURNS fdw_handler

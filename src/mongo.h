@@ -72,6 +72,9 @@ typedef struct MongoTarget
 	char	   *password;
 	char	   *auth_source;
 	char	   *auth_mechanism;
+	bool		password_required;	/* false where a superuser lets everybody do without */
+	const char *refused_role;	/* the role's name, if it must not connect so: see mongo_identity.c */
+	const char *refused_mechanism;	/* what would lend it the database server's identity; NULL: it has no password */
 } MongoTarget;
 
 /*
@@ -89,6 +92,24 @@ extern char *mcs_mongo_option(List *options, const char *name);
 /* MongoDB's spelling of a mode of fullDocument or (before) fullDocumentBeforeChange; NULL if it is none. */
 extern const char *mcs_mongo_image_mode(const char *mode, bool before);
 
+/* ---- connection strings (mongo_uri.c) ---- */
+
+/* Raises an error unless a text is one that the current user may set as an option of that name. */
+extern void mcs_mongo_uri_check(const char *option, const char *uri);
+
+/* The mechanism that one asks for, palloc'ed; NULL where it does not. */
+extern char *mcs_mongo_uri_mechanism(const char *uri);
+
+/* Raises an error if the current user must not lend the database server's files and identity to connections. */
+extern void mcs_mongo_check_server_access(const char *what);
+
+/* ---- whose identity a connection has (mongo_identity.c) ---- */
+
+extern void mcs_mongo_check_mechanism(const char *what, const char *mechanism, const char *username, const char *password);
+extern void mcs_mongo_check_password_required(const char *option, bool required);
+extern void mcs_mongo_note_identity(MongoTarget *target);
+extern void mcs_mongo_check_identity(const MongoTarget *target);
+
 /* ---- sessions (mongo_session.c; the thread is in mongo_thread.c) ---- */
 
 typedef struct MongoSession MongoSession;
@@ -100,7 +121,11 @@ typedef struct MongoReply
 	uint32		size;
 } MongoReply;
 
-/* A session of one's own.  purpose goes into appName and is seen in currentOp (a stream's name). */
+/*
+ * A session of one's own.  Raises 28000 where the target's role must not connect
+ * as what only the database server is.  purpose goes into appName and
+ * is seen in currentOp (a stream's name).
+ */
 extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
 
 /*

@@ -178,6 +178,15 @@ make_uri(Driver *driver, MongoError *error)
 	return true;
 }
 
+/* Whether the driver takes the URI and the credentials: an empty reply, or NULL with error filled. */
+DriverReply *
+mcs_driver_check_uri(Driver *driver, MongoError *error)
+{
+	if (driver->uri == NULL && !make_uri(driver, error))
+		return NULL;
+	return bson_malloc0(sizeof(DriverReply));
+}
+
 /* Makes the client that the thread works with, unless there is one. */
 static bool
 make_client(Driver *driver, MongoError *error)

@@ -5,6 +5,7 @@
  */
 #include "mongo_thread.h"
 
+#include <malloc.h>
 #include <mongoc/mongoc.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -26,40 +27,98 @@ static int	log_first,
 
 /*
  * libbson calls abort() when it gets no memory, which in a backend takes the
- * whole cluster down.  A driver's thread is parked instead.  Other libraries of
- * the process keep libbson's behaviour; so does our near side, which lets
- * libbson allocate nothing but the few bytes of a URI that it checks.
+ * whole cluster down.  A driver's thread is parked instead.  PostgreSQL's own
+ * thread can't be, and must not be left by a longjmp through the driver's
+ * frames, so it has the driver allocate nothing but what mcs_library_prepare
+ * takes, a few hundred bytes once in a process.  For these there is a reserve,
+ * from which it never has to give anything back.  Other libraries of the process
+ * that use libbson get the rest of the reserve, and then libbson's behaviour.
  */
+static char reserve[16 * 1024] __attribute__((aligned(64)));
+static size_t reserve_used;
+
+static bool
+in_reserve(const void *memory)
+{
+	return (const char *) memory >= reserve && (const char *) memory < reserve + sizeof(reserve);
+}
+
+/* Zeroed memory of the reserve; NULL when it is used up. */
 static void *
-checked(void *memory)
+from_reserve(size_t size)
+{
+	size_t		at;
+
+	if (size > sizeof(reserve))
+		return NULL;
+	at = __atomic_fetch_add(&reserve_used, (size + 63) & ~(size_t) 63, __ATOMIC_SEQ_CST);
+	return at <= sizeof(reserve) - size ? reserve + at : NULL;
+}
+
+/* What malloc and its relatives gave, or else, outside of the driver's threads, memory of the reserve. */
+static void *
+checked(void *memory, size_t size)
 {
 	if (unlikely(memory == NULL))
+	{
 		mcs_thread_out_of_memory();
+		memory = from_reserve(size);
+	}
 	return memory;
 }
 
 static void *
 driver_malloc(size_t size)
 {
-	return checked(malloc(size));
+	return checked(malloc(size), size);
 }
 
 static void *
 driver_calloc(size_t count, size_t size)
 {
-	return checked(calloc(count, size));
+	void	   *memory = calloc(count, size);
+
+	if (unlikely(memory == NULL) && size != 0 && count > SIZE_MAX / size)
+		return NULL;
+	return checked(memory, count * size);
 }
 
 static void *
 driver_realloc(void *memory, size_t size)
 {
-	return checked(realloc(memory, size));
+	void	   *moved;
+
+	if (unlikely(in_reserve(memory)))
+	{
+		moved = checked(malloc(size), size);
+		if (moved != NULL)
+			memcpy(moved, memory, Min(size, (size_t) (reserve + sizeof(reserve) - (char *) memory)));
+		return moved;
+	}
+	moved = realloc(memory, size);
+	if (unlikely(moved == NULL))
+	{
+		moved = checked(NULL, size);
+		if (moved != NULL && memory != NULL)
+		{
+			memcpy(moved, memory, Min(size, malloc_usable_size(memory)));
+			free(memory);
+		}
+	}
+	return moved;
 }
 
 static void *
 driver_aligned_alloc(size_t alignment, size_t size)
 {
-	return checked(aligned_alloc(alignment, size));
+	return checked(aligned_alloc(alignment, size), size);
+}
+
+static void
+driver_free(void *memory)
+{
+	if (!in_reserve(memory))
+		free(memory);
 }
 
 /* ---- log ---- */
@@ -128,7 +187,7 @@ mcs_library_load(void)
 		.malloc = driver_malloc,
 		.calloc = driver_calloc,
 		.realloc = driver_realloc,
-		.free = free,
+		.free = driver_free,
 		.aligned_alloc = driver_aligned_alloc,
 	};
 

@@ -5,19 +5,15 @@
  *
  * Credentials live in user mappings, which only their owner and superusers can
  * read; a server's options can be read by everybody, so a URI with a password is
- * refused.  What would let a user borrow the database server's own identity or
- * read its files (TLS files, Kerberos, AWS) takes membership in
- * pg_read_server_files.
+ * refused (mongo_uri.c).  Who may use the database server's own files and identity
+ * is said in mongo_identity.c.
  */
 #include "mongo.h"
-
-#include <mongoc/mongoc.h>
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "access/table.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
@@ -37,6 +33,8 @@
 #define DATABASE_NAME_MAX	63
 #define COLLECTION_NAME_MAX 255
 #define BATCH_SIZE_MAX		1000000
+#define OPTION_MAX			8192	/* bytes of a value, looked at before anything is made of it */
+#define PIPELINE_MAX		(1024 * 1024)	/* the same for stages */
 
 PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_validator);
 
@@ -53,7 +51,7 @@ static void check_token(const char *name, const char *value);
 static void check_batch_size(const char *name, const char *value);
 static void check_history(const char *name, const char *value);
 static void check_credential(const char *name, const char *value);
-static void check_mechanism(const char *name, const char *value);
+static void check_password_required(const char *name, const char *value);
 
 #define IN_SERVER	1
 #define IN_MAPPING	2
@@ -68,6 +66,7 @@ typedef struct ValidOption
 
 static const ValidOption valid_options[] = {
 	{"uri", IN_SERVER, check_uri},
+	{"password_required", IN_SERVER, check_password_required},
 	{"database", IN_SERVER | IN_TABLE, check_database},
 	{"collection", IN_SERVER | IN_TABLE, check_collection},
 	{"full_document", IN_SERVER | IN_TABLE, check_image},
@@ -81,21 +80,7 @@ static const ValidOption valid_options[] = {
 	{"username", IN_MAPPING, check_credential},
 	{"password", IN_MAPPING, check_credential},
 	{"auth_source", IN_MAPPING, check_database},
-	{"auth_mechanism", IN_MAPPING, check_mechanism},
-};
-
-/* Mechanisms and, for each, whether it may use what the database server itself has. */
-static const struct
-{
-	const char *name;
-	bool		own_identity;
-}			mechanisms[] = {
-	{"SCRAM-SHA-1", false},
-	{"SCRAM-SHA-256", false},
-	{"PLAIN", false},
-	{"MONGODB-X509", false},	/* by a file that uri names */
-	{"GSSAPI", true},
-	{"MONGODB-AWS", true},
+	{"auth_mechanism", IN_MAPPING, check_credential},
 };
 
 /* ---- checks of single values ---- */
@@ -114,97 +99,11 @@ invalid_value(const char *name, const char *value, const char *hint)
 	pg_unreachable();
 }
 
-/* Raises an error if the current user must not use the database server's own files and identity. */
-static void
-check_server_access(const char *what)
-{
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to set %s", what),
-				 errdetail("It lets connections use files or the identity of the database server."),
-				 errhint("Only members of the role pg_read_server_files may set it.")));
-}
-
-/* Whether the part of a URI that names hosts begins with a user. */
-static bool
-has_userinfo(const char *uri)
-{
-	const char *hosts = strstr(uri, "://");
-	size_t		length;
-
-	if (hosts == NULL)
-		return false;
-	hosts += 3;
-	length = strcspn(hosts, "/?");
-	return memchr(hosts, '@', length) != NULL;
-}
-
-/* The name of the first option in a parsed URI that is refused or needs a right; *files when it is the latter. */
-static const char *
-delicate_uri_option(const mongoc_uri_t *uri, bool *files)
-{
-	static const char *const secrets[] = {MONGOC_URI_TLSCERTIFICATEKEYFILEPASSWORD, MONGOC_URI_AUTHMECHANISMPROPERTIES};
-	static const char *const paths[] = {MONGOC_URI_TLSCAFILE, MONGOC_URI_TLSCERTIFICATEKEYFILE};
-	const char *mechanism = mongoc_uri_get_auth_mechanism(uri);
-
-	*files = false;
-	for (int i = 0; i < lengthof(secrets); i++)
-		if (mongoc_uri_has_option(uri, secrets[i]) ||
-			bson_has_field(mongoc_uri_get_credentials(uri), secrets[i]))
-			return i == 0 ? "tlsCertificateKeyFilePassword" : "authMechanismProperties";
-	if (mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSDISABLECERTIFICATEREVOCATIONCHECK, false))
-		return "tlsDisableCertificateRevocationCheck";
-	if (mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSDISABLEOCSPENDPOINTCHECK, false))
-		return "tlsDisableOCSPEndpointCheck";
-	*files = true;
-	for (int i = 0; i < lengthof(paths); i++)
-		if (mongoc_uri_has_option(uri, paths[i]))
-			return i == 0 ? "tlsCAFile" : "tlsCertificateKeyFile";
-	for (int i = 0; mechanism != NULL && i < lengthof(mechanisms); i++)
-		if (mechanisms[i].own_identity && pg_strcasecmp(mechanism, mechanisms[i].name) == 0)
-			return "authMechanism";
-	return NULL;
-}
-
 /* A connection string as MongoDB documents it, without credentials. */
 static void
 check_uri(const char *name, const char *value)
 {
-	mongoc_uri_t *uri;
-	bson_error_t reason;
-	const char *delicate = NULL;
-	bool		files = false;
-	bool		credentials;
-
-	credentials = has_userinfo(value);
-	if (!credentials)
-	{
-		uri = mongoc_uri_new_with_error(value, &reason);
-		if (uri == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid value for option \"%s\"", name),
-					 errdetail("%s.", reason.message),
-					 errhint("A MongoDB connection string is expected, such as mongodb://host:27017/?replicaSet=rs0.")));
-		credentials = mongoc_uri_get_username(uri) != NULL || mongoc_uri_get_password(uri) != NULL;
-		delicate = delicate_uri_option(uri, &files);
-		mongoc_uri_destroy(uri);
-	}
-	if (credentials)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must not contain a user name or a password", name),
-				 errdetail("The options of a server can be read by every role."),
-				 errhint("CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...').")));
-	if (delicate == NULL)
-		return;
-	if (files)
-		check_server_access(psprintf("\"%s\" in option \"%s\"", delicate, name));
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s\" must not contain \"%s\"", name, delicate)));
+	mcs_mongo_uri_check(name, value);
 }
 
 /* A name that MongoDB would take for a database. */
@@ -329,18 +228,13 @@ check_credential(const char *name, const char *value)
 }
 
 static void
-check_mechanism(const char *name, const char *value)
+check_password_required(const char *name, const char *value)
 {
-	for (int i = 0; i < lengthof(mechanisms); i++)
-	{
-		if (strcmp(value, mechanisms[i].name) == 0)
-		{
-			if (mechanisms[i].own_identity)
-				check_server_access(psprintf("option \"%s\" to \"%s\"", name, value));
-			return;
-		}
-	}
-	invalid_value(name, value, "Valid values are SCRAM-SHA-1, SCRAM-SHA-256, PLAIN, MONGODB-X509, GSSAPI and MONGODB-AWS.");
+	bool		required;
+
+	if (!parse_bool(value, &required))
+		invalid_value(name, value, "Valid values are true and false.");
+	mcs_mongo_check_password_required(name, required);
 }
 
 /* ---- the validator ---- */
@@ -386,7 +280,20 @@ unknown_option(const char *name, int place)
 			 errhint("There are no valid options in this context.")));
 }
 
-/* Checks the options of one object. */
+/* Raises an error for a value that is too long to be one; it is not repeated. */
+static void
+check_length(const char *name, const char *value)
+{
+	int			most = strcmp(name, "pipeline") == 0 ? PIPELINE_MAX : OPTION_MAX;
+
+	if (strlen(value) > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value of option \"%s\" is too long", name),
+				 errdetail("It has %zu bytes, more than %d.", strlen(value), most)));
+}
+
+/* Checks the options of one object.  CREATE and ALTER call it as whoever runs them, with all options as they will be. */
 Datum
 mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 {
@@ -396,6 +303,7 @@ mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 		catalog == UserMappingRelationId ? IN_MAPPING :
 		catalog == ForeignTableRelationId ? IN_TABLE : 0;
 	bool		has_uri = false;
+	char	   *mechanism;
 	ListCell   *cell;
 
 	foreach(cell, options)
@@ -409,6 +317,7 @@ mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 		if (valid == NULL)
 			unknown_option(option->defname, place);
 		has_uri |= strcmp(option->defname, "uri") == 0;
+		check_length(option->defname, defGetString(option));
 		valid->check(option->defname, defGetString(option));
 	}
 	if (place == IN_SERVER && !has_uri)
@@ -416,6 +325,10 @@ mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"uri\" is required for a SERVER of this wrapper"),
 				 errhint("OPTIONS (uri 'mongodb://host:27017/?replicaSet=rs0').")));
+	mechanism = mcs_mongo_option(options, "auth_mechanism");
+	if (place == IN_MAPPING && mechanism != NULL)
+		mcs_mongo_check_mechanism("option \"auth_mechanism\"", mechanism,
+								  mcs_mongo_option(options, "username"), mcs_mongo_option(options, "password"));
 	PG_RETURN_VOID();
 }
 
@@ -512,12 +425,15 @@ static MongoTarget *
 make_target(ForeignServer *server, Oid userid)
 {
 	MongoTarget *target = palloc0(sizeof(MongoTarget));
+	char	   *required = mcs_mongo_option(server->options, "password_required");
 
 	target->serverid = server->serverid;
 	target->userid = userid;
 	target->server_name = pstrdup(server->servername);
 	target->uri = mcs_mongo_option(server->options, "uri");
 	target->database = mcs_mongo_option(server->options, "database");
+	if (required == NULL || !parse_bool(required, &target->password_required))
+		target->password_required = true;
 	target->umid = find_mapping(userid, server->serverid);
 	if (OidIsValid(target->umid))
 	{
@@ -528,6 +444,7 @@ make_target(ForeignServer *server, Oid userid)
 		target->auth_source = mcs_mongo_option(options, "auth_source");
 		target->auth_mechanism = mcs_mongo_option(options, "auth_mechanism");
 	}
+	mcs_mongo_note_identity(target);
 	return target;
 }
 

@@ -183,6 +183,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 	DriverConfig *config;
 	DriverThread *thread;
 
+	mcs_mongo_check_identity(target);
 	prepare_process();
 	context = AllocSetContextCreate(CurrentMemoryContext, "MongoDB session", ALLOCSET_SMALL_SIZES);
 	session = MemoryContextAllocZero(context, sizeof(MongoSession));
@@ -511,6 +512,7 @@ mcs_session_cached(const MongoTarget *target)
 	dlist_mutable_iter iter;
 	int			idle = 0;
 
+	mcs_mongo_check_identity(target);
 	if (!registered)
 	{
 		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_sessions, (Datum) 0);

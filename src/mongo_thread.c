@@ -27,7 +27,9 @@
  *
  * Out of memory.  libbson has no way to report it, so a thread whose allocation
  * fails marks itself as failed, rings near_bell, and sleeps for ever inside
- * malloc's caller.  It holds no lock that the near side takes.
+ * malloc's caller.  It holds no lock that the near side takes, for the near side
+ * calls nothing of the driver that could: what needs the driver's allocator is
+ * done here, even the reading of a connection string.
  */
 #include "mongo_thread.h"
 
@@ -48,7 +50,8 @@ typedef enum RequestKind
 {
 	REQUEST_NONE,
 	REQUEST_COMMAND,
-	REQUEST_CHANGE_STREAM
+	REQUEST_CHANGE_STREAM,
+	REQUEST_URI					/* whether the driver takes the configuration */
 } RequestKind;
 
 struct DriverThread
@@ -186,6 +189,8 @@ do_request(DriverThread *thread, Driver *driver)
 
 	if (kind == REQUEST_COMMAND)
 		reply = mcs_driver_command(driver, request, &error);
+	else if (kind == REQUEST_URI)
+		reply = mcs_driver_check_uri(driver, &error);
 	else
 		reply = mcs_driver_open(driver, request, &error);
 	free(request);
@@ -373,7 +378,8 @@ mcs_thread_request(DriverThread *thread, DriverRequest *request)
 {
 	pthread_mutex_lock(&thread->mutex);
 	thread->request = request;
-	thread->kind = request->command != NULL ? REQUEST_COMMAND : REQUEST_CHANGE_STREAM;
+	thread->kind = request->command != NULL ? REQUEST_COMMAND :
+		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
 	if (!thread->out_of_memory)
 	{
 		thread->failed = false;

@@ -64,7 +64,10 @@ typedef struct DriverConfig
 	char	   *auth_mechanism;
 } DriverConfig;
 
-/* One malloc'ed block: a command, or a change stream (then command is NULL and spec is filled). */
+/*
+ * One malloc'ed block: a command, or a change stream (then command is NULL and
+ * spec is filled); all zero it asks whether the driver takes the configuration.
+ */
 typedef struct DriverRequest
 {
 	const char *database;
@@ -78,6 +81,7 @@ typedef struct Driver Driver;
 extern Driver *mcs_driver_new(const DriverConfig *config, SocketGuard *guard);
 extern void mcs_driver_free(Driver *driver);
 extern DriverReply *mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *error);
+extern DriverReply *mcs_driver_check_uri(Driver *driver, MongoError *error);
 extern DriverReply *mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error);
 extern DriverReply *mcs_driver_more(Driver *driver, MongoError *error);
 extern bool mcs_driver_has_cursor(const Driver *driver);
