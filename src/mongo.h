@@ -73,6 +73,7 @@ typedef struct MongoTarget
 	char	   *auth_source;
 	char	   *auth_mechanism;
 	bool		password_required;	/* false where a superuser lets everybody do without */
+	bool		password_option;	/* whether the server has that option */
 	const char *refused_role;	/* the role's name, if it must not connect so: see mongo_identity.c */
 	const char *refused_mechanism;	/* what would lend it the database server's identity; NULL: it has no password */
 } MongoTarget;

@@ -123,6 +123,7 @@ mcs_mongo_check_identity(const MongoTarget *target)
 {
 	const char *role = target->refused_role;
 	const char *server = target->server_name;
+	const char *how = target->password_option ? "SET" : "ADD";
 	bool		mapped = OidIsValid(target->umid);
 
 	if (role == NULL)
@@ -132,14 +133,14 @@ mcs_mongo_check_identity(const MongoTarget *target)
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" may not connect to server \"%s\" by %s", role, server, target->refused_mechanism),
 				 errdetail("MongoDB would take it for whom the database server's own files or environment name."),
-				 errhint("Give its user mapping a username and a password, or have a superuser run GRANT pg_read_server_files TO %s, or ALTER SERVER %s OPTIONS (ADD password_required 'false').",
-						 quote_identifier(role), quote_identifier(server))));
+				 errhint("Give its user mapping a username and a password, or have a superuser run GRANT pg_read_server_files TO %s, or ALTER SERVER %s OPTIONS (%s password_required 'false').",
+						 quote_identifier(role), quote_identifier(server), how)));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 			 errmsg("role \"%s\" may not connect to server \"%s\" without a password", role, server),
 			 errdetail("It has no user mapping with a username and a password, and only superusers may use what the database server itself is let in for."),
-			 errhint("%s USER MAPPING FOR %s SERVER %s OPTIONS (%susername '...', %spassword '...'), or have a superuser run ALTER SERVER %s OPTIONS (ADD password_required 'false').",
+			 errhint("%s USER MAPPING FOR %s SERVER %s OPTIONS (%susername '...', %spassword '...'), or have a superuser run ALTER SERVER %s OPTIONS (%s password_required 'false').",
 					 mapped ? "ALTER" : "CREATE", quote_identifier(role), quote_identifier(server),
 					 mapped && target->username ? "SET " : "", mapped && target->password ? "SET " : "",
-					 quote_identifier(server))));
+					 quote_identifier(server), how)));
 }

@@ -432,6 +432,7 @@ make_target(ForeignServer *server, Oid userid)
 	target->server_name = pstrdup(server->servername);
 	target->uri = mcs_mongo_option(server->options, "uri");
 	target->database = mcs_mongo_option(server->options, "database");
+	target->password_option = required != NULL;
 	if (required == NULL || !parse_bool(required, &target->password_required))
 		target->password_required = true;
 	target->umid = find_mapping(userid, server->serverid);

@@ -289,15 +289,15 @@ add_if_near(StringInfo list, const char *mistyped, const char *name)
 		appendStringInfo(list, "%s\"%s\"", list->len > 0 ? " or " : "", name);
 }
 
-/* Raises the error for a name that means nothing, with those that may have been meant. */
+/* Raises the error for a name that means nothing to the driver, with those that may have been meant where it is none of MongoDB's. */
 static void
-unknown_option(const char *option, const char *name, int size)
+unknown_option(const char *option, const char *name, int size, bool mongodbs)
 {
 	char	   *shown = pnstrdup(name, pg_mbcliplen(name, size, NAME_MAX_SHOWN));
 	StringInfoData near;
 
 	initStringInfo(&near);
-	for (int i = 0; i < lengthof(uri_options) && size <= NAME_MAX_SHOWN; i++)
+	for (int i = 0; i < lengthof(uri_options) && size <= NAME_MAX_SHOWN && !mongodbs; i++)
 	{
 		if (!driver_knows(&uri_options[i]))
 			continue;
@@ -309,6 +309,7 @@ unknown_option(const char *option, const char *name, int size)
 			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 			 errmsg("unknown option \"%s\" in option \"%s\"", shown, option),
 			 errdetail("MongoDB's driver would pass over it without a word."),
+			 mongodbs ? errhint("This version of the driver does not have it.") :
 			 near.len > 0 ? errhint("Perhaps %s is meant.", near.data) :
 			 errhint("The options of connection strings are described in MongoDB's documentation.")));
 }
@@ -380,13 +381,13 @@ check_options(const char *option, const UriParts *parts)
 			refuse(option, "An option in it has no value.");
 		known = find_option(name, equals - name);
 		if (known == NULL)
-			unknown_option(option, name, equals - name);
+			unknown_option(option, name, equals - name, false);
 		value = decode(equals + 1, end);
 		if (value == NULL || !pg_verifymbstr(value, strlen(value), true))
 			refuse(option, psprintf("The value of \"%s\" is not encoded as in a URI.", known->name));
 		check_option(option, known, value);
 		if (!driver_knows(known))
-			unknown_option(option, name, equals - name);
+			unknown_option(option, name, equals - name, true);
 		if (seen[known - uri_options] && known->kind != URI_REPEATED)
 			refuse(option, psprintf("It has \"%s\" more than once.", known->name));
 		seen[known - uri_options] = true;

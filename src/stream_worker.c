@@ -508,6 +508,7 @@ recover(StreamWorker *worker)
 {
 	ErrorData  *error;
 	char		message[512];
+	char	   *refused;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(worker->stream_context);
@@ -517,6 +518,8 @@ recover(StreamWorker *worker)
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 	strlcpy(message, error->message, sizeof(message));
+	/* the owner may not connect so: as when MongoDB refuses the role */
+	refused = error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION && error->hint ? pstrdup(error->hint) : NULL;
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->batch_context);
 	MemoryContextReset(worker->batch_context);
@@ -528,7 +531,10 @@ recover(StreamWorker *worker)
 				(errmsg("change stream \"%s\" could not be read", worker->name),
 				 errdetail("%s", message)));
 	close_session(worker);
-	retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message, next_retry(worker));
+	if (refused)
+		retry(worker, STREAM_ERROR, refused, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
+	else
+		retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message, next_retry(worker));
 }
 
 static void

@@ -4,7 +4,7 @@ postgres      a cluster with the library preloaded, shared by all tests
 mongo         a replica set of one member, shared by all tests
 db            a new database with the extension in it
 mdb           a new, empty MongoDB database (pymongo)
-linked        db, with a server `mongo` that leads to mdb
+linked        db, with a server `mongo` that leads to mdb, for every role with USAGE, as that MongoDB knows no users
 machine       to make servers of one's own: Cluster(machine, installation, …), ReplicaSet(machine, …)
 new_cluster, new_replica_set    the same, discarded after the test
 proxy         a bad network in front of the shared mongod
@@ -121,7 +121,7 @@ def mdb(mongo):
 
 @pytest.fixture
 def linked(db, mongo, mdb):
-    db.create_server(mongo.uri, mdb.name)
+    db.create_server(mongo.uri, mdb.name, password_required="false")
     return db
 
 
