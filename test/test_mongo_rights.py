@@ -94,7 +94,7 @@ def test_rights_in_postgres(shop):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             clerk.execute(PING)
         shop.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mongo_clerk")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
             clerk.execute("SELECT mongo_command('{\"find\": \"orders\"}')")
         shop.execute(f"CREATE USER MAPPING FOR public SERVER mongo OPTIONS (username 'everything', password '{SECRET}')")
         clerk.execute("SELECT mongo_command('{\"find\": \"orders\"}')")
