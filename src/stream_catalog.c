@@ -35,6 +35,14 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+/* The tables that statements write, beside change_streams. */
+static const char *const other_tables[] = {
+	"change_stream_progress", "change_stream_kept_events", "change_stream_metrics", "change_stream_grants",
+	"change_handlers", "change_handler_progress", "change_handler_dead_letters"
+};
+
+#define OTHER_TABLES lengthof(other_tables)
+
 /* Names and OIDs of the extension in the current database. */
 typedef struct CatalogNames
 {
@@ -42,8 +50,9 @@ typedef struct CatalogNames
 	char		schema_name[NAMEDATALEN];
 	Oid			streams;
 	Oid			events;
+	Oid			others[OTHER_TABLES];
 	Oid			document;
-	Oid			owner;			/* of the tables */
+	Oid			owner;			/* of the tables; InvalidOid where they are not all of one */
 	bool		old;			/* the schema is version 1.0's still: ALTER EXTENSION UPDATE has not been run */
 } CatalogNames;
 
@@ -89,10 +98,19 @@ mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
 
 /* ---- where the tables are ---- */
 
+static bool
+is_other_table(Oid relation)
+{
+	for (int i = 0; i < OTHER_TABLES; i++)
+		if (names.others[i] == relation)
+			return true;
+	return false;
+}
+
 static void
 forget_relation(Datum arg, Oid relation)
 {
-	if (relation == InvalidOid || relation == names.streams || relation == names.events)
+	if (relation == InvalidOid || relation == names.streams || relation == names.events || is_other_table(relation))
 	{
 		names_valid = false;
 		names_moved++;
@@ -178,6 +196,13 @@ find_names(void)
 		found.document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"),
 										 ObjectIdGetDatum(found.schema));
 		found.owner = relation_owner(found.streams);
+		for (int i = 0; i < OTHER_TABLES; i++)
+		{
+			found.others[i] = get_relname_relid(other_tables[i], found.schema);
+			/* statements would run triggers of one of them with the rights of another's owner */
+			if (OidIsValid(found.others[i]) && relation_owner(found.others[i]) != found.owner)
+				found.owner = InvalidOid;
+		}
 	}
 	if (memcmp(&found, &names, sizeof(found)) != 0)
 		names_version++;
@@ -225,6 +250,13 @@ void
 mcs_catalog_begin(CatalogScope *scope)
 {
 	find_names();
+	if (OidIsValid(names.streams) && !OidIsValid(names.owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the tables of the extension have different owners"),
+				 errdetail("What is written into them runs as their owner, and with it triggers on them."),
+				 errhint("ALTER TABLE ... OWNER TO one role, for each of %s.change_stream* and %s.change_handler*.",
+						 quote_identifier(names.schema_name), quote_identifier(names.schema_name))));
 	if (!OidIsValid(names.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

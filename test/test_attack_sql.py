@@ -192,7 +192,22 @@ def test_owners_code_gets_nothing_of_a_superuser(attacked, mdb):
 
 
 TABLES = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
-          "change_handlers", "change_handler_progress", "change_handler_dead_letters")
+          "change_stream_grants", "change_handlers", "change_handler_progress", "change_handler_dead_letters")
+
+
+def test_one_table_given_away_is_no_way_to_the_others_rights(attacked, mdb):
+    """Statements run as the tables' owner: where each has another, a trigger of one would run with the rights of the other."""
+    create(attacked, "s", collection="c")
+    attacked.execute("GRANT CREATE ON SCHEMA public TO mallory")
+    attacked.execute("ALTER TABLE change_stream_grants OWNER TO mallory")
+    attacked.mallory.run("CREATE FUNCTION m.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM m.payload(); RETURN NULL; END $$")
+    attacked.mallory.run("CREATE TRIGGER t BEFORE INSERT OR DELETE ON change_stream_grants FOR EACH STATEMENT EXECUTE FUNCTION m.trigger()")
+    assert error_of(attacked, "SELECT grant_change_stream('s', 'mallory')").sqlstate == "55000"
+    assert error_of(attacked, "SELECT drop_change_stream('s')").sqlstate == "55000"
+    assert ran_as(attacked) == set()
+    attacked.execute("ALTER TABLE change_stream_grants OWNER TO postgres")
+    attacked.execute("DROP TRIGGER t ON change_stream_grants")
+    attacked.execute("SELECT drop_change_stream('s')")
 
 
 def test_tables_owner_gets_no_more_than_the_streams_owners_have(attacked, mdb):
