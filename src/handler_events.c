@@ -26,24 +26,22 @@
  * is written when one of them has run on it, or when its status changes.
  *
  * Rows are read and written below SQL, as the stream's owner: see
- * stream_catalog_events.c.
+ * stream_events_table.c.
  */
 #include "mongo_change_stream.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
-#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "handler.h"
 #include "miscadmin.h"
-#include "parser/parse_relation.h"
 #include "storage/lmgr.h"
 #include "stream_catalog.h"
+#include "stream_events_table.h"
 #include "stream_worker.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -70,19 +68,17 @@ typedef struct EventScan
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	Snapshot	snapshot;
-	AttrNumber	event_id;
-	AttrNumber	document_key;
+	EventsMap	map;
 } EventScan;
 
 static void
-begin_scan(EventScan *scan, const char *stream, int64 after, LOCKMODE lock)
+begin_scan(EventScan *scan, const char *stream, int64 after)
 {
 	ScanKeyData keys[2];
 
-	scan->relation = table_open(mcs_events_relation(), lock);
+	scan->relation = table_open(mcs_events_relation(), AccessShareLock);
+	mcs_events_map(scan->relation, &scan->map);
 	scan->index = mcs_events_open_key(scan->relation);
-	scan->event_id = get_attnum(RelationGetRelid(scan->relation), "event_id");
-	scan->document_key = get_attnum(RelationGetRelid(scan->relation), "document_key");
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->relation, NULL);
 	scan->scan = index_beginscan(scan->relation, scan->index, scan->snapshot,
@@ -104,7 +100,7 @@ next_row(EventScan *scan)
 
 	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
 		return 0;
-	return DatumGetInt64(slot_getattr(scan->slot, scan->event_id, &isnull));
+	return DatumGetInt64(slot_getattr(scan->slot, scan->map.attributes[ROW_EVENT_ID], &isnull));
 }
 
 static void
@@ -128,8 +124,15 @@ worker_of(EventScan *scan, int workers)
 
 	if (workers <= 1)
 		return 0;
-	value = scan->document_key ? slot_getattr(scan->slot, scan->document_key, &isnull) : (Datum) 0;
-	if (!scan->document_key || isnull)
+	/* of another type it would be divided otherwise, and events between the workers' positions would be lost */
+	if (!scan->map.is_document[ROW_EVENT + EVENT_DOCUMENT_KEY])
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a handler with several workers needs column \"document_key\" to be of type document"),
+				 errdetail("Its events are divided among them by the key."),
+				 errhint("SELECT alter_change_handler(..., workers => 1);")));
+	value = slot_getattr(scan->slot, scan->map.attributes[ROW_EVENT + EVENT_DOCUMENT_KEY], &isnull);
+	if (isnull)
 		return 0;
 	key = DatumGetDocumentP(value);
 	whole = mcs_document_value(key);
@@ -149,7 +152,7 @@ mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last
 	batch->count = 0;
 	batch->events = palloc(sizeof(HandlerEvent) * limit);
 	batch->through = after;
-	begin_scan(&scan, stream, after, AccessShareLock);
+	begin_scan(&scan, stream, after);
 	while (batch->count < limit && bytes < BATCH_BYTES && looked < limit * workers * LOOK_AHEAD && (event_id = next_row(&scan)) != 0)
 	{
 		HandlerEvent *event;
@@ -176,7 +179,7 @@ mcs_events_oldest(const char *stream)
 	EventScan	scan;
 	int64		oldest;
 
-	begin_scan(&scan, stream, 0, AccessShareLock);
+	begin_scan(&scan, stream, 0);
 	oldest = next_row(&scan);
 	end_scan(&scan);
 	return oldest;
@@ -193,8 +196,8 @@ typedef enum OutcomeColumn
 	OUTCOME_COLUMNS
 } OutcomeColumn;
 
-static const char *const status_columns[OUTCOME_COLUMNS] = {
-	"processing_status", "processing_time_ms", "processing_attempts", "processing_error"
+static const RowColumn status_columns[OUTCOME_COLUMNS] = {
+	ROW_PROCESSING_STATUS, ROW_PROCESSING_TIME_MS, ROW_PROCESSING_ATTEMPTS, ROW_PROCESSING_ERROR
 };
 
 /* Rows while they are written. */
@@ -204,9 +207,8 @@ typedef struct EventUpdate
 	const char *stream;
 	const char *handler;
 	List	   *standings;		/* of the stream's other handlers */
-	AttrNumber	attributes[OUTCOME_COLUMNS];
-	EState	   *estate;
-	ResultRelInfo *result;
+	EventsTable *table;
+	EventsConversion *conversion;
 	TupleTableSlot *new_slot;
 	MemoryContext row_context;
 } EventUpdate;
@@ -222,42 +224,9 @@ lock_statuses(const char *stream)
 	LockDatabaseObject(mcs_events_relation(), hash_bytes((const unsigned char *) stream, strlen(stream)), 0, ExclusiveLock);
 }
 
-/* Tells the executor what is updated, as it would know from a statement: indexes on other columns have less to do. */
-static void
-init_range_table(EventUpdate *update)
-{
-	Relation	relation = update->scan.relation;
-	RangeTblEntry *entry = makeNode(RangeTblEntry);
-	Bitmapset  *columns = NULL;
-
-	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-		columns = bms_add_member(columns, update->attributes[i] - FirstLowInvalidHeapAttributeNumber);
-	entry->rtekind = RTE_RELATION;
-	entry->relid = RelationGetRelid(relation);
-	entry->relkind = relation->rd_rel->relkind;
-	entry->rellockmode = RowExclusiveLock;
-#if PG_VERSION_NUM >= 160000
-	{
-		List	   *permissions = NIL;
-
-		addRTEPermissionInfo(&permissions, entry)->updatedCols = columns;
-#if PG_VERSION_NUM >= 180000
-		ExecInitRangeTable(update->estate, list_make1(entry), permissions, bms_make_singleton(1));
-#else
-		ExecInitRangeTable(update->estate, list_make1(entry), permissions);
-#endif
-	}
-#else
-	entry->updatedCols = columns;
-	ExecInitRangeTable(update->estate, list_make1(entry));
-#endif
-}
-
 static void
 begin_update(EventUpdate *update, const char *stream, const char *handler, int64 after)
 {
-	Relation	relation;
-
 	memset(update, 0, sizeof(*update));
 	CommandCounterIncrement();
 	lock_statuses(stream);
@@ -265,41 +234,21 @@ begin_update(EventUpdate *update, const char *stream, const char *handler, int64
 	update->handler = handler;
 	PushActiveSnapshot(GetLatestSnapshot());
 	update->standings = mcs_handler_standings(stream, handler);
-	begin_scan(&update->scan, stream, after, RowExclusiveLock);
-	relation = update->scan.relation;
-	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-	{
-		update->attributes[i] = get_attnum(RelationGetRelid(relation), status_columns[i]);
-		if (update->attributes[i] == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" is missing", status_columns[i], RelationGetRelationName(relation)),
-					 errhint("Add the column again as the extension's documentation lists it; the handler goes on by itself.")));
-	}
-	update->estate = CreateExecutorState();
-	update->estate->es_snapshot = update->scan.snapshot;
-	update->estate->es_output_cid = GetCurrentCommandId(true);
-	init_range_table(update);
-	update->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(update->result, relation, 1, NULL, 0);
-	ExecOpenIndices(update->result, false);
-	update->estate->es_opened_result_relations = list_make1(update->result);
-	update->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
+	update->table = mcs_events_table_open(CMD_UPDATE, status_columns, OUTCOME_COLUMNS);
+	update->conversion = mcs_events_conversion(update->table->relation, &update->table->map);
+	begin_scan(&update->scan, stream, after);
+	update->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(update->table->relation), &TTSOpsHeapTuple);
 	update->row_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream event status", ALLOCSET_DEFAULT_SIZES);
-	AfterTriggerBeginQuery();
-	ExecBSUpdateTriggers(update->estate, update->result);
+	mcs_events_begin_command(update->table, update->scan.snapshot);
 }
 
 static void
 end_update(EventUpdate *update)
 {
-	ExecASUpdateTriggers(update->estate, update->result, NULL);
-	AfterTriggerEndQuery(update->estate);
+	mcs_events_end_command(update->table);
 	ExecDropSingleTupleTableSlot(update->new_slot);
-	ExecResetTupleTable(update->estate->es_tupleTable, false);
-	ExecCloseIndices(update->result);
-	FreeExecutorState(update->estate);
 	end_scan(&update->scan);
+	mcs_events_table_close(update->table);
 	PopActiveSnapshot();
 	MemoryContextDelete(update->row_context);
 	CommandCounterIncrement();
@@ -353,22 +302,18 @@ update_row(EventUpdate *update, Datum *values, bool *nulls)
 	bool		shouldfree;
 	HeapTuple	old = ExecFetchSlotHeapTuple(update->scan.slot, false, &shouldfree);
 	HeapTuple	new;
-	EPQState	epq;
 	int			attributes[OUTCOME_COLUMNS];
 
 	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-		attributes[i] = update->attributes[i];
+	{
+		attributes[i] = update->table->map.attributes[status_columns[i]];
+		values[i] = mcs_events_convert(update->conversion, status_columns[i], values[i], &nulls[i]);
+	}
 	new = heap_modify_tuple_by_cols(old, desc, OUTCOME_COLUMNS, attributes, values, nulls);
 	ExecForceStoreHeapTuple(new, update->new_slot, false);
 	update->new_slot->tts_tableOid = RelationGetRelid(update->scan.relation);
-	EvalPlanQualInit(&epq, update->estate, NULL, NIL, -1
-#if PG_VERSION_NUM >= 160000
-					 ,NIL
-#endif
-		);
-	ExecSimpleRelationUpdate(update->result, update->estate, &epq, update->scan.slot, update->new_slot);
+	mcs_events_update_row(update->table, update->scan.slot, update->new_slot);
 	ExecClearTuple(update->new_slot);
-	ResetPerTupleExprContext(update->estate);
 }
 
 static Datum
@@ -389,7 +334,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 	int			attempts;
 
 	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-		values[i] = slot_getattr(slot, update->attributes[i], &nulls[i]);
+		values[i] = slot_getattr(slot, update->table->map.attributes[status_columns[i]], &nulls[i]);
 	current = nulls[OUTCOME_STATUS] ? "" : TextDatumGetCString(values[OUTCOME_STATUS]);
 	status = new_status(update, result, current);
 	if (strcmp(status, current) == 0 && result->attempts == 0 && result->microseconds == 0)

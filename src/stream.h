@@ -206,7 +206,7 @@ extern StreamVerdict mcs_stream_verdict(const Stream *stream, const ChangeEvent 
 typedef struct StreamReport
 {
 	StreamState state;
-	char		reason[256];
+	char		reason[512];
 	char		last_error[512];
 	TimestampTz next_retry_at;	/* 0: none */
 } StreamReport;

@@ -73,9 +73,6 @@ extern int64 mcs_stream_dead_letters(const char *stream);
 
 /* ---- stream_catalog_events.c ---- */
 
-/* Opens the events table's primary key. */
-extern Relation mcs_events_open_key(Relation relation);
-
 /* Deletes all events of a stream, as its owner. */
 extern void mcs_events_delete_all(const char *stream, Oid owner);
 

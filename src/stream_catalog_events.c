@@ -9,76 +9,44 @@
 #include "mongo_change_stream.h"
 
 #include "access/genam.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "stream_catalog.h"
+#include "stream_events_table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* A deletion while it runs: what the executor needs for triggers, and the scan in event_id order. */
+/* A deletion while it runs: the table, and the scan in event_id order. */
 typedef struct EventDeletion
 {
-	Relation	relation;
+	EventsTable *table;
 	Relation	index;
-	EState	   *estate;
-	ResultRelInfo *result;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;		/* what the scan found */
 	TupleTableSlot *locked;		/* its newest version */
 	Snapshot	snapshot;
 } EventDeletion;
 
-/* Opens the primary key of the events table, (stream_name, event_id), unless the table's owner has made it another. */
-Relation
-mcs_events_open_key(Relation relation)
-{
-	Relation	index = NULL;
-
-	list_free(RelationGetIndexList(relation));
-	if (OidIsValid(relation->rd_pkindex))
-		index = index_open(relation->rd_pkindex, AccessShareLock);
-	if (!index || IndexRelationGetNumberOfKeyAttributes(index) < 2 ||
-		index->rd_index->indkey.values[0] != get_attnum(RelationGetRelid(relation), "stream_name") ||
-		index->rd_index->indkey.values[1] != get_attnum(RelationGetRelid(relation), "event_id"))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" has lost its primary key", RelationGetRelationName(relation)),
-				 errhint("ALTER TABLE %s ADD PRIMARY KEY (stream_name, event_id);",
-						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-													RelationGetRelationName(relation)))));
-	return index;
-}
-
 static void
 begin_deletion(EventDeletion *deletion, const char *stream)
 {
 	ScanKeyData key;
 
-	deletion->relation = table_open(mcs_events_relation(), RowExclusiveLock);
-	deletion->index = mcs_events_open_key(deletion->relation);
-	deletion->estate = CreateExecutorState();
-	deletion->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(deletion->result, deletion->relation, 1, NULL, 0);
-	deletion->estate->es_opened_result_relations = list_make1(deletion->result);
-	deletion->estate->es_output_cid = GetCurrentCommandId(true);
+	deletion->table = mcs_events_table_open(CMD_DELETE, NULL, 0);
+	deletion->index = mcs_events_open_key(deletion->table->relation);
 	deletion->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	PushActiveSnapshot(deletion->snapshot);
-	deletion->estate->es_snapshot = deletion->snapshot;
-	AfterTriggerBeginQuery();
-	ExecBSDeleteTriggers(deletion->estate, deletion->result);
+	mcs_events_begin_command(deletion->table, deletion->snapshot);
 
-	deletion->slot = table_slot_create(deletion->relation, NULL);
-	deletion->locked = table_slot_create(deletion->relation, NULL);
-	deletion->scan = index_beginscan(deletion->relation, deletion->index, deletion->snapshot,
+	deletion->slot = table_slot_create(deletion->table->relation, NULL);
+	deletion->locked = table_slot_create(deletion->table->relation, NULL);
+	deletion->scan = index_beginscan(deletion->table->relation, deletion->index, deletion->snapshot,
 #if PG_VERSION_NUM >= 180000
 									 NULL,
 #endif
@@ -96,24 +64,17 @@ begin_deletion(EventDeletion *deletion, const char *stream)
 static bool
 delete_row(EventDeletion *deletion, bool wait)
 {
-	EPQState	epq;
 	TM_FailureData failure;
 	TM_Result	result;
 
-	result = table_tuple_lock(deletion->relation, &deletion->slot->tts_tid, deletion->snapshot, deletion->locked,
+	result = table_tuple_lock(deletion->table->relation, &deletion->slot->tts_tid, deletion->snapshot, deletion->locked,
 							  GetCurrentCommandId(false), LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip,
 							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	if (result == TM_WouldBlock)
 		return false;
 	if (result != TM_Ok)
 		return true;			/* somebody else has deleted it */
-	EvalPlanQualInit(&epq, deletion->estate, NULL, NIL, -1
-#if PG_VERSION_NUM >= 160000
-					 ,NIL
-#endif
-		);
-	ExecSimpleRelationDelete(deletion->result, deletion->estate, &epq, deletion->locked);
-	ResetPerTupleExprContext(deletion->estate);
+	mcs_events_delete_row(deletion->table, deletion->locked);
 	return true;
 }
 
@@ -121,16 +82,13 @@ static void
 end_deletion(EventDeletion *deletion)
 {
 	index_endscan(deletion->scan);
-	ExecASDeleteTriggers(deletion->estate, deletion->result, NULL);
-	AfterTriggerEndQuery(deletion->estate);
+	mcs_events_end_command(deletion->table);
 	ExecDropSingleTupleTableSlot(deletion->slot);
 	ExecDropSingleTupleTableSlot(deletion->locked);
-	ExecResetTupleTable(deletion->estate->es_tupleTable, false);
-	FreeExecutorState(deletion->estate);
 	PopActiveSnapshot();
 	UnregisterSnapshot(deletion->snapshot);
 	index_close(deletion->index, NoLock);
-	table_close(deletion->relation, NoLock);
+	mcs_events_table_close(deletion->table);
 	CommandCounterIncrement();
 }
 
@@ -170,8 +128,8 @@ mcs_events_expire(const char *stream, const Interval *retention, int limit)
 		return 0;
 	last = Min(current->last_event_id - 1, handled_event(stream));
 	begin_deletion(&deletion, stream);
-	received_at = get_attnum(RelationGetRelid(deletion.relation), "received_at");
-	event_id = get_attnum(RelationGetRelid(deletion.relation), "event_id");
+	received_at = deletion.table->map.attributes[ROW_RECEIVED_AT];
+	event_id = deletion.table->map.attributes[ROW_EVENT_ID];
 	while (deleted < limit && index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
 	{
 		bool		isnull;

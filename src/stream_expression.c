@@ -19,6 +19,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_proc.h"
@@ -35,7 +36,7 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
-#include "stream.h"
+#include "stream_events_table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -43,13 +44,6 @@
 #include "utils/rel.h"
 
 #define SET_LIST_PREFIX "UPDATE x SET "
-
-/* Names of the event columns, by EventColumn. */
-static const char *const column_names[EVENT_COLUMNS] = {
-	"operation_type", "database_name", "collection_name", "document_key", "full_document",
-	"full_document_before_change", "update_description", "changed_fields", "cluster_time", "change_timestamp",
-	"resume_token", "full_document_source", "extra"
-};
 
 typedef struct AddedField
 {
@@ -63,7 +57,9 @@ struct StreamExpressions
 	MemoryContext context;
 	MemoryContextCallback forget;	/* frees what is cached outside of context */
 	List	   *cached;			/* of CachedExpression */
-	AttrNumber	attributes[EVENT_COLUMNS];
+	EventsMap	map;			/* of the events table */
+	EventsConversion *conversion;
+	uint32		columns;		/* that any expression reads: bits by EventColumn */
 	TupleTableSlot *slot;
 	ExprContext *econtext;
 	ExprState  *filter;			/* NULL: none */
@@ -197,7 +193,7 @@ list_of_columns(void)
 
 	initStringInfo(&list);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
-		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", column_names[i]);
+		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", mcs_row_column_name(ROW_EVENT + i));
 	return list.data;
 }
 
@@ -213,7 +209,7 @@ check_columns(Node *node, ColumnCheck *check)
 
 		for (int i = 0; i < EVENT_COLUMNS; i++)
 		{
-			if (var->varattno == check->expressions->attributes[i])
+			if (var->varattno == check->expressions->map.attributes[ROW_EVENT + i])
 			{
 				check->columns |= UINT32_C(1) << i;
 				return false;
@@ -289,6 +285,7 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 		expression = coerce_to_common_type(pstate, expression, TEXTOID, source->argument);
 	assign_expr_collations(pstate, expression);
 	(void) check_columns(expression, &check);
+	expressions->columns |= check.columns;
 	if (is_filter)
 	{
 		Oid			extension = get_extension_oid(MCS_EXTENSION, true);
@@ -363,20 +360,6 @@ forget_cached(void *arg)
 	expressions->cached = NIL;
 }
 
-static void
-find_attributes(StreamExpressions *expressions, Relation events)
-{
-	for (int i = 0; i < EVENT_COLUMNS; i++)
-	{
-		expressions->attributes[i] = get_attnum(RelationGetRelid(events), column_names[i]);
-		if (expressions->attributes[i] == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" is missing", column_names[i],
-							RelationGetRelationName(events))));
-	}
-}
-
 /* Everything but the expressions themselves. */
 static StreamExpressions *
 make_expressions(Relation events)
@@ -390,7 +373,8 @@ make_expressions(Relation events)
 	expressions->forget.func = forget_cached;
 	expressions->forget.arg = expressions;
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
-	find_attributes(expressions, events);
+	mcs_events_map(events, &expressions->map);
+	expressions->conversion = mcs_events_conversion(events, &expressions->map);
 	expressions->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(events)), &TTSOpsVirtual);
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;
@@ -456,8 +440,31 @@ mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool 
 		return NULL;
 	memset(columns, -1, natts);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
-		columns[expressions->attributes[i] - 1] = i;
+	{
+		AttrNumber	attribute = expressions->map.attributes[ROW_EVENT + i];
+
+		/* MongoDB has the value as we make it, not as the table's owner has it converted */
+		if (expressions->conversion == NULL || !mcs_events_converts(expressions->conversion, ROW_EVENT + i))
+			columns[attribute - 1] = i;
+	}
 	return mcs_match_constant(&relation, expressions->condition, exact);
+}
+
+static bool
+has_same_columns(TupleDesc a, TupleDesc b)
+{
+	if (a->natts != b->natts)
+		return false;
+	for (int i = 0; i < a->natts; i++)
+	{
+		Form_pg_attribute one = TupleDescAttr(a, i);
+		Form_pg_attribute other = TupleDescAttr(b, i);
+
+		if (one->attisdropped != other->attisdropped || one->atttypid != other->atttypid ||
+			one->atttypmod != other->atttypmod || strcmp(NameStr(one->attname), NameStr(other->attname)) != 0)
+			return false;
+	}
+	return true;
 }
 
 bool
@@ -465,10 +472,17 @@ mcs_expressions_valid(const StreamExpressions *expressions)
 {
 	ListCell   *cell;
 
+	Relation	events;
+	bool		same;
+
 	foreach(cell, expressions->cached)
 		if (!((CachedExpression *) lfirst(cell))->is_valid)
 			return false;
-	return true;
+	/* what is cached does not hear of columns */
+	events = table_open(mcs_events_relation(), AccessShareLock);
+	same = has_same_columns(RelationGetDescr(events), expressions->slot->tts_tupleDescriptor);
+	table_close(events, NoLock);
+	return same;
 }
 
 /* ---- evaluation ---- */
@@ -479,14 +493,23 @@ load_event(StreamExpressions *expressions, const Datum *values, const bool *null
 {
 	TupleTableSlot *slot = expressions->slot;
 
+	MemoryContext old;
+
 	ResetExprContext(expressions->econtext);
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	old = MemoryContextSwitchTo(expressions->econtext->ecxt_per_tuple_memory);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
-		slot->tts_values[expressions->attributes[i] - 1] = values[i];
-		slot->tts_isnull[expressions->attributes[i] - 1] = nulls[i];
+		int			at = expressions->map.attributes[ROW_EVENT + i] - 1;
+
+		/* a value that its column can't hold is only then an expression's affair when that reads it */
+		if (nulls[i] || !(expressions->columns & (UINT32_C(1) << i)))
+			continue;
+		slot->tts_isnull[at] = false;
+		slot->tts_values[at] = mcs_events_convert(expressions->conversion, ROW_EVENT + i, values[i], &slot->tts_isnull[at]);
 	}
+	MemoryContextSwitchTo(old);
 	ExecStoreVirtualTuple(slot);
 }
 

@@ -28,6 +28,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "stream_events_table.h"
 #include "stream_shmem.h"
 #include "stream_worker.h"
 #include "tcop/tcopprot.h"
@@ -48,6 +49,10 @@
 
 /* Server, mapping or role changed: the session may no longer be the right one. */
 static volatile bool connection_changed = false;
+
+/* The events table, and whether it was altered since this was last false. */
+static Oid	events_relation = InvalidOid;
+static volatile bool events_altered = false;
 
 /*
  * Settings that a role or database may have changed, and that would change what
@@ -210,6 +215,7 @@ load_stream(StreamWorker *worker)
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		MemoryContextSwitchTo(old);
+		events_relation = mcs_events_relation();
 	}
 	if (stream && stream->restored && !stream->paused)
 		mcs_stream_pause_restored(worker->name);
@@ -262,10 +268,11 @@ wait_until(StreamWorker *worker, TimestampTz until)
 
 		CHECK_FOR_INTERRUPTS();
 		AcceptInvalidationMessages();
-		if (now >= until || mcs_slot_is_changed() || connection_changed)
+		if (now >= until || mcs_slot_is_changed() || connection_changed || (worker->misfit && events_altered))
 			return;
+		/* nothing sets the latch when the table is altered */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(TimestampDifferenceMilliseconds(now, until) + 1, 10000), PG_WAIT_EXTENSION);
+						 Min(TimestampDifferenceMilliseconds(now, until) + 1, worker->misfit ? 500 : 10000), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }
@@ -508,7 +515,7 @@ recover(StreamWorker *worker)
 {
 	ErrorData  *error;
 	char		message[512];
-	char	   *refused;
+	char	   *reason = NULL;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(worker->stream_context);
@@ -518,8 +525,14 @@ recover(StreamWorker *worker)
 	FlushErrorState();
 	RESUME_INTERRUPTS();
 	strlcpy(message, error->message, sizeof(message));
+	/* only its owner can make the table fit again: what is wrong and the command that helps */
+	worker->misfit = mcs_events_take_misfit();
+	events_altered = false;
+	if (worker->misfit)
+		reason = error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
 	/* the owner may not connect so: as when MongoDB refuses the role */
-	refused = error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION && error->hint ? pstrdup(error->hint) : NULL;
+	else if (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION && error->hint)
+		reason = pstrdup(error->hint);
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->batch_context);
 	MemoryContextReset(worker->batch_context);
@@ -531,10 +544,17 @@ recover(StreamWorker *worker)
 				(errmsg("change stream \"%s\" could not be read", worker->name),
 				 errdetail("%s", message)));
 	close_session(worker);
-	if (refused)
-		retry(worker, STREAM_ERROR, refused, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
+	if (reason)
+		retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
 	else
 		retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message, next_retry(worker));
+}
+
+static void
+relation_callback(Datum arg, Oid relation)
+{
+	if (relation == InvalidOid || relation == events_relation)
+		events_altered = true;
 }
 
 static void
@@ -583,6 +603,7 @@ mcs_worker_main(Datum arg)
 	mcs_worker_pin_settings();
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
+	CacheRegisterRelcacheCallback(relation_callback, (Datum) 0);
 
 	worker = make_worker(name);
 	for (;;)

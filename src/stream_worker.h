@@ -63,6 +63,7 @@ typedef struct StreamWorker
 
 	/* state and chores */
 	StreamReport report;
+	bool		misfit;			/* the events table is not as it must be: wait until it is altered */
 	int			failures;		/* in a row */
 	double		rate;			/* events a second, smoothed */
 	int64		rate_events;
