@@ -25,7 +25,17 @@ COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored
 SELECT pg_catalog.pg_extension_config_dump('change_stream_grants', '');
 ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON change_stream_grants TO PUBLIC;
+ALTER TABLE change_streams ADD on_error text NOT NULL DEFAULT 'stop' CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['stop', 'skip', 'park']));
+ALTER TABLE change_streams ADD stopped_token text COLLATE "C";
+COMMENT ON COLUMN change_streams.on_error IS 'what becomes of an event that cannot be written: stop before it, skip it, or park it in change_stream_dead_letters';
+COMMENT ON COLUMN change_streams.stopped_token IS 'resume token of the event that the stream stopped at, as it cannot be written';
+
+-- @create stream_tables.sql change_stream_parked_events
+SELECT pg_catalog.pg_extension_config_dump('change_stream_parked_events', '');
+ALTER TABLE change_stream_parked_events ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON change_stream_parked_events TO PUBLIC;
 -- @create stream_tables.sql change_stream_is_own
+-- @create stream_tables.sql own_parked_events
 -- @create stream_tables.sql own_grants
 -- @create stream_tables.sql granted_streams
 -- @create stream_tables.sql read_all
@@ -61,9 +71,16 @@ DROP POLICY own_dead_letters ON change_handler_dead_letters;
 
 -- handlers: functions
 
+DROP FUNCTION retry_dead_letters(text);
+-- @create handler_functions.sql retry_dead_letters
+DROP FUNCTION discard_dead_letters(text);
+-- @create handler_functions.sql discard_dead_letters
+
 -- handlers: views
 
+-- @create handler_views.sql change_stream_parked_event
 -- @replace handler_views.sql change_stream_dead_letters
+
 -- @replace handler_views.sql change_handler_status
 
 -- the dialect

@@ -34,16 +34,17 @@ RETURNS void AS 'MODULE_PATHNAME', 'mcs_drop_change_handler'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION drop_change_handler(text) IS 'end a handler and delete its dead letters';
 
-CREATE FUNCTION retry_dead_letters(handler_name text)
+CREATE FUNCTION retry_dead_letters(handler_name text = NULL, stream_name text = NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'mcs_retry_dead_letters'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
-COMMENT ON FUNCTION retry_dead_letters(text)
-  IS 'run a handler on the events that it gave up; those that succeed, whose number is returned, are dead letters no more';
+COMMENT ON FUNCTION retry_dead_letters(text, text)
+  IS 'run a handler on the events that it gave up, or write the events that a stream has parked; those that succeed, whose number is returned, are dead letters no more';
 
-CREATE FUNCTION discard_dead_letters(handler_name text)
+CREATE FUNCTION discard_dead_letters(handler_name text = NULL, stream_name text = NULL)
 RETURNS bigint AS 'MODULE_PATHNAME', 'mcs_discard_dead_letters'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION discard_dead_letters(text) IS 'delete a handler''s dead letters and return how many there were';
+COMMENT ON FUNCTION discard_dead_letters(text, text)
+  IS 'delete the dead letters of a handler, or the events that a stream has parked, and return how many there were';
 
 CREATE FUNCTION replay_changes(handler_name text, from_event bigint, to_event bigint, dry_run boolean = false)
 RETURNS TABLE (event_id bigint, sqlstate text, error text, detail text, context text)

@@ -7,11 +7,18 @@ CREATE FUNCTION change_handler_dead_letter_event(letter change_handler_dead_lett
 AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
 
+CREATE FUNCTION change_stream_parked_event(letter change_stream_parked_events) RETURNS change_stream_events
+AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION change_stream_parked_event(change_stream_parked_events) IS 'a parked event as a row of change_stream_events';
+
 CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
 SELECT handler_name, stream_name, event_id, @extschema@.change_handler_dead_letter_event(l) AS event,
        sqlstate, error, detail, context, attempts, failed_at
-FROM @extschema@.change_handler_dead_letters l;
-COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, until retry_dead_letters or discard_dead_letters';
+FROM @extschema@.change_handler_dead_letters l
+UNION ALL
+SELECT NULL, stream_name, event_id, @extschema@.change_stream_parked_event(p), sqlstate, error, detail, context, attempts, failed_at
+FROM @extschema@.change_stream_parked_events p;
+COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, and without a handler those that could not be written, until retry_dead_letters or discard_dead_letters';
 GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
 
 CREATE FUNCTION change_handler_workers(OUT handler_name text, OUT worker int, OUT state text, OUT reason text, OUT pid int,

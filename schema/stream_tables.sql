@@ -38,7 +38,9 @@ CREATE TABLE change_streams (
   system_identifier bigint NOT NULL,
   database_oid oid NOT NULL,
   exclude_fields text[],
-  mask_fields text[]
+  mask_fields text[],
+  on_error text NOT NULL DEFAULT 'stop' CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['stop', 'skip', 'park'])),
+  stopped_token text COLLATE "C"
 );
 COMMENT ON TABLE change_streams IS 'definition of each change stream; written only by the functions of the extension';
 COMMENT ON COLUMN change_streams.database_name IS 'watched database, * for every database of the deployment';
@@ -50,6 +52,9 @@ COMMENT ON COLUMN change_streams.settings IS 'settings of the creator under whic
 COMMENT ON COLUMN change_streams.exclude_fields IS 'paths of fields that are left out of everything that is stored of an event';
 COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored with *** in place of their value';
 COMMENT ON COLUMN change_streams.system_identifier IS 'the database cluster in which the stream was made; elsewhere it is paused as restored';
+
+COMMENT ON COLUMN change_streams.on_error IS 'what becomes of an event that cannot be written: stop before it, skip it, or park it in change_stream_dead_letters';
+COMMENT ON COLUMN change_streams.stopped_token IS 'resume token of the event that the stream stopped at, as it cannot be written';
 
 CREATE TABLE change_stream_progress (
   stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
@@ -100,6 +105,34 @@ CREATE TABLE change_stream_kept_events (
 );
 COMMENT ON TABLE change_stream_kept_events IS 'whose the events are that dropped change streams left behind (keep_events)';
 
+-- The event's columns one by one, as in change_handler_dead_letters.
+CREATE TABLE change_stream_parked_events (
+  stream_name text COLLATE "C" NOT NULL,
+  event_id bigint NOT NULL,
+  operation_type text,
+  database_name text,
+  collection_name text,
+  document_key document,
+  full_document document,
+  full_document_before_change document,
+  update_description document,
+  changed_fields text[],
+  cluster_time timestamptz,
+  change_timestamp timestamptz,
+  resume_token text COLLATE "C",
+  full_document_source text,
+  extra document,
+  received_at timestamptz,
+  sqlstate text,
+  error text,
+  detail text,
+  context text,
+  attempts int NOT NULL DEFAULT 1,
+  failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  PRIMARY KEY (stream_name, event_id)
+);
+COMMENT ON TABLE change_stream_parked_events IS 'events that could not be written, each in place of its gap row; change_stream_dead_letters shows them without a handler';
+
 CREATE TABLE change_stream_metrics (
   stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
   events_processed bigint NOT NULL DEFAULT 0,
@@ -120,6 +153,7 @@ SELECT pg_catalog.pg_extension_config_dump('change_streams', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_progress', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_events', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_kept_events', '');
+SELECT pg_catalog.pg_extension_config_dump('change_stream_parked_events', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_metrics', '');
 SELECT pg_catalog.pg_extension_config_dump('change_stream_grants', '');
 
@@ -136,6 +170,7 @@ ALTER TABLE change_streams ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_kept_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_stream_parked_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_metrics ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
 
@@ -157,6 +192,11 @@ CREATE POLICY own_events ON change_stream_events FOR SELECT
     UNION ALL SELECT k.stream_name FROM @extschema@.change_stream_kept_events k WHERE pg_catalog.pg_has_role(k.owner, 'USAGE')
     UNION ALL SELECT g.stream_name FROM @extschema@.change_stream_grants g WHERE pg_catalog.pg_has_role(g.reader, 'USAGE'))));
 
+CREATE POLICY own_parked_events ON change_stream_parked_events FOR SELECT
+  USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT s.stream_name FROM @extschema@.change_streams s WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+    UNION ALL SELECT g.stream_name FROM @extschema@.change_stream_grants g WHERE pg_catalog.pg_has_role(g.reader, 'USAGE'))));
+
 CREATE POLICY own_metrics ON change_stream_metrics
   USING (stream_name OPERATOR(pg_catalog.=) ANY (ARRAY(
     SELECT s.stream_name FROM @extschema@.change_streams s WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'))));
@@ -170,8 +210,9 @@ CREATE POLICY read_all ON change_stream_kept_events FOR SELECT TO pg_read_all_da
 CREATE POLICY read_all ON change_stream_metrics FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
 CREATE POLICY read_all ON change_stream_grants FOR SELECT TO pg_read_all_data, pg_monitor USING (true);
 CREATE POLICY read_all ON change_stream_events FOR SELECT TO pg_read_all_data USING (true);
+CREATE POLICY read_all ON change_stream_parked_events FOR SELECT TO pg_read_all_data USING (true);
 
 GRANT SELECT ON change_streams, change_stream_progress, change_stream_events, change_stream_kept_events, change_stream_metrics,
-  change_stream_grants TO PUBLIC;
+  change_stream_grants, change_stream_parked_events TO PUBLIC;
 -- not the table: that would let anyone lock it
 GRANT UPDATE (events_processed, last_processed_at) ON change_stream_metrics TO PUBLIC;

@@ -44,6 +44,7 @@ static const OptionName stream_options[] = {
 	{"notify", OPTION_TEXT, NULL, false},
 	{"exclude_fields", OPTION_LIST, NULL, false},
 	{"mask_fields", OPTION_LIST, NULL, false},
+	{"on_error", OPTION_TEXT, NULL, false},
 	{"paused", OPTION_BOOLEAN, NULL, true},
 	{"server", OPTION_TEXT, NULL, true},
 	{NULL, OPTION_TEXT, NULL, false}
@@ -65,7 +66,7 @@ static const OptionName handler_options[] = {
 /* Fields that alter_change_stream can put back. */
 static const char *const alterable[] = {"filter", "add_fields", "operations", "pipeline", "full_document",
 	"full_document_before_change", "show_expanded_events", "max_await_time", "batch_size", "retention", "notify",
-	"exclude_fields", "mask_fields", NULL};
+	"exclude_fields", "mask_fields", "on_error", NULL};
 
 const char *const *
 mcs_option_alterable(void)

@@ -523,8 +523,6 @@ mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms)
 void
 mcs_code_finish(void)
 {
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
-
 	/* deferred constraints and triggers are code, too: an error of theirs must not come at the commit */
-	AfterTriggerSetState(immediate);
+	mcs_check_deferred();
 }

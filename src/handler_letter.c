@@ -9,6 +9,7 @@
 #include "mongo_change_stream.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -21,20 +22,37 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_handler_dead_letter_event);
 
-/* A value in the type that a column of the events table has now. */
-static Datum
-convert(Datum value, Oid from, Oid to, int32 typmod)
+/* Puts a replacement character where JSON has a NUL, which jsonb can't hold. */
+static char *
+without_nul(char *json)
 {
+	for (char *at = strchr(json, '\\'); at; at = strchr(at + 2, '\\'))
+		if (strncmp(at, "\\u0000", 6) == 0)
+			memcpy(at, "\\ufffd", 6);
+	return json;
+}
+
+/*
+ * A value in the type that a column of the events table has now.  It must not
+ * fail: perhaps the event is a dead letter because the column can't hold it.
+ * So no domain, length or scale is asked, and what jsonb lacks is replaced.
+ */
+static Datum
+convert(Datum value, Oid from, Oid to)
+{
+	Oid			base = getBaseType(to);
 	Oid			output,
 				input,
 				param;
 	bool		varlena;
+	char	   *text;
 
-	if (from == to)
+	if (from == base)
 		return value;
 	getTypeOutputInfo(from, &output, &varlena);
-	getTypeInputInfo(to, &input, &param);
-	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), param, typmod);
+	getTypeInputInfo(base, &input, &param);
+	text = OidOutputFunctionCall(output, value);
+	return OidInputFunctionCall(input, base == JSONBOID ? without_nul(text) : text, param, -1);
 }
 
 /* change_handler_dead_letter_event(change_handler_dead_letters) -> change_stream_events */
@@ -63,8 +81,7 @@ mcs_change_handler_dead_letter_event(PG_FUNCTION_ARGS)
 			continue;
 		values[i] = GetAttributeByNum(letter, number, &nulls[i]);
 		if (!nulls[i])
-			values[i] = convert(values[i], TupleDescAttr(letters, number - 1)->atttypid, attribute->atttypid,
-								attribute->atttypmod);
+			values[i] = convert(values[i], TupleDescAttr(letters, number - 1)->atttypid, attribute->atttypid);
 	}
 	ReleaseTupleDesc(letters);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(events, values, nulls)));

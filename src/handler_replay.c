@@ -18,6 +18,8 @@
 #include "funcapi.h"
 #include "handler.h"
 #include "miscadmin.h"
+#include "stream_command.h"
+#include "stream_parked.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -180,7 +182,21 @@ retry_all(Replay *replay, int *count)
 	return results;
 }
 
-/* retry_dead_letters(text) -> bigint */
+/* The stream whose parked events are meant, NULL where a handler is. */
+static char *
+stream_argument(FunctionCallInfo fcinfo)
+{
+	bool		is_stream = PG_NARGS() > 1 && !PG_ARGISNULL(1);
+
+	if (is_stream != PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("one of handler_name and stream_name must be given"),
+				 errdetail("A handler's dead letters are events that it gave up, a stream's are events that could not be written.")));
+	return is_stream ? text_to_cstring(PG_GETARG_TEXT_PP(1)) : NULL;
+}
+
+/* retry_dead_letters(text, text) -> bigint */
 Datum
 mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 {
@@ -188,8 +204,12 @@ mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 	HandlerResult *results;
 	int			count;
 	int64		succeeded = 0;
+	char	   *stream;
 
 	PreventCommandIfReadOnly("retry_dead_letters()");
+	stream = stream_argument(fcinfo);
+	if (stream)
+		PG_RETURN_INT64(mcs_parked_retry(stream));
 	begin_replay(&replay, mcs_handler_load_own(fcinfo, false));
 	results = retry_all(&replay, &count);
 	for (int i = 0; i < count; i++)
@@ -200,11 +220,16 @@ mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(succeeded);
 }
 
-/* discard_dead_letters(text) -> bigint */
+/* discard_dead_letters(text, text) -> bigint */
 Datum
 mcs_discard_dead_letters(PG_FUNCTION_ARGS)
 {
+	char	   *stream;
+
 	PreventCommandIfReadOnly("discard_dead_letters()");
+	stream = stream_argument(fcinfo);
+	if (stream)
+		PG_RETURN_INT64(mcs_parked_discard(mcs_stream_load_own(stream, false)->name));
 	PG_RETURN_INT64(mcs_dead_letters_discard(mcs_handler_load_own(fcinfo, false)->name));
 }
 

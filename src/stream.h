@@ -43,6 +43,14 @@ typedef enum StreamNotify
 	STREAM_NOTIFY_HEADS
 } StreamNotify;
 
+/* What becomes of an event that cannot be written. */
+typedef enum StreamOnError
+{
+	STREAM_ON_ERROR_STOP,
+	STREAM_ON_ERROR_SKIP,
+	STREAM_ON_ERROR_PARK
+} StreamOnError;
+
 /* One row of change_streams and of change_stream_progress, palloc'ed; NULL pointers stand for SQL NULL. */
 typedef struct Stream
 {
@@ -66,6 +74,8 @@ typedef struct Stream
 	bool		paused;
 	char	   *stopped_state;	/* "history_lost", "error" or NULL */
 	char	   *skip_token;		/* of one event to leave out, or NULL */
+	StreamOnError on_error;
+	char	   *stopped_token;	/* of the event that it stopped at, or NULL */
 	bool		restored;		/* made in another cluster or database than this one */
 	Document   *pushed_filter;	/* a $match condition, or NULL */
 	char	   *local_filter;
@@ -123,7 +133,7 @@ extern bool mcs_progress_save(const char *stream, int64 expected_event_id, const
 							  const StreamProgress *progress);
 extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_restart(const char *stream);
-extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason);
+extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason, const char *token);
 extern void mcs_stream_pause_restored(const char *stream);
 extern void mcs_stream_skipped(const char *stream);
 

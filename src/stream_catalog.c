@@ -368,7 +368,7 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	"s.owner::pg_catalog.oid, s.server, s.database_name, s.collection_name, s.filter, s.add_fields, s.operations, " \
 	"s.pipeline, s.full_document, s.full_document_before_change, s.show_expanded_events, s.max_await_time, " \
 	"s.batch_size, s.retention, s.notify, s.paused, s.stopped_state, s.skip_token, s.system_identifier, " \
-	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, " \
+	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, {s.on_error|'stop'::text}, {s.stopped_token|NULL::text}, " \
 	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
 	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name), " \
 	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]} "
@@ -399,6 +399,8 @@ typedef enum StreamColumn
 	COLUMN_PUSHED_FILTER,
 	COLUMN_LOCAL_FILTER,
 	COLUMN_SETTINGS,
+	COLUMN_ON_ERROR,
+	COLUMN_STOPPED_TOKEN,
 	COLUMN_TOKEN,
 	COLUMN_LAST_EVENT,
 	COLUMN_EVENTS,
@@ -513,6 +515,14 @@ notify_from_text(const char *text)
 	return strcmp(text, "heads") == 0 ? STREAM_NOTIFY_HEADS : STREAM_NOTIFY_IDS;
 }
 
+static StreamOnError
+on_error_from_text(const char *text)
+{
+	if (strcmp(text, "park") == 0)
+		return STREAM_ON_ERROR_PARK;
+	return strcmp(text, "skip") == 0 ? STREAM_ON_ERROR_SKIP : STREAM_ON_ERROR_STOP;
+}
+
 /* A stream from its row; everything in the row's target context. */
 static Stream *
 stream_from_row(const CatalogRow *row, const char *name)
@@ -540,6 +550,8 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->paused = row_bool(row, COLUMN_PAUSED);
 	stream->stopped_state = row_text(row, COLUMN_STOPPED);
 	stream->skip_token = row_text(row, COLUMN_SKIP);
+	stream->on_error = on_error_from_text(row_text(row, COLUMN_ON_ERROR));
+	stream->stopped_token = row_text(row, COLUMN_STOPPED_TOKEN);
 	stream->restored = row_int64(row, COLUMN_SYSTEM) != (int64) GetSystemIdentifier() ||
 		DatumGetObjectId(row_datum(row, COLUMN_DATABASE_OID, &isnull)) != MyDatabaseId;
 	stream->pushed_filter = row_document(row, COLUMN_PUSHED_FILTER);

@@ -61,6 +61,7 @@ extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *
 extern void mcs_catalog_update_definition(const Stream *stream);
 extern void mcs_catalog_pause(const char *stream);
 extern void mcs_catalog_resume(const char *stream, const char *skip_token);
+extern void mcs_catalog_forget_stop(const char *stream);
 extern void mcs_catalog_set_position(const char *stream, const char *token);
 extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
 extern void mcs_catalog_forget_kept_events(const char *stream);

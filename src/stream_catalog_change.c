@@ -36,6 +36,21 @@ notify_text(StreamNotify notify)
 	return NULL;
 }
 
+static const char *
+on_error_text(StreamOnError on_error)
+{
+	switch (on_error)
+	{
+		case STREAM_ON_ERROR_STOP:
+			return "stop";
+		case STREAM_ON_ERROR_SKIP:
+			return "skip";
+		case STREAM_ON_ERROR_PARK:
+			return "park";
+	}
+	return NULL;
+}
+
 /* What alter_change_stream may change, in the order of insert_stream and update_definition. */
 static void
 add_definition(CatalogValues *values, const Stream *stream)
@@ -53,14 +68,17 @@ add_definition(CatalogValues *values, const Stream *stream)
 	mcs_values_add_text(values, notify_text(stream->notify));
 	add_pointer(values, stream->pushed_filter);
 	mcs_values_add_text(values, stream->local_filter);
+	mcs_values_add_text(values, on_error_text(stream->on_error));
 }
 
 #define DEFINITION_COLUMNS \
 	"filter, add_fields, operations, pipeline, full_document, full_document_before_change, show_expanded_events, " \
-	"max_await_time, batch_size, retention, notify, pushed_filter, local_filter"
+	"max_await_time, batch_size, retention, notify, pushed_filter, local_filter{, on_error|}"
+#define DEFINITION_VALUES \
+	"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13{, $14|}"
 #define DEFINITION_TYPES \
 	TEXTOID, TEXTOID, TEXTARRAYOID, InvalidOid, TEXTOID, TEXTOID, BOOLOID, \
-	INTERVALOID, INT4OID, INTERVALOID, TEXTOID, InvalidOid, TEXTOID
+	INTERVALOID, INT4OID, INTERVALOID, TEXTOID, InvalidOid, TEXTOID, TEXTOID
 
 /* Whose the events are that a dropped stream of this name left; false where there are none. */
 bool
@@ -104,8 +122,8 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 		"INSERT INTO @.change_streams (" DEFINITION_COLUMNS ", stream_name, owner, server, database_name, "
 		"collection_name, resume_after, start_after, start_at, initial_snapshot, paused, settings, system_identifier, "
 		"database_oid, changed_at_event{, exclude_fields, mask_fields|}) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.regrole, $16, $17, "
-		"$18, $19, $20, $21, false, $22, $23, $24, $25, $26{, $27, $28|}) ON CONFLICT DO NOTHING",
+		"VALUES (" DEFINITION_VALUES ", $15, $16::pg_catalog.regrole, $17, $18, "
+		"$19, $20, $21, $22, false, $23, $24, $25, $26, $27{, $28, $29|}) ON CONFLICT DO NOTHING",
 		DEFINITION_TYPES, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
 		TEXTARRAYOID, INT8OID, OIDOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID);
 	CatalogValues values = {0};
@@ -157,7 +175,7 @@ mcs_catalog_update_definition(const Stream *stream)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event{, exclude_fields, mask_fields|}) = "
-		"($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14{, $16, $17|}) WHERE stream_name = $15",
+		"(" DEFINITION_VALUES ", $15{, $17, $18|}) WHERE stream_name = $16",
 		DEFINITION_TYPES, INT8OID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID);
 	CatalogValues values = {0};
 
@@ -187,6 +205,7 @@ mcs_catalog_resume(const char *stream, const char *skip_token)
 {
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = false, paused_reason = NULL, stopped_state = NULL, stopped_reason = NULL, "
+		"{stopped_token = NULL, |}"
 		"state_since = CASE WHEN paused OR stopped_state IS NOT NULL THEN now() ELSE state_since END, "
 		"skip_token = coalesce($2, skip_token), system_identifier = $3, database_oid = $4 WHERE stream_name = $1",
 		TEXTOID, TEXTOID, INT8OID, OIDOID);
@@ -197,6 +216,19 @@ mcs_catalog_resume(const char *stream, const char *skip_token)
 	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	(void) mcs_catalog_run(&resume, values.values, values.nulls);
+}
+
+/* A stream that stopped at an event shall run again, unless it is paused. */
+void
+mcs_catalog_forget_stop(const char *stream)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET stopped_state = NULL, stopped_reason = NULL, {stopped_token = NULL, |}state_since = now() "
+		"WHERE stream_name = $1",
+		TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	(void) mcs_catalog_run(&forget, values, NULL);
 }
 
 /* Moves a stream: the worker that knows another position can't save any more. */
@@ -221,6 +253,9 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	static CatalogStatement delete = CATALOG_STATEMENT(
 		"DELETE FROM @.change_streams WHERE stream_name = $1",
 		TEXTOID);
+	static CatalogStatement unpark = CATALOG_STATEMENT(
+		"DELETE FROM @.change_stream_parked_events WHERE stream_name = $1",
+		TEXTOID);
 	static CatalogStatement keep = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_kept_events (stream_name, owner, last_event_id) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3)",
@@ -232,6 +267,8 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&delete, values.values, NULL);
 	mcs_grants_forget_stream(stream->name);
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&unpark, values.values, NULL);
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)
 		(void) mcs_catalog_run(&keep, values.values, NULL);

@@ -15,8 +15,9 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "stream_catalog.h"
-#include "stream_events_table.h"
+#include "stream_parked.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
@@ -33,10 +34,11 @@ typedef struct EventDeletion
 	Snapshot	snapshot;
 } EventDeletion;
 
+/* Of all rows of a stream behind an event. */
 static void
-begin_deletion(EventDeletion *deletion, const char *stream)
+begin_deletion(EventDeletion *deletion, const char *stream, int64 after)
 {
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
 	deletion->table = mcs_events_table_open(CMD_DELETE, NULL, 0);
 	deletion->index = mcs_events_open_key(deletion->table->relation);
@@ -50,10 +52,11 @@ begin_deletion(EventDeletion *deletion, const char *stream)
 #if PG_VERSION_NUM >= 180000
 									 NULL,
 #endif
-									 1, 0);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
-	key.sk_collation = deletion->index->rd_indcollation[0];
-	index_rescan(deletion->scan, &key, 1, NULL, 0);
+									 2, 0);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
+	keys[0].sk_collation = deletion->index->rd_indcollation[0];
+	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	index_rescan(deletion->scan, keys, 2, NULL, 0);
 }
 
 /*
@@ -76,6 +79,16 @@ delete_row(EventDeletion *deletion, bool wait)
 		return true;			/* somebody else has deleted it */
 	mcs_events_delete_row(deletion->table, deletion->locked);
 	return true;
+}
+
+/* The operation_type of the row that the scan found. */
+static const char *
+operation_of(EventDeletion *deletion)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(deletion->slot, deletion->table->map.attributes[ROW_EVENT + EVENT_OPERATION_TYPE], &isnull);
+
+	return isnull ? "" : TextDatumGetCString(value);
 }
 
 static void
@@ -127,7 +140,7 @@ mcs_events_expire(const char *stream, const Interval *retention, int limit)
 	if (current == NULL)
 		return 0;
 	last = Min(current->last_event_id - 1, handled_event(stream));
-	begin_deletion(&deletion, stream);
+	begin_deletion(&deletion, stream, 0);
 	received_at = deletion.table->map.attributes[ROW_RECEIVED_AT];
 	event_id = deletion.table->map.attributes[ROW_EVENT_ID];
 	while (deleted < limit && index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
@@ -158,7 +171,7 @@ mcs_events_delete_all(const char *stream, Oid owner)
 
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	begin_deletion(&deletion, stream);
+	begin_deletion(&deletion, stream, 0);
 	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -166,4 +179,40 @@ mcs_events_delete_all(const char *stream, Oid owner)
 	}
 	end_deletion(&deletion);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
+}
+
+bool
+mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row)
+{
+	EventDeletion deletion;
+	bool		found;
+
+	begin_deletion(&deletion, stream, event_id - 1);
+	found = index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot);
+	if (found)
+	{
+		const AttrNumber *attributes = deletion.table->map.attributes;
+		bool		isnull;
+
+		slot_getallattrs(deletion.slot);
+		found = DatumGetInt64(slot_getattr(deletion.slot, attributes[ROW_EVENT_ID], &isnull)) == event_id;
+		for (int column = ROW_PROCESSING_STATUS; column <= ROW_PROCESSING_ERROR && found; column++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(deletion.table->relation), attributes[column] - 1);
+			Datum		value = slot_getattr(deletion.slot, attributes[column], &row->nulls[column]);
+
+			if (!row->nulls[column])
+				row->values[column] = datumCopy(value, attribute->attbyval, attribute->attlen);
+		}
+	}
+	if (found && strcmp(operation_of(&deletion), "gap") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event " INT64_FORMAT " of change stream \"%s\" is no gap row any more", event_id, stream),
+				 errdetail("The event that was put aside belongs in its place."),
+				 errhint("SELECT discard_dead_letters(stream_name => %s);", quote_literal_cstr(stream))));
+	if (found)
+		(void) delete_row(&deletion, true);
+	end_deletion(&deletion);
+	return found;
 }

@@ -63,23 +63,26 @@ mcs_progress_restart(const char *stream)
 }
 
 /*
- * Ends a stream until it is resumed.  Locks the row of change_streams, so a
+ * Ends a stream until it is resumed; token is of the event that it stops at, or
+ * NULL.  Locks the row of change_streams, so a
  * transaction that calls mcs_progress_error, too, calls this first: functions
  * lock in that order.
  */
 void
-mcs_stream_stop(const char *stream, StreamState state, const char *reason)
+mcs_stream_stop(const char *stream, StreamState state, const char *reason, const char *token)
 {
 	static CatalogStatement stop = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET stopped_state = $2, stopped_reason = $3, state_since = clock_timestamp() "
-		"WHERE stream_name = $1",
-		TEXTOID, TEXTOID, TEXTOID);
-	Datum		values[3] = {CStringGetTextDatum(stream)};
+		"UPDATE @.change_streams SET stopped_state = $2, stopped_reason = $3, {stopped_token = $4, |}"
+		"state_since = clock_timestamp() WHERE stream_name = $1",
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	Datum		values[4] = {CStringGetTextDatum(stream)};
+	char		nulls[4] = {' ', ' ', ' ', token ? ' ' : 'n'};
 
 	Assert(state == STREAM_HISTORY_LOST || state == STREAM_ERROR);
 	values[1] = CStringGetTextDatum(state == STREAM_HISTORY_LOST ? "history_lost" : "error");
 	values[2] = CStringGetTextDatum(reason);
-	(void) mcs_catalog_run(&stop, values, NULL);
+	values[3] = token ? CStringGetTextDatum(token) : (Datum) 0;
+	(void) mcs_catalog_run(&stop, values, nulls);
 }
 
 /* Pauses a stream that was made in another cluster or database, unless it is paused. */
@@ -140,7 +143,8 @@ int64
 mcs_stream_dead_letters(const char *stream)
 {
 	static CatalogStatement count = CATALOG_STATEMENT(
-		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1", TEXTOID);
+		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 "
+		"{UNION ALL SELECT FROM @.change_stream_parked_events WHERE stream_name = $1|}", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	return (int64) mcs_catalog_run(&count, values, NULL);

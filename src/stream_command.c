@@ -47,14 +47,16 @@ typedef enum CreateArgument
 	CREATE_NOTIFY,
 	CREATE_PAUSED,
 	CREATE_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
-	CREATE_MASK_FIELDS
+	CREATE_MASK_FIELDS,
+	CREATE_ON_ERROR
 } CreateArgument;
 
 /* Which argument of create_change_stream a field is. */
 static const CreateArgument field_arguments[STREAM_FIELDS] = {
 	CREATE_FILTER, CREATE_ADD_FIELDS, CREATE_OPERATIONS, CREATE_PIPELINE, CREATE_FULL_DOCUMENT,
 	CREATE_FULL_DOCUMENT_BEFORE_CHANGE, CREATE_SHOW_EXPANDED_EVENTS, CREATE_MAX_AWAIT_TIME, CREATE_BATCH_SIZE,
-	CREATE_RETENTION, CREATE_NOTIFY, CREATE_EXCLUDE_FIELDS, CREATE_MASK_FIELDS
+	CREATE_RETENTION, CREATE_NOTIFY, CREATE_EXCLUDE_FIELDS, CREATE_MASK_FIELDS,
+	CREATE_ON_ERROR
 };
 
 /* The arguments of alter_change_stream: stream_name, the fields of version 1.0, reset, the other fields. */
@@ -382,6 +384,9 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	(void) change_fields(stream, reset, fcinfo);
 	check_as_owner(stream, false);
 	mcs_catalog_update_definition(stream);
+	/* the event that it stopped at is dealt with otherwise now */
+	if (stream->stopped_token && stream->on_error != STREAM_ON_ERROR_STOP)
+		mcs_catalog_forget_stop(name);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }

@@ -30,6 +30,7 @@ typedef enum StreamField
 	FIELD_NOTIFY,
 	FIELD_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
 	FIELD_MASK_FIELDS,
+	FIELD_ON_ERROR,
 	STREAM_FIELDS
 } StreamField;
 

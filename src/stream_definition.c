@@ -70,9 +70,17 @@ static const Word notify_words[] = {
 	{NULL, NULL, false}
 };
 
+static const Word on_error_words[] = {
+	{"stop", "stop", false},
+	{"skip", "skip", false},
+	{"park", "park", false},
+	{NULL, NULL, false}
+};
+
 static const char *const field_names[STREAM_FIELDS] = {
 	"filter", "add_fields", "operations", "pipeline", "full_document", "full_document_before_change",
-	"show_expanded_events", "max_await_time", "batch_size", "retention", "notify", "exclude_fields", "mask_fields"
+	"show_expanded_events", "max_await_time", "batch_size", "retention", "notify", "exclude_fields", "mask_fields",
+	"on_error"
 };
 
 /* ---- small conversions ---- */
@@ -354,6 +362,15 @@ paths_from_array(ArrayType *array, StreamField field)
 	return paths;
 }
 
+static void
+set_on_error(Stream *stream, const char *text)
+{
+	const Word *word = find_word(on_error_words, text, "on_error");
+
+	stream->on_error = strcmp(word->mongo, "park") == 0 ? STREAM_ON_ERROR_PARK :
+		strcmp(word->mongo, "skip") == 0 ? STREAM_ON_ERROR_SKIP : STREAM_ON_ERROR_STOP;
+}
+
 /* Checks a value, which is not null, and puts it into a definition. */
 void
 mcs_field_set(Stream *stream, StreamField field, Datum value)
@@ -401,6 +418,9 @@ mcs_field_set(Stream *stream, StreamField field, Datum value)
 			break;
 		case FIELD_MASK_FIELDS:
 			stream->mask_fields = paths_from_array(DatumGetArrayTypeP(value), field);
+			break;
+		case FIELD_ON_ERROR:
+			set_on_error(stream, TextDatumGetCString(value));
 			break;
 		case STREAM_FIELDS:
 			break;
@@ -453,6 +473,9 @@ mcs_field_reset(Stream *stream, StreamField field)
 			break;
 		case FIELD_MASK_FIELDS:
 			stream->mask_fields = NIL;
+			break;
+		case FIELD_ON_ERROR:
+			stream->on_error = STREAM_ON_ERROR_STOP;
 			break;
 		case STREAM_FIELDS:
 			break;

@@ -543,6 +543,14 @@ mcs_events_insert(EventsTable *table, const EventRow *rows, int count)
 	FreeBulkInsertState(bulk);
 }
 
+void
+mcs_check_deferred(void)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(immediate);
+}
+
 /* ---- updating and deleting ---- */
 
 void

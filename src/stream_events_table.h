@@ -98,6 +98,9 @@ extern void mcs_events_update_row(EventsTable *table, TupleTableSlot *old, Tuple
 extern void mcs_events_delete_row(EventsTable *table, TupleTableSlot *row);
 extern void mcs_events_end_command(EventsTable *table);
 
+/* Checks what is deferred to the end of the transaction, and lets nothing more be deferred in it. */
+extern void mcs_check_deferred(void);
+
 /* Opens the table's primary key, (stream_name, event_id). */
 extern Relation mcs_events_open_key(Relation relation);
 

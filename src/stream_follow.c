@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "stream_parked.h"
 #include "stream_shmem.h"
 #include "stream_worker.h"
 #include "utils/guc.h"
@@ -294,12 +295,7 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 		RollbackAndReleaseCurrentSubTransaction();
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		/* a cancel, a deadlock, a lock that another held, a lack of memory or disk are not the event's fault */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYSTEM_ERROR ||
-			error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		if (!mcs_error_is_events(error))
 			ReThrowError(error);
 		keep = false;
 		worker->filter_errors++;
@@ -401,6 +397,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		written = already_written(worker, &event);
 		if (!written)
 		{
+			mcs_writer_at(writer, worker->read_token);
 			take_event(worker, writer, &event);
 			set_read_token(worker, event.token.data, event.token.length);
 		}
@@ -479,6 +476,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	if (worker->skipped)
 		stream->skip_token = NULL;
 	worker->failures = 0;
+	worker->write_failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
 	if (stream->has_handlers && progress->events > 0)
@@ -521,6 +519,33 @@ may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
 		!stream->local_filter && !stream->add_fields && strcmp(stream->full_document, "updateLookup") != 0;
 }
 
+/*
+ * Writes a batch that failed twice row by row.  As long as culprits are found
+ * the next one goes the same way.
+ */
+static void
+write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *progress)
+{
+	StreamCulprit culprit;
+	bool		saved = mcs_writer_finish_carefully(writer, progress, &culprit);
+
+	if (saved && culprit.reason)
+	{
+		/* it stops right before the event, and has not caught up */
+		set_read_token(worker, progress->token, strlen(progress->token));
+		worker->drained = false;
+		worker->asked_at = 0;
+		culprit.reason = MemoryContextStrdup(worker->stream_context, culprit.reason);
+		culprit.message = MemoryContextStrdup(worker->stream_context, culprit.message);
+		culprit.token = MemoryContextStrdup(worker->stream_context, culprit.token);
+	}
+	commit_progress(worker, progress, saved);
+	worker->culprit = culprit;
+	if (worker->reload)
+		worker->culprit.reason = NULL;
+	worker->careful = culprit.count > 0;
+}
+
 /* One transaction: everything at hand up to its bounds, with the position. */
 static void
 write_transaction(StreamWorker *worker)
@@ -531,6 +556,8 @@ write_transaction(StreamWorker *worker)
 
 	mcs_worker_begin(worker);
 	writer = mcs_writer_begin(stream);
+	if (worker->careful)
+		mcs_writer_be_careful(writer);
 	worker->filter_errors = 0;
 	worker->skipped = false;
 	if (has_expressions(stream))
@@ -546,7 +573,12 @@ write_transaction(StreamWorker *worker)
 	progress.token = worker->read_token;
 	progress.last_event_at = mcs_writer_count(writer) > 0 ? worker->received_at : 0;
 	progress.filter_errors = worker->filter_errors;
-	commit_progress(worker, &progress, mcs_writer_finish(writer, &progress));
+	worker->writing = true;
+	if (worker->careful)
+		write_carefully(worker, writer, &progress);
+	else
+		commit_progress(worker, &progress, mcs_writer_finish(writer, &progress));
+	worker->writing = false;
 }
 
 /* An empty reply: the position moved without events, and is saved now and then. */
@@ -592,5 +624,5 @@ mcs_follow_step(StreamWorker *worker, long timeout_ms)
 		worker->too_large = TOO_LARGE_NO;
 		worker->reload = true;
 	}
-	return worker->failure.class == MONGO_ERROR_NONE && !worker->closed && !worker->reload;
+	return worker->failure.class == MONGO_ERROR_NONE && !worker->closed && !worker->reload && !worker->culprit.reason;
 }

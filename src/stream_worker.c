@@ -28,7 +28,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "stream_events_table.h"
+#include "stream_parked.h"
 #include "stream_shmem.h"
 #include "stream_worker.h"
 #include "tcop/tcopprot.h"
@@ -42,6 +42,10 @@
 #define RETRY_MIN_MS		1000
 #define RETRY_MAX_MS		60000
 #define CHORE_INTERVAL_MS	1000
+
+/* A batch that failed so often by what may be an event's doing goes row by row. */
+#define FAILURES_TO_CARE	2
+
 #define EXPIRE_INTERVAL_MS	10000
 #define EXPIRE_CHUNK		1000
 #define WINDOW_INTERVAL_MS	60000
@@ -290,15 +294,21 @@ next_retry(StreamWorker *worker)
 
 /* Writes a state that only a person can end, and leaves. */
 static void
-stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
+stop_at(StreamWorker *worker, StreamState state, const char *reason, const char *error, const char *token)
 {
 	/* it may be in the batch context, which the commit empties */
 	reason = MemoryContextStrdup(worker->stream_context, reason);
 	mcs_worker_begin(worker);
-	mcs_stream_stop(worker->name, state, reason);
+	mcs_stream_stop(worker->name, state, reason, token);
 	mcs_worker_commit(worker);
 	mcs_worker_set_state(worker, state, reason, error, 0);
 	leave();
+}
+
+static void
+stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
+{
+	stop_at(worker, state, reason, error, NULL);
 }
 
 /* Tries again later. */
@@ -501,12 +511,27 @@ run(StreamWorker *worker)
 	mcs_follow_open(worker);
 	saved_at = worker->saved_at;
 	follow(worker);
-	if (worker->failure.class != MONGO_ERROR_NONE)
+	if (worker->culprit.reason)
+		stop_at(worker, STREAM_ERROR, worker->culprit.reason, worker->culprit.message, worker->culprit.token);
+	else if (worker->failure.class != MONGO_ERROR_NONE)
 		handle_failure(worker);
 	else if (worker->closed && worker->saved_at == saved_at)
 		/* closed before it moved: opening it at once would spin */
 		retry(worker, STREAM_RETRYING, "MongoDB closed the change stream at once", "the cursor was closed without an error",
 			  next_retry(worker));
+}
+
+/* After an error: whether the batch at work, which has failed like this before, shall now go row by row. */
+static bool
+note_write_failure(StreamWorker *worker, const ErrorData *error)
+{
+	bool		was_careful = worker->careful;
+
+	if (worker->writing && !worker->misfit && mcs_error_is_events(error))
+		worker->write_failures++;
+	worker->writing = false;
+	worker->careful = was_careful || worker->write_failures >= FAILURES_TO_CARE;
+	return worker->careful && !was_careful;
 }
 
 /* After an error of our own side: report it, roll back, and try again later. */
@@ -516,6 +541,7 @@ recover(StreamWorker *worker)
 	ErrorData  *error;
 	char		message[512];
 	char	   *reason = NULL;
+	bool		careful;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(worker->stream_context);
@@ -527,6 +553,7 @@ recover(StreamWorker *worker)
 	strlcpy(message, error->message, sizeof(message));
 	/* only its owner can make the table fit again: what is wrong and the command that helps */
 	worker->misfit = mcs_events_take_misfit();
+	careful = note_write_failure(worker, error);
 	events_altered = false;
 	if (worker->misfit)
 		reason = error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
@@ -547,7 +574,8 @@ recover(StreamWorker *worker)
 	if (reason)
 		retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
 	else
-		retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message, next_retry(worker));
+		retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message,
+			  careful ? GetCurrentTimestamp() : next_retry(worker));
 }
 
 static void

@@ -21,6 +21,15 @@ typedef enum TooLarge
 	TOO_LARGE_NO_DOCUMENT
 } TooLarge;
 
+/* What a batch that goes row by row has found; token and reason are set where the stream is to stop, progress->token being before that event. */
+typedef struct StreamCulprit
+{
+	int			count;			/* events that could not be written */
+	const char *message;		/* of the last of them */
+	const char *token;
+	const char *reason;
+} StreamCulprit;
+
 /* A worker: one stream, one session, one cursor. */
 typedef struct StreamWorker
 {
@@ -65,6 +74,10 @@ typedef struct StreamWorker
 	StreamReport report;
 	bool		misfit;			/* the events table is not as it must be: wait until it is altered */
 	int			failures;		/* in a row */
+	bool		writing;		/* rows, of which one may be what fails */
+	int			write_failures; /* of that kind since the last commit */
+	bool		careful;		/* that was enough: rows go one by one */
+	StreamCulprit culprit;		/* what they found; its reason, if any, ends the worker */
 	double		rate;			/* events a second, smoothed */
 	int64		rate_events;
 	TimestampTz rate_since;
@@ -119,6 +132,17 @@ extern int	mcs_writer_count(const StreamWriter *writer);
  * progress->last_event_id and ->events are filled in here.
  */
 extern bool mcs_writer_finish(StreamWriter *writer, StreamProgress *progress);
+
+/*
+ * The same for a batch that failed twice: its rows go one by one, and what
+ * on_error says becomes of those that can't be written.  Asked for right after
+ * mcs_writer_begin; mcs_writer_at then says before each event where reading is.
+ */
+extern void mcs_writer_be_careful(StreamWriter *writer);
+extern void mcs_writer_at(StreamWriter *writer, const char *position);
+
+/* ---- stream_culprit.c ---- */
+extern bool mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
 
 /* ---- stream_token_table.c: the user's table change_stream_resume_tokens ---- */
 

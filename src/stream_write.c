@@ -24,9 +24,8 @@
 
 #include "commands/async.h"
 #include "miscadmin.h"
-#include "stream_events_table.h"
 #include "stream_shmem.h"
-#include "stream_worker.h"
+#include "stream_write.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
@@ -41,24 +40,6 @@
 
 /* Beyond this part of the queue in use we stop notifying: a full one would make the commit fail. */
 #define QUEUE_USAGE_MAX 0.5
-
-struct StreamWriter
-{
-	const Stream *stream;
-	EventsTable *table;
-	EventRow   *rows;
-	int			count;
-	int			room;
-
-	Datum		stream_name;	/* the same in each row */
-	Datum		status;
-	TimestampTz received_at;	/* of the newest row, with its processing_time_ms */
-	Datum		processing_time_ms;
-
-	StringInfoData heads;		/* of the notification; data NULL where not wanted */
-	int			heads_max;		/* how much of a payload they may take */
-	bool		heads_full;
-};
 
 StreamWriter *
 mcs_writer_begin(const Stream *stream)
@@ -80,6 +61,21 @@ mcs_writer_begin(const Stream *stream)
 	return writer;
 }
 
+void
+mcs_writer_be_careful(StreamWriter *writer)
+{
+	writer->room = 64;
+	writer->rows = palloc(sizeof(EventRow) * writer->room);
+	writer->positions = palloc(sizeof(char *) * writer->room);
+}
+
+void
+mcs_writer_at(StreamWriter *writer, const char *position)
+{
+	if (writer->positions)
+		writer->position = position ? pstrdup(position) : NULL;
+}
+
 int
 mcs_writer_count(const StreamWriter *writer)
 {
@@ -97,7 +93,11 @@ next_row(StreamWriter *writer)
 		writer->room = writer->room ? writer->room * 2 : 64;
 		writer->rows = writer->rows ? repalloc_huge(writer->rows, sizeof(EventRow) * writer->room)
 			: palloc(sizeof(EventRow) * writer->room);
+		if (writer->positions)
+			writer->positions = repalloc_huge(writer->positions, sizeof(char *) * writer->room);
 	}
+	if (writer->positions)
+		writer->positions[writer->count] = writer->position;
 	row = &writer->rows[writer->count++];
 	memset(row->nulls, true, sizeof(row->nulls));
 	return row;
@@ -169,21 +169,29 @@ mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, Tim
 		add_head(writer, event_id, values, nulls);
 }
 
-void
-mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason)
+static void
+append_string_or_null(DocumentBuilder *builder, const char *key, const char *value)
 {
-	Datum		values[EVENT_COLUMNS];
-	bool		nulls[EVENT_COLUMNS];
+	if (value)
+		mcs_document_append_string(builder, key, value);
+	else
+		mcs_document_append_null(builder, key);
+}
+
+void
+mcs_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
+			   const GapCause *cause, Datum *values, bool *nulls)
+{
 	DocumentBuilder extra;
 
-	memset(nulls, true, sizeof(nulls));
+	memset(nulls, true, sizeof(bool) * EVENT_COLUMNS);
 	values[EVENT_OPERATION_TYPE] = CStringGetTextDatum("gap");
 	nulls[EVENT_OPERATION_TYPE] = false;
-	values[EVENT_DATABASE_NAME] = CStringGetTextDatum(writer->stream->database);
-	nulls[EVENT_DATABASE_NAME] = strcmp(writer->stream->database, "*") == 0;
-	nulls[EVENT_COLLECTION_NAME] = writer->stream->collection == NULL;
-	if (writer->stream->collection)
-		values[EVENT_COLLECTION_NAME] = CStringGetTextDatum(writer->stream->collection);
+	values[EVENT_DATABASE_NAME] = CStringGetTextDatum(stream->database);
+	nulls[EVENT_DATABASE_NAME] = strcmp(stream->database, "*") == 0;
+	nulls[EVENT_COLLECTION_NAME] = stream->collection == NULL;
+	if (stream->collection)
+		values[EVENT_COLLECTION_NAME] = CStringGetTextDatum(stream->collection);
 	nulls[EVENT_RESUME_TOKEN] = token == NULL;
 	nulls[EVENT_CLUSTER_TIME] = token == NULL;
 	nulls[EVENT_CHANGE_TIMESTAMP] = token == NULL;
@@ -200,18 +208,28 @@ mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, co
 
 	mcs_document_build(&extra);
 	mcs_document_begin_object(&extra, NULL);
-	if (from)
-		mcs_document_append_string(&extra, "from", from);
-	else
-		mcs_document_append_null(&extra, "from");
-	if (to)
-		mcs_document_append_string(&extra, "to", to);
-	else
-		mcs_document_append_null(&extra, "to");
+	append_string_or_null(&extra, "from", from);
+	append_string_or_null(&extra, "to", to);
 	mcs_document_append_string(&extra, "reason", reason);
+	if (cause)
+	{
+		mcs_document_append_string(&extra, "sqlstate", cause->sqlstate);
+		mcs_document_append_string(&extra, "error", cause->error);
+		if (cause->constraint)
+			mcs_document_append_string(&extra, "constraint", cause->constraint);
+	}
 	mcs_document_end(&extra);
 	values[EVENT_EXTRA] = DocumentPGetDatum(mcs_document_finish(&extra));
 	nulls[EVENT_EXTRA] = false;
+}
+
+void
+mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason)
+{
+	Datum		values[EVENT_COLUMNS];
+	bool		nulls[EVENT_COLUMNS];
+
+	mcs_gap_values(writer->stream, token, from, to, reason, NULL, values, nulls);
 	mcs_writer_add(writer, values, nulls, GetCurrentTimestamp());
 }
 
@@ -236,6 +254,13 @@ notify(StreamWriter *writer, int64 first, int64 last)
 	Async_Notify(writer->stream->name, payload.data);
 }
 
+void
+mcs_writer_announce(StreamWriter *writer, const StreamProgress *progress)
+{
+	mcs_token_table_flush();
+	notify(writer, writer->stream->last_event_id + 1, progress->last_event_id);
+}
+
 bool
 mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 {
@@ -252,10 +277,7 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 		mcs_events_insert(writer->table, writer->rows, count);
 	mcs_events_table_close(writer->table);
 	if (saved && count > 0)
-	{
-		mcs_token_table_flush();
-		notify(writer, stream->last_event_id + 1, progress->last_event_id);
-	}
+		mcs_writer_announce(writer, progress);
 	return saved;
 }
 

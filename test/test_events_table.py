@@ -103,3 +103,31 @@ def test_a_constraint_against_a_gap_row(linked, mdb):
     error = error_of(linked, "SELECT resume_change_stream('s', start_at => 'now')")
     assert error.sqlstate == "23514" and "no_gaps" in str(error)
     assert status(linked, "s")["state"] == "paused"
+
+
+def test_a_dead_letter_of_another_type(linked, mdb):
+    """What a handler gave up while a column had another type is kept, shown and run again, whichever type the column has by then."""
+    linked.execute("CREATE TABLE seen (n int)")
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('h', 's', retry_attempts => 0, body => 'BEGIN INSERT INTO seen"
+                   " SELECT (change.full_document::jsonb->>''n'')::int; END')")
+    alter(linked, "ALTER full_document TYPE jsonb USING full_document::jsonb")
+    mdb.c.insert_many([{"_id": 1, "n": "one"}, {"_id": 2, "n": 2}])
+    sync(linked, "s")
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    assert linked.column("SELECT (event).full_document->>'n' FROM change_stream_dead_letters") == ["one"]
+    linked.execute("UPDATE change_stream_events SET full_document = '{\"n\": 1}' WHERE event_id = 1")
+    alter(linked, "ALTER full_document TYPE document USING full_document::document")
+    assert linked.value("SELECT retry_dead_letters('h')") == 1
+    assert sorted(linked.column("SELECT n FROM seen")) == [1, 2]
+
+
+def test_workers_and_another_type(linked, mdb):
+    """Several workers divide events by the key: of another type it would be divided otherwise."""
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('h', 's', workers => 2, body => 'BEGIN END')")
+    alter(linked, "ALTER document_key TYPE jsonb USING document_key::jsonb")
+    mdb.c.insert_many([{"_id": number} for number in range(10)])
+    linked.wait_for("SELECT reason LIKE '%several workers%' FROM change_handler_status", timeout=20)
+    alter(linked, "ALTER document_key TYPE document USING document_key::document")
+    linked.wait_for("SELECT min(last_event_id) FROM change_handler_progress", expect=10)
