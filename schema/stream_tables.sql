@@ -107,7 +107,7 @@ COMMENT ON TABLE change_stream_kept_events IS 'whose the events are that dropped
 
 -- The event's columns one by one, as in change_handler_dead_letters.
 CREATE TABLE change_stream_parked_events (
-  stream_name text COLLATE "C" NOT NULL,
+  stream_name text NOT NULL,
   event_id bigint NOT NULL,
   operation_type text,
   database_name text,
