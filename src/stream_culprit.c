@@ -308,7 +308,10 @@ mcs_parked_retry(const char *name)
 	mcs_check_deferred();
 	mcs_handlers_lock(name);
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	/* the owner's own call is as free as his worker: only there may something be deferred */
+	if (save_userid != stream->owner)
+		SetUserIdAndSecContext(stream->owner,
+							   save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	do
 	{
 		ListCell   *cell;
