@@ -192,7 +192,7 @@ def test_owners_code_gets_nothing_of_a_superuser(attacked, mdb):
 
 
 TABLES = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
-          "change_stream_grants", "change_handlers", "change_handler_progress", "change_handler_dead_letters")
+          "change_stream_grants", "change_stream_parked_events", "change_handlers", "change_handler_progress", "change_handler_dead_letters")
 
 
 def test_one_table_given_away_is_no_way_to_the_others_rights(attacked, mdb):
