@@ -26,7 +26,10 @@ HEADER_FILES := $(wildcard src/*.h)
 MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 # -isystem: the driver's inline functions are not ours to warn about
 PG_CPPFLAGS := $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
-SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) -lpthread
+# what the driver unpacks messages with; one that is not here is not offered to MongoDB
+UNPACK := $(foreach p,snappy zlib libzstd,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
+PG_CPPFLAGS += $(patsubst snappy,-DMCS_SNAPPY,$(patsubst zlib,-DMCS_ZLIB,$(patsubst libzstd,-DMCS_ZSTD,$(UNPACK))))
+SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) $(if $(UNPACK),$(shell pkg-config --libs $(UNPACK))) -lpthread
 
 REGRESS = install document document_compare document_index document_cast document_op document_ambiguity match mongo_option fdw stream_command stream_expression stream_pipeline stream_rights handler_command user_objects dialect dialect_statement dialect_body dialect_do dialect_wrote
 REGRESS_OPTS = --inputdir=. --load-extension=mongo_change_stream

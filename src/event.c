@@ -15,12 +15,16 @@
 #include "mongo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define UNIX_EPOCH_OFFSET_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 /* cluster_time shows an ordinal as microseconds; more would reach into the next second, and time would seem to go back */
 #define MAX_ORDINAL_US	(USECS_PER_SEC - 1)
+
+/* What the fragments of one event may take */
+#define MAX_FRAGMENTS_BYTES	(100 * 1024 * 1024)
 
 /* A list of texts that grows, for changed_fields. */
 typedef struct TextList
@@ -190,13 +194,28 @@ mcs_event_fragment(const uint8 *event, uint32 size)
 	return fragment;
 }
 
+/*
+ * Adds a copy of one more fragment to those of an event, all of which are in a
+ * context of their own.  Raises where there are more than any event has: the two
+ * images and the description of a change are documents of at most 16 MB.
+ */
 List *
 mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryContext context)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
-	DocumentValue *copy = palloc(sizeof(DocumentValue));
-	uint8	   *data = palloc(fragment->size);
+	MemoryContext old;
+	DocumentValue *copy;
+	uint8	   *data;
 
+	if (MemoryContextMemAllocated(context, false) + fragment->size > MAX_FRAGMENTS_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("a large event came in more than %d MB of fragments", MAX_FRAGMENTS_BYTES / (1024 * 1024)),
+				 errdetail("%d fragments have come, and not the last one; an event of MongoDB's is made of documents of at most 16 MB.",
+						   list_length(fragments)),
+				 errhint("Check what the server's uri leads to: it does not behave as a MongoDB does.")));
+	old = MemoryContextSwitchTo(context);
+	copy = palloc(sizeof(DocumentValue));
+	data = palloc(fragment->size);
 	memcpy(data, fragment->data, fragment->size);
 	copy->type = fragment->type;
 	copy->data = data;

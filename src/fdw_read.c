@@ -281,7 +281,7 @@ recover(FdwRead *read, const MongoError *error)
 
 	close_cursor(read);
 	/* where no server answered, the driver would wait before it tries again */
-	if (error->class == MONGO_ERROR_OUT_OF_MEMORY || (error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
+	if (error->class == MONGO_ERROR_PARKED || (error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
 		mcs_session_close(session);
 	if (knows_no_images(read, error))
 		read->lessons->without_images = true;

@@ -37,7 +37,7 @@ typedef enum MongoErrorClass
 	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
 	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
 	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
-	MONGO_ERROR_OUT_OF_MEMORY	/* the driver's thread could not allocate; the process must end */
+	MONGO_ERROR_PARKED			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
 } MongoErrorClass;
 
 /* A failure by value; it never holds a password, a URI or a document. */

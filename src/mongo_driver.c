@@ -20,6 +20,7 @@
 #define SELECTION_RETRY_MS		500 /* libmongoc looks at a set no more often */
 #define PATIENCE_MS				10000	/* silence of a server, beyond what was asked of it */
 #define PROBE_TIMEOUT_MS		5000
+#define NAMESPACE_MAX			1024	/* MongoDB's own limit is 255 */
 
 /* error codes of servers */
 #define CURSOR_NOT_FOUND			43
@@ -56,6 +57,29 @@ struct Driver
 };
 
 static void forget_cursor(Driver *driver);
+
+/* ---- failures ---- */
+
+/*
+ * Fills in what the driver reported; reply is the server's answer or NULL.  Where
+ * a reply was kept from the driver, that is why: it only saw a connection end.
+ */
+static void
+report(Driver *driver, const bson_error_t *reason, const bson_t *reply, bool at_open, MongoError *error)
+{
+	char	   *complaint = driver->guard->complaint;
+	char		words[MONGO_COMPLAINT_SIZE + 64];
+
+	if (complaint[0] == '\0')
+	{
+		mcs_error_from_driver(error, reason->domain, reason->code, reason->message, reply, at_open);
+		return;
+	}
+	bson_snprintf(words, sizeof(words), "MongoDB's answer breaks its protocol: %s", complaint);
+	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, words);
+	error->at_open = at_open;
+	driver->garbled = true;
+}
 
 /* ---- connecting ---- */
 
@@ -134,6 +158,7 @@ server_alive(void *arg)
 	}
 	mongoc_read_prefs_destroy(nearest);
 	mongoc_uri_destroy(uri);
+	guard->complaint[0] = '\0';
 	guard->alive = server_alive;
 	return alive;
 }
@@ -200,13 +225,14 @@ make_client(Driver *driver, MongoError *error)
 		driver->client = NULL;
 	}
 	driver->garbled = false;
+	driver->guard->complaint[0] = '\0';
 	if (driver->client != NULL)
 		return true;
 	if (driver->uri == NULL && !make_uri(driver, error))
 		return false;
 	driver->client = new_client(driver, driver->uri, &reason);
 	if (driver->client == NULL)
-		mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, false);
+		report(driver, &reason, NULL, false, error);
 	return driver->client != NULL;
 }
 
@@ -246,13 +272,14 @@ select_server(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *erro
 			bson_strncpy(driver->server_host, mongoc_server_description_host(server)->host_and_port,
 						 sizeof(driver->server_host));
 			mongoc_server_description_destroy(server);
+			driver->guard->complaint[0] = '\0';	/* of a member that is not needed */
 			return true;
 		}
 		if (bson_get_monotonic_time() >= deadline || !any_server_known(driver->client) ||
 			!mcs_guard_sleep(driver->guard, SELECTION_RETRY_MS))
 			break;
 	}
-	mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, false);
+	report(driver, &reason, NULL, false, error);
 
 	/* this client would not try again for some seconds; a new one does at once */
 	mongoc_client_destroy(driver->client);
@@ -274,8 +301,8 @@ mcs_reply_discard(DriverReply *reply)
 
 /* Runs a command on a server; a reply, or NULL with error filled.  session may be NULL. */
 static DriverReply *
-run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 server_id, const char *database,
-	const bson_t *command, const mongoc_read_prefs_t *prefs, bool at_open, MongoError *error)
+run(Driver *driver, mongoc_client_t *client, const mongoc_client_session_t *session, uint32 server_id,
+	const char *database, const bson_t *command, const mongoc_read_prefs_t *prefs, bool at_open, MongoError *error)
 {
 	bson_t		opts = BSON_INITIALIZER;
 	bson_t		body;
@@ -283,9 +310,10 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 	DriverReply *reply = NULL;
 	int64		asked_at = bson_get_monotonic_time();
 
+	driver->guard->complaint[0] = '\0';
 	if (session != NULL && !mongoc_client_session_append(session, &opts, &reason))
 	{
-		mcs_error_from_driver(error, reason.domain, reason.code, reason.message, NULL, at_open);
+		report(driver, &reason, NULL, at_open, error);
 		bson_destroy(&opts);
 		return NULL;
 	}
@@ -307,7 +335,7 @@ run(mongoc_client_t *client, const mongoc_client_session_t *session, uint32 serv
 	}
 	else
 	{
-		mcs_error_from_driver(error, reason.domain, reason.code, reason.message, &body, at_open);
+		report(driver, &reason, &body, at_open, error);
 		bson_destroy(&body);
 	}
 	bson_destroy(&opts);
@@ -332,7 +360,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 		if (!make_client(driver, error) || !select_server(driver, NULL, error))
 			break;
 		driver->guard->patience_ms = driver->patience_ms;
-		reply = run(driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
+		reply = run(driver, driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
 
 		/* a server that is no longer primary has refused the command before doing anything */
 		if (reply == NULL && error->code != NOT_WRITABLE_PRIMARY && error->code != NOT_PRIMARY_NO_SECONDARY_OK)
@@ -367,9 +395,10 @@ read_cursor(Driver *driver, const DriverReply *reply, MongoError *error)
 					 driver->cursor_collection == NULL)
 			{
 				/* the collection may be named $cmd.aggregate; a database's name has no dot */
-				const char *dot = strchr(bson_iter_utf8(&cursor, NULL), '.');
+				uint32		length;
+				const char *dot = strchr(bson_iter_utf8(&cursor, &length), '.');
 
-				if (dot != NULL)
+				if (dot != NULL && length <= NAMESPACE_MAX)
 					driver->cursor_collection = bson_strdup(dot + 1);
 			}
 		}
@@ -440,7 +469,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		bson_t		command = BSON_INITIALIZER;
 
 		mcs_build_aggregate(&command, spec, split);
-		reply = run(driver->client, driver->session, driver->cursor_server, request->database, &command, prefs, true, error);
+		reply = run(driver, driver->client, driver->session, driver->cursor_server, request->database, &command, prefs, true, error);
 		bson_destroy(&command);
 		if (reply != NULL)
 		{
@@ -485,7 +514,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	if (driver->max_await_ms > 0)
 		BSON_APPEND_INT32(&command, "maxTimeMS", driver->max_await_ms);
 	driver->guard->patience_ms = driver->patience_ms + driver->max_await_ms;
-	reply = run(driver->client, driver->session, driver->cursor_server, driver->cursor_database, &command,
+	reply = run(driver, driver->client, driver->session, driver->cursor_server, driver->cursor_database, &command,
 				mongoc_uri_get_read_prefs_t(driver->uri), false, error);
 	bson_destroy(&command);
 
@@ -503,8 +532,8 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	}
 	else if (driver->cursor_id == 0)
 		forget_cursor(driver);
-	if (reply == NULL)
-		driver->garbled = error->sqlstate == ERRCODE_PROTOCOL_VIOLATION;
+	if (reply == NULL && error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
+		driver->garbled = true;
 	return reply;
 }
 
@@ -563,7 +592,7 @@ mcs_driver_kill_cursor(Driver *driver)
 		bson_destroy(&cursors);
 		driver->guard->patience_ms = driver->patience_ms;
 		if (server_id != 0)
-			mcs_reply_discard(run(client, fresh != NULL ? NULL : driver->session, server_id, driver->cursor_database,
+			mcs_reply_discard(run(driver, client, fresh != NULL ? NULL : driver->session, server_id, driver->cursor_database,
 								  &command, mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
 		bson_destroy(&command);
 		if (fresh != NULL)

@@ -160,6 +160,35 @@ mcs_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char
 		error->message[--length] = '\0';
 }
 
+/* Whether the array of labels at iter has one. */
+static bool
+holds_label(const bson_iter_t *iter, const char *label)
+{
+	bson_iter_t labels;
+
+	if (!BSON_ITER_HOLDS_ARRAY(iter) || !bson_iter_recurse(iter, &labels))
+		return false;
+	while (bson_iter_next(&labels))
+		if (BSON_ITER_HOLDS_UTF8(&labels) && strcmp(bson_iter_utf8(&labels, NULL), label) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Whether a reply carries a label of its error.  mongoc_error_has_label() aborts
+ * where writeConcernError is no document.
+ */
+static bool
+has_label(const bson_t *reply, const char *label)
+{
+	bson_iter_t iter;
+	bson_iter_t child;
+
+	return (bson_iter_init_find(&iter, reply, "errorLabels") && holds_label(&iter, label)) ||
+		(bson_iter_init_find(&iter, reply, "writeConcernError") && BSON_ITER_HOLDS_DOCUMENT(&iter) &&
+		 bson_iter_recurse(&iter, &child) && bson_iter_find(&child, "errorLabels") && holds_label(&child, label));
+}
+
 /* Class and SQLSTATE of a server's answer. */
 static void
 classify_server(MongoError *error, const bson_t *reply)
@@ -176,8 +205,7 @@ classify_server(MongoError *error, const bson_t *reply)
 		}
 	}
 	if (error->class == MONGO_ERROR_CONFIGURATION && reply != NULL &&
-		(mongoc_error_has_label(reply, "ResumableChangeStreamError") ||
-		 mongoc_error_has_label(reply, "RetryableError")))
+		(has_label(reply, "ResumableChangeStreamError") || has_label(reply, "RetryableError")))
 	{
 		error->class = MONGO_ERROR_TRANSIENT;
 		error->sqlstate = ERRCODE_CANNOT_CONNECT_NOW;
@@ -300,6 +328,10 @@ mcs_mongo_hint(const MongoError *error)
 {
 	if (error->code != 0)
 		return server_hint(error);
+	if (error->class == MONGO_ERROR_PARKED)
+		return "Reconnect: this process may no longer reach MongoDB.";
+	if (error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
+		return "Check what the server's uri leads to: it does not behave as a MongoDB does.";
 	if (tls_refused(error->message))
 		return "Check tlsCAFile, tlsCertificateKeyFile and the host names in the server's uri against the certificate of MongoDB.";
 	if (error->class == MONGO_ERROR_AUTHENTICATION)
@@ -315,7 +347,7 @@ mcs_mongo_raise(const MongoError *error, const char *action)
 {
 	const char *hint = mcs_mongo_hint(error);
 
-	if (error->class == MONGO_ERROR_OUT_OF_MEMORY)
+	if (error->class == MONGO_ERROR_PARKED && error->sqlstate == ERRCODE_OUT_OF_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),

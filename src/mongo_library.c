@@ -1,15 +1,20 @@
 /*
  * mongo_library.c
  *	  libmongoc and libbson as guests of a PostgreSQL process: where they get
- *	  memory, where their log goes, and what they must not leave behind.
+ *	  memory, where their log goes, what an assertion of theirs costs, and what
+ *	  they must not leave behind.
  */
 #include "mongo_thread.h"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <malloc.h>
 #include <mongoc/mongoc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include "mongo_far_side.h"
 
@@ -61,7 +66,7 @@ checked(void *memory, size_t size)
 {
 	if (unlikely(memory == NULL))
 	{
-		mcs_thread_out_of_memory();
+		mcs_thread_park(ERRCODE_OUT_OF_MEMORY, "out of memory");
 		memory = from_reserve(size);
 	}
 	return memory;
@@ -163,6 +168,107 @@ mcs_library_log_take(bool *serious, char *message, Size size)
 	return found;
 }
 
+/* ---- assertions ---- */
+
+/*
+ * libmongoc and libbson assert by abort(), much of it about what a server sent.
+ * mongo_reply.c keeps from them what they are known to trip over; should they
+ * trip over something else, only the thread is lost (parked), not the cluster.
+ *
+ * That must not hide a damaged heap or stack, for which the C library calls
+ * abort(), too: so the thread is parked only where the frame right above abort()
+ * is the driver's own code.  Where that can't be told, the process dies as it
+ * would have without this.
+ */
+static struct
+{
+	uintptr_t	from;
+	uintptr_t	to;
+}			driver_code[8];
+static int	driver_code_count;
+static uintptr_t abort_function;
+static struct sigaction abort_before;
+
+/* For dl_iterate_phdr: notes where the driver's libraries have their code. */
+static int
+note_driver_code(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const char *slash = strrchr(info->dlpi_name, '/');
+	const char *name = slash == NULL ? info->dlpi_name : slash + 1;
+
+	if (strncmp(name, "libmongoc", 9) != 0 && strncmp(name, "libbson", 7) != 0)
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum && driver_code_count < lengthof(driver_code); i++)
+	{
+		const		ElfW(Phdr) * header = &info->dlpi_phdr[i];
+
+		if (header->p_type != PT_LOAD || (header->p_flags & PF_X) == 0)
+			continue;
+		driver_code[driver_code_count].from = info->dlpi_addr + header->p_vaddr;
+		driver_code[driver_code_count].to = info->dlpi_addr + header->p_vaddr + header->p_memsz;
+		driver_code_count++;
+	}
+	return 0;
+}
+
+/* What a walk up the stack looks for: whether the frame above abort() is the driver's. */
+typedef struct AbortCaller
+{
+	bool		in_abort;		/* the frame before was abort() */
+	bool		is_driver;
+} AbortCaller;
+
+static _Unwind_Reason_Code
+look_at_frame(struct _Unwind_Context *context, void *arg)
+{
+	AbortCaller *caller = arg;
+	uintptr_t	place = _Unwind_GetIP(context) - 1;	/* the call, not what follows it */
+
+	if (!caller->in_abort)
+	{
+		caller->in_abort = (uintptr_t) _Unwind_GetRegionStart(context) == abort_function;
+		return _URC_NO_REASON;
+	}
+	for (int i = 0; i < driver_code_count; i++)
+		caller->is_driver |= place >= driver_code[i].from && place < driver_code[i].to;
+	return _URC_END_OF_STACK;
+}
+
+/* The handler of SIGABRT. */
+static void
+on_abort(int signo, siginfo_t *info, void *arg)
+{
+	AbortCaller caller = {false, false};
+
+	/* raised by the thread itself, so it stands at a known place: within abort() */
+	if (info->si_code == SI_TKILL && info->si_pid == getpid())
+		(void) _Unwind_Backtrace(look_at_frame, &caller);
+	if (caller.is_driver)
+		mcs_thread_park(ERRCODE_INTERNAL_ERROR,
+						"an assertion of libmongoc failed; the server's log has its words");
+
+	/* whatever else it is: as if there were no handler */
+	(void) sigaction(SIGABRT, &abort_before, NULL);
+	(void) raise(signo);
+}
+
+/* Puts the handler in place. */
+static void
+catch_assertions(void)
+{
+	struct sigaction action = {.sa_sigaction = on_abort,.sa_flags = SA_SIGINFO};
+	AbortCaller nobody = {false, false};
+	void	   *function = dlsym(RTLD_DEFAULT, "abort");
+
+	abort_function = (uintptr_t) function;
+	if (function == NULL)
+		return;
+	(void) dl_iterate_phdr(note_driver_code, NULL);
+	(void) _Unwind_Backtrace(look_at_frame, &nobody);	/* what it loads and allocates, it does now */
+	sigemptyset(&action.sa_mask);
+	(void) sigaction(SIGABRT, &action, &abort_before);
+}
+
 /* ---- set-up ---- */
 
 /*
@@ -202,5 +308,6 @@ mcs_library_prepare(const char *platform)
 {
 	mongoc_init();				/* done already up to 1.30, up to us from 2.0 on */
 	unlink_counters();
+	catch_assertions();
 	(void) mongoc_handshake_data_append("mongo_change_stream", "1.1", platform);
 }

@@ -206,7 +206,7 @@ mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *
 
 	if (read_first_entry(session, oldest, error))
 		return true;
-	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_OUT_OF_MEMORY)
+	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_PARKED)
 		return false;
 
 	return search_oldest(session, &spec, oldest, error);

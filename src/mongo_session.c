@@ -31,6 +31,7 @@
 #define EXIT_MS				500 /* for all threads when the process ends */
 #define APP_NAME_MAX		128 /* MongoDB's limit, in bytes */
 #define FDS_PER_SESSION		3	/* two bells and a socket */
+#define MAX_LEFT			8	/* threads that did not end when they were told; each may use up a processor */
 #define MAX_IDLE			3	/* sessions of one kind that the cache keeps for who uses several at once */
 
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
@@ -174,6 +175,26 @@ session_callback(void *arg)
 		ReleaseExternalFD();
 }
 
+/*
+ * Refuses a further session where too many threads are left: they hang in name
+ * resolution, or compute what a server made them.
+ */
+static void
+check_threads_left(void)
+{
+	int			left = mcs_thread_count();
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sessions)
+		left--;
+	if (left >= MAX_LEFT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many threads of MongoDB's driver have not ended"),
+				 errdetail("%d sessions were left in the middle of something that can't be broken off, such as name resolution.", left),
+				 errhint("Reconnect, or wait until they have ended.")));
+}
+
 /* A session of one's own; nothing is sent before the first request. */
 MongoSession *
 mcs_session_open(const MongoTarget *target, const char *purpose)
@@ -185,6 +206,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 
 	mcs_mongo_check_identity(target);
 	prepare_process();
+	check_threads_left();
 	context = AllocSetContextCreate(CurrentMemoryContext, "MongoDB session", ALLOCSET_SMALL_SIZES);
 	session = MemoryContextAllocZero(context, sizeof(MongoSession));
 	session->context = context;
@@ -476,7 +498,7 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 
 	if (result == SESSION_REPLY)
 		return mcs_reply_hold(reply, NULL);
-	if (reason.class == MONGO_ERROR_OUT_OF_MEMORY && session->cached)
+	if (reason.class == MONGO_ERROR_PARKED && session->cached)
 		mcs_session_close(session);
 	if (error == NULL)
 		mcs_mongo_raise(&reason, action);

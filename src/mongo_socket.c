@@ -31,6 +31,7 @@
 
 #define STREAM_TYPE			100 /* must differ from the driver's own */
 #define MAX_ADDRESSES		8	/* of one host name */
+#define MAX_SOCKETS			120 /* of a thread: a set of 50 members, and once more to look whether one is alive */
 #define STAGGER_MS			250 /* between attempts at the addresses of one name (RFC 8305) */
 
 /* A connection that has gone silent is noticed by TCP within this time, too. */
@@ -210,8 +211,11 @@ stream_close(mongoc_stream_t *base)
 	GuardedStream *stream = (GuardedStream *) base;
 	int			fd = stream->fd;
 
+	if (fd < 0)
+		return 0;
 	stream->fd = -1;
-	return fd < 0 ? 0 : close(fd);
+	stream->guard->sockets--;
+	return close(fd);
 }
 
 static void
@@ -277,6 +281,7 @@ stream_new(SocketGuard *guard, int fd)
 	stream->base.should_retry = stream_should_retry;
 	stream->guard = guard;
 	stream->fd = fd;
+	guard->sockets++;
 	return &stream->base;
 }
 
@@ -456,12 +461,19 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT, "Connecting was canceled");
 		return NULL;
 	}
+	/* members may name further members for ever */
+	if (context->guard->sockets >= MAX_SOCKETS)
+	{
+		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT,
+					   "The servers name more members of the set than a set can have");
+		return NULL;
+	}
 	fd = connect_host(context, host, error);
 	if (fd < 0)
 		return NULL;
 	stream = stream_new(context->guard, fd);
 	if (!context->use_tls)
-		return mcs_frame_check(stream);
+		return mcs_frame_check(stream, context);
 
 	tls = mongoc_stream_tls_new_with_hostname(stream, host->host, &context->tls, 1);
 	if (tls == NULL)
@@ -480,18 +492,19 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		mongoc_stream_destroy(tls);
 		return NULL;
 	}
-	return mcs_frame_check(tls);
+	return mcs_frame_check(tls, context);
 }
 
-/* Reads from the URI what the initiator needs; the URI must outlive context. */
+/* Reads from the URI what the initiator needs, and takes out of it what can't be had. */
 void
-mcs_socket_context_init(SocketContext *context, const mongoc_uri_t *uri, SocketGuard *guard)
+mcs_socket_context_init(SocketContext *context, mongoc_uri_t *uri, SocketGuard *guard)
 {
 	bool		insecure = mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSINSECURE, false);
 
 	memset(context, 0, sizeof(*context));
 	context->guard = guard;
 	context->connect_timeout_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, 10000);
+	context->compressors = mcs_unpack_offer(uri);
 	context->use_tls = mongoc_uri_get_tls(uri);
 	context->tls.pem_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCERTIFICATEKEYFILE, NULL);
 	context->tls.ca_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCAFILE, NULL);

@@ -1,8 +1,8 @@
 /*
  * mongo_socket.h
  *	  The transport that mongo_driver.c puts below libmongoc.  Included by
- *	  mongo_driver.c, mongo_socket.c and mongo_frame.c only; it alone, of our
- *	  headers, knows mongoc's types.
+ *	  mongo_driver.c, mongo_socket.c, mongo_frame.c, mongo_reply.c and
+ *	  mongo_unpack.c only; it alone, of our headers, knows mongoc's types.
  */
 #ifndef MCS_MONGO_SOCKET_H
 #define MCS_MONGO_SOCKET_H
@@ -17,16 +17,49 @@ typedef struct SocketContext
 	SocketGuard *guard;
 	int			connect_timeout_ms;
 	bool		use_tls;
+	uint32		compressors;	/* those of the URI that we can unpack: bits, by their numbers in a message */
 	mongoc_ssl_opt_t tls;		/* its strings belong to the client's URI */
 } SocketContext;
 
-extern void mcs_socket_context_init(SocketContext *context, const mongoc_uri_t *uri, SocketGuard *guard);
+/* Takes compressors that we can't unpack out of the URI, which must outlive context. */
+extern void mcs_socket_context_init(SocketContext *context, mongoc_uri_t *uri, SocketGuard *guard);
 
 /* A mongoc_stream_initiator_t; user_data is a SocketContext. */
 extern mongoc_stream_t *mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
 											void *user_data, bson_error_t *error);
 
 /* ---- mongo_frame.c ---- */
-extern mongoc_stream_t *mcs_frame_check(mongoc_stream_t *below);
+
+/* Puts the check of replies on top of a stream, which it then owns. */
+extern mongoc_stream_t *mcs_frame_check(mongoc_stream_t *below, SocketContext *context);
+
+/* ---- mongo_reply.c ---- */
+
+/* What was asked, as far as that decides what the driver reads of the reply. */
+typedef struct MongoQuestion
+{
+	enum
+	{
+		QUESTION_OTHER,
+		QUESTION_HELLO,
+		QUESTION_SASL_START,
+		QUESTION_SASL_CONTINUE
+	}			kind;
+	bool		speculative;	/* a hello that begins authentication */
+	enum
+	{
+		MECHANISM_OTHER,
+		MECHANISM_SCRAM,
+		MECHANISM_BSON			/* whose payload is a document */
+	}			mechanism;		/* of the authentication begun last */
+} MongoQuestion;
+
+extern void mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size);
+extern bool mcs_reply_check(const MongoQuestion *question, const uint8 *data, uint32 size, char *complaint);
+
+/* ---- mongo_unpack.c ---- */
+extern uint32 mcs_unpack_offer(mongoc_uri_t *uri);
+extern const char *mcs_unpack(uint32 offered, uint8 compressor, const uint8 *packed, uint32 packed_size,
+							  uint8 *plain, uint32 size);
 
 #endif							/* MCS_MONGO_SOCKET_H */

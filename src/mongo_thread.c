@@ -27,9 +27,10 @@
  *
  * Out of memory.  libbson has no way to report it, so a thread whose allocation
  * fails marks itself as failed, rings near_bell, and sleeps for ever inside
- * malloc's caller.  It holds no lock that the near side takes, for the near side
- * calls nothing of the driver that could: what needs the driver's allocator is
- * done here, even the reading of a connection string.
+ * malloc's caller.  So does one that an assertion of the driver would abort()
+ * (mongo_library.c).  It holds no lock that the near side takes, for the near
+ * side calls nothing of the driver that could: what needs the driver's allocator
+ * is done here, even the reading of a connection string.
  */
 #include "mongo_thread.h"
 
@@ -76,7 +77,7 @@ struct DriverThread
 	bool		killing;		/* closing a cursor of the server */
 	bool		busy;			/* with a request, or a change stream is open */
 	bool		failed;			/* error is filled and not yet told */
-	bool		out_of_memory;	/* parked for ever */
+	bool		parked;			/* for ever; error says why */
 	bool		ended;
 	bool		splits;
 	MongoError	error;
@@ -280,17 +281,21 @@ thread_main(void *arg)
 	return NULL;
 }
 
-/* For the allocator: does not return if the caller is a driver's thread. */
+/*
+ * For the allocator and for assertions: does not return if the caller is a
+ * driver's thread.  An assertion calls it within a signal handler; the thread
+ * raised that signal itself, at a place where it does not hold the mutex.
+ */
 void
-mcs_thread_out_of_memory(void)
+mcs_thread_park(int sqlstate, const char *why)
 {
 	DriverThread *thread = this_thread;
 
 	if (thread == NULL)
 		return;
 	pthread_mutex_lock(&thread->mutex);
-	thread->out_of_memory = true;
-	mcs_error_set(&thread->error, MONGO_ERROR_OUT_OF_MEMORY, ERRCODE_OUT_OF_MEMORY, "out of memory");
+	thread->parked = true;
+	mcs_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
 	thread->failed = true;
 	thread->busy = false;
 	mcs_bell_ring(thread->near_bell);
@@ -301,7 +306,10 @@ mcs_thread_out_of_memory(void)
 
 /* ---- the near side ---- */
 
-/* Starts the system's thread with all signals blocked: they are for PostgreSQL's. */
+/*
+ * Starts the system's thread with all signals blocked: they are for PostgreSQL's.
+ * But for SIGABRT, whose handler (mongo_library.c) abort() must reach.
+ */
 static int
 create_thread(DriverThread *thread)
 {
@@ -315,6 +323,7 @@ create_thread(DriverThread *thread)
 		return status;
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	sigfillset(&all);
+	sigdelset(&all, SIGABRT);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	status = pthread_create(&thread->id, &attributes, thread_main, thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -380,7 +389,7 @@ mcs_thread_request(DriverThread *thread, DriverRequest *request)
 	thread->request = request;
 	thread->kind = request->command != NULL ? REQUEST_COMMAND :
 		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
-	if (!thread->out_of_memory)
+	if (!thread->parked)
 	{
 		thread->failed = false;
 		thread->busy = true;
@@ -411,7 +420,7 @@ mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error)
 	{
 		state = THREAD_FAILED;
 		*error = thread->error;
-		thread->failed = thread->out_of_memory;
+		thread->failed = thread->parked;
 	}
 	else
 		state = thread->busy ? THREAD_BUSY : THREAD_IDLE;
@@ -450,7 +459,7 @@ mcs_thread_end_cursor(DriverThread *thread)
 		mcs_guard_set(&thread->guard, bson_get_monotonic_time() + CURSOR_GRACE_MS * INT64CONST(1000));
 		pthread_cond_signal(&thread->work);
 	}
-	thread->failed = thread->out_of_memory;
+	thread->failed = thread->parked;
 	thread->busy = false;
 	pthread_mutex_unlock(&thread->mutex);
 }
@@ -481,7 +490,7 @@ mcs_thread_join(DriverThread *thread, int64 until)
 	bool		ended;
 
 	pthread_mutex_lock(&thread->mutex);
-	while (!thread->ended && !thread->out_of_memory &&
+	while (!thread->ended && !thread->parked &&
 		   pthread_cond_timedwait(&thread->end, &thread->mutex, &when) == 0)
 		;
 	ended = thread->ended;

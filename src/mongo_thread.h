@@ -8,7 +8,8 @@
  * strerror); libbson's equivalents do.  They include mongo_far_side.h, which
  * makes the compiler refuse the worst: mongo_thread.c hands over, mongo_driver.c
  * and mongo_aggregate.c call libmongoc, mongo_socket.c and mongo_guard.c are the
- * transport below it, mongo_library.c has its memory and its log.
+ * transport below it, mongo_frame.c, mongo_unpack.c and mongo_reply.c let through
+ * it what the driver may see, mongo_library.c has its memory, log and assertions.
  */
 #ifndef MCS_MONGO_THREAD_H
 #define MCS_MONGO_THREAD_H
@@ -19,6 +20,8 @@
 #include <poll.h>
 
 /* ---- waits that can be broken off (mongo_guard.c) ---- */
+
+#define MONGO_COMPLAINT_SIZE 160
 
 /*
  * Every wait of the thread's sockets ends when give_up_at has come.  Others set
@@ -31,6 +34,8 @@ typedef struct SocketGuard
 	int			patience_ms;	/* a reply may take this long before the server is looked at */
 	bool		(*alive) (void *arg);	/* is the server alive, though it does not answer? */
 	void	   *alive_arg;
+	int			sockets;		/* that are open */
+	char		complaint[MONGO_COMPLAINT_SIZE];	/* what was wrong with a reply that was refused; empty: none was */
 } SocketGuard;
 
 extern void mcs_guard_set(SocketGuard *guard, int64 give_up_at);
@@ -139,8 +144,8 @@ extern bool mcs_thread_join(DriverThread *thread, int64 until);
 /* How many threads of this process have not ended. */
 extern int	mcs_thread_count(void);
 
-/* For the allocator: the calling thread is a driver's thread and has run out of memory; does not return then. */
-extern void mcs_thread_out_of_memory(void);
+/* The calling thread can't go on; does not return if it is a driver's thread. */
+extern void mcs_thread_park(int sqlstate, const char *why);
 
 /* ---- errors (mongo_error.c); no PostgreSQL inside ---- */
 

@@ -464,7 +464,12 @@ published(StreamWorker *worker, const StreamProgress *progress)
 {
 	Stream	   *stream = worker->stream;
 
-	/* of a large transaction all events have the time that was started at: more of them that are written may come */
+	/*
+	 * Of a large transaction all events have the time that was started at: more
+	 * of them that are written may come.  And fragments alone are no progress.
+	 */
+	if (progress->events > 0 || !stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)
+		worker->failures = 0;
 	if (!stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)
 		worker->from_time = false;
 	if (stream->resume_token && stream->resume_token != worker->read_token)
@@ -475,7 +480,6 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	worker->rate_events += progress->events;
 	if (worker->skipped)
 		stream->skip_token = NULL;
-	worker->failures = 0;
 	worker->write_failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);

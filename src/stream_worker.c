@@ -375,10 +375,11 @@ handle_failure(StreamWorker *worker)
 			else
 				stop(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the change stream as it is defined", message);
 			break;
-		case MONGO_ERROR_OUT_OF_MEMORY:
+		case MONGO_ERROR_PARKED:
 			ereport(FATAL,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("MongoDB's driver ran out of memory")));
+					(errcode(failure.sqlstate),
+					 failure.sqlstate == ERRCODE_OUT_OF_MEMORY
+					 ? errmsg("MongoDB's driver ran out of memory") : errmsg("MongoDB's driver failed: %s", failure.message)));
 			break;
 	}
 }
@@ -542,6 +543,7 @@ recover(StreamWorker *worker)
 	char		message[512];
 	char	   *reason = NULL;
 	bool		careful;
+	bool		violation;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(worker->stream_context);
@@ -560,6 +562,7 @@ recover(StreamWorker *worker)
 	/* the owner may not connect so: as when MongoDB refuses the role */
 	else if (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION && error->hint)
 		reason = pstrdup(error->hint);
+	violation = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION;
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->batch_context);
 	MemoryContextReset(worker->batch_context);
@@ -574,7 +577,8 @@ recover(StreamWorker *worker)
 	if (reason)
 		retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
 	else
-		retry(worker, STREAM_RETRYING, "an error in PostgreSQL interrupted the change stream", message,
+		retry(worker, STREAM_RETRYING, violation ? "MongoDB sends what no change stream holds"
+			  : "an error in PostgreSQL interrupted the change stream", message,
 			  careful ? GetCurrentTimestamp() : next_retry(worker));
 }
 
