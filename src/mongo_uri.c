@@ -411,7 +411,7 @@ check_by_driver(const char *option, const char *uri)
 	mcs_thread_request(session->thread, request);
 	if (mcs_session_wait(session, -1, false, &reply, &error) != SESSION_REPLY)
 	{
-		if (error.class == MONGO_ERROR_OUT_OF_MEMORY)
+		if (error.class == MONGO_ERROR_PARKED)
 			mcs_mongo_raise(&error, "read the connection string");
 		refuse(option, psprintf("%s.", error.message));
 	}
