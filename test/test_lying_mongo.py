@@ -500,25 +500,3 @@ def test_damage_is_not_hidden(failing_names, name):
     with pytest.raises(psycopg.OperationalError):
         failing_names.connect().execute(PING)
     wait_until(lambda: any("signal 6" in death for death in failing_names.cluster.new_deaths(keep=True)), 10, "the death is logged")
-
-
-def test_threads_left(new_cluster, machine, monkeypatch):
-    """A backend whose threads do not end starts no more of them."""
-    from test_mongo_thread import SLOW_NAMES
-    source = os.path.join(machine.folder, "slow_names_left.c")
-    library = source[:-1] + "so"
-    pathlib.Path(source).write_text(SLOW_NAMES)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    cluster = new_cluster(start=False)
-    monkeypatch.setenv("LD_PRELOAD", library)
-    cluster.start()
-    monkeypatch.delenv("LD_PRELOAD")
-    database = cluster.create_database("left")
-    database.create_server("mongodb://mongo.slow:27017/", "admin")
-    database.execute("SET statement_timeout = '50ms'")
-    for _ in range(8):
-        assert error_of(database).sqlstate == "57014"
-    error = error_of(database)
-    assert error.sqlstate == "53000" and "econnect" in error.diag.message_hint
-    database.close()
-    assert not cluster.new_deaths()

@@ -86,6 +86,19 @@ def test_shutdown_during_name_resolution(slow_names):
     assert slow_names.cluster.stop("fast") < 2
 
 
+def test_threads_left(slow_names):
+    """A backend whose threads do not end starts no more of them."""
+    connection = slow_names.connect()
+    connection.execute("SET statement_timeout = '50ms'")
+    for _ in range(8):
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute(PING)
+    with pytest.raises(psycopg.errors.InsufficientResources) as failure:
+        connection.execute(PING)
+    assert "8 sessions" in failure.value.diag.message_detail and "Reconnect" in failure.value.diag.message_hint
+    connection.close()
+
+
 def limit_memory(pid, more):
     """Lets a process map so many bytes more than it has, or (None) any number."""
     with open(f"/proc/{pid}/statm") as file:
