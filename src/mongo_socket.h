@@ -1,8 +1,8 @@
 /*
  * mongo_socket.h
  *	  The transport that mongo_driver.c puts below libmongoc.  Included by
- *	  mongo_driver.c, mongo_socket.c, mongo_frame.c, mongo_reply.c and
- *	  mongo_unpack.c only; it alone, of our headers, knows mongoc's types.
+ *	  mongo_driver.c, mongo_socket.c, mongo_frame.c, mongo_reply.c,
+ *	  mongo_bson.c and mongo_unpack.c only; it alone, of our headers, knows mongoc's types.
  */
 #ifndef MCS_MONGO_SOCKET_H
 #define MCS_MONGO_SOCKET_H
@@ -56,6 +56,9 @@ typedef struct MongoQuestion
 
 extern void mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size);
 extern bool mcs_reply_check(const MongoQuestion *question, const uint8 *data, uint32 size, char *complaint);
+
+/* ---- mongo_bson.c ---- */
+extern bool mcs_bson_valid(const uint8 *data, uint32 size);
 
 /* ---- mongo_unpack.c ---- */
 extern uint32 mcs_unpack_offer(mongoc_uri_t *uri);

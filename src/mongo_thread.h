@@ -8,8 +8,9 @@
  * strerror); libbson's equivalents do.  They include mongo_far_side.h, which
  * makes the compiler refuse the worst: mongo_thread.c hands over, mongo_driver.c
  * and mongo_aggregate.c call libmongoc, mongo_socket.c and mongo_guard.c are the
- * transport below it, mongo_frame.c, mongo_unpack.c and mongo_reply.c let through
- * it what the driver may see, mongo_library.c has its memory, log and assertions.
+ * transport below it, mongo_frame.c, mongo_unpack.c, mongo_bson.c and mongo_reply.c
+ * keep from the driver what it may not see, mongo_library.c has its memory, its log
+ * and its assertions.
  */
 #ifndef MCS_MONGO_THREAD_H
 #define MCS_MONGO_THREAD_H
