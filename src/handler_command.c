@@ -65,11 +65,7 @@ mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("handler_name must not be null")));
 	handler = mcs_handler_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), for_update, false);
-	if (!has_privs_of_role(GetUserId(), handler->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of change handler \"%s\"", handler->name),
-				 errdetail("Its change stream belongs to role \"%s\".", GetUserNameFromId(handler->owner, false))));
+	mcs_check_owner(handler->owner, "change handler", handler->name);
 	return handler;
 }
 

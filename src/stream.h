@@ -249,8 +249,11 @@ extern const char *mcs_state_name(StreamState state);
 /* ---- stream_catalog_roles.c: the streams that a server or a role stands behind ---- */
 
 /* Their names: List of char *. */
-extern List *mcs_streams_of_server(const char *server);
+extern List *mcs_streams_of_server(const char *server, int *others);
 extern List *mcs_streams_of_role(Oid role);
+
+/* Raises unless the caller is an owner of something; strangers are not told whose it is (stream_command.c). */
+extern void mcs_check_owner(Oid owner, const char *what, const char *name);
 extern void mcs_streams_drop_of_role(Oid role);
 extern void mcs_streams_reassign(Oid from, Oid to);
 

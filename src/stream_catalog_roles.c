@@ -6,7 +6,9 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "stream_catalog.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 /* The first column of a statement's rows, as strings in the caller's context. */
@@ -31,13 +33,36 @@ names_of(CatalogStatement *statement, Datum value)
 	return names;
 }
 
+/* The streams of a server that the caller may see; how many others there are is all that he learns of them. */
 List *
-mcs_streams_of_server(const char *server)
+mcs_streams_of_server(const char *server, int *others)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT stream_name FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
+		"SELECT stream_name, owner::pg_catalog.oid::pg_catalog.text FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
+	Oid			user = GetUserId();
+	Datum		value = CStringGetTextDatum(server);
+	CatalogScope scope;
+	List	   *names = NIL;
+	uint64		count;
 
-	return names_of(&find, CStringGetTextDatum(server));
+	*others = 0;
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&find, &value, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext old;
+
+		if (!has_privs_of_role(user, atooid(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2))))
+		{
+			(*others)++;
+			continue;
+		}
+		old = MemoryContextSwitchTo(scope.caller);
+		names = lappend(names, pstrdup(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1)));
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return names;
 }
 
 List *

@@ -112,14 +112,16 @@ mcs_stream_name_argument(FunctionCallInfo fcinfo)
 	return text_argument(fcinfo, 0);
 }
 
-static void
-check_owner(Oid owner, const char *name)
+/* Raises unless the caller is an owner; whose it is, is told to those who can become that role only. */
+void
+mcs_check_owner(Oid owner, const char *what, const char *name)
 {
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of change stream \"%s\"", name),
-				 errdetail("It belongs to role \"%s\".", GetUserNameFromId(owner, false))));
+				 errmsg("must be owner of %s \"%s\"", what, name),
+				 is_member_of_role(GetUserId(), owner) ?
+				 errhint("SET ROLE %s;", quote_identifier(GetUserNameFromId(owner, false))) : 0));
 }
 
 /* The stream, of which the caller must be an owner. */
@@ -128,7 +130,7 @@ mcs_stream_load_own(const char *name, bool for_update)
 {
 	Stream	   *stream = mcs_stream_load(name, for_update, false);
 
-	check_owner(stream->owner, name);
+	mcs_check_owner(stream->owner, "change stream", name);
 	return stream;
 }
 
@@ -257,7 +259,6 @@ take_kept_events(Stream *stream)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
-				 errdetail("They belong to role \"%s\".", GetUserNameFromId(owner, false)),
 				 errhint("Choose another name.")));
 	mcs_catalog_forget_kept_events(stream->name);
 }
@@ -480,7 +481,7 @@ drop_kept_events(const char *name)
 
 	if (!mcs_catalog_kept_events(name, &owner, &last_event_id))
 		return false;
-	check_owner(owner, name);
+	mcs_check_owner(owner, "change stream", name);
 	mcs_events_delete_all(name, owner);
 	mcs_catalog_forget_kept_events(name);
 	return true;
@@ -519,7 +520,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("change stream \"%s\" does not exist", name)));
-	check_owner(stream->owner, name);
+	mcs_check_owner(stream->owner, "change stream", name);
 	mcs_handlers_lock(name);
 	if (!discard)
 		refuse_dead_letters(name);

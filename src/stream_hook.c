@@ -173,23 +173,53 @@ block_template(const CreatedbStmt *statement)
 		block(database, false);
 }
 
-/* Raises 2BP01 where streams still depend on what shall be dropped. */
+/*
+ * Raises 2BP01 where streams still depend on what shall be dropped.  Of streams
+ * that the user may not see it tells no more than how many there are.
+ */
 static void
-refuse_if_needed(List *streams, const char *what, const char *name)
+refuse_if_needed(List *streams, int others, const char *what, const char *name)
 {
 	StringInfoData names;
 	ListCell   *cell;
 
-	if (streams == NIL)
+	if (streams == NIL && others == 0)
 		return;
 	initStringInfo(&names);
 	foreach(cell, streams)
 		appendStringInfo(&names, "%s%s", names.len ? ", " : "", (char *) lfirst(cell));
+	if (others > 0)
+		appendStringInfo(&names, "%s%d of %s", names.len ? ", and " : "", others,
+						 strcmp(what, "role") == 0 ? "the role" : "other roles");
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			 errmsg("%s \"%s\" cannot be dropped because change streams need it", what, name),
 			 errdetail("Change streams: %s.", names.data),
-			 errhint("Drop each of them first: SELECT drop_change_stream(%s);", quote_literal_cstr(linitial(streams)))));
+			 streams != NIL ?
+			 errhint("Drop each of them first: SELECT drop_change_stream(%s);", quote_literal_cstr(linitial(streams))) :
+			 errhint("Have their owner or a superuser drop them first.")));
+}
+
+/* Whether the user may drop a role at all; else that is what he is told, and nothing of its streams. */
+static bool
+may_drop_role(Oid role)
+{
+	if (superuser())
+		return true;
+#if PG_VERSION_NUM >= 160000
+	if (!is_admin_of_role(GetUserId(), role))
+		return false;
+#endif
+	return has_createrole_privilege(GetUserId()) && !superuser_arg(role);
+}
+
+/* Refuses to drop a role that has streams, here or, running, in another database. */
+static void
+refuse_role_if_needed(Oid role, const char *name, List *streams)
+{
+	bool		visible = has_privs_of_role(GetUserId(), role);
+
+	refuse_if_needed(visible ? streams : NIL, visible ? 0 : list_length(streams), "role", name);
 }
 
 static void
@@ -202,6 +232,7 @@ before_drop(const DropStmt *statement)
 		Node	   *object = lfirst(cell);
 		const char *name;
 		Oid			extension;
+		int			others;
 
 		if (!IsA(object, String))
 			continue;
@@ -210,7 +241,11 @@ before_drop(const DropStmt *statement)
 		{
 			/* who may not drop it learns no names of streams */
 			if (owns_server(name))
-				refuse_if_needed(mcs_streams_of_server(name), "server", name);
+			{
+				List	   *streams = mcs_streams_of_server(name, &others);
+
+				refuse_if_needed(streams, others, "server", name);
+			}
 		}
 		else if (strcmp(name, MCS_EXTENSION) == 0 &&
 				 OidIsValid(extension = get_extension_oid(name, true)) && owns_extension(extension))
@@ -223,18 +258,16 @@ before_drop_role(const DropRoleStmt *statement)
 {
 	ListCell   *cell;
 
-	if (!has_createrole_privilege(GetUserId()))
-		return;					/* refused by itself */
 	foreach(cell, statement->roles)
 	{
 		RoleSpec   *spec = lfirst(cell);
 		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
 
-		if (!OidIsValid(role))
-			continue;
+		if (!OidIsValid(role) || !may_drop_role(role))
+			continue;			/* refused by itself */
 		if (OidIsValid(mcs_extension_schema()))
-			refuse_if_needed(mcs_streams_of_role(role), "role", spec->rolename);
-		refuse_if_needed(mcs_shmem_streams_of_role(role), "role", spec->rolename);
+			refuse_role_if_needed(role, spec->rolename, mcs_streams_of_role(role));
+		refuse_role_if_needed(role, spec->rolename, mcs_shmem_streams_of_role(role));
 	}
 }
 

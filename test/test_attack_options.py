@@ -254,6 +254,12 @@ def test_without_memory(db, mongo):
                     assert error.sqlstate, error
                     outcomes.add(error.sqlstate[:2])
         assert "53" in outcomes and "" in outcomes, outcomes
+        # what a handler of a server's owner could do under handler_memory: text enough for PostgreSQL, not for another copy
+        for spare in range(10, 130, 10):
+            subprocess.run(machinery.as_server_user(["prlimit", "--pid", str(pid), f"--data={used * 1024 + (spare << 20)}:"]), check=True)
+            with pytest.raises(psycopg.Error) as error:
+                poor.execute("SELECT mongo_change_stream_validator(ARRAY['uri=mongodb://' || repeat('a', 20000000) || '/'], 'pg_foreign_server'::regclass)")
+            assert error.value.sqlstate in ("53200", "22023"), error.value
         assert os.path.exists(f"/proc/{pid}")
 
 
@@ -279,3 +285,48 @@ def test_files_are_for_those_who_may_read_them(db, role, option):
     with db.connect("mallory") as mallory:
         assert refused(mallory, f"CREATE SERVER s FOREIGN DATA WRAPPER mongo_change_stream OPTIONS"
                                 f" (uri 'mongodb://h/?tls=true&{option}=/etc/passwd')").sqlstate == "42501"
+
+
+# ---------------------------------------------------------------- what messages tell
+
+
+def told(connection, statement):
+    diag = refused(connection, statement)
+    return diag.sqlstate, "\n".join(filter(None, (diag.message_primary, diag.message_detail, diag.message_hint, diag.context)))
+
+
+def test_messages_do_not_name_other_peoples_streams(linked, role, postgres):
+    """Of streams of others a stranger learns that a name is taken; who drops a server or a role, how many there are."""
+    linked.execute("DROP ROLE IF EXISTS victim, registrar")
+    linked.execute("CREATE ROLE victim LOGIN; CREATE ROLE registrar LOGIN CREATEROLE")
+    linked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mallory, victim")
+    linked.execute("GRANT USAGE ON FOREIGN DATA WRAPPER mongo_change_stream TO mallory")
+    linked.execute("SELECT create_change_stream('top_secret', paused => true)")
+    with linked.connect("victim") as victim:
+        victim.execute("SELECT create_change_stream('private', paused => true)")
+        victim.execute("SELECT create_change_handler('privates', 'private', body => 'BEGIN END', paused => true)")
+        victim.execute("SELECT create_change_stream('kept', paused => true)")
+    linked.execute("INSERT INTO change_stream_events (stream_name, event_id, operation_type) VALUES ('kept', 1, 'insert')")
+    linked.execute("SELECT drop_change_stream('kept', keep_events => true)")
+    linked.execute("ALTER SERVER mongo OWNER TO mallory")
+    with linked.connect("mallory") as mallory:
+        for statement in ("SELECT pause_change_stream('private')", "SELECT drop_change_stream('private')", "SELECT drop_change_stream('kept')",
+                          "SELECT create_change_stream('kept', paused => true)", "SELECT create_change_stream('private', paused => true)",
+                          "SELECT drop_change_handler('privates')", "SELECT retry_dead_letters('privates')"):
+            _, text = told(mallory, statement)
+            assert "victim" not in text and "postgres" not in text, text
+        mallory.execute("SELECT create_change_stream('own', paused => true)")
+        sqlstate, text = told(mallory, "DROP SERVER mongo CASCADE")
+        assert sqlstate == "2BP01" and "own, and 2 of other roles" in text
+        assert "private" not in text and "top_secret" not in text
+        assert told(mallory, "DROP ROLE victim")[0] == "42501"
+    with linked.connect("registrar") as registrar:
+        sqlstate, text = told(registrar, "DROP ROLE victim")
+        # from 16 on a role that was made by somebody else is not this one's to drop
+        assert sqlstate == ("2BP01" if postgres.installation.major < 16 else "42501") and "private" not in text
+        sqlstate, text = told(registrar, "DROP ROLE postgres")
+        assert sqlstate in ("42501", "2BP01") and "top_secret" not in text and "change stream" not in text
+    sqlstate, text = told(linked.connection, "DROP ROLE victim")
+    assert sqlstate == "2BP01" and "private" in text
+    linked.execute("ALTER SERVER mongo OWNER TO postgres")
+    linked.execute("DROP OWNED BY victim CASCADE; DROP ROLE victim, registrar")
