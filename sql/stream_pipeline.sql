@@ -34,11 +34,16 @@ SELECT pipeline, refused(pipeline) FROM (VALUES
   ('[{"$project": {"fullDocument": {"secret": 0}}}]'),
   ('[{"$project": {"operationType": 1, "ns": true, "clusterTime": 1.0, "documentKey": {"$numberLong": "1"}, "total": "$fullDocument.total"}}]'),
   ('[{"$replaceRoot": {"newRoot": {"$mergeObjects": [{"ns": 0}, "$$ROOT", {"x": 1}]}}}]'),
-  ('[{"$replaceWith": "$$ROOT"}]')
+  ('[{"$replaceWith": "$$ROOT"}]'),
+  ('[{"$project": {"operationType": "$operationType", "ns": "$ns", "clusterTime": "$clusterTime", "documentKey": "$documentKey", "_id": "$_id"}}]'),
+  ('[{"$addFields": {"documentKey": "$documentKey", "ns": "$$ROOT.ns", "clusterTime": "$$CURRENT.clusterTime"}}]'),
+  ('[{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"documentKey": "$documentKey"}]}}]')
 ) AS v(pipeline);
 
 -- stages that do not
 SELECT pipeline, refused(pipeline) FROM (VALUES
+  ('[{"$addFields": {"documentKey": "$documentKey._id"}}]'), ('[{"$addFields": {"documentKey": "$ns"}}]'), ('[{"$addFields": {"documentKey": "documentKey"}}]'),
+  ('[{"$addFields": {"documentKey._id": "$documentKey._id"}}]'), ('[{"$replaceWith": {"$mergeObjects": ["$$ROOT", {"ns": "$documentKey"}]}}]'),
   ('[{"$set": {"_id": 1}}]'), ('[{"$addFields": {"x": 1, "ns.coll": "x"}}]'), ('[{"$set": {"documentKey": {"a": 1}}}]'),
   ('[{"$match": {}}, {"$unset": "_id"}]'), ('[{"$unset": ["x", "clusterTime"]}]'), ('[{"$unset": "_id._data"}]'),
   ('[{"$project": {"_id": 0}}]'), ('[{"$project": {"_id": 0, "x": 1}}]'), ('[{"$project": {"fullDocument": 1}}]'), ('[{"$project": {"_id": 1}}]'),

@@ -533,6 +533,25 @@ reads_hidden(const Stream *stream, const StreamExpressions *expressions)
 	return false;
 }
 
+/* A filter reads full_document: which events will never pass it for having none. */
+static void
+tell_of_missing_documents(const Stream *stream)
+{
+	bool		deletes = wants_operation(stream, "delete");
+	bool		updates = wants_operation(stream, "update") && strcmp(stream->full_document, "default") == 0;
+
+	if (!deletes && !updates)
+		return;
+	ereport(NOTICE,
+			(errmsg("filter reads full_document, which %s events do not have",
+					!updates ? "delete" : deletes ? "update and delete" : "update"),
+			 errdetail("A condition on it is then unknown, not true, and the event is left out."),
+			 updates && deletes ?
+			 errhint("Add the argument full_document => 'updateLookup' to have it in updates, and \"OR operation_type = 'delete'\" to the filter to keep deletes.") :
+			 updates ? errhint("Add the argument full_document => 'updateLookup' to have it in updates.") :
+			 errhint("Add \"OR operation_type = 'delete'\" to the filter to keep them.")));
+}
+
 /* Compiles both expressions, which checks them, and sees what of the filter MongoDB can evaluate. */
 static Document *
 check_expressions(const Stream *stream, bool silent, bool *exact)
@@ -541,11 +560,8 @@ check_expressions(const Stream *stream, bool silent, bool *exact)
 	StreamExpressions *expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
 	Document   *match = NULL;
 
-	if (!silent && mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT) && wants_operation(stream, "delete"))
-		ereport(NOTICE,
-				(errmsg("filter reads full_document, which delete events do not have"),
-				 errdetail("A condition on it is then unknown, not true, and the event is left out."),
-				 errhint("Add \"OR operation_type = 'delete'\" to the filter to keep them.")));
+	if (!silent && mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT))
+		tell_of_missing_documents(stream);
 	*exact = false;
 	if (!reads_hidden(stream, expressions))
 		match = mcs_expressions_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);

@@ -72,6 +72,27 @@ kept_field(const char *path, uint32 size)
 	return NULL;
 }
 
+/* Whether an expression is a field of the event itself: "$documentKey", "$$ROOT.documentKey". */
+static bool
+is_field(const DocumentValue *value, const char *field)
+{
+	static const char *const prefixes[] = {"$", "$$ROOT.", "$$CURRENT."};
+	const char *string;
+	uint32		size;
+
+	if (!mcs_document_get_string(value, &string, &size))
+		return false;
+	for (int i = 0; i < lengthof(prefixes); i++)
+	{
+		uint32		length = strlen(prefixes[i]);
+
+		if (size == length + strlen(field) && memcmp(string, prefixes[i], length) == 0 &&
+			memcmp(string + length, field, size - length) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* $addFields and $set, and objects merged into the event. */
 static void
 check_assignments(const StageCheck *stage, const DocumentValue *fields)
@@ -85,7 +106,8 @@ check_assignments(const StageCheck *stage, const DocumentValue *fields)
 	{
 		const char *kept = kept_field(it.key, it.key_size);
 
-		if (kept)
+		/* a field that is given its own value stays what it is */
+		if (kept && !(strlen(kept) == it.key_size && is_field(&it.value, kept)))
 			refuse_change(stage, kept);
 	}
 }
@@ -206,7 +228,7 @@ check_project(const StageCheck *stage, const DocumentValue *fields)
 			continue;
 		if (projection_of(&it.value) == PROJECT_EXCLUDE)
 			refuse_drop(stage, kept);
-		if (projection_of(&it.value) != PROJECT_INCLUDE || strlen(kept) != it.key_size)
+		if (strlen(kept) != it.key_size || (projection_of(&it.value) != PROJECT_INCLUDE && !is_field(&it.value, kept)))
 			refuse_change(stage, kept);
 		for (int i = 0; i < lengthof(kept_fields); i++)
 			seen[i] = seen[i] || kept == kept_fields[i];

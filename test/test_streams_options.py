@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 import oracle
-from streams import call, create, error_of, ids, operations, status, sync, wait_state
+from streams import call, create, error_of, ids, operations, pause, resume, status, sync, wait_state
 
 
 def images(mdb, *names):
@@ -69,6 +69,24 @@ def test_pipeline(linked, mongo, mdb):
     sync(linked, "large")
     assert oracle.compare(linked, "large", mongo, since, mdb.name, pipeline=pipeline) == 4
     assert linked.value("SELECT (extra->'half')::jsonb FROM change_stream_events WHERE event_id = 1") == 60
+
+
+def test_pipeline_that_gives_fields_their_own_values(linked, mongo, mdb):
+    """As pipelines for applications are often written; the token is still MongoDB's."""
+    pipeline = [{"$project": {"_id": "$_id", "operationType": "$operationType", "ns": "$ns", "clusterTime": "$clusterTime",
+                              "documentKey": "$documentKey", "fullDocument": 1}},
+                {"$addFields": {"documentKey": "$documentKey", "who": "$documentKey._id"}}]
+    create(linked, "own", pipeline=json.dumps(pipeline))
+    mdb.orders.insert_many([{"_id": number} for number in range(3)])
+    mdb.orders.drop()
+    sync(linked, "own")
+    assert operations(linked, "own") == ["insert"] * 3 + ["drop"]
+    assert linked.column("SELECT extra->>'who' FROM change_stream_events WHERE operation_type = 'insert' ORDER BY event_id") == ["0", "1", "2"]
+    pause(linked, "own")
+    resume(linked, "own")
+    mdb.orders.insert_one({"_id": 3})
+    sync(linked, "own")
+    assert ids(linked, "own") == [0, 1, 2, None, 3]
 
 
 @pytest.mark.parametrize("pipeline", ['[{"$project": {"_id": 0}}]', '[{"$addFields": {"_id": 5}}]', '[{"$unset": "operationType"}]',
