@@ -23,10 +23,12 @@
 
 #include "catalog/pg_authid.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "mongo_session.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/varlena.h"
 
 #define URI_MAX			8192	/* bytes of a connection string */
 #define HOSTS_MAX		50		/* members of a replica set, as many as MongoDB allows */

@@ -252,6 +252,9 @@ extern const char *mcs_state_name(StreamState state);
 extern List *mcs_streams_of_server(const char *server, int *others);
 extern List *mcs_streams_of_role(Oid role);
 
+/* A time of MongoDB, by the second (stream_namespace.c). */
+extern TimestampTz mcs_time_from_mongo(uint64 time);
+
 /* Raises unless the caller is an owner of something; strangers are not told whose it is (stream_command.c). */
 extern void mcs_check_owner(Oid owner, const char *what, const char *name);
 extern void mcs_streams_drop_of_role(Oid role);

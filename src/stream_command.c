@@ -278,7 +278,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 {
 	Stream	   *stream = palloc0(sizeof(Stream));
 	StreamOrigin origin;
-	StreamStart start = {START_NONE, NULL};
+	StreamStart start = {START_NONE, NULL, true};
 	MongoTarget *target;
 
 	PreventCommandIfReadOnly("create_change_stream()");
@@ -375,7 +375,7 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	take_reset(reset, fcinfo);
 	if (change_fields(stream, reset, fcinfo) && !stream->paused && !stream->stopped_state && !stream->restored)
 	{
-		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token};
+		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
 
 		check_as_owner(stream, true);
 		(void) mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
@@ -414,7 +414,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 static char *
 resume_position(const Stream *stream, const char *start_at)
 {
-	StreamStart start = {START_NONE, NULL};
+	StreamStart start = {START_NONE, NULL, false};
 	char	   *token;
 
 	if (start_at)

@@ -63,6 +63,7 @@ typedef struct StreamStart
 {
 	StartKind	kind;
 	char	   *token;			/* of START_TOKEN: to start after */
+	bool		first;			/* the stream begins: what it is to watch is looked at, too */
 } StreamStart;
 
 /* Reads a position as users write it: 'now', 'earliest', a time, or a token. */
@@ -77,6 +78,11 @@ extern char *mcs_start_resolve(const Stream *stream, const MongoTarget *target, 
 
 /* The same, but NULL where MongoDB can't be reached. */
 extern char *mcs_start_resolve_now(const Stream *stream, const MongoTarget *target);
+
+/* ---- stream_namespace.c ---- */
+
+/* What a new stream watches, from a token on: raises, or gives NOTICEs, about what has no events, or none yet. */
+extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token);
 
 /* ---- stream_pipeline.c, stream_pipeline_check.c ---- */
 extern Document *mcs_pushed_filter(const Stream *stream, const Document *match);

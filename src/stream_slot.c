@@ -300,16 +300,26 @@ slot_lag(const StreamSlot *slot)
 	return Max(lag, 0);
 }
 
+/* What a stream does that follows from a position which MongoDB's time has not reached; NULL for any other. */
+static char *
+future_start(const StreamSlot *slot)
+{
+	if (slot->report.state != STREAM_ACTIVE || slot->operation_time == 0 || slot->saved_time >> 32 <= slot->operation_time >> 32)
+		return NULL;
+	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
+}
+
 static void
 put_slot(ReturnSetInfo *result, const StreamSlot *slot)
 {
 	Datum		values[10];
 	bool		nulls[10] = {0};
 	int64		lag = slot_lag(slot);
+	char	   *future = future_start(slot);
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
-	values[2] = CStringGetTextDatum(slot->report.reason);
+	values[2] = CStringGetTextDatum(future ? future : slot->report.reason);
 	values[3] = TimestampTzGetDatum(slot->state_since);
 	values[4] = Int32GetDatum(slot->pid);
 	nulls[4] = slot->pid == 0;

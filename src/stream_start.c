@@ -184,6 +184,8 @@ resolve_in_session(const Stream *stream, const MongoTarget *target, const Stream
 	MongoSession *session = mcs_session_open(target, stream->name);
 	char	   *token = resolve(stream, session, start, error);
 
+	if (token && start->first)
+		mcs_namespace_check(stream, target, session, token);
 	MemoryContextSwitchTo(old);
 	if (token)
 		token = pstrdup(token);
@@ -206,7 +208,7 @@ mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamS
 char *
 mcs_start_resolve_now(const Stream *stream, const MongoTarget *target)
 {
-	StreamStart start = {START_NOW, NULL};
+	StreamStart start = {START_NOW, NULL, true};
 	MongoError	error = {0};
 	char	   *token = resolve_in_session(stream, target, &start, &error);
 

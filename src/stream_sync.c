@@ -8,6 +8,9 @@
  * time, or after a token of at least T that came with nothing left to read.  An
  * idle stream's token moves with MongoDB's clock, so this needs no event.
  *
+ * A stream that starts in the future has a position past T from the beginning,
+ * and none of those writes: T is asked again until it has come there.
+ *
  * Its handlers have seen all of that when their positions, as committed, have
  * reached the stream's last event as of then.
  */
@@ -85,6 +88,34 @@ operation_time_now(const Stream *stream)
 	return time;
 }
 
+/*
+ * Waits until MongoDB's time has reached the second in which the stream starts;
+ * false where that is not in time.  The position was read before *time was asked
+ * for, so only a start in the future is past it.
+ */
+static bool
+wait_for_start(const Stream *stream, uint64 *time, TimestampTz until)
+{
+	int64		starts = stream->resume_token ? (int64) (mcs_token_time(stream->resume_token) >> 32) : 0;
+	bool		reached = true;
+
+	mcs_slot_begin_wait();
+	while (reached && starts > (int64) (*time >> 32))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (starts - (int64) (*time >> 32) > (until - now) / USECS_PER_SEC)
+			reached = false;
+		else
+		{
+			mcs_slot_wait(Min(until, now + USECS_PER_SEC));
+			*time = operation_time_now(stream);
+		}
+	}
+	mcs_slot_end_wait();
+	return reached;
+}
+
 /* Waits until the handlers that run are past what the stream holds now; false where they are not in time. */
 static bool
 wait_for_handlers(const char *name, TimestampTz until)
@@ -119,6 +150,7 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 	int64		timeout;
 	TimestampTz until;
 	Stream	   *stream;
+	uint64		time;
 	bool		synced;
 
 	if (PG_ARGISNULL(1) || (timeout = mcs_interval_microseconds(PG_GETARG_INTERVAL_P(1))) < 0)
@@ -128,7 +160,8 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 	stream = mcs_stream_load_own(name, false);
 	check_runs(stream);
 	until = begin + Min(timeout, USECS_PER_DAY * 365);
-	synced = mcs_slot_wait_synced(name, operation_time_now(stream), until);
+	time = operation_time_now(stream);
+	synced = wait_for_start(stream, &time, until) && mcs_slot_wait_synced(name, time, until);
 	if (synced && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		synced = wait_for_handlers(name, until);
 	PG_RETURN_BOOL(synced);
