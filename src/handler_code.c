@@ -37,6 +37,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "parser/scansup.h"
+#include "stream_events_table.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
