@@ -21,6 +21,10 @@ ALTER TABLE change_streams ADD COLUMN exclude_fields text[], ADD COLUMN mask_fie
 COMMENT ON COLUMN change_streams.exclude_fields IS 'paths of fields that are left out of everything that is stored of an event';
 COMMENT ON COLUMN change_streams.mask_fields IS 'paths of fields that are stored with *** in place of their value';
 
+-- data is restored in any order
+ALTER TABLE change_stream_progress DROP CONSTRAINT change_stream_progress_stream_name_fkey;
+ALTER TABLE change_stream_metrics DROP CONSTRAINT change_stream_metrics_stream_name_fkey;
+
 -- @create stream_tables.sql change_stream_grants
 SELECT pg_catalog.pg_extension_config_dump('change_stream_grants', '');
 ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
@@ -64,6 +68,11 @@ REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 -- @replace stream_views.sql change_stream_status
 
 -- handlers: tables and rights
+
+-- data is restored in any order
+ALTER TABLE change_handlers DROP CONSTRAINT change_handlers_stream_name_fkey;
+ALTER TABLE change_handler_progress DROP CONSTRAINT change_handler_progress_handler_name_fkey;
+ALTER TABLE change_handler_dead_letters DROP CONSTRAINT change_handler_dead_letters_handler_name_fkey;
 
 DROP POLICY own_dead_letters ON change_handler_dead_letters;
 -- @create handler_tables.sql own_dead_letters

@@ -4,7 +4,7 @@
 
 CREATE TABLE change_handlers (
   handler_name text PRIMARY KEY CHECK (pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(handler_name) OPERATOR(pg_catalog.<=) 63),
-  stream_name text NOT NULL REFERENCES change_streams ON DELETE CASCADE,
+  stream_name text NOT NULL,
   body text,
   procedure text,
   condition text,
@@ -32,7 +32,7 @@ COMMENT ON COLUMN change_handlers.stopped_reason IS 'why the handler has stopped
 COMMENT ON COLUMN change_handlers.settings IS 'settings of the creator under which the handler runs';
 
 CREATE TABLE change_handler_progress (
-  handler_name text REFERENCES change_handlers ON DELETE CASCADE,
+  handler_name text,
   worker int NOT NULL,
   last_event_id bigint NOT NULL,
   events_processed bigint NOT NULL DEFAULT 0,
@@ -60,7 +60,7 @@ COMMENT ON COLUMN change_handler_progress.failed_event IS 'the event that failed
 
 -- The event's columns one by one: a column of the row type would keep the owner of change_stream_events from adding columns to it.
 CREATE TABLE change_handler_dead_letters (
-  handler_name text NOT NULL REFERENCES change_handlers ON DELETE CASCADE,
+  handler_name text NOT NULL,
   stream_name text NOT NULL,
   event_id bigint NOT NULL,
   operation_type text,

@@ -54,8 +54,8 @@ FROM @extschema@.change_handlers h
                   c.system_identifier OPERATOR(pg_catalog.<>) (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
                   OR c.database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
                                         WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
-           FROM @extschema@.change_streams c JOIN @extschema@.change_stream_progress q USING (stream_name)) s USING (stream_name)
-     JOIN (SELECT handler_name, pg_catalog.min(last_event_id) AS last_event_id, pg_catalog.sum(failures)::bigint AS failures
+           FROM @extschema@.change_streams c LEFT JOIN @extschema@.change_stream_progress q USING (stream_name)) s USING (stream_name)
+     LEFT JOIN (SELECT handler_name, pg_catalog.min(last_event_id) AS last_event_id, pg_catalog.sum(failures)::bigint AS failures
            FROM @extschema@.change_handler_progress GROUP BY handler_name) p USING (handler_name)
      LEFT JOIN (SELECT handler_name, (pg_catalog.array_agg(state ORDER BY rank))[1] AS state, (pg_catalog.array_agg(reason ORDER BY rank))[1] AS reason,
                        (pg_catalog.array_agg(pid ORDER BY rank))[1] AS pid, pg_catalog.sum(events_per_second) AS events_per_second,

@@ -1,6 +1,7 @@
 -- Streams: tables and the rights on them.
 
--- 3.1 Tables.  Names of roles are kept as regrole, of servers as text, so that a dump can be restored anywhere.
+-- 3.1 Tables.  Names of roles are kept as regrole, of servers as text, so that a dump can be restored anywhere.  There are no
+-- foreign keys, since data is restored in any order: what belongs together is deleted together by the functions.
 
 CREATE TABLE change_streams (
   stream_name text PRIMARY KEY CHECK (pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(stream_name) OPERATOR(pg_catalog.<=) 63
@@ -57,7 +58,7 @@ COMMENT ON COLUMN change_streams.on_error IS 'what becomes of an event that cann
 COMMENT ON COLUMN change_streams.stopped_token IS 'resume token of the event that the stream stopped at, as it cannot be written';
 
 CREATE TABLE change_stream_progress (
-  stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
+  stream_name text PRIMARY KEY,
   resume_token text COLLATE "C",
   last_event_id bigint NOT NULL DEFAULT 0,
   events_processed bigint NOT NULL DEFAULT 0,
@@ -134,7 +135,7 @@ CREATE TABLE change_stream_parked_events (
 COMMENT ON TABLE change_stream_parked_events IS 'events that could not be written, each in place of its gap row; change_stream_dead_letters shows them without a handler';
 
 CREATE TABLE change_stream_metrics (
-  stream_name text PRIMARY KEY REFERENCES change_streams ON DELETE CASCADE,
+  stream_name text PRIMARY KEY,
   events_processed bigint NOT NULL DEFAULT 0,
   last_processed_at timestamptz
 );

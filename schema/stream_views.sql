@@ -20,7 +20,7 @@ SELECT s.stream_name,
        CASE WHEN s.stopped_state IS NOT NULL OR s.paused OR s.restored THEN s.state_since
             ELSE coalesce(w.state_since, s.state_since) END AS state_since,
        w.pid,
-       p.events_processed,
+       coalesce(p.events_processed, 0) AS events_processed,
        CASE WHEN s.stopped_state IS NULL AND NOT s.paused AND NOT s.restored THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        w.lag,
        p.last_event_at,
@@ -31,7 +31,7 @@ FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_ident
                 OR database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
                                     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
       FROM @extschema@.change_streams) s
-     JOIN @extschema@.change_stream_progress p USING (stream_name)
+     LEFT JOIN @extschema@.change_stream_progress p USING (stream_name)
      LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name);
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 GRANT SELECT ON change_stream_status TO PUBLIC;

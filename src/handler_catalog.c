@@ -250,11 +250,15 @@ mcs_handler_stop(const char *name, const char *reason)
 void
 mcs_handler_delete(const char *name)
 {
-	static CatalogStatement delete = CATALOG_STATEMENT(
-		"DELETE FROM @.change_handlers WHERE handler_name = $1", TEXTOID);
+	static CatalogStatement delete[] = {
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_progress WHERE handler_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handlers WHERE handler_name = $1", TEXTOID)
+	};
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	(void) mcs_catalog_run(&delete, values, NULL);
+	for (int i = 0; i < lengthof(delete); i++)
+		(void) mcs_catalog_run(&delete[i], values, NULL);
 }
 
 /* ---- positions ---- */

@@ -268,6 +268,9 @@ extern void mcs_streams_reassign(Oid from, Oid to);
  */
 extern void mcs_write_gap(const char *stream, const char *from, const char *to, const char *reason);
 
+/* ---- stream_catalog_restore.c ---- */
+extern bool mcs_stream_mend(const char *stream);
+
 /* ---- stream_catalog_grants.c ---- */
 
 /* Which streams of others the current user may see. */

@@ -237,6 +237,14 @@ mcs_document_type(void)
 	return names.document;
 }
 
+/* Whose the catalog tables are. */
+Oid
+mcs_catalog_owner(void)
+{
+	find_names();
+	return names.owner;
+}
+
 /* Whether the installed schema is 1.0's, beside which this library runs until ALTER EXTENSION UPDATE. */
 bool
 mcs_schema_is_old(void)
@@ -573,7 +581,7 @@ Stream *
 mcs_stream_load(const char *name, bool for_update, bool missing_ok)
 {
 	static CatalogStatement load = CATALOG_STATEMENT(
-		"SELECT " STREAM_COLUMNS "FROM @.change_streams s JOIN @.change_stream_progress p USING (stream_name) "
+		"SELECT " STREAM_COLUMNS "FROM @.change_streams s LEFT JOIN @.change_stream_progress p USING (stream_name) "
 		"WHERE s.stream_name = $1",
 		TEXTOID);
 	static CatalogStatement load_locked = CATALOG_STATEMENT(
@@ -585,7 +593,9 @@ mcs_stream_load(const char *name, bool for_update, bool missing_ok)
 	Stream	   *stream = NULL;
 
 	mcs_catalog_begin(&scope);
-	if (mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0)
+	/* a position that a restore has not brought is made when somebody is about to change the stream */
+	if (mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0 ||
+		(for_update && mcs_progress_mend(name) && mcs_catalog_execute(&load_locked, values, NULL) > 0))
 	{
 		CatalogRow	row = {SPI_tuptable->vals[0], SPI_tuptable->tupdesc, scope.caller};
 

@@ -70,6 +70,21 @@ extern bool mcs_catalog_is_own_change(const char *stream);
 /* ---- stream_catalog_progress.c ---- */
 extern bool mcs_handlers_behind(const char *stream, int64 event_id);
 extern void mcs_handlers_lock(const char *stream);
+
+/* ---- stream_catalog_restore.c ---- */
+
+/* What a restore has left of a stream that is not there. */
+typedef struct StreamRemains
+{
+	int64		last_event_id;	/* 0: nothing */
+	char	   *token;			/* the position behind it, NULL where that is not known */
+} StreamRemains;
+
+extern bool mcs_progress_mend(const char *stream);
+extern void mcs_handlers_mend(const char *stream);
+extern bool mcs_stream_remains(const char *stream, StreamRemains *remains);
+extern int64 mcs_handlers_pause_remaining(const char *stream);
+extern Oid	mcs_catalog_owner(void);
 extern int64 mcs_stream_dead_letters(const char *stream);
 
 /* ---- stream_catalog_events.c ---- */

@@ -152,10 +152,11 @@ bool
 mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
 {
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
-		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3)",
+		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
+		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id",
 		TEXTOID, TEXTOID, INT8OID);
 	static CatalogStatement insert_metrics = CATALOG_STATEMENT(
-		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1)",
+		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1) ON CONFLICT DO NOTHING",
 		TEXTOID);
 	CatalogValues values = {0};
 
@@ -246,13 +247,20 @@ mcs_catalog_set_position(const char *stream, const char *token)
 	(void) mcs_catalog_run(&move, values.values, values.nulls);
 }
 
-/* Everything of a stream but its events, of which a note is left where they are kept. */
+/* Everything of a stream but its events, of which a note is left where they are kept; its rows and its handlers' are locked. */
 void
 mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 {
-	static CatalogStatement delete = CATALOG_STATEMENT(
-		"DELETE FROM @.change_streams WHERE stream_name = $1",
-		TEXTOID);
+	static CatalogStatement delete[] = {
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name IN "
+						  "(SELECT h.handler_name FROM @.change_handlers h WHERE h.stream_name = $1)", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_progress WHERE handler_name IN "
+						  "(SELECT h.handler_name FROM @.change_handlers h WHERE h.stream_name = $1)", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handlers WHERE stream_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_stream_metrics WHERE stream_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_stream_progress WHERE stream_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_streams WHERE stream_name = $1", TEXTOID)
+	};
 	static CatalogStatement unpark = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_parked_events WHERE stream_name = $1",
 		TEXTOID);
@@ -265,7 +273,8 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	mcs_values_add_text(&values, stream->name);
 	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
 	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
-	(void) mcs_catalog_run(&delete, values.values, NULL);
+	for (int i = 0; i < lengthof(delete); i++)
+		(void) mcs_catalog_run(&delete[i], values.values, NULL);
 	mcs_grants_forget_stream(stream->name);
 	if (!mcs_schema_is_old())
 		(void) mcs_catalog_run(&unpark, values.values, NULL);

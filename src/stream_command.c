@@ -21,6 +21,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 /* The arguments of create_change_stream. */
@@ -247,6 +248,32 @@ refuse_duplicate(const char *name)
 			 errmsg("change stream \"%s\" already exists", name)));
 }
 
+/*
+ * Goes on numbering after what a restore has left of a stream of that name, if
+ * the caller may: it is nobody's, and becomes his.
+ */
+static void
+take_remains(Stream *stream)
+{
+	StreamRemains remains;
+
+	if (!mcs_stream_remains(stream->name, &remains))
+		return;
+	if (!has_privs_of_role(GetUserId(), mcs_catalog_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("there are events or positions of a change stream \"%s\" that does not exist", stream->name),
+				 errdetail("They are nobody's, as after a restore without the stream's definition."),
+				 errhint("Restore the rest, choose another name, or have a superuser say whose they are: INSERT INTO %s.change_stream_kept_events VALUES (%s, %s, " INT64_FORMAT ");",
+						 quote_identifier(get_namespace_name(mcs_extension_schema())), quote_literal_cstr(stream->name),
+						 quote_literal_cstr(quote_identifier(GetUserNameFromId(GetUserId(), false))), remains.last_event_id)));
+	stream->last_event_id = remains.last_event_id;
+	ereport(NOTICE,
+			(errmsg("change stream \"%s\" goes on numbering after event " INT64_FORMAT, stream->name, remains.last_event_id),
+			 remains.token ? errhint("What was there before ended at the position %s: resume_change_stream(%s, start_at => ...).",
+									 remains.token, quote_literal_cstr(stream->name)) : 0));
+}
+
 /* Goes on numbering after the events that a dropped stream of the name has left, if the caller may. */
 static void
 take_kept_events(Stream *stream)
@@ -254,13 +281,30 @@ take_kept_events(Stream *stream)
 	Oid			owner;
 
 	if (!mcs_catalog_kept_events(stream->name, &owner, &stream->last_event_id))
+	{
+		take_remains(stream);
 		return;
+	}
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
 				 errhint("Choose another name.")));
 	mcs_catalog_forget_kept_events(stream->name);
+}
+
+/* What a restore has left beside the events is not to act in the name of the new stream's owner. */
+static void
+forget_remains(const Stream *stream)
+{
+	int64		handlers = mcs_handlers_pause_remaining(stream->name);
+
+	mcs_grants_forget_stream(stream->name);
+	if (handlers > 0)
+		ereport(NOTICE,
+				(errmsg("handlers that an earlier change stream \"%s\" has left are paused", stream->name),
+				 errdetail("They would run with the rights of the new one's owner."),
+				 errhint("See change_handlers, and resume_change_handler or drop_change_handler.")));
 }
 
 /* Fixes the position; a paused stream may do without MongoDB, unless only that knows the position. */
@@ -298,6 +342,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 		refuse_duplicate(stream->name);
 	fix_start(stream, target, &start);
 	take_kept_events(stream);
+	forget_remains(stream);
 	if (!mcs_catalog_insert_stream(stream, &origin))
 		refuse_duplicate(stream->name);
 	mcs_wake_at_commit(stream->name);
@@ -464,6 +509,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 		leave_gap(stream, token);
 		mcs_catalog_set_position(name, token);
 	}
+	mcs_handlers_mend(name);
 	mcs_catalog_resume(name, skip);
 	mcs_wake_at_commit(name);
 	tell_if_not_preloaded(stream);

@@ -239,8 +239,12 @@ before_drop(const DropStmt *statement)
 		name = strVal(object);
 		if (statement->removeType == OBJECT_FOREIGN_SERVER)
 		{
-			/* who may not drop it learns no names of streams */
-			if (owns_server(name))
+			/*
+			 * Who may not drop it learns no names of streams.  A script of
+			 * pg_dump --clean drops the server on the way to the extension
+			 * and all streams; such a script is known by this setting.
+			 */
+			if (check_function_bodies && owns_server(name))
 			{
 				List	   *streams = mcs_streams_of_server(name, &others);
 

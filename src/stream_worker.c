@@ -216,6 +216,8 @@ load_stream(StreamWorker *worker)
 	{
 		old = MemoryContextSwitchTo(worker->stream_context);
 		stream = mcs_stream_load(worker->name, false, true);
+		if (stream && !stream->restored && mcs_stream_mend(worker->name))
+			stream = mcs_stream_load(worker->name, false, true);
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		MemoryContextSwitchTo(old);
