@@ -5,7 +5,9 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "stream_catalog.h"
 #include "utils/builtins.h"
 
@@ -85,15 +87,16 @@ mcs_stream_stop(const char *stream, StreamState state, const char *reason, const
 	(void) mcs_catalog_run(&stop, values, nulls);
 }
 
-/* Pauses a stream that was made in another cluster or database, unless it is paused. */
+/* Pauses a stream that was made in another cluster or database, unless it is paused, or was resumed here a moment ago. */
 void
 mcs_stream_pause_restored(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = true, paused_reason = 'restored', state_since = clock_timestamp() "
-		"WHERE stream_name = $1 AND paused_reason IS DISTINCT FROM 'restored'",
-		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
+		"WHERE stream_name = $1 AND paused_reason IS DISTINCT FROM 'restored' AND (system_identifier <> $2 OR database_oid <> $3)",
+		TEXTOID, INT8OID, OIDOID);
+	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum((int64) GetSystemIdentifier()),
+		ObjectIdGetDatum(MyDatabaseId)};
 
 	(void) mcs_catalog_run(&pause, values, NULL);
 }

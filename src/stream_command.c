@@ -264,8 +264,9 @@ take_remains(Stream *stream)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("there are events or positions of a change stream \"%s\" that does not exist", stream->name),
 				 errdetail("They are nobody's, as after a restore without the stream's definition."),
-				 errhint("Restore the rest, choose another name, or have a superuser say whose they are: INSERT INTO %s.change_stream_kept_events VALUES (%s, %s, " INT64_FORMAT ");",
-						 quote_identifier(get_namespace_name(mcs_extension_schema())), quote_literal_cstr(stream->name),
+				 errhint("Restore the rest, choose another name, or have a superuser say whose they are: INSERT INTO %s VALUES (%s, %s, " INT64_FORMAT ");",
+						 quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "change_stream_kept_events"),
+						 quote_literal_cstr(stream->name),
 						 quote_literal_cstr(quote_identifier(GetUserNameFromId(GetUserId(), false))), remains.last_event_id)));
 	stream->last_event_id = remains.last_event_id;
 	ereport(NOTICE,
