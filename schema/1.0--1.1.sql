@@ -47,6 +47,17 @@ DROP POLICY own_events ON change_stream_events;
 -- @create stream_tables.sql own_events
 DROP POLICY own_metrics ON change_stream_metrics;
 -- @create stream_tables.sql own_metrics
+ALTER TABLE change_stream_progress
+  ADD alive boolean NOT NULL DEFAULT false,
+  ADD running_token text COLLATE "C",
+  ADD crashes int NOT NULL DEFAULT 0,
+  ADD starts int NOT NULL DEFAULT 0,
+  ADD definition_version int NOT NULL DEFAULT 0;
+COMMENT ON COLUMN change_stream_progress.alive IS 'a process follows the change stream, or did and has not ended in order';
+COMMENT ON COLUMN change_stream_progress.running_token IS 'after such an end: the event that is written now, noted before it is';
+COMMENT ON COLUMN change_stream_progress.crashes IS 'how many times more it was noted, since who wrote it had died';
+COMMENT ON COLUMN change_stream_progress.starts IS 'how many processes in a row have died before they had written an event or followed for some seconds';
+COMMENT ON COLUMN change_stream_progress.definition_version IS 'how often the definition was changed; a process saves nothing that it made under another';
 
 -- streams: functions
 
@@ -65,6 +76,7 @@ REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 -- streams: views
 
 -- made anew, since 1.0 looked up names in them that somebody may have planted in the schema
+-- @create stream_views.sql change_stream_absence
 -- @replace stream_views.sql change_stream_status
 
 -- handlers: tables and rights
@@ -77,6 +89,8 @@ ALTER TABLE change_handler_dead_letters DROP CONSTRAINT change_handler_dead_lett
 DROP POLICY own_dead_letters ON change_handler_dead_letters;
 -- @create handler_tables.sql own_dead_letters
 -- @create handler_tables.sql read_all
+ALTER TABLE change_handler_progress ADD starts int NOT NULL DEFAULT 0;
+COMMENT ON COLUMN change_handler_progress.starts IS 'how many processes in a row have died before they had come to an event';
 
 -- handlers: functions
 

@@ -32,12 +32,12 @@ SELECT h.handler_name,
        h.stream_name,
        CASE WHEN h.stopped_reason IS NOT NULL THEN 'error'
             WHEN h.paused OR s.restored THEN 'paused'
-            ELSE coalesce(w.state, 'starting') END AS state,
+            ELSE coalesce(w.state, a.state) END AS state,
        pg_catalog.concat_ws('; ',
          CASE WHEN h.stopped_reason IS NOT NULL THEN h.stopped_reason
               WHEN h.paused THEN 'paused by its owner'
               WHEN s.restored THEN 'its change stream is restored and was not resumed'
-              ELSE coalesce(w.reason, 'waiting for the launcher') END,
+              ELSE coalesce(w.reason, a.reason) END,
          CASE WHEN l.dead_letters OPERATOR(pg_catalog.=) 1 THEN 'a dead letter waits in change_stream_dead_letters'
               ELSE l.dead_letters::pg_catalog.text OPERATOR(pg_catalog.||) ' dead letters wait in change_stream_dead_letters' END)
          AS reason,
@@ -50,7 +50,7 @@ SELECT h.handler_name,
        w.running_since,
        coalesce(l.dead_letters, 0) AS dead_letters
 FROM @extschema@.change_handlers h
-     JOIN (SELECT c.stream_name, q.last_event_id,
+     JOIN (SELECT c.stream_name, c.owner, q.last_event_id,
                   c.system_identifier OPERATOR(pg_catalog.<>) (SELECT k.system_identifier FROM pg_catalog.pg_control_system() k)
                   OR c.database_oid OPERATOR(pg_catalog.<>) (SELECT d.oid FROM pg_catalog.pg_database d
                                         WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
@@ -61,9 +61,10 @@ FROM @extschema@.change_handlers h
                        (pg_catalog.array_agg(pid ORDER BY rank))[1] AS pid, pg_catalog.sum(events_per_second) AS events_per_second,
                        (pg_catalog.array_agg(running_event ORDER BY rank))[1] AS running_event,
                        (pg_catalog.array_agg(running_since ORDER BY rank))[1] AS running_since
-                FROM (SELECT *, pg_catalog.array_position('{retrying,starting,active,idle}', state) AS rank FROM @extschema@.change_handler_workers()) r
+                FROM (SELECT *, pg_catalog.array_position('{retrying,starting,active,idle,paused}', state) AS rank FROM @extschema@.change_handler_workers()) r
                 GROUP BY handler_name) w USING (handler_name)
      LEFT JOIN (SELECT handler_name, pg_catalog.count(*) AS dead_letters
-                FROM @extschema@.change_handler_dead_letters GROUP BY handler_name) l USING (handler_name);
+                FROM @extschema@.change_handler_dead_letters GROUP BY handler_name) l USING (handler_name)
+     LEFT JOIN LATERAL @extschema@.change_stream_absence(s.owner, true) a ON w.handler_name IS NULL;
 COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
 GRANT SELECT ON change_handler_status TO PUBLIC;

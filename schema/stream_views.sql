@@ -8,15 +8,20 @@ RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_stream_workers'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION change_stream_workers() IS 'what shared memory knows of the current database''s streams that the caller may see';
 
+CREATE FUNCTION change_stream_absence(owner oid, handler boolean, OUT state text, OUT reason text)
+RETURNS record AS 'MODULE_PATHNAME', 'mcs_change_stream_absence'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION change_stream_absence(oid, boolean) IS 'why a change stream, or a handler, of a role has no process that shall have one';
+
 CREATE VIEW change_stream_status WITH (security_invoker = true) AS
 SELECT s.stream_name,
        CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_state
             WHEN s.paused OR s.restored THEN 'paused'
-            ELSE coalesce(w.state, 'starting') END AS state,
+            ELSE coalesce(w.state, a.state) END AS state,
        CASE WHEN s.stopped_state IS NOT NULL THEN s.stopped_reason
             WHEN s.paused THEN coalesce(s.paused_reason, 'paused by its owner')
             WHEN s.restored THEN 'restored'
-            ELSE coalesce(w.reason, 'waiting for the launcher') END AS reason,
+            ELSE coalesce(w.reason, a.reason) END AS reason,
        CASE WHEN s.stopped_state IS NOT NULL OR s.paused OR s.restored THEN s.state_since
             ELSE coalesce(w.state_since, s.state_since) END AS state_since,
        w.pid,
@@ -32,7 +37,8 @@ FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_ident
                                     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) AS restored
       FROM @extschema@.change_streams) s
      LEFT JOIN @extschema@.change_stream_progress p USING (stream_name)
-     LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name);
+     LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name)
+     LEFT JOIN LATERAL @extschema@.change_stream_absence(s.owner, false) a ON w.stream_name IS NULL;
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 

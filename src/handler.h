@@ -88,7 +88,8 @@ extern bool mcs_handler_save(const char *name, int worker, int64 from, int64 to,
 extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
 
 /* What is noted about the process itself, for those that die: see handler_run.c. */
-extern bool mcs_handler_begins(const char *name, int worker, int64 *running_event, int *repeats);
+extern bool mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
+extern void mcs_handler_ready(const char *name, int worker);
 extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
 extern void mcs_handler_ends(const char *name, int worker);
 
@@ -281,6 +282,7 @@ typedef struct HandlerWorker
 	int64		careful_until;	/* up to this event each is announced, and alone; 0: none */
 	int64		died_on;		/* the event on which processes died too often; 0: none */
 	bool		begun;			/* noted that this process works */
+	int			unready;		/* processes in a row that died before they had come to an event */
 	int			failures;		/* of our own side, in a row */
 	bool		reload;
 	int64		newest;			/* the slot's when the table was looked into */
@@ -305,6 +307,7 @@ typedef enum HandlerStep
 } HandlerStep;
 
 extern void mcs_handler_begin_process(HandlerWorker *worker);
+extern void mcs_handler_is_ready(HandlerWorker *worker);
 extern HandlerStep mcs_handler_step(HandlerWorker *worker);
 
 /* After an error in code on an event, the transaction being rolled back. */

@@ -342,7 +342,7 @@ mcs_handler_save(const char *name, int worker, int64 from, int64 to, int64 event
 		"UPDATE @.change_handler_progress SET last_event_id = $4, events_processed = events_processed + $5, "
 		"updated_at = clock_timestamp(), failed_event = CASE WHEN failed_event > $4 THEN failed_event END, "
 		"attempts = CASE WHEN failed_event > $4 THEN attempts ELSE 0 END, "
-		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END, running_event = NULL, crashes = 0 "
+		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END, running_event = NULL, crashes = 0{, starts = 0|} "
 		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3",
 		TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID);
 	Datum		values[5] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(from), Int64GetDatum(to),
@@ -378,33 +378,50 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 /* ---- processes that die ---- */
 
 /*
- * Notes that a process begins to work; true where the last one did not end in
- * order.  *running_event, which may be 0, was announced *repeats times more
- * without having been done.
+ * Notes that a process begins to work; first says that a note of another that is
+ * there is of one that has died.  True where it is; *running_event, which may be
+ * 0, was then announced *repeats times more without having been done, and
+ * *starts processes in a row have not come to any event.
  */
 bool
-mcs_handler_begins(const char *name, int worker, int64 *running_event, int *repeats)
+mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress p SET alive = true "
+		"UPDATE @.change_handler_progress p SET alive = true"
+		"{, starts = CASE WHEN o.alive AND $3 AND p.running_event IS NULL THEN p.starts + 1 ELSE p.starts END|} "
 		"FROM (SELECT alive FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
-		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive, p.running_event, p.crashes",
-		TEXTOID, INT4OID);
+		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive AND $3, p.running_event, p.crashes, {p.starts|0}",
+		TEXTOID, INT4OID, BOOLOID);
 	CatalogScope scope;
-	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), BoolGetDatum(first)};
 	bool		disorderly = false;
 
 	*running_event = 0;
 	*repeats = 0;
+	*starts = 0;
+	mcs_life_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&note, values, NULL) > 0)
 	{
 		disorderly = result_bool(0, 1);
 		*running_event = result_int64(0, 2);
 		*repeats = result_int32(0, 3);
+		*starts = result_int32(0, 4);
 	}
 	mcs_catalog_end(&scope);
 	return disorderly;
+}
+
+/* Notes that a process, whose predecessors had not come so far, is ready to run events. */
+void
+mcs_handler_ready(const char *name, int worker)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET starts = 0 WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&note, values, NULL);
 }
 
 /* Notes which event is run next, and if it was noted before that who ran it has died. */
@@ -412,11 +429,13 @@ void
 mcs_handler_announce(const char *name, int worker, int64 event_id)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress SET running_event = $3, crashes = CASE WHEN running_event = $3 THEN crashes + 1 ELSE 0 END "
+		"UPDATE @.change_handler_progress SET running_event = $3, "
+		"crashes = CASE WHEN running_event = $3 THEN crashes + 1 ELSE 0 END{, starts = 0|} "
 		"WHERE handler_name = $1 AND worker = $2",
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
 
+	mcs_life_flush();
 	(void) mcs_catalog_run(&note, values, NULL);
 }
 
@@ -425,7 +444,7 @@ void
 mcs_handler_ends(const char *name, int worker)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress SET alive = false, running_event = NULL, crashes = 0 "
+		"UPDATE @.change_handler_progress SET alive = false, running_event = NULL, crashes = 0{, starts = 0|} "
 		"WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
 	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
 

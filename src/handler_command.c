@@ -155,7 +155,10 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 		refuse_duplicate(handler->name);
 	mcs_handler_tell_of_absent_documents(handler, stream);
 	if (!stream->has_handlers)
+	{
+		mcs_catalog_redefined(handler->stream);
 		mcs_wake_at_commit(handler->stream);
+	}
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
 }
@@ -281,6 +284,7 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
 	(void) mcs_stream_load(handler->stream, true, false);
 	mcs_handler_delete(handler->name);
+	mcs_catalog_redefined(handler->stream);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	mcs_handler_begin(&scope, handler);

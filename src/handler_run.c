@@ -60,7 +60,7 @@
  * How many processes may die while they run an event.  Some may do so by no fault
  * of the event: a process that dies takes all others with it.
  */
-#define MAX_CRASHES		4
+#define MAX_CRASHES		3
 
 /* Longest texts that are kept of an error. */
 #define ERROR_BYTES		8192
@@ -176,6 +176,7 @@ moved(HandlerWorker *worker, int64 to, int events)
 	}
 	worker->rate_events += events;
 	worker->failures = 0;
+	mcs_slot_trusted();
 	mcs_slot_moved(worker->rate);
 }
 
@@ -261,15 +262,32 @@ mcs_handler_begin_process(HandlerWorker *worker)
 {
 	int64		running_event;
 	int			repeats;
+	int			starts;
+	bool		disorderly;
 
 	if (worker->begun)
 		return;
 	worker->begun = true;
-	if (!mcs_handler_begins(worker->name, worker->number, &running_event, &repeats))
+	disorderly = mcs_handler_begins(worker->name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
+	/* before anything of the users' is touched that the process may die of */
+	mcs_handler_transaction_commit(worker);
+	mcs_handler_transaction_begin(worker);
+	if (!disorderly)
 		return;
+	worker->unready = starts;
 	worker->careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
 	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
 		worker->died_on = running_event;
+}
+
+/* The code is ready to run: whatever processes died of before they had come to an event, it is not that. */
+void
+mcs_handler_is_ready(HandlerWorker *worker)
+{
+	if (worker->unready == 0)
+		return;
+	mcs_handler_ready(worker->name, worker->number);
+	worker->unready = 0;
 }
 
 /* Notes the event that is run next, and begins a new transaction for it. */

@@ -115,6 +115,7 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 	uint64		running = pg_atomic_read_u64(&slot->running_event);
 	bool		active = running != 0 && slot->report.state != STREAM_RETRYING;
 
+	mcs_slot_correct(slot);
 	values[0] = CStringGetTextDatum(slot->handler);
 	values[1] = Int32GetDatum(slot->worker);
 	values[2] = CStringGetTextDatum(mcs_state_name(active ? STREAM_ACTIVE : slot->report.state));

@@ -23,7 +23,6 @@
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "handler.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -51,6 +50,9 @@ static int	handler_memory = 1024;
 /* How often in a row a failure may be blamed on others, before it counts. */
 #define MAX_BLAMELESS		20
 
+/* Processes that may die in a row before they come to an event. */
+#define MAX_STARTS			3
+
 /* Where the worker is, for what an error means. */
 static bool loading = false;
 
@@ -62,7 +64,7 @@ set_state(HandlerWorker *worker, StreamState state, const char *reason, Timestam
 		worker->report.next_retry_at == next_retry_at)
 		return;
 	worker->report.state = state;
-	strlcpy(worker->report.reason, reason, sizeof(worker->report.reason));
+	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
 	worker->report.next_retry_at = next_retry_at;
 	mcs_slot_report(&worker->report);
 }
@@ -88,6 +90,17 @@ prepare(HandlerWorker *worker)
 	worker->code = mcs_code_prepare(worker->handler, InvalidSubTransactionId);
 	mcs_handler_end(&scope);
 	MemoryContextSwitchTo(old);
+}
+
+/* The handler can't run as it is: it stops until somebody resumes it; in a transaction, which is committed. */
+static void
+stop(HandlerWorker *worker, const char *reason)
+{
+	set_state(worker, STREAM_ERROR, reason, 0);
+	mcs_handler_stop(worker->name, reason);
+	mcs_handler_ends(worker->name, worker->number);
+	mcs_handler_transaction_commit(worker);
+	leave();
 }
 
 /* Reads definition, position and code; leaves where the handler shall not run. */
@@ -123,9 +136,13 @@ load(HandlerWorker *worker)
 	mcs_handler_begin_process(worker);
 	worker->error_context = AllocSetContextCreate(worker->definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
 	worker->timeout_ms = (int) (mcs_interval_microseconds(worker->handler->timeout) / 1000);
+	if (worker->unready >= MAX_STARTS)
+		stop(worker, psprintf("%d processes in a row died before they had come to an event; "
+							  "the server's log says which signal they died of", worker->unready));
 	loading = true;
 	prepare(worker);
 	loading = false;
+	mcs_handler_is_ready(worker);
 	mcs_handler_transaction_commit(worker);
 	worker->limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
 }
@@ -176,7 +193,10 @@ idle(HandlerWorker *worker)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!worker->idle_since)
+	{
 		worker->idle_since = now;
+		mcs_slot_trusted();
+	}
 	set_state(worker, STREAM_IDLE, "waiting for events", 0);
 	if (TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
 	{
@@ -206,9 +226,8 @@ wait_for_retry(HandlerWorker *worker)
 	HandlerPosition *position = &worker->position;
 	char		reason[sizeof(worker->report.reason)];
 
-	snprintf(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
-			 position->attempts, position->error.message ? position->error.message : "");
-	reason[pg_mbcliplen(reason, strlen(reason), sizeof(reason) - 1)] = '\0';
+	mcs_text_format(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
+					position->attempts, position->error.message ? position->error.message : "");
 	set_state(worker, STREAM_RETRYING, reason, position->next_retry_at);
 	wait_for_retry_time(worker, position->next_retry_at);
 }
@@ -224,18 +243,6 @@ is_blameless(int sqlerrcode)
 		sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_TOO_MANY_CONNECTIONS;
 }
 
-/* The handler can't run as it is: it stops until somebody resumes it. */
-static void
-stop(HandlerWorker *worker, const char *message)
-{
-	mcs_handler_transaction_begin(worker);
-	mcs_handler_stop(worker->name, psprintf("its code could not be made ready: %s", message));
-	mcs_handler_ends(worker->name, worker->number);
-	mcs_handler_transaction_commit(worker);
-	set_state(worker, STREAM_ERROR, message, 0);
-	leave();
-}
-
 /* Tries again later what failed on our own side. */
 static void
 back_off(HandlerWorker *worker, const char *message)
@@ -247,8 +254,7 @@ back_off(HandlerWorker *worker, const char *message)
 
 	worker->failures++;
 	worker->reload = true;
-	snprintf(reason, sizeof(reason), "an error in PostgreSQL interrupted the handler: %s", message);
-	reason[pg_mbcliplen(reason, strlen(reason), sizeof(reason) - 1)] = '\0';
+	mcs_text_format(reason, sizeof(reason), "an error in PostgreSQL interrupted the handler: %s", message);
 	set_state(worker, STREAM_RETRYING, reason, until);
 	while (GetCurrentTimestamp() < until && !mcs_slot_is_changed())
 	{
@@ -287,15 +293,19 @@ recover(HandlerWorker *worker, ErrorData *error)
 	int			at = worker->at;
 	char		message[512];
 
-	strlcpy(message, error->message ? error->message : "", sizeof(message));
-	message[pg_mbcliplen(message, strlen(message), sizeof(message) - 1)] = '\0';
+	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	if (mcs_slot_is_changed())
 		worker->reload = true;
 	else if (loading)
 	{
 		loading = false;
 		if (!is_blameless(error->sqlerrcode) && error->sqlerrcode != ERRCODE_QUERY_CANCELED)
-			stop(worker, message);
+		{
+			char	   *reason = psprintf("its code could not be made ready: %s", message);
+
+			mcs_handler_transaction_begin(worker);
+			stop(worker, reason);
+		}
 		back_off(worker, message);
 	}
 	else if (at >= 0 && (!is_blameless(error->sqlerrcode) || worker->failures >= MAX_BLAMELESS))
@@ -433,6 +443,7 @@ mcs_handler_main(Datum arg)
 		{
 			EmitErrorReport();
 			error = clean_up(worker);
+			mcs_slot_forget_error();
 			back_off(worker, error->message);
 		}
 		PG_END_TRY();

@@ -51,6 +51,14 @@ extern int no_such_variable
 
 #define MCS_EXTENSION "mongo_change_stream"
 
+/*
+ * Texts into buffers of a fixed size, cut before a character that would not fit
+ * whole: what is cut inside one is invalid, and a dump that holds it cannot be
+ * restored.  They work in every process, also in one without a database.
+ */
+extern void mcs_text_copy(char *to, Size size, const char *from);
+extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attribute_printf(3, 4);
+
 /* Names of streams and handlers are in bytes; NAMEDATALEN - 1, as they are notification channels, too. */
 #define MCS_NAME_MAX (NAMEDATALEN - 1)
 

@@ -83,6 +83,7 @@ typedef struct Stream
 	bool		has_handlers;
 	List	   *exclude_fields; /* of char *, dotted paths */
 	List	   *mask_fields;
+	int			definition_version;
 
 	/* progress */
 	char	   *resume_token;	/* to start after; NULL: start at now */
@@ -112,6 +113,7 @@ typedef struct StreamListed
 	Oid			owner;
 	bool		runnable;		/* not paused, stopped or restored */
 	bool		work;			/* events wait for the handler */
+	int			deaths;			/* of processes in a row, if the one that was there last has died; 0: it is there, or left in order */
 } StreamListed;
 extern List *mcs_stream_list(void);
 
@@ -126,13 +128,21 @@ typedef struct StreamProgress
 } StreamProgress;
 
 /*
- * Saves a position.  expected_event_id is the last_event_id that the caller
- * believes is stored: false where another has moved it, and nothing is changed.
+ * Saves a position.  expected_event_id and expected_token are those that the
+ * caller believes are stored: false where others are, or where the definition is
+ * no longer the one that the stream was loaded with, and nothing is changed.
  */
-extern bool mcs_progress_save(const char *stream, int64 expected_event_id, const char *expected_token,
+extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
 							  const StreamProgress *progress);
 extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_restart(const char *stream);
+
+/* ---- stream_catalog_life.c: processes that may die ---- */
+extern void mcs_life_flush(void);
+extern bool mcs_progress_begins(const char *stream, bool first, int *starts);
+extern int	mcs_progress_announce(const char *stream, const char *token);
+extern void mcs_progress_survives(const char *stream);
+extern void mcs_progress_ends(const char *stream);
 extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason, const char *token);
 extern void mcs_stream_pause_restored(const char *stream);
 extern void mcs_stream_skipped(const char *stream);

@@ -380,7 +380,8 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, {s.on_error|'stop'::text}, {s.stopped_token|NULL::text}, " \
 	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
 	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name), " \
-	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]} "
+	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]}, " \
+	"{p.definition_version|0} "
 
 /* The columns of STREAM_COLUMNS, as SPI counts them. */
 typedef enum StreamColumn
@@ -417,7 +418,8 @@ typedef enum StreamColumn
 	COLUMN_ERRORS,
 	COLUMN_HAS_HANDLERS,
 	COLUMN_EXCLUDE_FIELDS,
-	COLUMN_MASK_FIELDS
+	COLUMN_MASK_FIELDS,
+	COLUMN_DEFINITION_VERSION
 } StreamColumn;
 
 /* A row that SPI returned, and where its values shall go. */
@@ -574,6 +576,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->has_handlers = row_bool(row, COLUMN_HAS_HANDLERS);
 	stream->exclude_fields = row_texts(row, COLUMN_EXCLUDE_FIELDS);
 	stream->mask_fields = row_texts(row, COLUMN_MASK_FIELDS);
+	stream->definition_version = row_int32(row, COLUMN_DEFINITION_VERSION);
 	return stream;
 }
 
@@ -614,11 +617,13 @@ mcs_stream_list(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
 		"SELECT stream_name, owner::pg_catalog.oid, "
-		"NOT paused AND stopped_state IS NULL AND system_identifier = $1 AND database_oid = $2, NULL, 0, false "
-		"FROM @.change_streams "
+		"NOT paused AND stopped_state IS NULL AND system_identifier = $1 AND database_oid = $2, NULL, 0, false, "
+		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} "
+		"FROM @.change_streams s "
 		"UNION ALL SELECT s.stream_name, s.owner::pg_catalog.oid, "
 		"NOT h.paused AND h.stopped_reason IS NULL AND s.system_identifier = $1 AND s.database_oid = $2, "
-		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id "
+		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id, "
+		"CASE WHEN hp.alive THEN 1 + {greatest(hp.crashes, hp.starts)|hp.crashes} ELSE 0 END "
 		"FROM @.change_streams s JOIN @.change_stream_progress sp USING (stream_name) "
 		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY 1, 4, 5",
 		INT8OID, OIDOID);
@@ -642,6 +647,7 @@ mcs_stream_list(void)
 		listed->handler = row_text(&row, 4);
 		listed->worker = row_int32(&row, 5);
 		listed->work = row_bool(&row, 6);
+		listed->deaths = row_int32(&row, 7);
 		old = MemoryContextSwitchTo(scope.caller);
 		streams = lappend(streams, listed);
 		MemoryContextSwitchTo(old);

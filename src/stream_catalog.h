@@ -59,6 +59,7 @@ typedef struct StreamOrigin
 extern bool mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
 extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin);
 extern void mcs_catalog_update_definition(const Stream *stream);
+extern void mcs_catalog_redefined(const char *stream);
 extern void mcs_catalog_pause(const char *stream);
 extern void mcs_catalog_resume(const char *stream, const char *skip_token);
 extern void mcs_catalog_forget_stop(const char *stream);

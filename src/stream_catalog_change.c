@@ -170,6 +170,24 @@ mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
 	return true;
 }
 
+/*
+ * After each change of what a stream is or whether it runs: what its process has
+ * made under the old definition and not committed is not to be.  A stream that
+ * is changed is looked at by somebody, so deaths of its processes are forgotten.
+ */
+void
+mcs_catalog_redefined(const char *stream)
+{
+	static CatalogStatement count = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET definition_version = definition_version + 1, running_token = NULL, crashes = 0, starts = 0 "
+		"WHERE stream_name = $1",
+		TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&count, values, NULL);
+}
+
 /* Writes an altered definition; it holds for the events after last_event_id. */
 void
 mcs_catalog_update_definition(const Stream *stream)
@@ -186,6 +204,7 @@ mcs_catalog_update_definition(const Stream *stream)
 	mcs_values_add_texts(&values, stream->exclude_fields, true);
 	mcs_values_add_texts(&values, stream->mask_fields, true);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
+	mcs_catalog_redefined(stream->name);
 }
 
 void
@@ -198,6 +217,7 @@ mcs_catalog_pause(const char *stream)
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&pause, values, NULL);
+	mcs_catalog_redefined(stream);
 }
 
 /* The stream shall run, here; skip_token NULL leaves the one that is there. */
@@ -217,6 +237,7 @@ mcs_catalog_resume(const char *stream, const char *skip_token)
 	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	(void) mcs_catalog_run(&resume, values.values, values.nulls);
+	mcs_catalog_redefined(stream);
 }
 
 /* A stream that stopped at an event shall run again, unless it is paused. */

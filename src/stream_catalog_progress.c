@@ -11,20 +11,26 @@
 #include "stream_catalog.h"
 #include "utils/builtins.h"
 
+/*
+ * That one statement decides whether a transaction counts.  Whoever changes the
+ * definition or the position updates this row before he commits, so this waits
+ * for him, and sees then that it is not what was expected.
+ */
 bool
-mcs_progress_save(const char *stream, int64 expected_event_id, const char *expected_token,
+mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
 				  const StreamProgress *progress)
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET resume_token = $4, last_event_id = $5, "
 		"events_processed = events_processed + $6, last_event_at = coalesce($7, last_event_at), "
-		"updated_at = clock_timestamp(), filter_errors = filter_errors + $8, consecutive_errors = 0 "
-		"WHERE stream_name = $1 AND last_event_id = $2 AND resume_token IS NOT DISTINCT FROM $3",
-		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID);
-	Datum		values[8];
-	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
+		"updated_at = clock_timestamp(), filter_errors = filter_errors + $8, consecutive_errors = 0"
+		"{, running_token = NULL, crashes = 0, starts = CASE WHEN $6 > 0 THEN 0 ELSE starts END|} "
+		"WHERE stream_name = $1 AND last_event_id = $2 AND resume_token IS NOT DISTINCT FROM $3 AND {definition_version|0} = $9",
+		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID);
+	Datum		values[9];
+	char		nulls[9] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
 
-	values[0] = CStringGetTextDatum(stream);
+	values[0] = CStringGetTextDatum(stream->name);
 	values[1] = Int64GetDatum(expected_event_id);
 	values[2] = expected_token ? CStringGetTextDatum(expected_token) : (Datum) 0;
 	nulls[2] = expected_token ? ' ' : 'n';
@@ -35,6 +41,7 @@ mcs_progress_save(const char *stream, int64 expected_event_id, const char *expec
 	values[6] = TimestampTzGetDatum(progress->last_event_at);
 	nulls[6] = progress->last_event_at ? ' ' : 'n';
 	values[7] = Int64GetDatum(progress->filter_errors);
+	values[8] = Int32GetDatum(stream->definition_version);
 	return mcs_catalog_run(&save, values, nulls) == 1;
 }
 

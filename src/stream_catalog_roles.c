@@ -114,6 +114,8 @@ mcs_streams_reassign(Oid from, Oid to)
 
 	foreach(cell, mcs_streams_of_role(from))
 	{
+		(void) mcs_stream_load(lfirst(cell), true, true);
+		mcs_catalog_redefined(lfirst(cell));
 		mcs_wake_at_commit(lfirst(cell));
 		mcs_wake_handlers_at_commit(lfirst(cell), NULL);
 	}

@@ -221,7 +221,7 @@ mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, Stre
 	progress->last_event_id = stream->last_event_id + count;
 	mcs_events_table_close(writer->table);
 	/* first of all the progress row: whoever else numbers events has locked it, too */
-	if (!mcs_progress_save(stream->name, stream->last_event_id, stream->resume_token, progress))
+	if (!mcs_progress_save(stream, stream->last_event_id, stream->resume_token, progress))
 		return false;
 	for (; written < count; written++)
 	{
@@ -241,7 +241,7 @@ mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, Stre
 		StreamProgress reached = {.token = before,.last_event_id = stream->last_event_id + written,
 		.events = written - count};
 
-		if (!mcs_progress_save(stream->name, progress->last_event_id, progress->token, &reached))
+		if (!mcs_progress_save(stream, progress->last_event_id, progress->token, &reached))
 			elog(ERROR, "position of change stream \"%s\" moved under its lock", stream->name);
 		progress->token = reached.token;
 		progress->last_event_id = reached.last_event_id;

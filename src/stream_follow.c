@@ -368,6 +368,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 {
 	Size		bytes = 0;
 	bool		written;
+	bool		taken = false;
 	ChangeEvent event;
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
 
@@ -375,6 +376,8 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 	error_context_stack = &callback;
 	while (mcs_writer_count(writer) < BATCH_EVENTS && bytes < BATCH_BYTES)
 	{
+		if (worker->singly > 0 && taken)
+			break;
 		/* it points into a reply that may go now, and errors and log lines read it */
 		memset(&event, 0, sizeof(event));
 		if (!worker->have_batch && !next_batch(worker, 0))
@@ -382,10 +385,12 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		if (!next_event(worker, &event, &bytes))
 		{
 			end_batch(worker);
-			if (worker->closed)
+			if (worker->closed || worker->singly > 0)
 				break;
 			continue;
 		}
+		taken = true;
+		worker->singly = Max(worker->singly - 1, 0);
 		worker->drained = false;
 		worker->asked_at = 0;
 		worker->moved = true;
@@ -480,6 +485,11 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	worker->rate_events += progress->events;
 	if (worker->skipped)
 		stream->skip_token = NULL;
+	if (worker->after_death && progress->events > 0)
+	{
+		worker->starts = 0;
+		mcs_slot_trusted();
+	}
 	worker->write_failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
@@ -550,6 +560,31 @@ write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *prog
 	worker->careful = culprit.count > 0;
 }
 
+/*
+ * Notes the event that comes next, since processes have died that wrote it or
+ * one near it.  Only its token is read before.
+ */
+static void
+announce_next(StreamWorker *worker)
+{
+	DocumentIterator it = worker->events;
+	DocumentValue token;
+	TokenParts	parts;
+	StringInfoData text;
+	MemoryContext old;
+
+	if (!mcs_document_next(&it) || it.value.type != DOCUMENT_OBJECT ||
+		!mcs_document_find(it.value.data, it.value.size, "_id", &token) || !mcs_token_parts(&token, &parts))
+		return;
+	/* announcing ends a transaction, and with it what is in the batch's memory */
+	old = MemoryContextSwitchTo(worker->stream_context);
+	initStringInfo(&text);
+	mcs_token_append(&text, &parts);
+	MemoryContextSwitchTo(old);
+	mcs_worker_announce(worker, text.data);
+	pfree(text.data);
+}
+
 /* One transaction: everything at hand up to its bounds, with the position. */
 static void
 write_transaction(StreamWorker *worker)
@@ -558,6 +593,8 @@ write_transaction(StreamWorker *worker)
 	StreamWriter *writer;
 	StreamProgress progress;
 
+	if (worker->singly > 0)
+		announce_next(worker);
 	mcs_worker_begin(worker);
 	writer = mcs_writer_begin(stream);
 	if (worker->careful)
@@ -607,8 +644,7 @@ take_empty_batch(StreamWorker *worker)
 	progress.token = worker->read_token;
 	progress.last_event_id = stream->last_event_id;
 	mcs_worker_begin(worker);
-	commit_progress(worker, &progress,
-					mcs_progress_save(stream->name, stream->last_event_id, stream->resume_token, &progress));
+	commit_progress(worker, &progress, mcs_progress_save(stream, stream->last_event_id, stream->resume_token, &progress));
 }
 
 bool

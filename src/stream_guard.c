@@ -21,8 +21,8 @@
 #include "utils/memutils.h"
 
 /* The processes that one waits for. */
-static int
-blockers_of(int pid, int32 **blockers)
+int
+mcs_guard_blockers(int pid, int32 **blockers)
 {
 	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
 	Datum	   *elements;
@@ -63,7 +63,7 @@ clear_way(int pid)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream guard", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int32	   *blockers;
-	int			count = blockers_of(pid, &blockers);
+	int			count = mcs_guard_blockers(pid, &blockers);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -72,7 +72,7 @@ clear_way(int pid)
 
 		if (blockers[i] == 0 || cancel_handler(blockers[i]))
 			continue;
-		behind_count = blockers_of(blockers[i], &behind);
+		behind_count = mcs_guard_blockers(blockers[i], &behind);
 		for (int j = 0; j < behind_count; j++)
 			(void) cancel_handler(behind[j]);
 	}

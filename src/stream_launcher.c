@@ -39,7 +39,9 @@ PGDLLEXPORT void mcs_prober_main(Datum arg);
 static void
 scan_databases(void)
 {
+	static int	told_left_out = 0;
 	List	   *databases = NIL;
+	int			left_out = 0;
 	Relation	relation;
 	TableScanDesc scan;
 	HeapTuple	tuple;
@@ -58,10 +60,17 @@ scan_databases(void)
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
-	foreach(cell, databases)
-		mcs_shmem_add_database(lfirst_oid(cell));
 	mcs_shmem_remove_databases_but(databases);
+	foreach(cell, databases)
+		left_out += !mcs_shmem_add_database(lfirst_oid(cell));
 	CommitTransactionCommand();
+	if (left_out > 0 && left_out != told_left_out)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("change streams are not looked for in %d databases", left_out),
+				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared->max_databases),
+				 errhint("Raise it and restart PostgreSQL.")));
+	told_left_out = left_out;
 }
 
 static void
@@ -108,6 +117,23 @@ start(const Launch *launch)
 		mcs_shmem_launch_failed(launch);
 }
 
+/* Reads the settings again; where that turns everything off or on, it does so. */
+static void
+reload_settings(void)
+{
+	bool		enabled = mcs_enabled;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (enabled && !mcs_enabled)
+	{
+		ereport(LOG, (errmsg("change streams end, since mongo_change_stream.enabled is off")));
+		mcs_shmem_stop_all();
+	}
+	else if (!enabled && mcs_enabled)
+		mcs_shmem_start_all();
+}
+
 /* Entry of the launcher. */
 void
 mcs_launcher_main(Datum arg)
@@ -128,11 +154,8 @@ mcs_launcher_main(Datum arg)
 
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-		if (TimestampDifferenceExceeds(scanned_at, now, DATABASE_SCAN_MS))
+			reload_settings();
+		if (mcs_enabled && TimestampDifferenceExceeds(scanned_at, now, DATABASE_SCAN_MS))
 		{
 			scan_databases();
 			scanned_at = now;

@@ -19,18 +19,28 @@
  * A process that dies without running its exit callbacks makes the postmaster
  * reset shared memory, so pids here are never stale.
  *
- * "changed" is set in a slot at the commit of the function that changed the
- * stream, before that transaction releases its row locks.  A worker that has
- * locked the progress row therefore sees either the flag or the definition it
- * knows (see stream_write.c).
- *
  * What a transaction leaves to its commit here are names, to find slots by:
  * whoever commits raises flags, runs nothing, and asks no rights, since the
  * function that left the name has.
+ *
+ * "changed" is set in a slot just after the commit of the function that changed
+ * the stream, so that its worker looks at the catalog again.  Nothing depends on
+ * when that is seen: a worker saves its position, and with it all that it wrote,
+ * only under the definition_version that it has read (mcs_progress_save), which
+ * every change of a stream raises in the same row.  The schema of 1.0 has no such
+ * column: there a worker that saves between that commit and the flag writes
+ * one more batch under the old definition.
+ *
+ * Shared memory is made anew after a crash, and remembers nothing of before.
+ * What it says then of processes that have died comes from the catalog
+ * (stream_catalog_life.c), by the prober: such a slot is not started at once,
+ * and slots of which several processes died in a row one by one.
  */
 #include "mongo_change_stream.h"
 
 #include "access/xact.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/condition_variable.h"
@@ -45,13 +55,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define REPROBE_INTERVAL_MS		60000
-#define LAUNCH_TIMEOUT_MS		60000	/* a worker that has not attached by then never will */
-#define LAUNCH_RETRY_MS			5000	/* after a launch that could not be done */
-#define LAUNCHER_NAP_MS			60000
-
-static int	max_streams = 100;
-static int	max_handlers = 200;
+static int	max_streams = 200;
+static int	max_handlers = 400;
+int			mcs_max_streams_per_role = 100;
+int			mcs_max_handlers_per_role = 200;
+static int	max_databases = 1024;
+int			mcs_reserved_processes = -1;
+bool		mcs_enabled = true;
 SharedState *mcs_shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
@@ -68,7 +78,9 @@ static List *wake_ups = NIL;
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(SharedState, slots), mul_size(max_streams + max_handlers, sizeof(StreamSlot)));
+	return add_size(add_size(MAXALIGN(offsetof(SharedState, slots)),
+							 MAXALIGN(mul_size(max_streams + max_handlers, sizeof(StreamSlot)))),
+					mul_size(max_databases, sizeof(DatabaseNote)));
 }
 
 static void
@@ -78,6 +90,18 @@ request_shmem(void)
 		previous_shmem_request_hook();
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(MCS_EXTENSION, 1);
+}
+
+/* Whether PostgreSQL starts after an orderly shutdown: only then no process of ours can have died before. */
+static bool
+was_shut_down(void)
+{
+	bool		valid;
+	ControlFileData *control = get_controlfile(DataDir, &valid);
+	bool		result = valid && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
+
+	pfree(control);
+	return result;
 }
 
 static void
@@ -95,6 +119,10 @@ startup_shmem(void)
 		mcs_shared->lock = &GetNamedLWLockTranche(MCS_EXTENSION)->lock;
 		mcs_shared->max_streams = max_streams;
 		mcs_shared->max_slots = max_streams + max_handlers;
+		mcs_shared->max_databases = max_databases;
+		mcs_shared->databases = (DatabaseNote *) ((char *) mcs_shared + shared_size() - mul_size(max_databases, sizeof(DatabaseNote)));
+		mcs_shared->made_at = GetCurrentTimestamp();
+		mcs_shared->after_crash = !was_shut_down();
 		ConditionVariableInit(&mcs_shared->moved);
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -131,13 +159,13 @@ mcs_shmem_wake_launcher(void)
 		SetLatch(&mcs_shared->launcher->procLatch);
 }
 
-/* The note of a database, made where there is none; NULL where the table is full. */
-static DatabaseNote *
-database_note(Oid database, bool make)
+/* With the lock held: the note of a database, made where there is none; NULL where the table is full. */
+DatabaseNote *
+mcs_shmem_note(Oid database, bool make)
 {
 	DatabaseNote *unused = NULL;
 
-	for (int i = 0; i < MAX_DATABASES; i++)
+	for (int i = 0; i < mcs_shared->max_databases; i++)
 	{
 		DatabaseNote *note = &mcs_shared->databases[i];
 
@@ -238,6 +266,23 @@ wake_slot(StreamSlot *slot)
 		kill(slot->pid, SIGINT);
 }
 
+/* The table of databases is full: the place of one in which the extension is not, as far as is known; or NULL. */
+static DatabaseNote *
+replace_empty_database(Oid database)
+{
+	for (int i = 0; i < mcs_shared->max_databases; i++)
+	{
+		DatabaseNote *note = &mcs_shared->databases[i];
+
+		if (note->installed || note->dirty || note->blocked > 0 || note->database == mcs_shared->prober_database)
+			continue;
+		memset(note, 0, sizeof(*note));
+		note->database = database;
+		return note;
+	}
+	return NULL;
+}
+
 static void
 wake_now(void)
 {
@@ -260,7 +305,9 @@ wake_now(void)
 				wake_slot(slot);
 		}
 	}
-	note = database_note(MyDatabaseId, true);
+	note = mcs_shmem_note(MyDatabaseId, true);
+	if (!note)
+		note = replace_empty_database(MyDatabaseId);
 	if (note)
 	{
 		note->dirty = true;
@@ -305,12 +352,37 @@ mcs_shmem_init(void)
 	DefineCustomIntVariable("mongo_change_stream.max_streams",
 							"Sets how many change streams can run at the same time in the whole database cluster.",
 							"Each running stream needs one of max_worker_processes, too.",
-							&max_streams, 100, 1, 10000,
+							&max_streams, 200, 1, 10000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_streams_per_role",
+							"Sets how many change streams of one role can run at the same time.",
+							"0 sets no limit.",
+							&mcs_max_streams_per_role, 100, 0, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_handlers_per_role",
+							"Sets how many workers the handlers of one role can have.",
+							"0 sets no limit.",
+							&mcs_max_handlers_per_role, 200, 0, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.reserved_worker_processes",
+							"Sets how many of max_worker_processes are left to others, parallel queries for example.",
+							"-1 leaves an eighth of them, at most 4.",
+							&mcs_reserved_processes, -1, -1, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_databases",
+							"Sets in how many databases of the cluster change streams are looked for.",
+							NULL,
+							&max_databases, 1024, 1, 100000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("mongo_change_stream.enabled",
+							 "Lets change streams and handlers run on this server.",
+							 "Off for a copy of a server that must not follow beside its original.",
+							 &mcs_enabled, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mongo_change_stream.max_handlers",
 							"Sets how many workers of handlers there can be in the whole database cluster.",
 							"Each that has something to do needs one of max_worker_processes, too.",
-							&max_handlers, 200, 1, 10000,
+							&max_handlers, 400, 1, 10000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	previous_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_shmem;
@@ -341,19 +413,20 @@ mcs_shmem_attach_launcher(void)
 	before_shmem_exit(detach_launcher, (Datum) 0);
 }
 
-/* Notes a database to look at, unless it is known. */
-void
+/* Notes a database to look at, unless it is known; false where there is no place for it. */
+bool
 mcs_shmem_add_database(Oid database)
 {
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, false);
-	if ((!note && (note = database_note(database, true)) != NULL) || (note && note->only_blocked))
+	note = mcs_shmem_note(database, false);
+	if ((!note && (note = mcs_shmem_note(database, true)) != NULL) || (note && note->only_blocked))
 		note->dirty = true;
 	if (note)
 		note->only_blocked = false;
 	LWLockRelease(mcs_shared->lock);
+	return note != NULL;
 }
 
 /* Forgets databases that are not in the list of Oids, and the slots of their streams. */
@@ -361,7 +434,7 @@ void
 mcs_shmem_remove_databases_but(List *databases)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_DATABASES; i++)
+	for (int i = 0; i < mcs_shared->max_databases; i++)
 	{
 		DatabaseNote *note = &mcs_shared->databases[i];
 
@@ -381,293 +454,9 @@ mcs_shmem_remove_databases_but(List *databases)
 bool
 mcs_shmem_is_blocked(Oid database)
 {
-	DatabaseNote *note = database_note(database, false);
+	DatabaseNote *note = mcs_shmem_note(database, false);
 
 	return note && note->blocked > 0;
-}
-
-/* The next database that a prober shall visit, or NULL. */
-static DatabaseNote *
-next_probe(TimestampTz now, long *wait_ms)
-{
-	if (OidIsValid(mcs_shared->prober_database))
-	{
-		if (mcs_shared->prober_pid == 0 &&
-			TimestampDifferenceExceeds(mcs_shared->prober_launched_at, now, LAUNCH_TIMEOUT_MS))
-			mcs_shared->prober_database = InvalidOid;
-		else
-			return NULL;		/* its exit wakes us */
-	}
-	for (int i = 0; i < MAX_DATABASES; i++)
-	{
-		DatabaseNote *note = &mcs_shared->databases[i];
-		TimestampTz due;
-
-		if (!OidIsValid(note->database) || note->blocked > 0 || !(note->dirty || note->installed))
-			continue;
-		due = note->dirty ? note->not_before
-			: TimestampTzPlusMilliseconds(note->probed_at, REPROBE_INTERVAL_MS);
-		if (due <= now)
-			return note;
-		*wait_ms = Min(*wait_ms, mcs_ms_until(now, due));
-	}
-	return NULL;
-}
-
-/* The next slot whose worker shall be started, or NULL. */
-static StreamSlot *
-next_worker(TimestampTz now, long *wait_ms)
-{
-	for (int i = 0; i < mcs_shared->max_slots; i++)
-	{
-		StreamSlot *slot = &mcs_shared->slots[i];
-
-		if (!slot->in_use || !slot->wanted || slot->pid != 0 || (slot->handler[0] && !slot->work))
-			continue;
-		if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
-			slot->launching = false;
-		if (slot->launching || mcs_shmem_is_blocked(slot->database))
-			continue;
-		if (slot->not_before <= now)
-			return slot;
-		*wait_ms = Min(*wait_ms, mcs_ms_until(now, slot->not_before));
-	}
-	return NULL;
-}
-
-/*
- * What to start now, marked as being started; with nothing to start, *wait_ms
- * says when to ask again at the latest.
- */
-Launch
-mcs_shmem_next_launch(long *wait_ms)
-{
-	Launch		launch;
-	TimestampTz now = GetCurrentTimestamp();
-	DatabaseNote *note;
-	StreamSlot *slot;
-
-	memset(&launch, 0, sizeof(launch));
-	*wait_ms = LAUNCHER_NAP_MS;
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if ((note = next_probe(now, wait_ms)) != NULL)
-	{
-		launch.kind = LAUNCH_PROBER;
-		launch.database = note->database;
-		mcs_shared->prober_database = note->database;
-		mcs_shared->prober_launched_at = now;
-	}
-	else if ((slot = next_worker(now, wait_ms)) != NULL)
-	{
-		launch.kind = LAUNCH_WORKER;
-		launch.database = slot->database;
-		launch.ticket.index = (int) (slot - mcs_shared->slots);
-		launch.ticket.generation = slot->generation;
-		strlcpy(launch.stream, slot->stream, NAMEDATALEN);
-		strlcpy(launch.handler, slot->handler, NAMEDATALEN);
-		slot->launching = true;
-		slot->launched_at = now;
-	}
-	LWLockRelease(mcs_shared->lock);
-	return launch;
-}
-
-/* Takes a launch back: the postmaster had no free worker slot.  The status says so. */
-void
-mcs_shmem_launch_failed(const Launch *launch)
-{
-	TimestampTz later = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAUNCH_RETRY_MS);
-	DatabaseNote *note;
-
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (launch->kind == LAUNCH_PROBER)
-	{
-		mcs_shared->prober_database = InvalidOid;
-		note = database_note(launch->database, false);
-		if (note)
-		{
-			note->dirty = true;
-			note->not_before = later;
-		}
-	}
-	else
-	{
-		StreamSlot *slot = &mcs_shared->slots[launch->ticket.index];
-
-		if (slot->in_use && slot->generation == launch->ticket.generation)
-		{
-			slot->launching = false;
-			slot->not_before = later;
-			slot->report.state = STREAM_STARTING;
-			strlcpy(slot->report.reason, "no free worker process: raise max_worker_processes and restart PostgreSQL",
-					sizeof(slot->report.reason));
-			slot->report.next_retry_at = later;
-		}
-	}
-	LWLockRelease(mcs_shared->lock);
-}
-
-static void
-detach_prober(int code, Datum arg)
-{
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (mcs_shared->prober_pid == MyProcPid)
-	{
-		DatabaseNote *note = database_note(mcs_shared->prober_database, false);
-
-		if (note && code != 0)
-		{
-			note->dirty = true;
-			note->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAUNCH_RETRY_MS);
-		}
-		mcs_shared->prober_pid = 0;
-		mcs_shared->prober_database = InvalidOid;
-	}
-	mcs_shmem_wake_launcher();
-	LWLockRelease(mcs_shared->lock);
-	ConditionVariableBroadcast(&mcs_shared->moved);
-}
-
-/* Makes this process the prober of a database; false where it is no longer wanted there. */
-bool
-mcs_shmem_attach_prober(Oid database)
-{
-	bool		wanted;
-
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	wanted = mcs_shared->prober_database == database && mcs_shared->prober_pid == 0 && !mcs_shmem_is_blocked(database);
-	if (wanted)
-	{
-		DatabaseNote *note = database_note(database, false);
-
-		mcs_shared->prober_pid = MyProcPid;
-		/* a change that commits from here on makes it dirty again */
-		if (note)
-			note->probed_at = GetCurrentTimestamp();
-	}
-	else if (mcs_shared->prober_database == database && mcs_shared->prober_pid == 0)
-	{
-		/* another database may be waiting for its turn */
-		mcs_shared->prober_database = InvalidOid;
-		mcs_shmem_wake_launcher();
-	}
-	LWLockRelease(mcs_shared->lock);
-	if (wanted)
-		before_shmem_exit(detach_prober, (Datum) 0);
-	return wanted;
-}
-
-static bool
-take_slot(Oid database, const StreamListed *stream)
-{
-	int			first = stream->handler ? mcs_shared->max_streams : 0;
-	int			end = stream->handler ? mcs_shared->max_slots : mcs_shared->max_streams;
-
-	for (int i = first; i < end; i++)
-	{
-		StreamSlot *slot = &mcs_shared->slots[i];
-		uint32		generation = slot->generation;
-
-		if (slot->in_use)
-			continue;
-		memset(slot, 0, sizeof(*slot));
-		slot->in_use = true;
-		slot->wanted = true;
-		slot->generation = generation + 1;
-		slot->database = database;
-		slot->owner = stream->owner;
-		strlcpy(slot->stream, stream->name, NAMEDATALEN);
-		slot->report.state = STREAM_STARTING;
-		strlcpy(slot->report.reason, "the worker is being started", sizeof(slot->report.reason));
-		strlcpy(slot->handler, stream->handler ? stream->handler : "", NAMEDATALEN);
-		slot->worker = stream->worker;
-		slot->work = true;
-		pg_atomic_init_u64(&slot->running_event, 0);
-		pg_atomic_init_u64(&slot->running_since, 0);
-		slot->state_since = GetCurrentTimestamp();
-		slot->oplog_window = -1;
-		return true;
-	}
-	return false;
-}
-
-/*
- * Marks a database as clean before its catalog is read, so that what commits
- * meanwhile makes it dirty again.
- */
-void
-mcs_shmem_probing(Oid database)
-{
-	DatabaseNote *note;
-
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, false);
-	if (note)
-		note->dirty = false;
-	LWLockRelease(mcs_shared->lock);
-}
-
-/* Makes the slots of a database match its catalog: a list of StreamListed. */
-void
-mcs_shmem_probed(Oid database, bool installed, List *streams)
-{
-	DatabaseNote *note;
-	ListCell   *cell;
-	int			streams_without = 0;
-	int			handlers_without = 0;
-
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, true);
-	if (note)
-		note->installed = installed;
-	for (int i = 0; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == database)
-			mcs_shared->slots[i].wanted = false;
-	foreach(cell, streams)
-	{
-		StreamListed *stream = lfirst(cell);
-		StreamSlot *slot = mcs_shmem_find_slot(database, stream->name, stream->handler ? stream->handler : "", stream->worker);
-
-		if (!stream->runnable)
-			continue;
-		if (slot)
-		{
-			slot->wanted = true;
-			slot->owner = stream->owner;
-			slot->work = slot->work || stream->work;
-		}
-		else if (!take_slot(database, stream))
-			stream->handler ? handlers_without++ : streams_without++;
-	}
-	/* a slot that is not wanted ends with its worker, or now */
-	for (int i = 0; i < mcs_shared->max_slots; i++)
-	{
-		StreamSlot *slot = &mcs_shared->slots[i];
-
-		if (slot->in_use && slot->database == database && !slot->wanted)
-		{
-			if (slot->pid == 0)
-				slot->in_use = false;
-			else
-			{
-				slot->changed = true;
-				SetLatch(&slot->proc->procLatch);
-			}
-		}
-	}
-	LWLockRelease(mcs_shared->lock);
-	if (streams_without > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%d change streams cannot run", streams_without),
-				 errdetail("All %d slots for running change streams are taken.", mcs_shared->max_streams),
-				 errhint("Raise mongo_change_stream.max_streams and restart PostgreSQL.")));
-	if (handlers_without > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%d workers of change handlers cannot run", handlers_without),
-				 errdetail("All %d slots for them are taken.", mcs_shared->max_slots - mcs_shared->max_streams),
-				 errhint("Raise mongo_change_stream.max_handlers and restart PostgreSQL.")));
 }
 
 /* ---- DDL that needs a database without our processes ---- */
@@ -708,8 +497,8 @@ mcs_shmem_block_database(Oid database, long timeout_ms)
 	bool		first = true;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, false);
-	if (!note && (note = database_note(database, true)) != NULL)
+	note = mcs_shmem_note(database, false);
+	if (!note && (note = mcs_shmem_note(database, true)) != NULL)
 		note->only_blocked = true;
 	if (note)
 		note->blocked++;
@@ -731,6 +520,32 @@ mcs_shmem_block_database(Oid database, long timeout_ms)
 	ConditionVariableCancelSleep();
 }
 
+/* mongo_change_stream.enabled went off: every process of ours ends but the launcher, which starts no other. */
+void
+mcs_shmem_stop_all(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid != 0)
+			kill(mcs_shared->slots[i].pid, SIGTERM);
+	if (mcs_shared->prober_pid != 0)
+		kill(mcs_shared->prober_pid, SIGTERM);
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* It went on: what waited because it was off starts at once. */
+void
+mcs_shmem_start_all(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid == 0)
+			mcs_shared->slots[i].not_before = 0;
+	for (int i = 0; i < mcs_shared->max_databases; i++)
+		mcs_shared->databases[i].not_before = 0;
+	LWLockRelease(mcs_shared->lock);
+}
+
 /* Lets them in again, and the launcher looks at once; or forgets a database that is gone, or was never looked at. */
 void
 mcs_shmem_unblock_database(Oid database, bool dropped)
@@ -738,7 +553,7 @@ mcs_shmem_unblock_database(Oid database, bool dropped)
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = database_note(database, false);
+	note = mcs_shmem_note(database, false);
 	if (note && note->blocked > 0)
 		note->blocked--;
 	if (note && (dropped || (note->only_blocked && note->blocked == 0)))

@@ -18,8 +18,6 @@
 
 /* ---- the shared memory itself: for stream_shmem.c and stream_slot.c only ---- */
 
-#define MAX_DATABASES	1024
-
 typedef struct DatabaseNote
 {
 	Oid			database;		/* InvalidOid: free */
@@ -48,6 +46,8 @@ typedef struct StreamSlot
 	bool		launching;		/* asked of the postmaster, not attached yet */
 	TimestampTz launched_at;
 	int			quick_exits;	/* exits in a row soon after the start, for the throttle */
+	bool		attached;		/* a process has been here since shared memory was made */
+	int			deaths;			/* of processes in a row that were here last, until the next has shown that it lives */
 	TimestampTz not_before;
 
 	StreamReport report;
@@ -61,6 +61,7 @@ typedef struct StreamSlot
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
 	bool		waited;			/* for a lock, at the guard's last look */
+	bool		yields;			/* was told to end, so that another role gets its process */
 
 	/* of a handler */
 	bool		work;			/* shall be started though idle: events may wait for it */
@@ -79,9 +80,12 @@ typedef struct SharedState
 	pid_t		prober_pid;
 	TimestampTz prober_launched_at;
 	ConditionVariable moved;	/* a position was saved, or a process left */
+	bool		after_crash;	/* processes that were there before may have died: PostgreSQL was not shut down */
+	TimestampTz made_at;
+	int			max_databases;
+	DatabaseNote *databases;	/* behind the slots */
 	int			max_streams;	/* the first slots are for streams, the others for handlers */
 	int			max_slots;
-	DatabaseNote databases[MAX_DATABASES];
 	StreamSlot	slots[FLEXIBLE_ARRAY_MEMBER];
 } SharedState;
 
@@ -90,6 +94,7 @@ extern SharedState *mcs_shared;
 /* With the lock held. */
 extern void mcs_shmem_wake_launcher(void);
 extern bool mcs_shmem_is_blocked(Oid database);
+extern DatabaseNote *mcs_shmem_note(Oid database, bool make);
 extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker);
 
 /* Milliseconds until a time, at least 0. */
@@ -125,7 +130,9 @@ typedef struct Launch
 
 /* ---- launcher and prober ---- */
 extern void mcs_shmem_attach_launcher(void);
-extern void mcs_shmem_add_database(Oid database);
+extern bool mcs_shmem_add_database(Oid database);
+extern void mcs_shmem_stop_all(void);
+extern void mcs_shmem_start_all(void);
 extern void mcs_shmem_remove_databases_but(List *databases);
 extern Launch mcs_shmem_next_launch(long *wait_ms);
 extern void mcs_shmem_launch_failed(const Launch *launch);
@@ -139,13 +146,44 @@ extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid 
 extern bool mcs_slot_take_changed(void);
 extern bool mcs_slot_is_changed(void);
 extern void mcs_slot_report(const StreamReport *report);
+extern bool mcs_slot_is_first(void);
+extern void mcs_slot_forget_error(void);
+extern void mcs_slot_correct(StreamSlot *slot);
+extern void mcs_slot_trusted(void);
 extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second);
 extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
 extern void mcs_slot_wake_handlers(int64 last_event_id);
 extern void mcs_slot_release(void);
 
+/* How far the slots are taken, for who has none. */
+typedef struct SlotCount
+{
+	bool		launcher;		/* runs */
+	bool		database;		/* is one that the launcher looks at */
+	bool		databases_full;
+	int			max_databases;
+	int			slots;
+	int			taken;
+	int			of_owner;
+	int			limit;			/* of an owner; 0: none */
+} SlotCount;
+extern void mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count);
+
+/* Settings. */
+extern bool mcs_enabled;
+extern int	mcs_max_streams_per_role;
+extern int	mcs_max_handlers_per_role;
+extern int	mcs_reserved_processes;
+
+#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
+
+/* ---- stream_reason.c ---- */
+extern char *mcs_reason_of_owner(Oid owner);
+extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
+
 /* ---- stream_guard.c ---- */
+extern int	mcs_guard_blockers(int pid, int32 **blockers);
 extern bool mcs_guard_look(void);
 
 /* ---- DDL that needs a database without our processes ---- */

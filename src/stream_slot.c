@@ -23,11 +23,56 @@
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
 
+/* A process that has said nothing for so long may wait for the disk. */
+#define DISK_WAIT_MS		1000
+
 StreamSlot *mcs_my_slot = NULL;
+
+/* No other process has been at this slot since PostgreSQL came back from a crash. */
+static bool is_first = false;
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 
+/* What ended this process, if it is an error. */
+static char end_error[512];
+static emit_log_hook_type previous_emit_log = NULL;
+
 /* ---- workers ---- */
+
+static void
+keep_error(ErrorData *error)
+{
+	if (previous_emit_log)
+		previous_emit_log(error);
+	if (error->elevel >= ERROR && mcs_my_slot)
+		mcs_text_copy(end_error, sizeof(end_error), error->message ? error->message : "");
+}
+
+/* An error was dealt with, so it is not what this process will end by. */
+void
+mcs_slot_forget_error(void)
+{
+	end_error[0] = '\0';
+}
+
+/* Why the process ended, for who looks before the next one reports. */
+static void
+report_end(StreamSlot *slot)
+{
+	slot->report.state = slot->yields ? STREAM_STARTING : STREAM_RETRYING;
+	if (slot->yields)
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason),
+					  "no free worker process: it gave its own to a role that has fewer; raise max_worker_processes and restart PostgreSQL");
+	else if (end_error[0])
+	{
+		mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "its process ended and will be started again: %s", end_error);
+		mcs_text_copy(slot->report.last_error, sizeof(slot->report.last_error), end_error);
+	}
+	else
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process ended and will be started again");
+	slot->report.next_retry_at = slot->not_before;
+	slot->yields = false;
+}
 
 /*
  * At a worker's exit: the slot is free for the next one.  An exit with an error
@@ -55,9 +100,7 @@ detach_worker(int code, Datum arg)
 		pause = Min(RELAUNCH_MIN_MS * pow(2, Min(slot->quick_exits, 10)), RELAUNCH_MAX_MS);
 		slot->quick_exits++;
 		slot->not_before = TimestampTzPlusMilliseconds(now, (int64) (pause * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
-		slot->report.state = STREAM_RETRYING;
-		strlcpy(slot->report.reason, "the worker ended and will be started again", sizeof(slot->report.reason));
-		slot->report.next_retry_at = slot->not_before;
+		report_end(slot);
 		slot->state_since = now;
 	}
 	else if (!slot->wanted)
@@ -78,7 +121,7 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		return false;
 	slot = &mcs_shared->slots[ticket.index];
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	ours = slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
+	ours = mcs_enabled && slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
 		!mcs_shmem_is_blocked(slot->database);
 	slot->launching = ours ? false : slot->launching;
 	if (ours)
@@ -87,6 +130,12 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		slot->proc = MyProc;
 		slot->changed = false;
 		slot->launched_at = GetCurrentTimestamp();
+		is_first = mcs_shared->after_crash && !slot->attached;
+		slot->attached = true;
+		slot->yields = false;
+		slot->report.state = STREAM_STARTING;
+		slot->report.next_retry_at = 0;
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
 		strlcpy(stream, slot->stream, NAMEDATALEN);
 		*database = slot->database;
 		*owner = slot->owner;
@@ -97,6 +146,8 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 	if (ours)
 	{
 		mcs_my_slot = slot;
+		previous_emit_log = emit_log_hook;
+		emit_log_hook = keep_error;
 		before_shmem_exit(detach_worker, (Datum) 0);
 	}
 	return ours;
@@ -133,6 +184,27 @@ mcs_slot_release(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	mcs_my_slot->wanted = mcs_my_slot->changed; /* changed again meanwhile: let the launcher look */
+	LWLockRelease(mcs_shared->lock);
+}
+
+/*
+ * Whether the process that was here before, if the catalog says that there was
+ * one, has died: no other has been here since PostgreSQL came back from a crash.
+ */
+bool
+mcs_slot_is_first(void)
+{
+	return is_first;
+}
+
+/* The process has shown that it does not die of what it does: others may be tried. */
+void
+mcs_slot_trusted(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	if (mcs_my_slot->deaths > 0)
+		mcs_shmem_wake_launcher();
+	mcs_my_slot->deaths = 0;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -309,13 +381,45 @@ future_start(const StreamSlot *slot)
 	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
 }
 
+/*
+ * Corrects what a slot says about its state by what is known better here: what
+ * keeps a process from being there, what the one that is there waits for.
+ */
+void
+mcs_slot_correct(StreamSlot *slot)
+{
+	char	   *reason = NULL;
+
+	if (!mcs_enabled)
+	{
+		slot->report.state = STREAM_PAUSED;
+		reason = MCS_REASON_DISABLED;
+	}
+	else if (slot->pid == 0)
+		reason = slot->report.state == STREAM_IDLE ? NULL : mcs_reason_of_owner(slot->owner);
+	else if (slot->proc && slot->handler[0] == '\0')
+		reason = mcs_reason_of_wait(slot->pid, slot->proc->wait_event_info,
+									TimestampDifferenceExceeds(slot->replied_at, GetCurrentTimestamp(), DISK_WAIT_MS));
+	if (reason)
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), reason);
+	if (mcs_schema_is_old())
+	{
+		char	   *said = pstrdup(slot->report.reason);
+
+		mcs_text_format(slot->report.reason, sizeof(slot->report.reason),
+						"%s; the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE", said);
+	}
+}
+
 static void
-put_slot(ReturnSetInfo *result, const StreamSlot *slot)
+put_slot(ReturnSetInfo *result, StreamSlot *slot)
 {
 	Datum		values[10];
 	bool		nulls[10] = {0};
 	int64		lag = slot_lag(slot);
 	char	   *future = future_start(slot);
+
+	mcs_slot_correct(slot);
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));

@@ -51,6 +51,18 @@
 #define WINDOW_INTERVAL_MS	60000
 #define WINDOW_TIMEOUT_MS	10000
 
+/* Processes that may die of one event: in a batch with others, then of it alone. */
+#define MAX_CRASHES			3
+
+/* Processes that may die in a row without having written an event. */
+#define MAX_STARTS			12
+
+/* Events after a death that are taken one by one: what a transaction holds at most, of which the last may be the cause. */
+#define SINGLE_EVENTS		1000
+
+/* So long a process has to live until its predecessors' deaths are forgotten. */
+#define SURVIVAL_MS			3000
+
 /* Server, mapping or role changed: the session may no longer be the right one. */
 static volatile bool connection_changed = false;
 
@@ -157,8 +169,8 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 	bool		changed = worker->report.state != state;
 
 	worker->report.state = state;
-	strlcpy(worker->report.reason, reason, sizeof(worker->report.reason));
-	strlcpy(worker->report.last_error, error ? error : "", sizeof(worker->report.last_error));
+	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
+	mcs_text_copy(worker->report.last_error, sizeof(worker->report.last_error), error ? error : "");
 	worker->report.next_retry_at = next_retry_at;
 	mcs_slot_report(&worker->report);
 	if (changed)
@@ -195,6 +207,84 @@ leave(void)
 	proc_exit(0);
 }
 
+/* ---- processes that have died ---- */
+
+/*
+ * Ends the stream, since one process after the other has died of it: of an event,
+ * or before there was any (token NULL).  Nothing else is done that may kill this
+ * one, too.
+ */
+static void
+stop_after_deaths(StreamWorker *worker, const char *token)
+{
+	char	   *name = quote_literal_cstr(worker->name);
+	char	   *reason = token ?
+		psprintf("%d processes in a row died when they came to the event with the token %s; "
+				 "SELECT resume_change_stream(%s, skip => '%s') leaves it out, SELECT resume_change_stream(%s) tries it again; "
+				 "the server's log says which signal they died of", MAX_CRASHES, token, name, token, name) :
+		psprintf("%d processes in a row died before they had written an event; SELECT resume_change_stream(%s) tries again; "
+				 "the server's log says which signal they died of", worker->starts, name);
+
+	reason = MemoryContextStrdup(TopMemoryContext, reason);
+	mcs_worker_begin(worker);
+	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
+	mcs_progress_error(worker->name, "the process that followed the change stream died");
+	mcs_progress_ends(worker->name);
+	mcs_worker_commit(worker);
+	worker->report.state = STREAM_ERROR;
+	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
+	mcs_slot_report(&worker->report);
+	ereport(LOG,
+			(errmsg("change stream \"%s\" is error: %s", worker->name, reason)));
+	leave();
+}
+
+/* Notes that this process is alive, before it does anything else; where its predecessors have died, it is careful. */
+static void
+begin_process(StreamWorker *worker)
+{
+	worker->began_at = GetCurrentTimestamp();
+	mcs_worker_begin(worker);
+	if (OidIsValid(mcs_extension_schema()))
+		worker->after_death = mcs_progress_begins(worker->name, mcs_slot_is_first(), &worker->starts);
+	mcs_worker_commit(worker);
+	worker->begun = true;
+	if (worker->starts >= MAX_STARTS)
+		stop_after_deaths(worker, NULL);
+	worker->singly = worker->after_death ? SINGLE_EVENTS : 0;
+}
+
+/* Notes which event is written next, in a transaction of its own; does not return where too many have died of it. */
+void
+mcs_worker_announce(StreamWorker *worker, const char *token)
+{
+	int			crashes;
+
+	mcs_worker_begin(worker);
+	crashes = mcs_progress_announce(worker->name, token);
+	mcs_worker_commit(worker);
+	if (crashes >= MAX_CRASHES - 1)
+		stop_after_deaths(worker, token);
+}
+
+/* The predecessors' deaths are forgotten, and this process is as any other again. */
+static void
+survive(StreamWorker *worker)
+{
+	if (worker->starts > 0)
+	{
+		mcs_worker_begin(worker);
+		mcs_progress_survives(worker->name);
+		mcs_worker_commit(worker);
+	}
+	worker->starts = 0;
+	mcs_slot_trusted();
+	/* in a backlog the event that killed them may still be to come */
+	if (worker->drained)
+		worker->singly = 0;
+	worker->after_death = worker->singly > 0;
+}
+
 /* Reads definition and position; leaves where the stream is gone, paused or stopped. */
 static void
 load_stream(StreamWorker *worker)
@@ -225,6 +315,8 @@ load_stream(StreamWorker *worker)
 	}
 	if (stream && stream->restored && !stream->paused)
 		mcs_stream_pause_restored(worker->name);
+	if (stream && (stream->paused || stream->stopped_state || stream->restored))
+		mcs_progress_ends(worker->name);
 	mcs_worker_commit(worker);
 
 	if (!stream || stream->paused || stream->stopped_state || stream->restored)
@@ -302,6 +394,7 @@ stop_at(StreamWorker *worker, StreamState state, const char *reason, const char 
 	reason = MemoryContextStrdup(worker->stream_context, reason);
 	mcs_worker_begin(worker);
 	mcs_stream_stop(worker->name, state, reason, token);
+	mcs_progress_ends(worker->name);
 	mcs_worker_commit(worker);
 	mcs_worker_set_state(worker, state, reason, error, 0);
 	leave();
@@ -318,6 +411,8 @@ static void
 retry(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz at)
 {
 	mcs_worker_set_state(worker, state, reason, error, at);
+	/* it lives, and waits for others: what may kill it comes with the next try */
+	mcs_slot_trusted();
 	wait_until(worker, at);
 }
 
@@ -333,9 +428,9 @@ handle_failure(StreamWorker *worker)
 	worker->failure.class = MONGO_ERROR_NONE;
 	mcs_follow_close(worker);
 	if (failure.code)
-		snprintf(message, sizeof(message), "%s (MongoDB error %d %s)", failure.message, failure.code, failure.code_name);
+		mcs_text_format(message, sizeof(message), "%s (MongoDB error %d %s)", failure.message, failure.code, failure.code_name);
 	else
-		strlcpy(message, failure.message, sizeof(message));
+		mcs_text_copy(message, sizeof(message), failure.message);
 
 	switch (failure.class)
 	{
@@ -375,7 +470,8 @@ handle_failure(StreamWorker *worker)
 				(failure.code == 280 || mcs_token_lacks_type_bits(stream->resume_token, &failure)))
 				worker->from_time = true;
 			else
-				stop(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the change stream as it is defined", message);
+				stop(worker, STREAM_ERROR,
+					 hint ? hint : psprintf("MongoDB refuses the change stream as it is defined: %s", message), message);
 			break;
 		case MONGO_ERROR_PARKED:
 			ereport(FATAL,
@@ -468,6 +564,8 @@ do_chores(StreamWorker *worker)
 		worker->rate_events = 0;
 		worker->rate_since = now;
 	}
+	if (worker->after_death && TimestampDifferenceExceeds(worker->began_at, now, SURVIVAL_MS))
+		survive(worker);
 	expire_events(worker, now);
 	look_at_oplog(worker, now);
 }
@@ -509,6 +607,8 @@ run(StreamWorker *worker)
 		connection_changed = false;
 		close_session(worker);
 	}
+	if (!worker->begun)
+		begin_process(worker);
 	load_stream(worker);
 	open_session(worker);
 	mcs_follow_open(worker);
@@ -553,8 +653,9 @@ recover(StreamWorker *worker)
 	EmitErrorReport();
 	AbortOutOfAnyTransaction();
 	FlushErrorState();
+	mcs_slot_forget_error();
 	RESUME_INTERRUPTS();
-	strlcpy(message, error->message, sizeof(message));
+	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	/* only its owner can make the table fit again: what is wrong and the command that helps */
 	worker->misfit = mcs_events_take_misfit();
 	careful = note_write_failure(worker, error);

@@ -65,6 +65,13 @@ typedef struct StreamWorker
 	bool		skipped;		/* the transaction at work left out the event of skip_token */
 	bool		reload;			/* definition or position were changed by another session */
 
+	/* after processes that have died (stream_catalog_life.c) */
+	bool		begun;			/* noted that this process is alive */
+	int			starts;			/* how many did in a row, without progress since */
+	bool		after_death;	/* this process has still to show that it lives */
+	int			singly;			/* so many events more are noted before they are written, each alone; 0: none */
+	TimestampTz began_at;
+
 	/* writing */
 	MemoryContext batch_context;	/* reset after each transaction */
 	TimestampTz saved_at;
@@ -95,6 +102,7 @@ extern void mcs_step_commit(MemoryContext batch);
 extern void mcs_worker_begin(StreamWorker *worker);
 extern void mcs_worker_commit(StreamWorker *worker);
 extern void mcs_worker_opened(StreamWorker *worker);
+extern void mcs_worker_announce(StreamWorker *worker, const char *token);
 extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error,
 								 TimestampTz next_retry_at);
 

@@ -272,7 +272,7 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 	progress->last_event_id = stream->last_event_id + count;
 
 	/* first of all the progress row: whoever else numbers events has locked it, too */
-	saved = mcs_progress_save(stream->name, stream->last_event_id, stream->resume_token, progress);
+	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, progress);
 	if (saved && count > 0)
 		mcs_events_insert(writer->table, writer->rows, count);
 	mcs_events_table_close(writer->table);

@@ -66,6 +66,9 @@ def test_kill_worker(linked, postgres, mongo, mdb):
         with Writers(mongo, mdb.name) as writers:
             while killed < 32:
                 pid = patiently(lambda: worker(linked, luck.choice(("whole", "whole", "part"))))
+                # mostly while it writes, now and then while it starts
+                if killed % 4:
+                    patiently(lambda: wait_state(linked, luck.choice(("whole", "part")), "active"))
                 time.sleep(luck.random() ** 2 / 2)
                 try:
                     os.kill(pid, signal.SIGKILL)
