@@ -400,6 +400,8 @@ mcs_slot_correct(StreamSlot *slot)
 	else if (slot->proc && slot->handler[0] == '\0')
 		reason = mcs_reason_of_wait(slot->pid, slot->proc->wait_event_info,
 									TimestampDifferenceExceeds(slot->replied_at, GetCurrentTimestamp(), DISK_WAIT_MS));
+	if (reason == NULL)
+		reason = future_start(slot);
 	if (reason)
 		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), reason);
 	if (mcs_schema_is_old())
@@ -417,13 +419,12 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 	Datum		values[10];
 	bool		nulls[10] = {0};
 	int64		lag = slot_lag(slot);
-	char	   *future = future_start(slot);
 
 	mcs_slot_correct(slot);
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
-	values[2] = CStringGetTextDatum(future ? future : slot->report.reason);
+	values[2] = CStringGetTextDatum(slot->report.reason);
 	values[3] = TimestampTzGetDatum(slot->state_since);
 	values[4] = Int32GetDatum(slot->pid);
 	nulls[4] = slot->pid == 0;
