@@ -52,12 +52,16 @@ ALTER TABLE change_stream_progress
   ADD running_token text COLLATE "C",
   ADD crashes int NOT NULL DEFAULT 0,
   ADD starts int NOT NULL DEFAULT 0,
-  ADD definition_version int NOT NULL DEFAULT 0;
+  ADD definition_version int NOT NULL DEFAULT 0,
+  ADD oplog_window interval,
+  ADD oplog_told int NOT NULL DEFAULT 0;
 COMMENT ON COLUMN change_stream_progress.alive IS 'a process follows the change stream, or did and has not ended in order';
 COMMENT ON COLUMN change_stream_progress.running_token IS 'after such an end: the event that is written now, noted before it is';
 COMMENT ON COLUMN change_stream_progress.crashes IS 'how many times more it was noted, since who wrote it had died';
 COMMENT ON COLUMN change_stream_progress.starts IS 'how many processes in a row have died before they had written an event or followed for some seconds';
 COMMENT ON COLUMN change_stream_progress.definition_version IS 'how often the definition was changed; a process saves nothing that it made under another';
+COMMENT ON COLUMN change_stream_progress.oplog_window IS 'how far back MongoDB''s oplog reached when a process last looked';
+COMMENT ON COLUMN change_stream_progress.oplog_told IS 'the part of it, in percent, that lay behind the position when change_stream_alert was told of it';
 
 -- streams: functions
 

@@ -73,7 +73,9 @@ CREATE TABLE change_stream_progress (
   running_token text COLLATE "C",
   crashes int NOT NULL DEFAULT 0,
   starts int NOT NULL DEFAULT 0,
-  definition_version int NOT NULL DEFAULT 0
+  definition_version int NOT NULL DEFAULT 0,
+  oplog_window interval,
+  oplog_told int NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 COMMENT ON COLUMN change_stream_progress.alive IS 'a process follows the change stream, or did and has not ended in order';
@@ -81,6 +83,8 @@ COMMENT ON COLUMN change_stream_progress.running_token IS 'after such an end: th
 COMMENT ON COLUMN change_stream_progress.crashes IS 'how many times more it was noted, since who wrote it had died';
 COMMENT ON COLUMN change_stream_progress.starts IS 'how many processes in a row have died before they had written an event or followed for some seconds';
 COMMENT ON COLUMN change_stream_progress.definition_version IS 'how often the definition was changed; a process saves nothing that it made under another';
+COMMENT ON COLUMN change_stream_progress.oplog_window IS 'how far back MongoDB''s oplog reached when a process last looked';
+COMMENT ON COLUMN change_stream_progress.oplog_told IS 'the part of it, in percent, that lay behind the position when change_stream_alert was told of it';
 
 CREATE TABLE change_stream_events (
   stream_name text COLLATE "C" NOT NULL,

@@ -29,7 +29,7 @@ SELECT s.stream_name,
        CASE WHEN s.stopped_state IS NULL AND NOT s.paused AND NOT s.restored THEN coalesce(w.events_per_second, 0) ELSE 0 END AS events_per_second,
        w.lag,
        p.last_event_at,
-       w.oplog_window,
+       coalesce(w.oplog_window, p.oplog_window) AS oplog_window,
        coalesce(w.last_error, p.last_error) AS last_error,
        w.next_retry_at
 FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)

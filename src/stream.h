@@ -24,6 +24,9 @@
 /* The channel on which every stream notifies, besides the one of its own name. */
 #define MCS_CHANNEL "change_stream"
 
+/* The channel on which it is told what a person should hear of. */
+#define MCS_ALERT_CHANNEL "change_stream_alert"
+
 typedef enum StreamState
 {
 	STREAM_STARTING,
@@ -136,6 +139,27 @@ extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, con
 							  const StreamProgress *progress);
 extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_restart(const char *stream);
+
+/* ---- how much of MongoDB's oplog is left to a position (stream_alert.c) ---- */
+
+#define MCS_OPLOG_HINT "Let the stream run and catch up, or give MongoDB a larger oplog: db.adminCommand({replSetResizeOplog: 1, size: ...}) in megabytes."
+
+/* Seconds behind that are nothing to speak of, however small an oplog is. */
+#define OPLOG_BEHIND_MIN_S	15
+
+typedef struct OplogUse
+{
+	char	   *stream;
+	char	   *token;
+	int64		window;			/* seconds that the oplog held at the last look */
+	int			told;			/* the percentage that was told of: 0, 50, 90 */
+} OplogUse;
+
+extern List *mcs_oplog_uses(void);
+extern void mcs_oplog_told(const char *stream, int level);
+extern void mcs_progress_window(const char *stream, int64 microseconds);
+extern void mcs_alert(const char *stream, const char *from, const char *to, const char *reason, const char *hint);
+extern void mcs_alert_of_oplogs(void);
 
 /* ---- stream_catalog_life.c: processes that may die ---- */
 extern void mcs_life_flush(void);

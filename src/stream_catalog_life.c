@@ -1,8 +1,8 @@
 /*
  * stream_catalog_life.c
- *	  What the catalog remembers of processes that may die: a process that is
- *	  killed by a signal takes shared memory with it, and so whatever was noted
- *	  there.
+ *	  What the catalog remembers of processes that may die, and of streams that
+ *	  have none: a process that is killed by a signal takes shared memory with
+ *	  it, and so whatever was noted there.
  *
  * A process notes that it is alive before it does anything else, which is one
  * write in its whole life; who leaves in order takes the note away, and who is
@@ -27,6 +27,7 @@
 #include "stream_catalog.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
 
 void
 mcs_life_flush(void)
@@ -121,4 +122,66 @@ mcs_progress_ends(const char *stream)
 		"WHERE stream_name = $1 AND (alive OR starts > 0 OR running_token IS NOT NULL)", TEXTOID);
 
 	note(&end, stream);
+}
+
+/* ---- MongoDB's oplog ---- */
+
+/* Notes how far back the oplog reached when a process looked. */
+void
+mcs_progress_window(const char *stream, int64 microseconds)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET oplog_window = $2 WHERE stream_name = $1", TEXTOID, INTERVALOID);
+	Interval	window = {.time = microseconds};
+	Datum		values[2] = {CStringGetTextDatum(stream), IntervalPGetDatum(&window)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&keep, values, NULL);
+}
+
+/* The streams of this database that have a position to lose: List of OplogUse, in the caller's memory. */
+List *
+mcs_oplog_uses(void)
+{
+	static CatalogStatement list = CATALOG_STATEMENT(
+		"SELECT p.stream_name, p.resume_token, extract(epoch FROM p.oplog_window)::bigint, p.oplog_told "
+		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
+		"WHERE p.oplog_window IS NOT NULL AND p.resume_token IS NOT NULL "
+		"AND s.stopped_state IS NULL AND s.paused_reason IS DISTINCT FROM 'restored'");
+	CatalogScope scope;
+	List	   *uses = NIL;
+	uint64		count;
+
+	if (mcs_schema_is_old())
+		return NIL;
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&list, NULL, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		OplogUse   *use = MemoryContextAlloc(scope.caller, sizeof(OplogUse));
+		MemoryContext old;
+		bool		isnull;
+
+		use->stream = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull)));
+		use->token = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 2, &isnull)));
+		use->window = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+		use->told = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
+		old = MemoryContextSwitchTo(scope.caller);
+		uses = lappend(uses, use);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return uses;
+}
+
+void
+mcs_oplog_told(const char *stream, int level)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET oplog_told = $2 WHERE stream_name = $1", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(stream), Int32GetDatum(level)};
+
+	(void) mcs_catalog_run(&keep, values, NULL);
 }

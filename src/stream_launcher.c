@@ -226,6 +226,8 @@ mcs_prober_main(Datum arg)
 		mcs_grants_forget_missing();
 	}
 	mcs_shmem_probed(database, installed, streams);
+	if (installed)
+		mcs_alert_of_oplogs();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	proc_exit(0);

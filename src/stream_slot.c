@@ -421,6 +421,13 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 	int64		lag = slot_lag(slot);
 
 	mcs_slot_correct(slot);
+	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
+	{
+		char	   *said = pstrdup(slot->report.reason);
+
+		mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "%s; %d %% of MongoDB's oplog lies behind the position. %s",
+						said, (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT);
+	}
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));

@@ -50,6 +50,8 @@
 #define EXPIRE_CHUNK		1000
 #define WINDOW_INTERVAL_MS	60000
 #define WINDOW_TIMEOUT_MS	10000
+#define WINDOW_BUSY_MS		2000	/* while events wait */
+#define ALERT_RETRYING_MS	60000
 
 /* Processes that may die of one event: in a batch with others, then of it alone. */
 #define MAX_CRASHES			3
@@ -131,6 +133,58 @@ mcs_worker_commit(StreamWorker *worker)
 	mcs_step_commit(worker->batch_context);
 }
 
+/* After a failure of what is written about the state: forgets it. */
+static void
+drop_failure(StreamWorker *worker)
+{
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(worker->batch_context);
+	AbortOutOfAnyTransaction();
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+}
+
+/* Tells of the state that was just published, in a transaction of its own; a failure of that is dropped. */
+static void
+send_alert(StreamWorker *worker, StreamState from, const char *hint)
+{
+	PG_TRY();
+	{
+		mcs_worker_begin(worker);
+		mcs_alert(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), worker->report.reason, hint);
+		mcs_worker_commit(worker);
+	}
+	PG_CATCH();
+	{
+		drop_failure(worker);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Tells somebody where the state needs a person: one that does not end by
+ * itself, or has lasted for a minute; and when it is over.
+ */
+static void
+alert_if_needed(StreamWorker *worker, StreamState from)
+{
+	StreamState state = worker->report.state;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		needed = state == STREAM_ERROR || state == STREAM_HISTORY_LOST;
+
+	if (state != STREAM_RETRYING)
+		worker->retrying_since = 0;
+	else if (worker->retrying_since == 0)
+		worker->retrying_since = now;
+	else
+		needed = TimestampDifferenceExceeds(worker->retrying_since, now, ALERT_RETRYING_MS);
+	if (needed && !worker->alerted)
+		send_alert(worker, from, worker->report.last_error[0] ? worker->report.last_error : NULL);
+	else if (worker->alerted && state == STREAM_ACTIVE)
+		send_alert(worker, from, NULL);
+	worker->alerted = needed || (worker->alerted && state != STREAM_ACTIVE);
+}
+
 /*
  * Writes an error into the catalog, or the state with it into the user's table,
  * in a transaction of its own.  A failure to do so must not hide what it is
@@ -150,11 +204,7 @@ write_state(StreamWorker *worker, bool users_table, const char *error)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(worker->batch_context);
-		AbortOutOfAnyTransaction();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
+		drop_failure(worker);
 	}
 	PG_END_TRY();
 }
@@ -166,7 +216,8 @@ write_state(StreamWorker *worker, bool users_table, const char *error)
 void
 mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz next_retry_at)
 {
-	bool		changed = worker->report.state != state;
+	StreamState from = worker->report.state;
+	bool		changed = from != state;
 
 	worker->report.state = state;
 	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
@@ -181,6 +232,7 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 		write_state(worker, false, error);
 	if (changed)
 		write_state(worker, true, error);
+	alert_if_needed(worker, from);
 }
 
 /* The change stream is open: counts it where it was open before. */
@@ -230,6 +282,7 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
 	mcs_progress_error(worker->name, "the process that followed the change stream died");
 	mcs_progress_ends(worker->name);
+	mcs_alert(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
 	mcs_worker_commit(worker);
 	worker->report.state = STREAM_ERROR;
 	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
@@ -520,10 +573,13 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	MongoError	error;
 	MemoryContext context,
 				old;
-	uint64		oldest;
+	uint64		oldest = 0;
+	int64		window = -1;
 	int64		took;
+	bool		busy = worker->asked_at == 0 || worker->have_batch;
 
-	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE || worker->asked_at == 0 || worker->have_batch)
+	/* a stream that has much to do looks, too: it is the one that may be outrun */
+	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE)
 		return;
 	worker->window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	context = AllocSetContextCreate(worker->session_context, "mongo_change_stream oplog", ALLOCSET_SMALL_SIZES);
@@ -535,13 +591,20 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 
 	old = MemoryContextSwitchTo(context);
 	session = mcs_session_open(target, worker->name);
-	mcs_session_limit(session, WINDOW_TIMEOUT_MS, has_news);
+	mcs_session_limit(session, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, has_news);
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
 							   worker->at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
-		mcs_slot_oplog_window(Max((int64) (worker->operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC);
+		window = Max((int64) (worker->operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
 	mcs_session_close(session);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	if (window >= 0)
+	{
+		mcs_slot_oplog_window(window);
+		mcs_worker_begin(worker);
+		mcs_progress_window(worker->name, window);
+		mcs_worker_commit(worker);
+	}
 
 	/* without the right to read the oplog its begin has to be searched: less often then */
 	took = (GetCurrentTimestamp() - now) / 1000;

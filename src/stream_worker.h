@@ -81,6 +81,8 @@ typedef struct StreamWorker
 	StreamReport report;
 	bool		misfit;			/* the events table is not as it must be: wait until it is altered */
 	int			failures;		/* in a row */
+	TimestampTz retrying_since; /* 0: not retrying */
+	bool		alerted;		/* a person was told that the stream does not follow */
 	bool		writing;		/* rows, of which one may be what fails */
 	int			write_failures; /* of that kind since the last commit */
 	bool		careful;		/* that was enough: rows go one by one */
