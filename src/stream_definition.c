@@ -148,7 +148,7 @@ mcs_check_stream_name(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream_name must have 1 to %d bytes", MCS_NAME_MAX),
 				 errdetail("It has %zu.", strlen(name))));
-	if (strcmp(name, MCS_CHANNEL) == 0)
+	if (strcmp(name, MCS_CHANNEL) == 0 || strcmp(name, MCS_ALERT_CHANNEL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream_name must not be \"%s\"", name),

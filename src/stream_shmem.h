@@ -61,6 +61,7 @@ typedef struct StreamSlot
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
 	bool		waited;			/* for a lock, at the guard's last look */
+	TimestampTz suppressed_at;	/* a notification was left out */
 	bool		yields;			/* was told to end, so that another role gets its process */
 
 	/* of a handler */
@@ -146,6 +147,7 @@ extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid 
 extern bool mcs_slot_take_changed(void);
 extern bool mcs_slot_is_changed(void);
 extern void mcs_slot_report(const StreamReport *report);
+extern void mcs_slot_suppressed(void);
 extern bool mcs_slot_is_first(void);
 extern void mcs_slot_forget_error(void);
 extern void mcs_slot_correct(StreamSlot *slot);

@@ -26,6 +26,9 @@
 /* A process that has said nothing for so long may wait for the disk. */
 #define DISK_WAIT_MS		1000
 
+/* So long after the last one that was left out the status tells of it. */
+#define SUPPRESSED_MS		60000
+
 StreamSlot *mcs_my_slot = NULL;
 
 /* No other process has been at this slot since PostgreSQL came back from a crash. */
@@ -208,6 +211,27 @@ mcs_slot_trusted(void)
 	LWLockRelease(mcs_shared->lock);
 }
 
+/* A notification was left out, since the queue is too full; a line in the log once a minute. */
+void
+mcs_slot_suppressed(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		told;
+
+	if (!mcs_my_slot)
+		return;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	told = !TimestampDifferenceExceeds(mcs_my_slot->suppressed_at, now, SUPPRESSED_MS);
+	if (!told)
+		mcs_my_slot->suppressed_at = now;
+	LWLockRelease(mcs_shared->lock);
+	if (!told)
+		ereport(LOG,
+				(errmsg("notifications of change stream \"%s\" are left out, since PostgreSQL's queue of them is more than half full",
+						mcs_my_slot->stream),
+				 errhint("A session that listens is in a transaction since long ago: look at pg_stat_activity.xact_start. Nothing is lost that is read by event_id.")));
+}
+
 /* Publishes state, reason and error. */
 void
 mcs_slot_report(const StreamReport *report)
@@ -381,6 +405,15 @@ future_start(const StreamSlot *slot)
 	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
 }
 
+/* Adds something that is beside the state to its reason. */
+static void
+add_to_reason(StreamSlot *slot, const char *more)
+{
+	char	   *said = pstrdup(slot->report.reason);
+
+	mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "%s; %s", said, more);
+}
+
 /*
  * Corrects what a slot says about its state by what is known better here: what
  * keeps a process from being there, what the one that is there waits for.
@@ -404,13 +437,10 @@ mcs_slot_correct(StreamSlot *slot)
 		reason = future_start(slot);
 	if (reason)
 		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), reason);
+	if (slot->suppressed_at != 0 && !TimestampDifferenceExceeds(slot->suppressed_at, GetCurrentTimestamp(), SUPPRESSED_MS))
+		add_to_reason(slot, "notifications are left out, since PostgreSQL's queue of them is more than half full");
 	if (mcs_schema_is_old())
-	{
-		char	   *said = pstrdup(slot->report.reason);
-
-		mcs_text_format(slot->report.reason, sizeof(slot->report.reason),
-						"%s; the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE", said);
-	}
+		add_to_reason(slot, "the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE");
 }
 
 static void
@@ -422,12 +452,8 @@ put_slot(ReturnSetInfo *result, StreamSlot *slot)
 
 	mcs_slot_correct(slot);
 	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
-	{
-		char	   *said = pstrdup(slot->report.reason);
-
-		mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "%s; %d %% of MongoDB's oplog lies behind the position. %s",
-						said, (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT);
-	}
+		add_to_reason(slot, psprintf("%d %% of MongoDB's oplog lies behind the position. %s",
+									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));

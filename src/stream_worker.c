@@ -53,18 +53,6 @@
 #define WINDOW_BUSY_MS		2000	/* while events wait */
 #define ALERT_RETRYING_MS	60000
 
-/* Processes that may die of one event: in a batch with others, then of it alone. */
-#define MAX_CRASHES			3
-
-/* Processes that may die in a row without having written an event. */
-#define MAX_STARTS			12
-
-/* Events after a death that are taken one by one: what a transaction holds at most, of which the last may be the cause. */
-#define SINGLE_EVENTS		1000
-
-/* So long a process has to live until its predecessors' deaths are forgotten. */
-#define SURVIVAL_MS			3000
-
 /* Server, mapping or role changed: the session may no longer be the right one. */
 static volatile bool connection_changed = false;
 
@@ -252,90 +240,11 @@ mcs_worker_opened(StreamWorker *worker)
 }
 
 /* Leaves for good: the stream shall not run. */
-static void
-leave(void)
+void
+mcs_worker_leave(void)
 {
 	mcs_slot_release();
 	proc_exit(0);
-}
-
-/* ---- processes that have died ---- */
-
-/*
- * Ends the stream, since one process after the other has died of it: of an event,
- * or before there was any (token NULL).  Nothing else is done that may kill this
- * one, too.
- */
-static void
-stop_after_deaths(StreamWorker *worker, const char *token)
-{
-	char	   *name = quote_literal_cstr(worker->name);
-	char	   *reason = token ?
-		psprintf("%d processes in a row died when they came to the event with the token %s; "
-				 "SELECT resume_change_stream(%s, skip => '%s') leaves it out, SELECT resume_change_stream(%s) tries it again; "
-				 "the server's log says which signal they died of", MAX_CRASHES, token, name, token, name) :
-		psprintf("%d processes in a row died before they had written an event; SELECT resume_change_stream(%s) tries again; "
-				 "the server's log says which signal they died of", worker->starts, name);
-
-	reason = MemoryContextStrdup(TopMemoryContext, reason);
-	mcs_worker_begin(worker);
-	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
-	mcs_progress_error(worker->name, "the process that followed the change stream died");
-	mcs_progress_ends(worker->name);
-	mcs_alert(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
-	mcs_worker_commit(worker);
-	worker->report.state = STREAM_ERROR;
-	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
-	mcs_slot_report(&worker->report);
-	ereport(LOG,
-			(errmsg("change stream \"%s\" is error: %s", worker->name, reason)));
-	leave();
-}
-
-/* Notes that this process is alive, before it does anything else; where its predecessors have died, it is careful. */
-static void
-begin_process(StreamWorker *worker)
-{
-	worker->began_at = GetCurrentTimestamp();
-	mcs_worker_begin(worker);
-	if (OidIsValid(mcs_extension_schema()))
-		worker->after_death = mcs_progress_begins(worker->name, mcs_slot_is_first(), &worker->starts);
-	mcs_worker_commit(worker);
-	worker->begun = true;
-	if (worker->starts >= MAX_STARTS)
-		stop_after_deaths(worker, NULL);
-	worker->singly = worker->after_death ? SINGLE_EVENTS : 0;
-}
-
-/* Notes which event is written next, in a transaction of its own; does not return where too many have died of it. */
-void
-mcs_worker_announce(StreamWorker *worker, const char *token)
-{
-	int			crashes;
-
-	mcs_worker_begin(worker);
-	crashes = mcs_progress_announce(worker->name, token);
-	mcs_worker_commit(worker);
-	if (crashes >= MAX_CRASHES - 1)
-		stop_after_deaths(worker, token);
-}
-
-/* The predecessors' deaths are forgotten, and this process is as any other again. */
-static void
-survive(StreamWorker *worker)
-{
-	if (worker->starts > 0)
-	{
-		mcs_worker_begin(worker);
-		mcs_progress_survives(worker->name);
-		mcs_worker_commit(worker);
-	}
-	worker->starts = 0;
-	mcs_slot_trusted();
-	/* in a backlog the event that killed them may still be to come */
-	if (worker->drained)
-		worker->singly = 0;
-	worker->after_death = worker->singly > 0;
 }
 
 /* Reads definition and position; leaves where the stream is gone, paused or stopped. */
@@ -373,7 +282,7 @@ load_stream(StreamWorker *worker)
 	mcs_worker_commit(worker);
 
 	if (!stream || stream->paused || stream->stopped_state || stream->restored)
-		leave();
+		mcs_worker_leave();
 	if (stream->owner != GetSessionUserId())
 		proc_exit(1);			/* the launcher starts another as the new owner */
 	worker->stream = stream;
@@ -450,7 +359,7 @@ stop_at(StreamWorker *worker, StreamState state, const char *reason, const char 
 	mcs_progress_ends(worker->name);
 	mcs_worker_commit(worker);
 	mcs_worker_set_state(worker, state, reason, error, 0);
-	leave();
+	mcs_worker_leave();
 }
 
 static void
@@ -627,8 +536,7 @@ do_chores(StreamWorker *worker)
 		worker->rate_events = 0;
 		worker->rate_since = now;
 	}
-	if (worker->after_death && TimestampDifferenceExceeds(worker->began_at, now, SURVIVAL_MS))
-		survive(worker);
+	mcs_life_go_on(worker, now);
 	expire_events(worker, now);
 	look_at_oplog(worker, now);
 }
@@ -671,7 +579,7 @@ run(StreamWorker *worker)
 		close_session(worker);
 	}
 	if (!worker->begun)
-		begin_process(worker);
+		mcs_life_begin(worker);
 	load_stream(worker);
 	open_session(worker);
 	mcs_follow_open(worker);

@@ -65,7 +65,7 @@ typedef struct StreamWorker
 	bool		skipped;		/* the transaction at work left out the event of skip_token */
 	bool		reload;			/* definition or position were changed by another session */
 
-	/* after processes that have died (stream_catalog_life.c) */
+	/* after processes that have died (stream_life.c) */
 	bool		begun;			/* noted that this process is alive */
 	int			starts;			/* how many did in a row, without progress since */
 	bool		after_death;	/* this process has still to show that it lives */
@@ -104,6 +104,11 @@ extern void mcs_step_commit(MemoryContext batch);
 extern void mcs_worker_begin(StreamWorker *worker);
 extern void mcs_worker_commit(StreamWorker *worker);
 extern void mcs_worker_opened(StreamWorker *worker);
+extern void mcs_worker_leave(void) pg_attribute_noreturn();
+
+/* ---- stream_life.c ---- */
+extern void mcs_life_begin(StreamWorker *worker);
+extern void mcs_life_go_on(StreamWorker *worker, TimestampTz now);
 extern void mcs_worker_announce(StreamWorker *worker, const char *token);
 extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error,
 								 TimestampTz next_retry_at);

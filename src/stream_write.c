@@ -239,9 +239,13 @@ notify(StreamWriter *writer, int64 first, int64 last)
 {
 	StringInfoData payload;
 
-	if (writer->stream->notify == STREAM_NOTIFY_OFF ||
-		DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX)
+	if (writer->stream->notify == STREAM_NOTIFY_OFF)
 		return;
+	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX)
+	{
+		mcs_slot_suppressed();
+		return;
+	}
 	initStringInfo(&payload);
 	appendStringInfoString(&payload, "{\"stream\": ");
 	escape_json(&payload, writer->stream->name);

@@ -2,7 +2,7 @@
 import json
 import time
 
-from streams import alter, create, resume, status, sync, wait_state
+from streams import alter, create, error_of, resume, status, sync, wait_state
 
 
 def alerts(listener, expect, timeout=30):
@@ -64,3 +64,7 @@ def test_window_of_a_running_stream(linked, mdb):
     linked.wait_for("SELECT oplog_window IS NOT NULL FROM change_stream_progress")
     linked.execute("SELECT pause_change_stream('orders')")
     linked.wait_for("SELECT pid IS NULL AND oplog_window IS NOT NULL FROM change_stream_status")
+
+
+def test_name_of_the_channel(linked):
+    assert error_of(linked, "SELECT create_change_stream('change_stream_alert', paused => true)").sqlstate == "22023"
