@@ -3,8 +3,9 @@
  *	  Every query on the tables of handlers.  They run as those on the tables
  *	  of streams do (stream_catalog.c).
  *
- * Locks are taken in one order: the stream's rows, the handler's row, the rows
- * of its workers (a function that drops a handler takes the stream's last).  A
+ * Locks are taken in one order: the handler's row, the rows of its workers, the
+ * stream's rows.  A function that makes a handler has the stream's first, but
+ * nobody else knows the rows that it makes then.  A
  * handler's row is locked so that dead letters can refer to it meanwhile: they
  * are inserted by a worker that has its own row already.
  */

@@ -284,6 +284,7 @@ extern const char *mcs_state_name(StreamState state);
 
 /* Their names: List of char *. */
 extern List *mcs_streams_of_server(const char *server, int *others);
+extern void mcs_streams_rename_server(const char *from, const char *to);
 extern List *mcs_streams_of_role(Oid role);
 
 /* A time of MongoDB, by the second (stream_namespace.c). */

@@ -134,15 +134,18 @@ mcs_handlers_behind(const char *stream, int64 event_id)
 }
 
 /*
- * Lets no worker of a stream's handlers save anything until the transaction's
- * end.  Before events are deleted: a worker that has saved writes into their rows.
+ * Lets nobody change a stream's handlers, and no worker of theirs save anything,
+ * until the transaction's end.  Before events are deleted: a worker that has
+ * saved writes into their rows.  Before the stream's own rows are locked: see
+ * handler_catalog.c.
  */
 void
 mcs_handlers_lock(const char *stream)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
-		"WHERE h.stream_name = $1 ORDER BY p.handler_name, p.worker FOR UPDATE OF p", TEXTOID);
+		"WHERE h.stream_name = $1 ORDER BY p.handler_name, p.worker "
+		"FOR NO KEY UPDATE OF h FOR UPDATE OF p", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&lock, values, NULL);

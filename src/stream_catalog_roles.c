@@ -74,6 +74,22 @@ mcs_streams_of_role(Oid role)
 	return names_of(&find, ObjectIdGetDatum(role));
 }
 
+/* A server has got another name: its streams go on with it. */
+void
+mcs_streams_rename_server(const char *from, const char *to)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_streams WHERE server = $1", TEXTOID);
+	static CatalogStatement rename = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET server = $2 WHERE server = $1", TEXTOID, TEXTOID);
+	Datum		values[2] = {CStringGetTextDatum(from), CStringGetTextDatum(to)};
+	ListCell   *cell;
+
+	foreach(cell, names_of(&find, values[0]))
+		mcs_wake_at_commit(lfirst(cell));
+	(void) mcs_catalog_run(&rename, values, NULL);
+}
+
 /* Drops the streams of a role with their events, the events that dropped ones left, and what it was granted. */
 void
 mcs_streams_drop_of_role(Oid role)
@@ -84,8 +100,10 @@ mcs_streams_drop_of_role(Oid role)
 
 	foreach(cell, mcs_streams_of_role(role))
 	{
-		Stream	   *stream = mcs_stream_load(lfirst(cell), true, true);
+		Stream	   *stream;
 
+		mcs_handlers_lock(lfirst(cell));
+		stream = mcs_stream_load(lfirst(cell), true, true);
 		if (!stream)
 			continue;
 		mcs_handlers_lock(stream->name);

@@ -560,7 +560,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 	Stream	   *stream;
 
 	PreventCommandIfReadOnly("drop_change_stream()");
-	stream = mcs_stream_load(name, true, true);
+	stream = mcs_stream_load(name, false, true);
 	if (stream == NULL && !keep_events && drop_kept_events(name))
 		PG_RETURN_VOID();
 	if (stream == NULL)
@@ -568,6 +568,9 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("change stream \"%s\" does not exist", name)));
 	mcs_check_owner(stream->owner, "change stream", name);
+	/* handlers before the stream; those that are made meanwhile are locked behind it */
+	mcs_handlers_lock(name);
+	stream = mcs_stream_load_own(name, true);
 	mcs_handlers_lock(name);
 	if (!discard)
 		refuse_dead_letters(name);

@@ -334,13 +334,22 @@ roles_to_drop(Node *statement)
 	return roles;
 }
 
-/* DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another; what dropped roles were granted ends. */
+static bool
+renames_server(Node *statement)
+{
+	return IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_FOREIGN_SERVER;
+}
+
+/*
+ * DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another;
+ * what dropped roles were granted ends; streams follow a server that is renamed.
+ */
 static void
 after_statement(Node *statement, List *dropped_roles)
 {
 	ListCell   *cell;
 
-	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && dropped_roles == NIL)
+	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && dropped_roles == NIL && !renames_server(statement))
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
@@ -350,6 +359,8 @@ after_statement(Node *statement, List *dropped_roles)
 		foreach(cell, dropped_roles)
 			mcs_grants_forget_role(lfirst_oid(cell));
 	}
+	else if (IsA(statement, RenameStmt))
+		mcs_streams_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
 	{
 		foreach(cell, ((DropOwnedStmt *) statement)->roles)

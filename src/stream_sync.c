@@ -16,12 +16,26 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/xact.h"
 #include "stream_catalog.h"
 #include "stream_command.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(mcs_sync_change_stream);
+
+/* What comes meanwhile would not be seen by a transaction that keeps to one snapshot. */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("sync_change_stream() cannot be used in a transaction with isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "SERIALIZABLE" : "REPEATABLE READ"),
+				 errdetail("The transaction would not see the events that have been waited for."),
+				 errhint("Call it before the transaction, with isolation level READ COMMITTED.")));
+}
 
 /* A stream that does not run would be waited for in vain. */
 static void
@@ -158,6 +172,7 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be null or negative")));
 	stream = mcs_stream_load_own(name, false);
+	check_isolation();
 	check_runs(stream);
 	until = begin + Min(timeout, USECS_PER_DAY * 365);
 	time = operation_time_now(stream);
