@@ -292,6 +292,8 @@ extern uint64 mcs_token_time(const char *token);
 extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
 extern bool mcs_token_of_split_stream(const char *token);
 extern char *mcs_token_from_time(uint64 time);
+extern bool mcs_token_of_event(const char *token);
+extern bool mcs_token_same_event(const char *a, const char *b);
 extern bool mcs_token_lacks_type_bits(const char *token, const MongoError *error);
 
 /* ---- set-up ---- */

@@ -274,6 +274,131 @@ mcs_token_from_time(uint64 time)
 	return psprintf(TIMESTAMP_TYPE "%08X%08X" HIGH_WATER_MARK, (uint32) (time >> 32), (uint32) time);
 }
 
+/* ---- which event a token is of ---- */
+
+/* What of a token tells events apart, whatever its version: parts of its text. */
+typedef struct TokenIdentity
+{
+	const char *index;			/* in the transaction, with the kind and whether it invalidates */
+	size_t		index_length;
+	const char *collection;
+	size_t		collection_length;
+	const char *key;			/* the document's, without what brackets it; NULL where it is not understood */
+	size_t		key_length;
+} TokenIdentity;
+
+#define EVENT_KIND		"2C0100"
+#define COLLECTION_HEAD "5A1004"	/* binary of sixteen bytes, subtype UUID */
+#define COLLECTION_DIGITS (6 + 32)
+#define OBJECT			"46"
+#define END				"04"
+#define VERSION_2_KEY	"46646F63756D656E744B657900"	/* an object, documentKey */
+
+static bool
+begins_with(const char *text, const char *end, const char *prefix)
+{
+	size_t		length = strlen(prefix);
+
+	return (size_t) (end - text) >= length && memcmp(text, prefix, length) == 0;
+}
+
+/* The digits of an integer: its type byte says how many bytes follow; 0 where it is none. */
+static size_t
+integer_digits(const char *text, const char *end)
+{
+	int			type = end - text >= 2 ? hex_value(text[0]) << 4 | hex_value(text[1]) : -1;
+
+	/* zero; positive integers of one to eight bytes */
+	if (type == 0x29)
+		return 2;
+	if (type >= 0x2B && type <= 0x32 && end - text >= (type - 0x2A + 1) * 2)
+		return (type - 0x2A + 1) * 2;
+	return 0;
+}
+
+/* Takes an event's token apart; false where it is no token of an event, or of a version that is not known. */
+static bool
+read_identity(const char *token, TokenIdentity *identity)
+{
+	const char *end = token + data_length(token, strlen(token));
+	const char *at = token + HEAD_DIGITS;
+	bool		version_2 = begins_with(at, end, VERSION_2);
+	size_t		length;
+
+	memset(identity, 0, sizeof(*identity));
+	length = integer_digits(at, end);
+	at += length;
+	if (length == 0 || !begins_with(at, end, EVENT_KIND))
+		return false;
+	at += strlen(EVENT_KIND);
+	length = integer_digits(at, end);
+	if (length == 0 || end - at < (ptrdiff_t) length + 2)
+		return false;
+	identity->index = at;
+	identity->index_length = length + 2;
+	at += length + 2;
+	if (begins_with(at, end, COLLECTION_HEAD) && end - at >= COLLECTION_DIGITS)
+	{
+		identity->collection = at;
+		identity->collection_length = COLLECTION_DIGITS;
+		at += COLLECTION_DIGITS;
+	}
+	if (version_2)
+	{
+		/* behind operationType, whose value has no zero byte in it */
+		at = strstr(at, VERSION_2_KEY);
+		if (at)
+			at += strlen(VERSION_2_KEY);
+	}
+	if (at && at < end && begins_with(at, end, OBJECT))
+	{
+		identity->key = at;
+		identity->key_length = end - at;
+	}
+	return true;
+}
+
+/* Whether a token is of an event, and not only of a time. */
+bool
+mcs_token_of_event(const char *token)
+{
+	TokenIdentity identity;
+
+	return read_identity(token, &identity);
+}
+
+static bool
+same_part(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	return a_length == b_length && memcmp(a, b, a_length) == 0;
+}
+
+/*
+ * Whether two tokens are of the same event, though streams with another form of
+ * tokens gave them: MongoDB has two versions, and one puts the document key into
+ * more brackets than the other, so that only its begin can be compared.
+ */
+bool
+mcs_token_same_event(const char *a, const char *b)
+{
+	TokenIdentity x,
+				y;
+	size_t		common;
+
+	if (mcs_token_compare(a, strlen(a), b, strlen(b)) == 0)
+		return true;
+	if (mcs_token_time(a) != mcs_token_time(b) || !read_identity(a, &x) || !read_identity(b, &y) ||
+		mcs_token_of_split_stream(a) == mcs_token_of_split_stream(b) ||
+		!same_part(x.index, x.index_length, y.index, y.index_length) ||
+		!same_part(x.collection, x.collection_length, y.collection, y.collection_length))
+		return false;
+	if (x.key == NULL || y.key == NULL)
+		return true;
+	/* the last bytes of the shorter one close its brackets */
+	common = Min(x.key_length, y.key_length);
+	return common > strlen(END) && memcmp(x.key, y.key, common - strlen(END)) == 0;
+}
+
 /*
  * Whether MongoDB could not read a token for want of its type bits, which 1.0
  * did not keep.

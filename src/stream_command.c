@@ -478,14 +478,55 @@ resume_position(const Stream *stream, const char *start_at)
 	return token;
 }
 
-/* A row for what lies between the stored position and the new one, unless that is a step back. */
+/* Where a position lies from another one: of different forms only the times can be compared. */
+static int
+compare_positions(const char *a, const char *b)
+{
+	if (mcs_token_time(a) != mcs_token_time(b))
+		return mcs_token_time(a) < mcs_token_time(b) ? -1 : 1;
+	if (mcs_token_of_split_stream(a) != mcs_token_of_split_stream(b))
+		return 0;
+	return mcs_token_compare(a, strlen(a), b, strlen(b));
+}
+
+/* A row for what lies between the stored position and the new one, or that events repeat from there. */
 static void
 leave_gap(const Stream *stream, const char *token)
 {
+	int			compared;
+
+	if (stream->resume_token == NULL)
+		return;
+	compared = compare_positions(stream->resume_token, token);
 	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
 		mcs_write_gap(stream->name, stream->resume_token, token, "history lost");
-	else if (stream->resume_token && strcmp(stream->resume_token, token) < 0)
+	else if (compared < 0)
 		mcs_write_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
+	else if (compared > 0)
+		mcs_write_gap(stream->name, stream->resume_token, token,
+					  "resume_change_stream was told to go back: from here on events repeat that the stream has had");
+}
+
+/* The token of the event to leave out, if it can be one that is still to come. */
+static char *
+check_skip(const Stream *stream, const char *text, const char *position)
+{
+	char	   *token = mcs_check_token(text, "skip");
+
+	if (!mcs_token_of_event(token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("skip is no event's token: \"%s\"", text),
+				 errdetail("It stands for a time, as those do that MongoDB sends between events."),
+				 errhint("Take the token of the event that change stream \"%s\" stopped at from its reason or last_error in change_stream_status.",
+						 stream->name)));
+	if (position && (mcs_token_same_event(token, position) || compare_positions(token, position) < 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("change stream \"%s\" has passed the event to skip", stream->name),
+				 errdetail("The event is %s, the position %s.", token, position),
+				 errhint("Take the token of the event that it stopped at from its reason or last_error in change_stream_status.")));
+	return token;
 }
 
 Datum
@@ -501,10 +542,12 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	stream = mcs_stream_load_own(name, false);
 	refuse_snapshot(bool_argument(fcinfo, 2));
 	if (skip)
-		skip = mcs_check_token(skip, "skip");
+		(void) mcs_check_token(skip, "skip");
 	token = resume_position(stream, start_at);
 
 	stream = mcs_stream_load_own(name, true);
+	if (skip)
+		skip = check_skip(stream, skip, start_at ? token : stream->resume_token);
 	if (token && (start_at || stream->resume_token == NULL))
 	{
 		leave_gap(stream, token);

@@ -321,7 +321,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 	bool		nulls[EVENT_COLUMNS];
 	char	   *token = pnstrdup(event->token.data, event->token.length);
 
-	if (stream->skip_token && strcmp(token, stream->skip_token) == 0)
+	if (stream->skip_token && mcs_token_same_event(token, stream->skip_token))
 	{
 		mcs_writer_add_gap(writer, token, token, token, "this event was skipped by resume_change_stream");
 		worker->skipped = true;

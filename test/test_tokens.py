@@ -165,3 +165,55 @@ def test_one_form_of_tokens(linked, mongo, mdb):
     for stream in ("now", "images", "earliest", "time"):
         sync(linked, stream)
     assert tokens(linked, "now") == tokens(linked, "images") == tokens(linked, "earliest")[-2:] == tokens(linked, "time")[-2:]
+
+
+@pytest.mark.parametrize("key", [2, 3.5, "x\0y", {"a": [1.5, "b"]}, bson.Int64(1 << 40), bson.ObjectId()], ids=repr)
+def test_skip_with_another_form_of_the_token(linked, mdb, key):
+    """pymongo and a foreign table without images show other tokens for the event than the stream does: skip knows it by them."""
+    create(linked, "numbers", collection="numbers", full_document="updateLookup")
+    pause(linked, "numbers")
+    with mdb.client.start_session() as session, session.start_transaction():
+        mdb.numbers.insert_many([{"_id": 1000}, {"_id": key}, {"_id": 2000}], session=session)
+    with mdb.watch(start_at_operation_time=session.operation_time, max_await_time_ms=10) as watched:
+        other = [oracle.token_text(watched.next()["_id"]) for _ in range(3)]
+    resume(linked, "numbers", skip=other[1])
+    sync(linked, "numbers")
+    assert operations(linked, "numbers") == ["insert", "gap", "insert"]
+    assert other[1] != tokens(linked, "numbers")[1]
+    assert linked.value("SELECT skip_token FROM change_streams") is None
+
+
+def test_skip_refuses_what_cannot_be_the_event(linked, mdb):
+    """A token of an event that the stream has had, or of none, is refused at once with the facts."""
+    create(linked, "numbers", collection="numbers")
+    mdb.numbers.insert_many([{"_id": 1}, {"_id": 2}])
+    sync(linked, "numbers")
+    pause(linked, "numbers")
+    with mdb.watch(start_at_operation_time=oracle.token_time(tokens(linked, "numbers")[0]), max_await_time_ms=10) as watched:
+        other = oracle.token_text(watched.next()["_id"])
+    for token in (*tokens(linked, "numbers"), other):
+        error = error_of(linked, "SELECT resume_change_stream('numbers', skip => %s)", token)
+        assert error.sqlstate == "22023" and "has passed the event" in str(error)
+        assert linked.value("SELECT resume_token FROM change_stream_progress") in error.diag.message_detail
+    error = error_of(linked, "SELECT resume_change_stream('numbers', skip => %s)", f"82{int(other[2:10], 16) + 9:08X}000000012B0229296E04")
+    assert error.sqlstate == "22023" and "no event's token" in str(error)
+    assert linked.value("SELECT paused FROM change_streams")
+
+
+def test_a_rewind_leaves_a_row(linked, mdb):
+    """Going back shows: a row says that events repeat from there; going on where it stopped needs none."""
+    create(linked, "numbers", collection="numbers")
+    mdb.numbers.insert_many([{"_id": 1}, {"_id": 2}, {"_id": 3}])
+    sync(linked, "numbers")
+    pause(linked, "numbers")
+    position = linked.value("SELECT resume_token FROM change_stream_progress")
+    first = tokens(linked, "numbers")[0]
+    resume(linked, "numbers", start_at=first)
+    sync(linked, "numbers")
+    assert operations(linked, "numbers") == ["insert"] * 3 + ["gap"] + ["insert"] * 2
+    (number, begin, end, reason), = gaps(linked, "numbers")
+    assert (number, begin, end) == (4, position, first) and "repeat" in reason
+    pause(linked, "numbers")
+    resume(linked, "numbers", start_at=linked.value("SELECT resume_token FROM change_stream_progress"))
+    sync(linked, "numbers")
+    assert len(gaps(linked, "numbers")) == 1
