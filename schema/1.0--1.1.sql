@@ -62,6 +62,9 @@ COMMENT ON COLUMN change_stream_progress.starts IS 'how many processes in a row 
 COMMENT ON COLUMN change_stream_progress.definition_version IS 'how often the definition was changed; a process saves nothing that it made under another';
 COMMENT ON COLUMN change_stream_progress.oplog_window IS 'how far back MongoDB''s oplog reached when a process last looked';
 COMMENT ON COLUMN change_stream_progress.oplog_told IS 'the part of it, in percent, that lay behind the position when change_stream_alert was told of it';
+ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C", ADD COLUMN deployment document;
+COMMENT ON COLUMN change_stream_progress.last_event_token IS 'an event that MongoDB''s history must have, or it is not the one that was followed';
+COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set';
 
 -- streams: functions
 

@@ -75,8 +75,12 @@ CREATE TABLE change_stream_progress (
   starts int NOT NULL DEFAULT 0,
   definition_version int NOT NULL DEFAULT 0,
   oplog_window interval,
-  oplog_told int NOT NULL DEFAULT 0
+  oplog_told int NOT NULL DEFAULT 0,
+  last_event_token text COLLATE "C",
+  deployment document
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON COLUMN change_stream_progress.last_event_token IS 'an event that MongoDB''s history must have, or it is not the one that was followed';
+COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set';
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 COMMENT ON COLUMN change_stream_progress.alive IS 'a process follows the change stream, or did and has not ended in order';
 COMMENT ON COLUMN change_stream_progress.running_token IS 'after such an end: the event that is written now, noted before it is';

@@ -164,6 +164,8 @@ take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentV
 			return KEY_IS("operationType") && take_text(value, &event->operation_type);
 		case 17:
 			return KEY_IS("updateDescription") && take_document(value, &event->update_description);
+		case 18:
+			return KEY_IS("disambiguatedPaths") && take_document(value, &event->disambiguated_paths);
 		case 24:
 			return KEY_IS("fullDocumentBeforeChange") &&
 				take_document(value, &event->full_document_before_change);
@@ -226,6 +228,45 @@ mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryCo
 }
 
 /*
+ * disambiguatedPaths say how the paths of an update are to be read (MongoDB
+ * 6.1).  They belong into its description, and are a field like any other where
+ * there is none.
+ */
+static void
+put_disambiguated_paths(ChangeEvent *event)
+{
+	static const char name[] = "disambiguatedPaths";
+	const DocumentValue *description = &event->update_description;
+	DocumentValue there;
+	DocumentBuilder builder;
+	DocumentIterator it;
+	Document   *document;
+
+	if (description->type != DOCUMENT_OBJECT || mcs_document_find(description->data, description->size, name, &there))
+	{
+		EventField *field = palloc(sizeof(EventField));
+
+		field->key = name;
+		field->value = event->disambiguated_paths;
+		event->others = lappend(event->others, field);
+		return;
+	}
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_iterate(&it, description->data, description->size);
+	while (mcs_document_next(&it))
+		memcpy(mcs_document_append_raw(&builder, it.key, it.key_size, it.value.type, it.value.size),
+			   it.value.data, it.value.size);
+	if (it.malformed)
+		mcs_document_malformed();
+	mcs_document_append_value(&builder, name, &event->disambiguated_paths);
+	mcs_document_end(&builder);
+	document = mcs_document_finish(&builder);
+	event->update_description.data = DOCUMENT_VALUE(document);
+	event->update_description.size = DOCUMENT_VALUE_SIZE(document);
+}
+
+/*
  * Takes an event apart.  Its fragments are BSON objects; of a field that
  * stands in several the last one counts, as for the token.  Raises 22P03
  * where the bytes are no BSON.
@@ -253,6 +294,8 @@ mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count)
 		if (it.malformed)
 			mcs_document_malformed();
 	}
+	if (event->disambiguated_paths.type)
+		put_disambiguated_paths(event);
 }
 
 /* A field name as text; what is not UTF-8 becomes replacement characters, since text cannot hold it. */

@@ -62,6 +62,7 @@ typedef struct ChangeEvent
 	DocumentValue full_document;
 	DocumentValue full_document_before_change;
 	DocumentValue update_description;
+	DocumentValue disambiguated_paths;	/* where a server has them beside the description; they are put into it */
 	uint64		cluster_time;	/* seconds << 32 | ordinal; 0 where missing */
 	int64		wall_time;		/* ms since 1970 */
 	bool		has_wall_time;

@@ -262,6 +262,20 @@ extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, 
 extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
 									uint64 time, MongoError *error);
 
+/*
+ * Whether MongoDB's history has the event of a token: UNKNOWN where the oplog no
+ * longer reaches back to it, or MongoDB can't be asked.
+ */
+typedef enum HistoryAnswer
+{
+	HISTORY_UNKNOWN,
+	HISTORY_HAS,
+	HISTORY_HAS_NOT
+} HistoryAnswer;
+
+extern HistoryAnswer mcs_mongo_history_has(MongoSession *session, const char *database, const char *collection,
+										   const char *token, MongoError *error);
+
 /* ---- what is missing (mongo_check.c) ---- */
 
 /* A string as JavaScript has it, for commands in hints. */
@@ -294,6 +308,7 @@ extern bool mcs_token_of_split_stream(const char *token);
 extern char *mcs_token_from_time(uint64 time);
 extern bool mcs_token_of_event(const char *token);
 extern bool mcs_token_same_event(const char *a, const char *b);
+extern bool mcs_token_same_collection(const char *a, const char *b);
 extern bool mcs_token_lacks_type_bits(const char *token, const MongoError *error);
 
 /* ---- set-up ---- */

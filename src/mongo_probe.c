@@ -211,3 +211,79 @@ mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *
 
 	return search_oldest(session, &spec, oldest, error);
 }
+
+/* ---- whether an event is still in the history ---- */
+
+/* How long to look for it; MongoDB has it at hand if it is there. */
+#define EVENT_PROBE_MS		10000
+
+/* What the events of a reply say of one of a token's time and collection. */
+static HistoryAnswer
+look_for_event(const MongoBatch *batch, const char *token)
+{
+	DocumentIterator it;
+
+	mcs_document_iterate(&it, batch->events, batch->events_size);
+	while (mcs_document_next(&it))
+	{
+		DocumentValue id;
+		TokenParts	parts;
+		StringInfoData text;
+
+		if (it.value.type != DOCUMENT_OBJECT || !mcs_document_find(it.value.data, it.value.size, "_id", &id) ||
+			!mcs_token_parts(&id, &parts))
+			return HISTORY_UNKNOWN;
+		initStringInfo(&text);
+		mcs_token_append(&text, &parts);
+		if (mcs_token_same_collection(text.data, token))
+			return HISTORY_HAS;
+		if (mcs_token_time(text.data) > mcs_token_time(token))
+			return HISTORY_HAS_NOT;
+		pfree(text.data);
+	}
+	/* at its end the history has passed the time without it */
+	return batch->token && mcs_token_time(batch->token) > mcs_token_time(token) && !batch->opened ? HISTORY_HAS_NOT
+		: HISTORY_UNKNOWN;
+}
+
+/*
+ * Whether MongoDB's history has an event: a change stream that begins at its
+ * time has to show one of that time and collection.
+ */
+HistoryAnswer
+mcs_mongo_history_has(MongoSession *session, const char *database, const char *collection, const char *token,
+					  MongoError *error)
+{
+	Document   *stages = mcs_document_in_text("[{\"$project\": {\"_id\": 1}}]");
+	ChangeStreamSpec spec = probe_spec(database, collection);
+	int64		until = mcs_session_clock() + EVENT_PROBE_MS * INT64CONST(1000);
+	HistoryAnswer answer = HISTORY_UNKNOWN;
+	MongoCursor *cursor;
+
+	spec.start = CHANGE_STREAM_AT_TIME;
+	spec.time = mcs_token_time(token);
+	spec.stages = DOCUMENT_VALUE(stages);
+	spec.stages_size = DOCUMENT_VALUE_SIZE(stages);
+	spec.batch_size = 100;
+	spec.max_await_ms = 100;
+	spec.whole_events = true;
+	spec.comment = "mongo_change_stream: whether the history is the same";
+	memset(error, 0, sizeof(*error));
+	cursor = mcs_cursor_open(session, &spec);
+	while (answer == HISTORY_UNKNOWN)
+	{
+		int64		left = (until - mcs_session_clock()) / 1000;
+		MongoBatch	batch;
+		bool		closed;
+
+		if (left <= 0 || next_reply(cursor, left, &batch, error) != MONGO_CURSOR_BATCH)
+			break;
+		answer = look_for_event(&batch, token);
+		closed = batch.closed;
+		mcs_batch_free(&batch);
+		if (closed)
+			break;
+	}
+	mcs_cursor_close(cursor);
+	return answer;
+}

@@ -373,6 +373,17 @@ same_part(const char *a, size_t a_length, const char *b, size_t b_length)
 	return a_length == b_length && memcmp(a, b, a_length) == 0;
 }
 
+/* Whether two tokens are of events of one time in one collection. */
+bool
+mcs_token_same_collection(const char *a, const char *b)
+{
+	TokenIdentity x,
+				y;
+
+	return mcs_token_time(a) == mcs_token_time(b) && read_identity(a, &x) && read_identity(b, &y) &&
+		same_part(x.collection, x.collection_length, y.collection, y.collection_length);
+}
+
 /*
  * Whether two tokens are of the same event, though streams with another form of
  * tokens gave them: MongoDB has two versions, and one puts the document key into

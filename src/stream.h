@@ -94,6 +94,9 @@ typedef struct Stream
 	int64		events_processed;
 	int			restarts;
 	int			consecutive_errors;
+	bool		keeps_history;	/* the schema has what follows, as 1.0's has not */
+	char	   *last_event_token;	/* of the last event that can be looked for, or NULL */
+	Document   *deployment;		/* what MongoDB said of itself, or NULL */
 } Stream;
 
 /* ---- stream_catalog*.c: every query on the catalog tables ---- */
@@ -128,6 +131,7 @@ typedef struct StreamProgress
 	int64		events;			/* written by this batch */
 	TimestampTz last_event_at;	/* 0: no event */
 	int64		filter_errors;	/* of this batch */
+	const char *event_token;	/* of the last event read, NULL for none */
 } StreamProgress;
 
 /*
@@ -138,6 +142,7 @@ typedef struct StreamProgress
 extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
 							  const StreamProgress *progress);
 extern void mcs_progress_error(const char *stream, const char *message);
+extern void mcs_progress_deployment(const char *stream, const Document *deployment);
 extern void mcs_progress_restart(const char *stream);
 
 /* ---- how much of MongoDB's oplog is left to a position (stream_alert.c) ---- */

@@ -381,7 +381,8 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
 	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name), " \
 	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]}, " \
-	"{p.definition_version|0} "
+	"{p.definition_version|0}, " \
+	"{p.last_event_token, p.deployment|NULL::pg_catalog.text, NULL::@.document} "
 
 /* The columns of STREAM_COLUMNS, as SPI counts them. */
 typedef enum StreamColumn
@@ -419,7 +420,9 @@ typedef enum StreamColumn
 	COLUMN_HAS_HANDLERS,
 	COLUMN_EXCLUDE_FIELDS,
 	COLUMN_MASK_FIELDS,
-	COLUMN_DEFINITION_VERSION
+	COLUMN_DEFINITION_VERSION,
+	COLUMN_LAST_EVENT_TOKEN,
+	COLUMN_DEPLOYMENT
 } StreamColumn;
 
 /* A row that SPI returned, and where its values shall go. */
@@ -577,6 +580,9 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->exclude_fields = row_texts(row, COLUMN_EXCLUDE_FIELDS);
 	stream->mask_fields = row_texts(row, COLUMN_MASK_FIELDS);
 	stream->definition_version = row_int32(row, COLUMN_DEFINITION_VERSION);
+	stream->keeps_history = !names.old;
+	stream->last_event_token = row_text(row, COLUMN_LAST_EVENT_TOKEN);
+	stream->deployment = row_document(row, COLUMN_DEPLOYMENT);
 	return stream;
 }
 

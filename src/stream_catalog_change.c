@@ -253,12 +253,13 @@ mcs_catalog_forget_stop(const char *stream)
 	(void) mcs_catalog_run(&forget, values, NULL);
 }
 
-/* Moves a stream: the worker that knows another position can't save any more. */
+/* Moves a stream, in whatever history: the worker that knows another position can't save any more. */
 void
 mcs_catalog_set_position(const char *stream, const char *token)
 {
 	static CatalogStatement move = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp() "
+		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp()"
+		"{, last_event_token = NULL, deployment = NULL|} "
 		"WHERE stream_name = $1",
 		TEXTOID, TEXTOID);
 	CatalogValues values = {0};

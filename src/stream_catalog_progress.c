@@ -24,11 +24,12 @@ mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *exp
 		"UPDATE @.change_stream_progress SET resume_token = $4, last_event_id = $5, "
 		"events_processed = events_processed + $6, last_event_at = coalesce($7, last_event_at), "
 		"updated_at = clock_timestamp(), filter_errors = filter_errors + $8, consecutive_errors = 0"
-		"{, running_token = NULL, crashes = 0, starts = CASE WHEN $6 > 0 THEN 0 ELSE starts END|} "
+		"{, running_token = NULL, crashes = 0, starts = CASE WHEN $6 > 0 THEN 0 ELSE starts END, "
+		"last_event_token = coalesce($10, last_event_token)|} "
 		"WHERE stream_name = $1 AND last_event_id = $2 AND resume_token IS NOT DISTINCT FROM $3 AND {definition_version|0} = $9",
-		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID);
-	Datum		values[9];
-	char		nulls[9] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
+		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID);
+	Datum		values[10];
+	char		nulls[10] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
 
 	values[0] = CStringGetTextDatum(stream->name);
 	values[1] = Int64GetDatum(expected_event_id);
@@ -42,6 +43,8 @@ mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *exp
 	nulls[6] = progress->last_event_at ? ' ' : 'n';
 	values[7] = Int64GetDatum(progress->filter_errors);
 	values[8] = Int32GetDatum(stream->definition_version);
+	values[9] = progress->event_token ? CStringGetTextDatum(progress->event_token) : (Datum) 0;
+	nulls[9] = progress->event_token ? ' ' : 'n';
 	return mcs_catalog_run(&save, values, nulls) == 1;
 }
 
@@ -56,6 +59,17 @@ mcs_progress_error(const char *stream, const char *message)
 	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(message)};
 
 	(void) mcs_catalog_run(&note, values, NULL);
+}
+
+/* Keeps what MongoDB says of itself. */
+void
+mcs_progress_deployment(const char *stream, const Document *deployment)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET deployment = $2 WHERE stream_name = $1", TEXTOID, InvalidOid);
+	Datum		values[2] = {CStringGetTextDatum(stream), PointerGetDatum(deployment)};
+
+	(void) mcs_catalog_run(&keep, values, NULL);
 }
 
 /* Notes that a worker starts again after one that did not end on purpose. */

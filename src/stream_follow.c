@@ -348,6 +348,23 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 		mcs_writer_add(writer, values, nulls, worker->received_at);
 }
 
+/*
+ * Remembers the event as the one that MongoDB's history must have: one of a
+ * document, in the stream's own collection, is shown whatever the stream asks for.
+ */
+static void
+note_event(StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *collection = worker->stream->collection;
+
+	if (event->document_key.type != DOCUMENT_OBJECT ||
+		(collection && (event->collection.length != strlen(collection) ||
+						memcmp(event->collection.data, collection, event->collection.length) != 0)))
+		return;
+	resetStringInfo(worker->event_token);
+	appendBinaryStringInfo(worker->event_token, event->token.data, event->token.length);
+}
+
 /* Says in errors which event was at work; never its content. */
 static void
 event_context(void *arg)
@@ -404,6 +421,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		{
 			mcs_writer_at(writer, worker->read_token);
 			take_event(worker, writer, &event);
+			note_event(worker, &event);
 			set_read_token(worker, event.token.data, event.token.length);
 		}
 		if (worker->fragments != NIL)
@@ -601,6 +619,7 @@ write_transaction(StreamWorker *worker)
 		mcs_writer_be_careful(writer);
 	worker->filter_errors = 0;
 	worker->skipped = false;
+	resetStringInfo(worker->event_token);
 	if (has_expressions(stream))
 		take_events_evaluating(worker, writer);
 	else
@@ -614,6 +633,7 @@ write_transaction(StreamWorker *worker)
 	progress.token = worker->read_token;
 	progress.last_event_at = mcs_writer_count(writer) > 0 ? worker->received_at : 0;
 	progress.filter_errors = worker->filter_errors;
+	progress.event_token = worker->event_token->len > 0 ? worker->event_token->data : NULL;
 	worker->writing = true;
 	if (worker->careful)
 		write_carefully(worker, writer, &progress);

@@ -298,6 +298,7 @@ close_session(StreamWorker *worker)
 	if (worker->session)
 		mcs_session_close(worker->session);
 	worker->session = NULL;
+	worker->verified = false;
 	MemoryContextReset(worker->session_context);
 }
 
@@ -388,6 +389,7 @@ handle_failure(StreamWorker *worker)
 	char		message[sizeof(failure.message) + 100];
 
 	worker->failure.class = MONGO_ERROR_NONE;
+	worker->verified = false;
 	mcs_follow_close(worker);
 	if (failure.code)
 		mcs_text_format(message, sizeof(message), "%s (MongoDB error %d %s)", failure.message, failure.code, failure.code_name);
@@ -565,6 +567,22 @@ follow(StreamWorker *worker)
 	}
 }
 
+/* Whether the change stream may be opened at the stored position; leaves where that is of another history. */
+static bool
+verify_history(StreamWorker *worker)
+{
+	char	   *lost;
+
+	if (worker->verified)
+		return true;
+	lost = mcs_history_verify(worker);
+	if (lost)
+		stop(worker, STREAM_HISTORY_LOST, lost, "MongoDB's history is not the one that was followed");
+	if (worker->failure.class != MONGO_ERROR_NONE)
+		handle_failure(worker);
+	return worker->failure.class == MONGO_ERROR_NONE && worker->verified && !worker->reload;
+}
+
 /* From reading the definition to whatever makes it necessary to do so again. */
 static void
 run(StreamWorker *worker)
@@ -582,6 +600,8 @@ run(StreamWorker *worker)
 		mcs_life_begin(worker);
 	load_stream(worker);
 	open_session(worker);
+	if (!verify_history(worker))
+		return;
 	mcs_follow_open(worker);
 	saved_at = worker->saved_at;
 	follow(worker);
@@ -681,6 +701,7 @@ make_worker(const char *name)
 	/* the first block is kept over resets: an ordinary batch allocates nothing from the system */
 	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream batch",
 												  0, 4 * 1024 * 1024, 8 * 1024 * 1024);
+	worker->event_token = makeStringInfo();
 	worker->rate_since = GetCurrentTimestamp();
 	return worker;
 }

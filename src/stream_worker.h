@@ -44,6 +44,8 @@ typedef struct StreamWorker
 	MemoryContext session_context;
 	MongoCursor *cursor;
 	bool		at_collection;	/* may not watch the database, so watches the collection */
+	bool		verified;		/* MongoDB's history is the one that was followed */
+	TimestampTz behind_since;	/* since when MongoDB's time is before the last event's; 0: it is not */
 	bool		from_time;		/* the token was not found: started at its time, events up to it are left out */
 	TooLarge	too_large;		/* reading the one event that is */
 
@@ -62,6 +64,7 @@ typedef struct StreamWorker
 	MongoError	failure;		/* class not NONE: what ended the cursor, to be dealt with after the write */
 	bool		closed;			/* the server ended the cursor with the last reply */
 	bool		opened;			/* it has opened in this process before */
+	StringInfo	event_token;	/* of the last event in the transaction at work, empty for none */
 	bool		skipped;		/* the transaction at work left out the event of skip_token */
 	bool		reload;			/* definition or position were changed by another session */
 
@@ -122,6 +125,9 @@ extern void mcs_follow_close(StreamWorker *worker);
  * where failure, closed or reload says why it cannot go on.
  */
 extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
+
+/* ---- stream_history.c: whether the position means anything ---- */
+extern char *mcs_history_verify(StreamWorker *worker);
 
 /* ---- stream_write.c: one batch in the caller's transaction ---- */
 

@@ -2,6 +2,7 @@
 import random
 
 import bson
+import pytest
 
 import streams
 from streams import alter, create, error_of, operations, pause, resume, sync, wait_state
@@ -189,3 +190,18 @@ def test_against_a_plain_reading(linked, mdb):
     sync(linked, "people")
     stored = linked.column("SELECT document_to_bson(full_document) FROM change_stream_events ORDER BY event_id")
     assert [bson.decode(bytes(image)) for image in stored] == expected
+
+
+@pytest.mark.parametrize("place", ["updateDescription.disambiguatedPaths", "disambiguatedPaths"])
+def test_disambiguated_paths(linked, mdb, place):
+    """MongoDB 6.1 says how an update's paths are to be read (here a pipeline plays it): in its description, hidden like the rest of it."""
+    mdb.people.insert_one({"_id": 1, "a": {"0": 1}})
+    pipeline = '[{"$addFields": {"%s": {"$literal": {"a.0": ["a", "0"], "card.no": ["card", "no"]}}}}]' % place
+    create(linked, "plain", collection="people", pipeline=pipeline)
+    create(linked, "people", collection="people", pipeline=pipeline, exclude_fields=["card"])
+    mdb.people.update_one({"_id": 1}, {"$set": {"a.0": 2, "card.no": SECRET}})
+    for stream, paths in (("plain", '{"a.0": ["a", "0"], "card.no": ["card", "no"]}'), ("people", '{"a.0": ["a", "0"]}')):
+        sync(linked, stream)
+        assert linked.row("SELECT (update_description->'disambiguatedPaths')::text, extra FROM change_stream_events WHERE stream_name = %s",
+                          stream) == (paths, None)
+    assert linked.value("SELECT changed_fields FROM change_stream_events WHERE stream_name = 'people'") == ["a.0"]
