@@ -507,9 +507,9 @@ leave_gap(const Stream *stream, const char *token)
 					  "resume_change_stream was told to go back: from here on events repeat that the stream has had");
 }
 
-/* The token of the event to leave out, if it can be one that is still to come. */
+/* The token of the event to leave out, if it can be the one that is in the way; moved: the position is not the stored one. */
 static char *
-check_skip(const Stream *stream, const char *text, const char *position)
+check_skip(const Stream *stream, const char *text, const char *position, bool moved)
 {
 	char	   *token = mcs_check_token(text, "skip");
 
@@ -526,6 +526,13 @@ check_skip(const Stream *stream, const char *text, const char *position)
 				 errmsg("change stream \"%s\" has passed the event to skip", stream->name),
 				 errdetail("The event is %s, the position %s.", token, position),
 				 errhint("Take the token of the event that it stopped at from its reason or last_error in change_stream_status.")));
+	if (stream->stopped_token && !moved && !mcs_token_same_event(token, stream->stopped_token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("skip is not the event that change stream \"%s\" stopped at", stream->name),
+				 errdetail("It stopped at %s.", stream->stopped_token),
+				 errhint("SELECT resume_change_stream(%s, skip => %s);", quote_literal_cstr(stream->name),
+						 quote_literal_cstr(stream->stopped_token))));
 	return token;
 }
 
@@ -547,7 +554,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 
 	stream = mcs_stream_load_own(name, true);
 	if (skip)
-		skip = check_skip(stream, skip, start_at ? token : stream->resume_token);
+		skip = check_skip(stream, skip, start_at ? token : stream->resume_token, start_at != NULL);
 	if (token && (start_at || stream->resume_token == NULL))
 	{
 		leave_gap(stream, token);

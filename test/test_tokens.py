@@ -217,3 +217,21 @@ def test_a_rewind_leaves_a_row(linked, mdb):
     resume(linked, "numbers", start_at=linked.value("SELECT resume_token FROM change_stream_progress"))
     sync(linked, "numbers")
     assert len(gaps(linked, "numbers")) == 1
+
+
+def test_skip_at_the_event_that_blocks(linked, mdb):
+    """A stream that stopped at an event: any form of that event's token goes, another event's is refused with the one that blocks."""
+    linked.execute("ALTER TABLE change_stream_events ADD CHECK (document_key->>'_id' IS DISTINCT FROM '3.5')")
+    create(linked, "numbers", collection="numbers", full_document="updateLookup")
+    with mdb.client.start_session() as session, session.start_transaction():
+        mdb.numbers.insert_many([{"_id": 1}, {"_id": 3.5}, {"_id": 2.5}], session=session)
+    with mdb.watch(start_at_operation_time=session.operation_time, max_await_time_ms=10) as watched:
+        other = [oracle.token_text(watched.next()["_id"]) for _ in range(3)]
+    wait_state(linked, "numbers", "error", 60)
+    blocking = linked.value("SELECT stopped_token FROM change_streams")
+    error = error_of(linked, "SELECT resume_change_stream('numbers', skip => %s)", other[2])
+    assert error.sqlstate == "22023" and blocking in error.diag.message_detail and blocking in error.diag.message_hint
+    assert other[1] != blocking
+    resume(linked, "numbers", skip=other[1])
+    sync(linked, "numbers")
+    assert ids(linked, "numbers") == [1, None, 2.5]
