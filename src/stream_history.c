@@ -307,7 +307,7 @@ mcs_history_verify(StreamWorker *worker)
 									   worker->at_collection ? stream->collection : NULL, event, &error);
 	if (answer == HISTORY_HAS_NOT)
 		why = psprintf("the last event, %s, is not in it", event);
-	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_OUT_OF_MEMORY)
+	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_PARKED)
 	{
 		fail(worker, &error);
 		why = NULL;
