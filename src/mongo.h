@@ -304,6 +304,8 @@ extern char *mcs_token_document(const char *token);
 extern char *mcs_token_read(const char *text);
 extern uint64 mcs_token_time(const char *token);
 extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
+extern bool mcs_token_within_transaction(const char *data, size_t length);
+extern bool mcs_token_is_of_version(const char *token, const char *other);
 extern bool mcs_token_of_split_stream(const char *token);
 extern char *mcs_token_from_time(uint64 time);
 extern bool mcs_token_of_event(const char *token);

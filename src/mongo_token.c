@@ -260,11 +260,34 @@ mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length
 	return compared ? compared : a_data < b_data ? -1 : a_data > b_data ? 1 : 0;
 }
 
+/* Whether two tokens are of one version, so that they have an order. */
+bool
+mcs_token_is_of_version(const char *token, const char *other)
+{
+	return strncmp(token + HEAD_DIGITS, other + HEAD_DIGITS, strlen(VERSION_2)) == 0;
+}
+
 /* Whether MongoDB gives tokens of a token's version only with its stage that splits large events. */
 bool
 mcs_token_of_split_stream(const char *token)
 {
 	return strlen(token) > HEAD_DIGITS && strncmp(token + HEAD_DIGITS, VERSION_2, strlen(VERSION_2)) == 0;
+}
+
+/*
+ * Whether the _data of an event's token says that it is not the first operation
+ * of its transaction, so that others have its time.
+ */
+bool
+mcs_token_within_transaction(const char *data, size_t length)
+{
+	static const char event_kind[] = "2C0100";
+	static const char first_index[] = "29";
+	size_t		at = HEAD_DIGITS + strlen(VERSION_2);
+
+	return length > at + strlen(event_kind) + strlen(first_index) &&
+		strncmp(data + at, event_kind, strlen(event_kind)) == 0 &&
+		strncmp(data + at + strlen(event_kind), first_index, strlen(first_index)) != 0;
 }
 
 /* The token that sorts before every event of a time (a high-water mark). */

@@ -232,10 +232,9 @@ extern bool mcs_expressions_valid(const StreamExpressions *expressions);
 /*
  * Fills a spec from a definition (all but start, token, time and comment).
  * at_collection: watch the collection itself, as the role may not watch the
- * database.  without_images: events are going to be read without them, so a
- * condition on them must not decide.
+ * database.
  */
-extern void mcs_stream_spec(const Stream *stream, bool at_collection, bool without_images, ChangeStreamSpec *spec);
+extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 
 /* Whether an event may have come for the worker's sake, though the filter does not let it through. */
 extern bool mcs_worker_must_see(const ChangeEvent *event);

@@ -24,10 +24,6 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-/* Bounds of one transaction: whichever comes first. */
-#define BATCH_EVENTS	1000
-#define BATCH_BYTES		(8 * 1024 * 1024)
-
 /* Replies that the driver's thread may keep ahead of us. */
 #define QUEUE_BYTES		(16 * 1024 * 1024)
 
@@ -65,16 +61,14 @@ set_read_token(StreamWorker *worker, const char *token, uint32 length)
 static void
 narrow_spec(StreamWorker *worker, ChangeStreamSpec *spec)
 {
+	static const char *const small_fields[] = {"operationType", "clusterTime", "wallTime", "ns", "to", "documentKey",
+	"collectionUUID", "txnNumber", "lsid"};
 	DocumentBuilder stages;
 	Document   *array;
 	DocumentIterator it;
 
 	spec->batch_size = 1;
 	if (worker->too_large == TOO_LARGE_ALONE)
-		return;
-	spec->full_document = NULL;
-	spec->full_document_before_change = NULL;
-	if (worker->too_large < TOO_LARGE_NO_DOCUMENT)
 		return;
 	mcs_document_build(&stages);
 	mcs_document_begin_array(&stages, NULL);
@@ -85,11 +79,20 @@ narrow_spec(StreamWorker *worker, ChangeStreamSpec *spec)
 			mcs_document_append_value(&stages, NULL, &it.value);
 	}
 	mcs_document_begin_object(&stages, NULL);
-	mcs_document_begin_array(&stages, "$unset");
-	mcs_document_append_string(&stages, NULL, "fullDocument");
-	mcs_document_append_string(&stages, NULL, "fullDocumentBeforeChange");
-	mcs_document_append_string(&stages, NULL, "updateDescription");
-	mcs_document_end(&stages);
+	if (worker->too_large == TOO_LARGE_NO_IMAGES)
+	{
+		mcs_document_begin_array(&stages, "$unset");
+		mcs_document_append_string(&stages, NULL, "fullDocument");
+		mcs_document_append_string(&stages, NULL, "fullDocumentBeforeChange");
+		mcs_document_end(&stages);
+	}
+	else
+	{
+		mcs_document_begin_object(&stages, "$project");
+		for (int i = 0; i < lengthof(small_fields); i++)
+			mcs_document_append_int32(&stages, small_fields[i], 1);
+		mcs_document_end(&stages);
+	}
 	mcs_document_end(&stages);
 	mcs_document_end(&stages);
 	array = mcs_document_finish(&stages);
@@ -106,7 +109,7 @@ mcs_follow_open(StreamWorker *worker)
 	MemoryContext old = MemoryContextSwitchTo(worker->batch_context);
 
 	memset(&spec, 0, sizeof(spec));
-	mcs_stream_spec(stream, worker->at_collection, worker->too_large >= TOO_LARGE_NO_IMAGES, &spec);
+	mcs_stream_spec(stream, worker->at_collection, &spec);
 	spec.comment = psprintf("mongo_change_stream: %s", stream->name);
 	spec.queue_bytes = QUEUE_BYTES;
 	spec.start = CHANGE_STREAM_NOW;
@@ -125,6 +128,7 @@ mcs_follow_open(StreamWorker *worker)
 		spec.whole_events = !mcs_token_of_split_stream(spec.token);
 	if (worker->too_large != TOO_LARGE_NO)
 		narrow_spec(worker, &spec);
+	worker->batch_size = spec.batch_size;
 
 	MemoryContextSwitchTo(worker->session_context);
 	worker->cursor = mcs_cursor_open(worker->session, &spec);
@@ -136,6 +140,10 @@ mcs_follow_open(StreamWorker *worker)
 	worker->asked_at = 0;
 	worker->closed = false;
 	worker->failure.class = MONGO_ERROR_NONE;
+	worker->held_since = 0;
+	worker->held_time = 0;
+	worker->event_token = NULL;
+	worker->repeat_logged = false;
 }
 
 /* Ends the cursor and forgets what was read and not written. */
@@ -143,6 +151,7 @@ void
 mcs_follow_close(StreamWorker *worker)
 {
 	free_batch(worker);
+	mcs_gather_forget(worker);
 	forget_fragments(worker);
 	if (worker->cursor)
 		mcs_cursor_close(worker->cursor);
@@ -150,23 +159,6 @@ mcs_follow_close(StreamWorker *worker)
 	if (worker->read_token && worker->read_token != worker->stream->resume_token)
 		pfree(worker->read_token);
 	worker->read_token = worker->stream->resume_token;
-}
-
-/* Takes the next reply, if one comes in time; false where none did.  A failure is kept for later. */
-static bool
-next_batch(StreamWorker *worker, long timeout_ms)
-{
-	MemoryContext old = MemoryContextSwitchTo(worker->session_context);
-	MongoCursorResult result = mcs_cursor_next(worker->cursor, timeout_ms, &worker->batch, &worker->failure);
-
-	MemoryContextSwitchTo(old);
-	if (result != MONGO_CURSOR_BATCH)
-		return false;
-	worker->have_batch = true;
-	worker->received_at = GetCurrentTimestamp();
-	worker->operation_time = Max(worker->operation_time, worker->batch.operation_time);
-	mcs_document_iterate(&worker->events, worker->batch.events, worker->batch.events_size);
-	return true;
 }
 
 /* At the end of a reply: the position is its post-batch token. */
@@ -233,14 +225,45 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 	return false;
 }
 
-/* Whether the event is one that the stored position has passed already (after a start at its time). */
+/*
+ * Whether the event is one that the stored position has passed already: after a
+ * start at its time, or since the server sends it twice.  Only tokens of one
+ * version have an order.
+ */
 static bool
-already_written(const StreamWorker *worker, const ChangeEvent *event)
+already_written(StreamWorker *worker, const ChangeEvent *event)
 {
 	const char *position = worker->stream->resume_token;
+	const char *newest = worker->event_token ? worker->event_token : position;
+	int			compared;
 
+	if (newest == NULL)
+		return false;
+	compared = mcs_token_compare(event->token.data, event->token.length, newest, strlen(newest));
+	if (compared == 0 || (compared < 0 && worker->event_token && mcs_token_is_of_version(event->token.data, newest)))
+	{
+		if (worker->event_token && !worker->repeat_logged)
+			ereport(LOG,
+					(errmsg("MongoDB repeated an event to change stream \"%s\", which is not stored again", worker->name),
+					 errdetail("Event %.*s.", (int) event->token.length, event->token.data)));
+		worker->repeat_logged = worker->repeat_logged || worker->event_token;
+		return true;
+	}
 	return worker->from_time && position &&
 		mcs_token_compare(event->token.data, event->token.length, position, strlen(position)) <= 0;
+}
+
+/* Remembers the newest event of this cursor. */
+static void
+note_event(StreamWorker *worker, const ChangeEvent *event)
+{
+	char	   *copy = MemoryContextAlloc(worker->stream_context, event->token.length + 1);
+
+	memcpy(copy, event->token.data, event->token.length);
+	copy[event->token.length] = '\0';
+	if (worker->event_token)
+		pfree(worker->event_token);
+	worker->event_token = copy;
 }
 
 /* Whether expressions may have to be evaluated. */
@@ -257,8 +280,17 @@ has_expressions(const Stream *stream)
 static bool
 needs_filter(const StreamWorker *worker, const ChangeEvent *event)
 {
-	return worker->stream->filter &&
-		(worker->stream->local_filter || event->too_large || mcs_worker_must_see(event));
+	/* columns that an event which is too large lacks, or has only in part */
+	static const EventColumn lacking[] = {EVENT_FULL_DOCUMENT, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_UPDATE_DESCRIPTION,
+	EVENT_CHANGED_FIELDS, EVENT_EXTRA};
+
+	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_worker_must_see(event)))
+		return false;
+	/* nobody can say whether it passes, so it stays */
+	for (int i = 0; i < lengthof(lacking) && event->too_large; i++)
+		if (mcs_expressions_filter_reads(worker->expressions, lacking[i]))
+			return false;
+	return true;
 }
 
 /*
@@ -379,11 +411,12 @@ event_context(void *arg)
 				   (int) event->collection.length, event->collection.data ? event->collection.data : "");
 }
 
-/* Moves events from the replies at hand to the writer, up to the bounds of a transaction. */
+/* Moves events from the replies at hand to the writer, up to the bounds of a transaction or of the time at which they are reached. */
 static void
 take_events(StreamWorker *worker, StreamWriter *writer)
 {
 	Size		bytes = 0;
+	uint64		time = 0;		/* of the newest event */
 	bool		written;
 	bool		taken = false;
 	ChangeEvent event;
@@ -391,13 +424,17 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 
 	memset(&event, 0, sizeof(event));
 	error_context_stack = &callback;
-	while (mcs_writer_count(writer) < BATCH_EVENTS && bytes < BATCH_BYTES)
+	for (;;)
 	{
 		if (worker->singly > 0 && taken)
 			break;
 		/* it points into a reply that may go now, and errors and log lines read it */
 		memset(&event, 0, sizeof(event));
-		if (!worker->have_batch && !next_batch(worker, 0))
+		if (!worker->have_batch && !mcs_gather_next(worker))
+			break;
+		if ((mcs_writer_count(writer) >= BATCH_EVENTS || bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, time))
+			break;
+		if (mcs_gather_is_held_back(worker))
 			break;
 		if (!next_event(worker, &event, &bytes))
 		{
@@ -416,9 +453,11 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("an event came without a resume token"),
 					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
+		time = mcs_token_time(event.token.data);
 		written = already_written(worker, &event);
 		if (!written)
 		{
+			note_event(worker, &event);
 			mcs_writer_at(writer, worker->read_token);
 			take_event(worker, writer, &event);
 			note_event(worker, &event);
@@ -670,10 +709,12 @@ take_empty_batch(StreamWorker *worker)
 bool
 mcs_follow_step(StreamWorker *worker, long timeout_ms)
 {
-	if (!worker->have_batch && !next_batch(worker, timeout_ms))
+	if (!worker->have_batch && !mcs_gather_first(worker, timeout_ms))
 		return worker->failure.class == MONGO_ERROR_NONE;
 	if (worker->batch.opened)
 		mcs_worker_opened(worker);
+	if (worker->batch.event_count > 0 && !mcs_gather(worker))
+		return worker->failure.class == MONGO_ERROR_NONE;
 	if (worker->batch.event_count == 0)
 		take_empty_batch(worker);
 	else

@@ -203,11 +203,10 @@ unless_default(const char *word, const char *usual)
 }
 
 void
-mcs_stream_spec(const Stream *stream, bool at_collection, bool without_images, ChangeStreamSpec *spec)
+mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec)
 {
 	const char *filtered = at_collection ? NULL : stream->collection;
-	/* without its images, an event might not come through and the next one be taken for it */
-	Document   *match = without_images ? operations_filter(stream) : stream->pushed_filter;
+	Document   *match = stream->pushed_filter;
 	DocumentBuilder builder;
 	Document   *stages;
 

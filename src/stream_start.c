@@ -127,7 +127,7 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 		ChangeStreamSpec spec;
 		char	   *token;
 
-		mcs_stream_spec(stream, at_collection, false, &spec);
+		mcs_stream_spec(stream, at_collection, &spec);
 		spec.start = after ? at_time ? CHANGE_STREAM_AT_TIME : CHANGE_STREAM_START_AFTER : CHANGE_STREAM_NOW;
 		spec.token = after;
 		spec.time = after ? mcs_token_time(after) : 0;

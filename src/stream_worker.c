@@ -424,8 +424,8 @@ handle_failure(StreamWorker *worker)
 			}
 			break;
 		case MONGO_ERROR_TOO_LARGE:
-			if (worker->too_large == TOO_LARGE_NO_DOCUMENT)
-				stop(worker, STREAM_ERROR, "an event is too large even without its documents", message);
+			if (worker->too_large == TOO_LARGE_KEY_ONLY)
+				stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it", message);
 			worker->too_large++;
 			break;
 		case MONGO_ERROR_CONFIGURATION:

@@ -11,14 +11,16 @@
 /*
  * How an event that is too large even for the server is read: alone, since the
  * events before it went down with it and are to come whole; then with less and
- * less of it.
+ * less of it.  What is left out goes after all of the stream's own stages, which
+ * see the whole event and let through what they let through before: so the next
+ * event that comes is the one that was too large, and no other.
  */
 typedef enum TooLarge
 {
 	TOO_LARGE_NO,
 	TOO_LARGE_ALONE,
 	TOO_LARGE_NO_IMAGES,
-	TOO_LARGE_NO_DOCUMENT
+	TOO_LARGE_KEY_ONLY
 } TooLarge;
 
 /* What a batch that goes row by row has found; token and reason are set where the stream is to stop, progress->token being before that event. */
@@ -52,6 +54,12 @@ typedef struct StreamWorker
 	/* reading */
 	MongoBatch	batch;
 	bool		have_batch;
+	List	   *replies;		/* of MongoBatch *: read behind it, for the same transaction */
+	int			batch_size;		/* events that MongoDB was asked for at a time */
+	TimestampTz held_since;		/* the last of them may be continued by the next, which is waited for; 0: no */
+	uint64		held_time;		/* events of this time are left for another cursor; 0: none */
+	char	   *event_token;	/* of the newest event of this cursor; in stream_context */
+	bool		repeat_logged;
 	DocumentIterator events;	/* in the batch */
 	TimestampTz received_at;
 	List	   *fragments;		/* DocumentValue * of the event that is not whole yet */
@@ -115,6 +123,22 @@ extern void mcs_life_go_on(StreamWorker *worker, TimestampTz now);
 extern void mcs_worker_announce(StreamWorker *worker, const char *token);
 extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error,
 								 TimestampTz next_retry_at);
+
+/* ---- stream_gather.c: the replies of one transaction ---- */
+
+/* Bounds of one transaction: whichever comes first, and then at the end of a time. */
+#define BATCH_EVENTS	1000
+#define BATCH_BYTES		(8 * 1024 * 1024)
+
+/* Takes a reply, if one comes in time; false where none did.  A failure is kept for later. */
+extern bool mcs_gather_first(StreamWorker *worker, long timeout_ms);
+extern bool mcs_gather(StreamWorker *worker);
+
+/* Takes the next of the replies that were gathered; false where there is none. */
+extern bool mcs_gather_next(StreamWorker *worker);
+extern bool mcs_gather_goes_on(const StreamWorker *worker, uint64 time);
+extern bool mcs_gather_is_held_back(const StreamWorker *worker);
+extern void mcs_gather_forget(StreamWorker *worker);
 
 /* ---- stream_follow.c: from the cursor into transactions ---- */
 extern void mcs_follow_open(StreamWorker *worker);

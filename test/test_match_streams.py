@@ -1,4 +1,6 @@
 """Filters that MongoDB evaluates: what arrives, what the worker still has to see, and what is shown of it."""
+import pytest
+
 import oracle
 from streams import alter, call, create, operations, resume, pause, status, sync
 
@@ -137,7 +139,7 @@ def test_large_event_and_the_next(linked, mdb):
 
 
 def test_too_large_even_for_the_server(linked, mongo, mdb):
-    """What is read without its images does not pass a filter on them; the next event is read with them."""
+    """The event that is too large is a row without its images, filter or not; the next event is read with them."""
     mdb.create_collection("c", changeStreamPreAndPostImages={"enabled": True})
     mdb.c.insert_one({"_id": 1, "n": 1})
     create(linked, "s", collection="c", full_document="required", filter="full_document['n'] = 1")
@@ -151,7 +153,28 @@ def test_too_large_even_for_the_server(linked, mongo, mdb):
     finally:
         mongo.stop_failing()
     assert linked.execute("SELECT full_document->>'a', full_document_source FROM change_stream_events ORDER BY event_id") == \
-        [("1", "post_image"), ("2", "post_image")]
+        [(None, "too_large"), ("1", "post_image"), ("2", "post_image")]
+
+
+@pytest.mark.parametrize("options", [{"filter": "full_document['n'] > 0"}, {"filter": "length(full_document->>'n') = 1"},
+                                     {"pipeline": '[{"$match": {"fullDocument.n": {"$gt": 0}}}]'}])
+def test_too_large_among_others(linked, mongo, mdb, options):
+    """What the filter leaves out before the one that is too large is not taken for it."""
+    mdb.create_collection("c", changeStreamPreAndPostImages={"enabled": True})
+    mdb.c.insert_many([{"_id": number, "n": number} for number in range(-5, 1)] + [{"_id": 1, "n": 1}])
+    create(linked, "s", collection="c", full_document="required", **options)
+    pause(linked, "s")
+    for change, number in enumerate((-3, -2, 1, -1, 1)):
+        mdb.c.update_one({"_id": number}, {"$set": {"a": change}})
+    mongo.fail_command(["getMore"], times=2, errorCode=10334)
+    try:
+        resume(linked, "s")
+        sync(linked, "s")
+    finally:
+        mongo.stop_failing()
+    shown = linked.execute("SELECT document_key->>'_id', full_document_source FROM change_stream_events ORDER BY event_id")
+    # where the worker evaluates the filter, the first event of all is the one that failed
+    assert shown == [("-3" if "length" in str(options) else "1", "too_large")] + [("1", "post_image")] * (1 + ("length" in str(options)))
 
 
 def test_few_of_many(linked, mongo, mdb):
