@@ -176,12 +176,21 @@ extern void mcs_stream_stop(const char *stream, StreamState state, const char *r
 extern void mcs_stream_pause_restored(const char *stream);
 extern void mcs_stream_skipped(const char *stream);
 
+/* How a round of deletions goes, in which each event that is too old is looked at once. */
+typedef struct EventExpiry
+{
+	int64		after;			/* the next chunk is behind this event; 0: the round is over, or has not begun */
+	int64		kept;			/* that could not be deleted in this round */
+	char		reason[256];	/* why the last of them */
+} EventExpiry;
+
 /*
- * Deletes events that were received longer ago than retention, oldest first, at
- * most limit of them and never the last; returns how many went.  The caller is
- * the stream's owner: triggers on the table run.
+ * Deletes a chunk of the events that were received longer ago than retention,
+ * oldest first, and never the last.  One that something refers to (a foreign key)
+ * stays, and does not keep the others.  The caller is the stream's owner: triggers
+ * on the table run.
  */
-extern int64 mcs_events_expire(const char *stream, const Interval *retention, int limit);
+extern void mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry);
 
 /* ---- stream_definition.c: arguments of functions, and small conversions ---- */
 extern int64 mcs_interval_microseconds(const Interval *interval);

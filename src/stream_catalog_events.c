@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "stream_catalog.h"
 #include "stream_parked.h"
@@ -21,7 +22,12 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
+
+/* How many events are deleted in one transaction, and how many singly where something refers to some. */
+#define EXPIRE_CHUNK	1000
+#define EXPIRE_SINGLY	200
 
 /* A deletion while it runs: the table, and the scan in event_id order. */
 typedef struct EventDeletion
@@ -124,42 +130,138 @@ handled_event(const char *stream)
 	return isnull ? PG_INT64_MAX : DatumGetInt64(least);
 }
 
-int64
-mcs_events_expire(const char *stream, const Interval *retention, int limit)
+/* Which events are too old. */
+typedef struct ExpiryBounds
+{
+	const char *stream;
+	TimestampTz before;			/* received before this */
+	int64		last;			/* and not behind this one */
+	int			limit;			/* at a time */
+	int64		after;			/* behind this one; moved */
+	bool		more;			/* the limit was what ended it */
+	int64		deleted;
+} ExpiryBounds;
+
+/* Deletes the oldest events within bounds. */
+static void
+delete_old(ExpiryBounds *bounds)
 {
 	EventDeletion deletion;
-	TimestampTz before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-																 TimestampTzGetDatum(GetCurrentTimestamp()),
-																 IntervalPGetDatum(retention)));
-	Stream	   *current = mcs_stream_load(stream, false, true);
-	int64		last;
 	AttrNumber	received_at;
 	AttrNumber	event_id;
-	int64		deleted = 0;
+	int			looked = 0;
 
-	if (current == NULL)
-		return 0;
-	last = Min(current->last_event_id - 1, handled_event(stream));
-	begin_deletion(&deletion, stream, 0);
+	bounds->more = false;
+	bounds->deleted = 0;
+	begin_deletion(&deletion, bounds->stream, bounds->after);
 	received_at = deletion.table->map.attributes[ROW_RECEIVED_AT];
 	event_id = deletion.table->map.attributes[ROW_EVENT_ID];
-	while (deleted < limit && index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
+	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(deletion.slot, received_at, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull || DatumGetTimestampTz(value) >= before)
+		if (isnull || DatumGetTimestampTz(value) >= bounds->before)
 			break;
 		value = slot_getattr(deletion.slot, event_id, &isnull);
-		if (isnull || DatumGetInt64(value) > last)
+		if (isnull || DatumGetInt64(value) > bounds->last)
 			break;
-		if (!delete_row(&deletion, false))
+		bounds->more = looked++ == bounds->limit;
+		if (bounds->more || !delete_row(&deletion, false))
 			break;
-		deleted++;
+		bounds->after = DatumGetInt64(value);
+		bounds->deleted++;
 	}
 	end_deletion(&deletion);
-	return deleted;
+}
+
+/* The same in a subtransaction; the error where something of the table's owner keeps it from being done, else NULL. */
+static ErrorData *
+try_delete_old(ExpiryBounds *bounds)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ExpiryBounds attempt = *bounds;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(context);
+		delete_old(&attempt);
+		mcs_check_deferred();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error && !mcs_error_is_events(error))
+		ReThrowError(error);
+	if (error == NULL)
+		*bounds = attempt;
+	return error;
+}
+
+/* The first event behind another; 0 where there is none. */
+static int64
+next_event_id(const char *stream, int64 after)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT min(event_id) FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2", TEXTOID, INT8OID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(after)};
+	Datum		next;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	(void) mcs_catalog_execute(&find, values, NULL);
+	next = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	mcs_catalog_end(&scope);
+	return isnull ? 0 : DatumGetInt64(next);
+}
+
+void
+mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry)
+{
+	ExpiryBounds bounds = {.stream = stream,.after = expiry->after,.limit = EXPIRE_CHUNK};
+	Stream	   *current = mcs_stream_load(stream, false, true);
+
+	expiry->after = 0;
+	if (current == NULL)
+		return;
+	bounds.before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+															IntervalPGetDatum(retention)));
+	bounds.last = Min(current->last_event_id - 1, handled_event(stream));
+	if (try_delete_old(&bounds) != NULL)
+	{
+		/* something refers to one of them: one by one, and past those that must stay */
+		bounds.limit = 1;
+		for (int i = 0; i < EXPIRE_SINGLY; i++)
+		{
+			ErrorData  *error = try_delete_old(&bounds);
+
+			if (error)
+			{
+				expiry->kept++;
+				strlcpy(expiry->reason, error->message, sizeof(expiry->reason));
+				expiry->reason[pg_mbcliplen(expiry->reason, strlen(expiry->reason), sizeof(expiry->reason) - 1)] = '\0';
+				bounds.after = next_event_id(stream, bounds.after);
+				bounds.more = true;
+			}
+			if (!bounds.more)
+				break;
+		}
+	}
+	if (bounds.more)
+		expiry->after = bounds.after;
 }
 
 void

@@ -47,7 +47,7 @@
 #define FAILURES_TO_CARE	2
 
 #define EXPIRE_INTERVAL_MS	10000
-#define EXPIRE_CHUNK		1000
+#define EXPIRE_AGAIN_MS		60000
 #define WINDOW_INTERVAL_MS	60000
 #define WINDOW_TIMEOUT_MS	10000
 #define WINDOW_BUSY_MS		2000	/* while events wait */
@@ -446,21 +446,44 @@ handle_failure(StreamWorker *worker)
 	}
 }
 
+/* A round of deletions is over: what could not be deleted shows in the status, and is not tried again all the time. */
+static void
+end_expiry(StreamWorker *worker, TimestampTz now)
+{
+	EventExpiry *expiry = &worker->expiry;
+
+	if (worker->report.state == STREAM_ACTIVE && expiry->kept != worker->kept)
+	{
+		worker->kept = expiry->kept;
+		if (worker->kept)
+			mcs_worker_set_state(worker, STREAM_ACTIVE,
+								 psprintf("following the change stream; events past their retention are kept (" INT64_FORMAT "): %s",
+										  worker->kept, expiry->reason), NULL, 0);
+		else
+			mcs_worker_opened(worker);
+	}
+	if (expiry->kept)
+		worker->expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_AGAIN_MS);
+	expiry->kept = 0;
+}
+
 /* Deletes a chunk of old events when it is time. */
 static void
 expire_events(StreamWorker *worker, TimestampTz now)
 {
-	int64		deleted;
+	EventExpiry *expiry = &worker->expiry;
 
 	if (!worker->stream->retention || now < worker->expire_at)
 		return;
 	/* before anything can fail: a deletion that always fails must leave time to follow */
 	worker->expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_INTERVAL_MS);
 	mcs_worker_begin(worker);
-	deleted = mcs_events_expire(worker->name, worker->stream->retention, EXPIRE_CHUNK);
+	mcs_events_expire(worker->name, worker->stream->retention, expiry);
 	mcs_worker_commit(worker);
-	if (deleted == EXPIRE_CHUNK)
+	if (expiry->after != 0)
 		worker->expire_at = now;
+	else
+		end_expiry(worker, now);
 }
 
 /* Whether something waits for the worker that is more than a chore. */

@@ -102,6 +102,8 @@ typedef struct StreamWorker
 	int64		rate_events;
 	TimestampTz rate_since;
 	TimestampTz expire_at;		/* next look at retention */
+	EventExpiry expiry;			/* the round of it */
+	int64		kept;			/* by the one before, as the status says */
 	TimestampTz window_at;		/* next look at the oplog's reach */
 } StreamWorker;
 

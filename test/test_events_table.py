@@ -131,3 +131,18 @@ def test_workers_and_another_type(linked, mdb):
     linked.wait_for("SELECT reason LIKE '%several workers%' FROM change_handler_status", timeout=20)
     alter(linked, "ALTER document_key TYPE document USING document_key::document")
     linked.wait_for("SELECT min(last_event_id) FROM change_handler_progress", expect=10)
+
+
+def test_retention_and_a_foreign_key(linked, mdb):
+    """Old events that something refers to stay, the others go; the stream goes on, and its status says so."""
+    create(linked, "s", collection="c")
+    mdb.c.insert_many([{"_id": number} for number in range(20)])
+    sync(linked, "s")
+    linked.execute("CREATE TABLE notes (stream_name text, event_id bigint, FOREIGN KEY (stream_name, event_id) REFERENCES change_stream_events)")
+    linked.execute("INSERT INTO notes VALUES ('s', 1), ('s', 2), ('s', 9)")
+    linked.execute("SELECT alter_change_stream('s', retention => '1 millisecond')")
+    linked.wait_for("SELECT array_agg(event_id ORDER BY event_id) FROM change_stream_events", expect=[1, 2, 9, 20], timeout=30)
+    linked.wait_for("SELECT reason LIKE '%%(3)%%notes%%' FROM change_stream_status", expect=True, timeout=30)
+    mdb.c.insert_one({"_id": "next"})
+    sync(linked, "s")
+    assert status(linked, "s")["state"] == "active" and linked.value("SELECT consecutive_errors FROM change_stream_progress") == 0
