@@ -16,9 +16,11 @@ PG_FUNCTION_INFO_V1(mcs_string_agg_elements_transition);
 PG_FUNCTION_INFO_V1(mcs_string_agg_elements_final);
 PG_FUNCTION_INFO_V1(mcs_string_agg_distinct_elements_final);
 
+typedef text *Element;
+
 typedef struct ElementState
 {
-	text	  **elements;
+	Element    *elements;
 	int64		count;
 	int64		room;
 	char	   *delimiter;		/* the last one given */
@@ -34,13 +36,13 @@ add_elements(ElementState *state, ArrayType *array)
 
 	while (array_iterate(iterator, &element, &isnull))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (isnull)
 			continue;
 		if (state->count == state->room)
 		{
-			CHECK_FOR_INTERRUPTS();
 			state->room *= 2;
-			state->elements = repalloc_huge(state->elements, sizeof(text *) * state->room);
+			state->elements = repalloc_huge(state->elements, sizeof(Element) * state->room);
 		}
 		state->elements[state->count++] = DatumGetTextPCopy(element);
 	}
@@ -68,7 +70,7 @@ mcs_string_agg_elements_transition(PG_FUNCTION_ARGS)
 	{
 		state = palloc0(sizeof(ElementState));
 		state->room = 16;
-		state->elements = palloc(sizeof(text *) * state->room);
+		state->elements = palloc(sizeof(Element) * state->room);
 		state->delimiter = PG_ARGISNULL(2) ? pstrdup("") : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	}
 	add_elements(state, PG_GETARG_ARRAYTYPE_P(1));
@@ -76,11 +78,10 @@ mcs_string_agg_elements_transition(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/* Orders elements by their bytes. */
 static int
-compare_elements(const void *a, const void *b)
+compare_elements(const text *x, const text *y)
 {
-	const text *x = *(text *const *) a;
-	const text *y = *(text *const *) b;
 	int			size = Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y));
 	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), size);
 
@@ -89,13 +90,22 @@ compare_elements(const void *a, const void *b)
 	return (int) VARSIZE_ANY_EXHDR(x) - (int) VARSIZE_ANY_EXHDR(y);
 }
 
+/* qsort would not be to be cancelled */
+#define ST_SORT sort_elements
+#define ST_ELEMENT_TYPE Element
+#define ST_COMPARE(a, b) compare_elements(*(a), *(b))
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 /* The elements, joined. */
 static Datum
 join_elements(FunctionCallInfo fcinfo, bool distinct)
 {
 	ElementState *state = PG_ARGISNULL(0) ? NULL : (ElementState *) PG_GETARG_POINTER(0);
 	StringInfoData out;
-	text	  **elements;
+	Element    *elements;
 	bool		first = true;
 
 	if (state == NULL || state->count == 0)
@@ -104,14 +114,15 @@ join_elements(FunctionCallInfo fcinfo, bool distinct)
 	if (distinct)
 	{
 		/* a window may ask again, with more rows: leave the order of the state */
-		elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(text *) * state->count);
-		memcpy(elements, state->elements, sizeof(text *) * state->count);
-		qsort(elements, state->count, sizeof(text *), compare_elements);
+		elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Element) * state->count);
+		memcpy(elements, state->elements, sizeof(Element) * state->count);
+		sort_elements(elements, state->count);
 	}
 	initStringInfo(&out);
 	for (int64 i = 0; i < state->count; i++)
 	{
-		if (distinct && i > 0 && compare_elements(&elements[i - 1], &elements[i]) == 0)
+		CHECK_FOR_INTERRUPTS();
+		if (distinct && i > 0 && compare_elements(elements[i - 1], elements[i]) == 0)
 			continue;
 		if (!first)
 			appendStringInfoString(&out, state->delimiter);

@@ -47,22 +47,33 @@ is_position(const char *step, Size size)
 
 /* Whether one path is the beginning of the other, positions below the top of the written one being optional. */
 static bool
-paths_meet(DottedPath written, DottedPath asked, bool at_top)
+paths_meet(DottedPath written, DottedPath asked)
 {
 	const char *step;
 	const char *other;
 	Size		size;
 	Size		other_size;
-	DottedPath	rest = asked;
+	bool		at_top = true;
 
-	check_stack_depth();
-	if (written.at == NULL || asked.at == NULL)
-		return true;
-	size = next_step(&written, &step);
-	other_size = next_step(&rest, &other);
-	if (size == other_size && memcmp(step, other, size) == 0 && paths_meet(written, rest, false))
-		return true;
-	return !at_top && is_position(step, size) && paths_meet(written, asked, false);
+	/*
+	 * A step that is the one asked for is taken as such.  That is never wrong:
+	 * had it been left out, as a position, for the sake of a later one like
+	 * it, then that one can be left out instead.
+	 */
+	while (written.at != NULL && asked.at != NULL)
+	{
+		DottedPath	rest = asked;
+
+		CHECK_FOR_INTERRUPTS();
+		size = next_step(&written, &step);
+		other_size = next_step(&rest, &other);
+		if (size == other_size && memcmp(step, other, size) == 0)
+			asked = rest;
+		else if (at_top || !is_position(step, size))
+			return false;
+		at_top = false;
+	}
+	return true;
 }
 
 /* change_stream_wrote(changed_fields text[], path text): did the event write that field? */
@@ -81,11 +92,12 @@ mcs_change_stream_wrote(PG_FUNCTION_ARGS)
 	{
 		DottedPath	written;
 
+		CHECK_FOR_INTERRUPTS();
 		if (isnull)
 			continue;
 		written.at = VARDATA_ANY(DatumGetPointer(element));
 		written.end = written.at + VARSIZE_ANY_EXHDR(DatumGetPointer(element));
-		found = paths_meet(written, asked, true);
+		found = paths_meet(written, asked);
 	}
 	array_free_iterator(iterator);
 	PG_RETURN_BOOL(found);

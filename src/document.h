@@ -60,6 +60,9 @@
 #define DOCUMENT_MIN_KEY		0xFF
 #define DOCUMENT_MAX_KEY		0x7F
 
+/* None of BSON's: stands for bytes that are no value, where a function must have a result for any. */
+#define DOCUMENT_DAMAGED		0x00
+
 /* MongoDB nests at most 100 levels (its server adds some for its own wrapping). */
 #define DOCUMENT_MAX_DEPTH		200
 
@@ -231,7 +234,26 @@ mcs_document_take(const Document *document)
 	return value;
 }
 
-/* document_compare.c: the order of all values; 0 is equal */
+/* The same, but raises nothing: bytes that are no value are one that is DOCUMENT_DAMAGED, as a whole. */
+static inline DocumentValue
+mcs_document_take_any(const Document *document)
+{
+	DocumentValue value;
+	uint32		size;
+
+	if (VARSIZE_ANY_EXHDR(document) >= 1)
+	{
+		value = mcs_document_value(document);
+		if (mcs_document_value_size(value.type, value.data, value.size, &size) && size == value.size)
+			return value;
+	}
+	value.type = DOCUMENT_DAMAGED;
+	value.data = (const uint8 *) VARDATA_ANY(document);
+	value.size = VARSIZE_ANY_EXHDR(document);
+	return value;
+}
+
+/* document_compare.c: the order of all values, also of damaged ones; 0 is equal */
 extern int	mcs_document_compare(const DocumentValue *a, const DocumentValue *b);
 extern uint64 mcs_document_hash_value(const DocumentValue *value, uint64 seed);
 
@@ -335,6 +357,31 @@ extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentS
 
 /* document_compare.c */
 extern uint8 mcs_document_kind(uint8 type);
+extern bool mcs_document_next_any(DocumentIterator *it);
+
+/* A member of an object, an element of an array. */
+typedef struct DocumentMember
+{
+	const char *key;			/* in an array: the string that the element is */
+	uint32		key_size;
+	DocumentValue value;
+} DocumentMember;
+
+/* Lookups in one object or array. */
+typedef struct DocumentLookup
+{
+	DocumentValue whole;
+	bool		by_value;		/* of elements, not of keys */
+	int			asked;			/* lookups so far */
+	DocumentMember *members;	/* sorted; NULL while there were few lookups */
+	Size		count;
+} DocumentLookup;
+
+/* document_lookup.c */
+extern void mcs_document_lookup_begin(DocumentLookup *lookup, const DocumentValue *whole, bool by_value);
+extern void mcs_document_lookup_end(DocumentLookup *lookup);
+extern bool mcs_document_lookup_key(DocumentLookup *lookup, const char *key, uint32 key_size, DocumentValue *found);
+extern bool mcs_document_lookup_value(DocumentLookup *lookup, const DocumentValue *value);
 
 /* document_number.c */
 extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentValue *b);

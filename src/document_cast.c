@@ -13,6 +13,7 @@
 #include "common/int.h"
 #include "document.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -299,6 +300,7 @@ mcs_document_to_text_array(PG_FUNCTION_ARGS)
 		DocumentStep step = {it.key, it.key_size};
 		text	   *element = mcs_document_plain_text(&it.value, &step, 1);
 
+		CHECK_FOR_INTERRUPTS();
 		state = accumArrayResult(state, PointerGetDatum(element), element == NULL, TEXTOID, CurrentMemoryContext);
 	}
 	if (it.malformed)

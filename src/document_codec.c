@@ -5,8 +5,12 @@
 #include "mongo_change_stream.h"
 
 #include "document.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+
+/* So many bytes are dealt with between two looks whether to go on. */
+#define BYTES_AT_A_TIME	(3 * 65536)
 
 /* Appends bytes in hexadecimal. */
 void
@@ -29,6 +33,8 @@ mcs_document_write_base64(StringInfo out, const uint8 *data, uint32 size)
 		uint32		left = size - i;
 		uint32		group = (uint32) data[i] << 16;
 
+		if (i % BYTES_AT_A_TIME == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (left > 1)
 			group |= (uint32) data[i + 1] << 8;
 		if (left > 2)
@@ -98,6 +104,8 @@ mcs_document_decode_base64(StringInfo text)
 		int			used = i + 4 < text->len ? 4 : 4 - padding;
 		uint32		group = 0;
 
+		if (i % BYTES_AT_A_TIME == 0)
+			CHECK_FOR_INTERRUPTS();
 		for (int j = 0; j < 4; j++)
 		{
 			int			digit = j < used ? base64_digit(text->data[i + j]) : 0;

@@ -7,6 +7,11 @@
  * kind.  Objects compare element by element: the kinds, then the keys, then
  * the values; arrays the same without keys.  Equal values need not be the same
  * bytes (1 and 1.0), so the operator classes allow no deduplication.
+ *
+ * Everything here has a result for any bytes, so that the operators are
+ * leakproof: what is no BSON (a server may have sent it so) comes after all
+ * values, by its bytes, and what is nested deeper than MongoDB nests compares
+ * by its bytes, too.
  */
 #include "mongo_change_stream.h"
 
@@ -25,6 +30,9 @@ PG_FUNCTION_INFO_V1(mcs_document_hash);
 PG_FUNCTION_INFO_V1(mcs_document_hash_extended);
 
 #define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
+
+static int	compare_values(const DocumentValue *a, const DocumentValue *b, int depth);
+static uint64 hash_value(const DocumentValue *value, uint64 seed, int depth);
 
 /* The kinds of values in their order; 0 is the end of an object or an array. */
 static const uint8 kinds[256] = {
@@ -48,7 +56,8 @@ static const uint8 kinds[256] = {
 	[DOCUMENT_DB_POINTER] = 14,
 	[DOCUMENT_CODE] = 15,
 	[DOCUMENT_CODE_W_SCOPE] = 16,
-	[DOCUMENT_MAX_KEY] = 17
+	[DOCUMENT_MAX_KEY] = 17,
+	[DOCUMENT_DAMAGED] = 18
 };
 
 /* The kind of a type. */
@@ -56,6 +65,26 @@ uint8
 mcs_document_kind(uint8 type)
 {
 	return kinds[type];
+}
+
+/* Goes to the next element, as mcs_document_next; bytes that are no BSON are one more element, the last. */
+bool
+mcs_document_next_any(DocumentIterator *it)
+{
+	const uint8 *at = it->at;
+
+	if (it->malformed)
+		return false;
+	if (mcs_document_next(it))
+		return true;
+	if (!it->malformed)
+		return false;
+	it->key = "";
+	it->key_size = 0;
+	it->value.type = DOCUMENT_DAMAGED;
+	it->value.data = at;
+	it->value.size = it->end - at;
+	return true;
 }
 
 /* Compares bytes as memcmp does; what is longer comes later. */
@@ -74,32 +103,31 @@ compare_strings(const uint8 *a, uint32 a_size, const uint8 *b, uint32 b_size)
 	return compare_bytes(a + 4, a_size - 5, b + 4, b_size - 5);
 }
 
-/* Compares the elements of two objects or two arrays. */
+/* Compares the elements of two objects or two arrays that stand inside depth others. */
 static int
-compare_elements(const DocumentValue *a, const DocumentValue *b, bool keys)
+compare_elements(const DocumentValue *a, const DocumentValue *b, bool keys, int depth)
 {
 	DocumentIterator x;
 	DocumentIterator y;
 
-	check_stack_depth();
+	if (depth >= DOCUMENT_MAX_DEPTH)
+		return compare_bytes(a->data, a->size, b->data, b->size);
 	mcs_document_iterate(&x, a->data, a->size);
 	mcs_document_iterate(&y, b->data, b->size);
 	for (;;)
 	{
-		bool		more_x = mcs_document_next(&x);
-		bool		more_y = mcs_document_next(&y);
+		bool		more_x = mcs_document_next_any(&x);
+		bool		more_y = mcs_document_next_any(&y);
 		int			order;
 
 		CHECK_FOR_INTERRUPTS();
-		if (x.malformed || y.malformed)
-			mcs_document_malformed();
 		if (!more_x || !more_y)
 			return COMPARE(more_x, more_y);
 		order = COMPARE(kinds[x.value.type], kinds[y.value.type]);
 		if (order == 0 && keys)
 			order = compare_bytes(x.key, x.key_size, y.key, y.key_size);
 		if (order == 0)
-			order = mcs_document_compare(&x.value, &y.value);
+			order = compare_values(&x.value, &y.value, depth + 1);
 		if (order != 0)
 			return order;
 	}
@@ -141,40 +169,43 @@ compare_db_pointers(const DocumentValue *a, const DocumentValue *b)
 	return order != 0 ? order : memcmp(a->data, b->data, a->size - 12);
 }
 
-/* Takes code with scope apart. */
-static void
+/* Takes code with scope apart; false where it is not made of both. */
+static bool
 split_code_w_scope(const DocumentValue *value, DocumentValue *code, DocumentValue *scope)
 {
 	code->type = DOCUMENT_CODE;
 	code->data = value->data + 4;
 	scope->type = DOCUMENT_OBJECT;
 	if (!mcs_document_value_size(code->type, code->data, value->size - 4, &code->size))
-		mcs_document_malformed();
+		return false;
 	scope->data = code->data + code->size;
 	scope->size = value->size - 4 - code->size;
-	if (!mcs_document_value_size(scope->type, scope->data, scope->size, &scope->size))
-		mcs_document_malformed();
+	return mcs_document_value_size(scope->type, scope->data, scope->size, &scope->size);
 }
 
-/* Compares code with scope: the code, then the scope. */
+/* Compares code with scope: the code, then the scope; what is not made of both comes first. */
 static int
-compare_code_w_scope(const DocumentValue *a, const DocumentValue *b)
+compare_code_w_scope(const DocumentValue *a, const DocumentValue *b, int depth)
 {
+	bool		a_whole;
+	bool		b_whole;
 	DocumentValue a_code;
 	DocumentValue a_scope;
 	DocumentValue b_code;
 	DocumentValue b_scope;
 	int			order;
 
-	split_code_w_scope(a, &a_code, &a_scope);
-	split_code_w_scope(b, &b_code, &b_scope);
+	a_whole = split_code_w_scope(a, &a_code, &a_scope);
+	b_whole = split_code_w_scope(b, &b_code, &b_scope);
+	if (!a_whole || !b_whole)
+		return a_whole != b_whole ? COMPARE(a_whole, b_whole) : compare_bytes(a->data, a->size, b->data, b->size);
 	order = compare_strings(a_code.data, a_code.size, b_code.data, b_code.size);
-	return order != 0 ? order : compare_elements(&a_scope, &b_scope, true);
+	return order != 0 ? order : compare_elements(&a_scope, &b_scope, true, depth + 1);
 }
 
 /* Compares two values of one kind that are not numbers. */
 static int
-compare_same_kind(const DocumentValue *a, const DocumentValue *b)
+compare_same_kind(const DocumentValue *a, const DocumentValue *b, int depth)
 {
 	switch (a->type)
 	{
@@ -183,9 +214,9 @@ compare_same_kind(const DocumentValue *a, const DocumentValue *b)
 		case DOCUMENT_CODE:
 			return compare_strings(a->data, a->size, b->data, b->size);
 		case DOCUMENT_OBJECT:
-			return compare_elements(a, b, true);
+			return compare_elements(a, b, true, depth);
 		case DOCUMENT_ARRAY:
-			return compare_elements(a, b, false);
+			return compare_elements(a, b, false, depth);
 		case DOCUMENT_BINARY:
 			return compare_binary(a, b);
 		case DOCUMENT_OBJECT_ID:
@@ -201,15 +232,17 @@ compare_same_kind(const DocumentValue *a, const DocumentValue *b)
 		case DOCUMENT_DB_POINTER:
 			return compare_db_pointers(a, b);
 		case DOCUMENT_CODE_W_SCOPE:
-			return compare_code_w_scope(a, b);
+			return compare_code_w_scope(a, b, depth);
+		case DOCUMENT_DAMAGED:
+			return compare_bytes(a->data, a->size, b->data, b->size);
 		default:
 			return 0;			/* kinds of one value: null, min key ... */
 	}
 }
 
-/* Compares any two values: negative, 0 or positive. */
-int
-mcs_document_compare(const DocumentValue *a, const DocumentValue *b)
+/* Compares two values that stand inside depth others. */
+static int
+compare_values(const DocumentValue *a, const DocumentValue *b, int depth)
 {
 	uint8		kind = kinds[a->type];
 
@@ -217,7 +250,16 @@ mcs_document_compare(const DocumentValue *a, const DocumentValue *b)
 		return COMPARE(kind, kinds[b->type]);
 	if (kind == DOCUMENT_KIND_NUMBER)
 		return mcs_document_compare_numbers(a, b);
-	return compare_same_kind(a, b);
+	return compare_same_kind(a, b, depth);
+}
+
+/* Compares any two values: negative, 0 or positive. */
+int
+mcs_document_compare(const DocumentValue *a, const DocumentValue *b)
+{
+	/* once, whatever the values: how deep this can go is bounded, and there is that much of stack beyond the limit */
+	check_stack_depth();
+	return compare_values(a, b, 0);
 }
 
 /* Are two values equal?  Mostly the bytes tell. */
@@ -231,28 +273,27 @@ same_value(const DocumentValue *a, const DocumentValue *b)
 
 /* Hashes the elements of an object or an array, with or without the keys. */
 static uint64
-hash_elements(const DocumentValue *value, bool keys, uint64 seed)
+hash_elements(const DocumentValue *value, bool keys, uint64 seed, int depth)
 {
 	DocumentIterator it;
 	uint64		hash = seed;
 
-	check_stack_depth();
+	if (depth >= DOCUMENT_MAX_DEPTH)
+		return hash_bytes_extended(value->data, value->size, seed);
 	mcs_document_iterate(&it, value->data, value->size);
-	while (mcs_document_next(&it))
+	while (mcs_document_next_any(&it))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (keys)
 			hash = hash_combine64(hash, hash_bytes_extended((const unsigned char *) it.key, it.key_size, seed));
-		hash = hash_combine64(hash, mcs_document_hash_value(&it.value, seed));
+		hash = hash_combine64(hash, hash_value(&it.value, seed, depth + 1));
 	}
-	if (it.malformed)
-		mcs_document_malformed();
 	return hash;
 }
 
 /* Hashes what is within a kind. */
 static uint64
-hash_same_kind(const DocumentValue *value, uint64 seed)
+hash_same_kind(const DocumentValue *value, uint64 seed, int depth)
 {
 	DocumentValue code;
 	DocumentValue scope;
@@ -265,30 +306,39 @@ hash_same_kind(const DocumentValue *value, uint64 seed)
 		case DOCUMENT_CODE:
 			return hash_bytes_extended(value->data + 4, value->size - 5, seed);
 		case DOCUMENT_OBJECT:
-			return hash_elements(value, true, seed);
+			return hash_elements(value, true, seed, depth);
 		case DOCUMENT_ARRAY:
-			return hash_elements(value, false, seed);
+			return hash_elements(value, false, seed, depth);
 		case DOCUMENT_BOOL:
 			truth = value->data[0] != 0;
 			return hash_bytes_extended(&truth, 1, seed);
 		case DOCUMENT_CODE_W_SCOPE:
-			split_code_w_scope(value, &code, &scope);
-			return hash_combine64(hash_same_kind(&code, seed), hash_elements(&scope, true, seed));
+			if (!split_code_w_scope(value, &code, &scope))
+				return hash_bytes_extended(value->data, value->size, seed);
+			return hash_combine64(hash_same_kind(&code, seed, depth), hash_elements(&scope, true, seed, depth + 1));
 		default:
 			return hash_bytes_extended(value->data, value->size, seed);
 	}
 }
 
-/* Hashes a value; equal values hash alike. */
-uint64
-mcs_document_hash_value(const DocumentValue *value, uint64 seed)
+/* Hashes a value that stands inside depth others. */
+static uint64
+hash_value(const DocumentValue *value, uint64 seed, int depth)
 {
 	uint8		kind = kinds[value->type];
 
 	/* numbers of different types may be equal, so nothing of the type may get in */
 	if (kind == DOCUMENT_KIND_NUMBER)
 		return mcs_document_hash_number(value, seed);
-	return hash_combine64(hash_same_kind(value, seed), kind);
+	return hash_combine64(hash_same_kind(value, seed, depth), kind);
+}
+
+/* Hashes a value; equal values hash alike. */
+uint64
+mcs_document_hash_value(const DocumentValue *value, uint64 seed)
+{
+	check_stack_depth();
+	return hash_value(value, seed, 0);
 }
 
 /* Compares the two arguments of a function. */
@@ -297,8 +347,8 @@ compare_arguments(FunctionCallInfo fcinfo)
 {
 	Document   *a = PG_GETARG_DOCUMENT_P(0);
 	Document   *b = PG_GETARG_DOCUMENT_P(1);
-	DocumentValue x = mcs_document_take(a);
-	DocumentValue y = mcs_document_take(b);
+	DocumentValue x = mcs_document_take_any(a);
+	DocumentValue y = mcs_document_take_any(b);
 	int			order = mcs_document_compare(&x, &y);
 
 	/* index builds call this many times in one context */
@@ -313,8 +363,8 @@ equal_arguments(FunctionCallInfo fcinfo)
 {
 	Document   *a = PG_GETARG_DOCUMENT_P(0);
 	Document   *b = PG_GETARG_DOCUMENT_P(1);
-	DocumentValue x = mcs_document_take(a);
-	DocumentValue y = mcs_document_take(b);
+	DocumentValue x = mcs_document_take_any(a);
+	DocumentValue y = mcs_document_take_any(b);
 	bool		same = same_value(&x, &y);
 
 	PG_FREE_IF_COPY(a, 0);
@@ -376,7 +426,7 @@ Datum
 mcs_document_hash(PG_FUNCTION_ARGS)
 {
 	Document   *document = PG_GETARG_DOCUMENT_P(0);
-	DocumentValue value = mcs_document_take(document);
+	DocumentValue value = mcs_document_take_any(document);
 	uint64		hash = mcs_document_hash_value(&value, 0);
 
 	PG_FREE_IF_COPY(document, 0);
@@ -388,7 +438,7 @@ Datum
 mcs_document_hash_extended(PG_FUNCTION_ARGS)
 {
 	Document   *document = PG_GETARG_DOCUMENT_P(0);
-	DocumentValue value = mcs_document_take(document);
+	DocumentValue value = mcs_document_take_any(document);
 	uint64		hash = mcs_document_hash_value(&value, PG_GETARG_INT64(1));
 
 	PG_FREE_IF_COPY(document, 0);

@@ -7,6 +7,9 @@
  * elements is contained in one of its own; an array at the top also contains a
  * scalar that is among its elements.  Other values contain what they equal, so
  * 1 contains 1.0.
+ *
+ * The operators are leakproof: none raises an error for any value.  An object
+ * or an array that is damaged has the elements before the damage.
  */
 #include "mongo_change_stream.h"
 
@@ -22,28 +25,28 @@ PG_FUNCTION_INFO_V1(mcs_document_exists);
 PG_FUNCTION_INFO_V1(mcs_document_exists_any);
 PG_FUNCTION_INFO_V1(mcs_document_exists_all);
 
-static bool contains(const DocumentValue *whole, const DocumentValue *part);
+static bool contains(const DocumentValue *whole, const DocumentValue *part, int depth);
 
 /* Does an object have each member of another? */
 static bool
-object_contains(const DocumentValue *whole, const DocumentValue *part)
+object_contains(const DocumentValue *whole, const DocumentValue *part, int depth)
 {
+	DocumentLookup lookup;
 	DocumentIterator it;
 	DocumentValue found;
+	bool		all = true;
 
+	mcs_document_lookup_begin(&lookup, whole, false);
 	mcs_document_iterate(&it, part->data, part->size);
-	while (mcs_document_next(&it))
-	{
-		if (!mcs_document_find_sized(whole->data, whole->size, it.key, it.key_size, &found) ||
-			!contains(&found, &it.value))
-			return false;
-	}
-	return true;
+	while (all && mcs_document_next(&it))
+		all = mcs_document_lookup_key(&lookup, it.key, it.key_size, &found) && contains(&found, &it.value, depth + 1);
+	mcs_document_lookup_end(&lookup);
+	return all;
 }
 
 /* Does an array have an element that contains a value? */
 static bool
-array_has(const DocumentValue *whole, const DocumentValue *part)
+array_has(const DocumentValue *whole, const DocumentValue *part, int depth)
 {
 	DocumentIterator it;
 
@@ -51,7 +54,7 @@ array_has(const DocumentValue *whole, const DocumentValue *part)
 	while (mcs_document_next(&it))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (contains(&it.value, part))
+		if (contains(&it.value, part, depth + 1))
 			return true;
 	}
 	return false;
@@ -59,28 +62,32 @@ array_has(const DocumentValue *whole, const DocumentValue *part)
 
 /* Does an array have each element of another? */
 static bool
-array_contains(const DocumentValue *whole, const DocumentValue *part)
+array_contains(const DocumentValue *whole, const DocumentValue *part, int depth)
 {
+	DocumentLookup lookup;
 	DocumentIterator it;
+	bool		all = true;
 
+	mcs_document_lookup_begin(&lookup, whole, true);
 	mcs_document_iterate(&it, part->data, part->size);
-	while (mcs_document_next(&it))
-	{
-		if (!array_has(whole, &it.value))
-			return false;
-	}
-	return true;
+	while (all && mcs_document_next(&it))
+		all = mcs_document_is_container(it.value.type) ? array_has(whole, &it.value, depth) :
+			mcs_document_lookup_value(&lookup, &it.value);
+	mcs_document_lookup_end(&lookup);
+	return all;
 }
 
-/* Does a value contain another, below the top? */
+/* Does a value contain another, below the top?  What is nested too deeply contains what it equals. */
 static bool
-contains(const DocumentValue *whole, const DocumentValue *part)
+contains(const DocumentValue *whole, const DocumentValue *part, int depth)
 {
-	check_stack_depth();
-	if (whole->type == DOCUMENT_OBJECT && part->type == DOCUMENT_OBJECT)
-		return object_contains(whole, part);
-	if (whole->type == DOCUMENT_ARRAY && part->type == DOCUMENT_ARRAY)
-		return array_contains(whole, part);
+	if (depth < DOCUMENT_MAX_DEPTH)
+	{
+		if (whole->type == DOCUMENT_OBJECT && part->type == DOCUMENT_OBJECT)
+			return object_contains(whole, part, depth);
+		if (whole->type == DOCUMENT_ARRAY && part->type == DOCUMENT_ARRAY)
+			return array_contains(whole, part, depth);
+	}
 	return mcs_document_compare(whole, part) == 0;
 }
 
@@ -88,17 +95,19 @@ contains(const DocumentValue *whole, const DocumentValue *part)
 static bool
 document_contains(const DocumentValue *whole, const DocumentValue *part)
 {
+	/* once, whatever the values, as the depth of them is bounded */
+	check_stack_depth();
 	if (whole->type == DOCUMENT_ARRAY && !mcs_document_is_container(part->type))
-		return array_has(whole, part);
-	return contains(whole, part);
+		return array_has(whole, part, 0);
+	return contains(whole, part, 0);
 }
 
 /* document @> document */
 Datum
 mcs_document_contains(PG_FUNCTION_ARGS)
 {
-	DocumentValue whole = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
-	DocumentValue part = mcs_document_take(PG_GETARG_DOCUMENT_P(1));
+	DocumentValue whole = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue part = mcs_document_take_any(PG_GETARG_DOCUMENT_P(1));
 
 	PG_RETURN_BOOL(document_contains(&whole, &part));
 }
@@ -107,88 +116,57 @@ mcs_document_contains(PG_FUNCTION_ARGS)
 Datum
 mcs_document_contained(PG_FUNCTION_ARGS)
 {
-	DocumentValue part = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
-	DocumentValue whole = mcs_document_take(PG_GETARG_DOCUMENT_P(1));
+	DocumentValue part = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue whole = mcs_document_take_any(PG_GETARG_DOCUMENT_P(1));
 
 	PG_RETURN_BOOL(document_contains(&whole, &part));
 }
 
-/* Is this value a string that says this? */
-static bool
-is_string(const DocumentValue *value, const char *key, uint32 key_size)
-{
-	return mcs_document_kind(value->type) == DOCUMENT_KIND_STRING &&
-		value->size - 5 == key_size && memcmp(value->data + 4, key, key_size) == 0;
-}
-
-/* Is this a key of an object, a string in an array, or the string itself? */
-static bool
-exists(const DocumentValue *value, const char *key, uint32 key_size)
-{
-	DocumentIterator it;
-	DocumentValue found;
-
-	if (value->type == DOCUMENT_OBJECT)
-		return mcs_document_find_sized(value->data, value->size, key, key_size, &found);
-	if (value->type != DOCUMENT_ARRAY)
-		return is_string(value, key, key_size);
-	mcs_document_iterate(&it, value->data, value->size);
-	while (mcs_document_next(&it))
-	{
-		if (is_string(&it.value, key, key_size))
-			return true;
-	}
-	return false;
-}
-
-/* document ? bpchar */
+/* document ? bpchar: a key of an object, a string in an array, or the string itself */
 Datum
 mcs_document_exists(PG_FUNCTION_ARGS)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
 	text	   *key = PG_GETARG_TEXT_PP(1);
+	DocumentLookup lookup;
+	DocumentValue found;
 
-	PG_RETURN_BOOL(exists(&value, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
+	mcs_document_lookup_begin(&lookup, &value, false);
+	PG_RETURN_BOOL(mcs_document_lookup_key(&lookup, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key), &found));
 }
 
-/* How many of the keys exist; nulls among them do not count, in neither figure. */
-static int
-count_existing(FunctionCallInfo fcinfo, int *asked)
+/* Is there one of some keys that exists, or that does not?  Nulls among them do not count. */
+static bool
+exists_one(FunctionCallInfo fcinfo, bool wanted)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
+	DocumentLookup lookup;
+	DocumentValue found;
 	Datum	   *keys;
 	bool	   *nulls;
 	int			count;
-	int			found = 0;
+	bool		hit = false;
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), BPCHAROID, -1, false, TYPALIGN_INT, &keys, &nulls, &count);
-	*asked = 0;
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			continue;
-		(*asked)++;
-		if (exists(&value, VARDATA_ANY(DatumGetPointer(keys[i])), VARSIZE_ANY_EXHDR(DatumGetPointer(keys[i]))))
-			found++;
-	}
-	return found;
+	mcs_document_lookup_begin(&lookup, &value, false);
+	for (int i = 0; i < count && !hit; i++)
+		hit = !nulls[i] &&
+			mcs_document_lookup_key(&lookup, VARDATA_ANY(DatumGetPointer(keys[i])), VARSIZE_ANY_EXHDR(DatumGetPointer(keys[i])),
+									&found) == wanted;
+	mcs_document_lookup_end(&lookup);
+	return hit;
 }
 
 /* document ?| bpchar[] */
 Datum
 mcs_document_exists_any(PG_FUNCTION_ARGS)
 {
-	int			asked;
-
-	PG_RETURN_BOOL(count_existing(fcinfo, &asked) > 0);
+	PG_RETURN_BOOL(exists_one(fcinfo, true));
 }
 
 /* document ?& bpchar[] */
 Datum
 mcs_document_exists_all(PG_FUNCTION_ARGS)
 {
-	int			asked;
-	int			found = count_existing(fcinfo, &asked);
-
-	PG_RETURN_BOOL(found == asked);
+	PG_RETURN_BOOL(!exists_one(fcinfo, false));
 }

@@ -11,6 +11,8 @@
  * With numeric, which is what SQL takes 19.99 for, a double counts as its
  * shortest decimal; with double precision and the integers numbers compare by
  * their exact value.  An interval compares with a number of milliseconds.
+ *
+ * The operators are leakproof: none raises an error for any value.
  */
 #include "mongo_change_stream.h"
 
@@ -180,7 +182,7 @@ static inline CrossOrder
 cross(FunctionCallInfo fcinfo, int document_at, CrossOrder (*compare) (const DocumentValue *value, Datum other))
 {
 	Document   *document = PG_GETARG_DOCUMENT_P(document_at);
-	DocumentValue value = mcs_document_take(document);
+	DocumentValue value = mcs_document_take_any(document);
 	CrossOrder	order = compare(&value, PG_GETARG_DATUM(1 - document_at));
 
 	PG_FREE_IF_COPY(document, document_at);

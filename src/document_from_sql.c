@@ -185,6 +185,7 @@ void
 mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum, bool isnull, Oid type, Oid document_type)
 {
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (isnull)
 	{
 		mcs_document_append_null(builder, key);

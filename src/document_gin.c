@@ -12,6 +12,7 @@
  * Numbers hash by value, so the type of a number does not matter.  Entries do
  * not tell apart what was nested in one element of an array from what is in
  * several, and hashes collide; so every hit is checked against the document.
+ * A damaged object or array has the entries of what stands before the damage.
  */
 #include "mongo_change_stream.h"
 
@@ -89,6 +90,7 @@ add_keys(Entries *entries, const DocumentValue *value)
 	mcs_document_iterate(&it, value->data, value->size);
 	while (mcs_document_next(&it))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (value->type == DOCUMENT_OBJECT)
 			add_entry(entries, hash_key(it.key, it.key_size));
 		else
@@ -96,13 +98,16 @@ add_keys(Entries *entries, const DocumentValue *value)
 	}
 }
 
-/* Adds the entries of the scalars in a value, whose path has this hash. */
+/* Adds the entries of the scalars in a value that stands inside depth others and whose path has this hash. */
 static void
-add_paths(Entries *entries, const DocumentValue *value, uint64 path)
+add_paths(Entries *entries, const DocumentValue *value, uint64 path, int depth)
 {
 	DocumentIterator it;
 
 	check_stack_depth();
+	/* what is deeper is not looked into by @> either */
+	if (depth > DOCUMENT_MAX_DEPTH)
+		return;
 	if (!mcs_document_is_container(value->type))
 	{
 		add_entry(entries, mcs_document_hash_value(value, path));
@@ -113,22 +118,20 @@ add_paths(Entries *entries, const DocumentValue *value, uint64 path)
 	{
 		CHECK_FOR_INTERRUPTS();
 		add_paths(entries, &it.value, value->type == DOCUMENT_ARRAY ? path :
-				  hash_combine64(path, hash_bytes_extended((const unsigned char *) it.key, it.key_size, PATH_SEED)));
+				  hash_combine64(path, hash_bytes_extended((const unsigned char *) it.key, it.key_size, PATH_SEED)), depth + 1);
 	}
-	if (it.malformed)
-		mcs_document_malformed();
 }
 
 /* document_gin_extract(document, internal): the entries of a document */
 Datum
 mcs_document_gin_extract(PG_FUNCTION_ARGS)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
 	int32	   *count = (int32 *) PG_GETARG_POINTER(1);
 	Entries		entries = {NULL, 0, 0};
 
 	add_keys(&entries, &value);
-	add_paths(&entries, &value, PATH_SEED);
+	add_paths(&entries, &value, PATH_SEED, 0);
 	*count = entries.count;
 	PG_RETURN_POINTER(entries.datums);
 }
@@ -144,9 +147,9 @@ mcs_document_gin_query(PG_FUNCTION_ARGS)
 
 	if (strategy == CONTAINS_STRATEGY)
 	{
-		DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+		DocumentValue value = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
 
-		add_paths(&entries, &value, PATH_SEED);
+		add_paths(&entries, &value, PATH_SEED, 0);
 	}
 	else if (strategy == EXISTS_STRATEGY)
 	{

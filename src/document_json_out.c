@@ -97,6 +97,7 @@ object_is_plain(const DocumentValue *value)
 	mcs_document_iterate(&it, value->data, value->size);
 	while (mcs_document_next(&it))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (first && mcs_document_is_type_key(it.key, it.key_size))
 			return false;
 		if (!mcs_document_is_utf8(it.key, it.key_size))
@@ -121,6 +122,7 @@ array_is_plain(const DocumentValue *value)
 	{
 		int			key_size = pg_ltoa(index++, key);
 
+		CHECK_FOR_INTERRUPTS();
 		if (it.key_size != key_size || memcmp(it.key, key, key_size) != 0)
 			return false;
 	}

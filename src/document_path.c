@@ -5,6 +5,10 @@
  * A path is walked over the stored bytes once, whatever its length, and only
  * the value it ends at is copied.  A missing field and a BSON null both give
  * SQL NULL.
+ *
+ * What gives a document is leakproof: it raises no error for any value, also
+ * where that is damaged.  What gives text is not, since not every string of
+ * BSON can be one.
  */
 #include "mongo_change_stream.h"
 
@@ -167,6 +171,15 @@ path_argument(FunctionCallInfo fcinfo, int *count)
 	return cached->steps;
 }
 
+/* The document to reach into; only what gives text says that it is damaged. */
+static DocumentValue
+take(FunctionCallInfo fcinfo, bool as_text)
+{
+	Document   *document = PG_GETARG_DOCUMENT_P(0);
+
+	return as_text ? mcs_document_take(document) : mcs_document_take_any(document);
+}
+
 /* Returns a value that a path led to, as document or as text. */
 static Datum
 return_value(FunctionCallInfo fcinfo, bool found, const DocumentValue *value, bool as_text, const DocumentStep *steps, int count)
@@ -187,7 +200,7 @@ return_value(FunctionCallInfo fcinfo, bool found, const DocumentValue *value, bo
 static Datum
 field(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = take(fcinfo, as_text);
 	text	   *key = PG_GETARG_TEXT_PP(1);
 	DocumentStep step = {VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)};
 	DocumentValue found;
@@ -215,7 +228,7 @@ mcs_document_field_text(PG_FUNCTION_ARGS)
 static Datum
 element(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = take(fcinfo, as_text);
 	char		digits[12];
 	DocumentStep step = {digits, pg_ltoa(PG_GETARG_INT32(1), digits)};
 	DocumentValue found;
@@ -243,7 +256,7 @@ mcs_document_element_text(PG_FUNCTION_ARGS)
 static Datum
 path(FunctionCallInfo fcinfo, bool as_text)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
+	DocumentValue value = take(fcinfo, as_text);
 	int			count = 0;
 	DocumentStep *steps = path_argument(fcinfo, &count);
 	DocumentValue found;
@@ -266,8 +279,6 @@ mcs_document_path_text(PG_FUNCTION_ARGS)
 {
 	return path(fcinfo, true);
 }
-
-static bool get_value(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
 
 /* Is this a letter or a digit of ASCII? */
 static bool
@@ -305,92 +316,121 @@ static bool
 get_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found)
 {
 	DocumentStep camel;
+	bool		there;
 
 	if (mcs_document_step(value, step, found))
 		return true;
-	return value->type == DOCUMENT_OBJECT && memchr(step->key, '_', step->size) != NULL &&
-		camel_case(step, &camel) && mcs_document_step(value, &camel, found);
+	if (value->type != DOCUMENT_OBJECT || step->size > value->size || memchr(step->key, '_', step->size) == NULL)
+		return false;
+	there = camel_case(step, &camel) && mcs_document_step(value, &camel, found);
+	pfree(unconstify(char *, camel.key));
+	return there;
 }
 
-/* Takes a step that holds dots as a path of its own, and then the others. */
-static bool
-get_dotted(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+/* What is left of a path: steps, of which the first may be used up in part. */
+typedef struct PathRest
 {
-	int			dots = 0;
-	int			parts = 0;
-	DocumentStep *split;
-	const char *start = steps->key;
-	const char *end = steps->key + steps->size;
+	const DocumentStep *steps;
+	int			count;
+	uint32		at;				/* where the rest of the first begins */
+	bool		dotted;			/* the first is a path of its own, up to each dot a step */
+} PathRest;
 
-	for (const char *at = start; at < end; at++)
-		dots += *at == '.';
-	split = palloc(sizeof(DocumentStep) * (dots + count));
-	for (const char *at = start; at <= end; at++)
+/* Takes the next step off a path. */
+static PathRest
+next_step(const PathRest *path, DocumentStep *step)
+{
+	PathRest	rest = *path;
+	const char *dot;
+
+	step->key = path->steps->key + path->at;
+	step->size = path->steps->size - path->at;
+	dot = path->dotted ? memchr(step->key, '.', step->size) : NULL;
+	if (dot != NULL)
 	{
-		if (at < end && *at != '.')
-			continue;
-		split[parts].key = start;
-		split[parts++].size = at - start;
-		start = at + 1;
+		step->size = dot - step->key;
+		rest.at += step->size + 1;
+		return rest;
 	}
-	memcpy(split + parts, steps + 1, sizeof(DocumentStep) * (count - 1));
-	return get_value(value, split, parts + count - 1, found);
+	rest.steps++;
+	rest.count--;
+	rest.at = 0;
+	rest.dotted = false;
+	return rest;
 }
 
-/* Takes several steps as one key with dots in it. */
+/* Takes all that is left of a path as one key with dots in it. */
 static bool
-get_joined(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+get_joined(const DocumentValue *value, const PathRest *path, DocumentValue *found)
 {
+	uint64		size = path->count - 1;
 	StringInfoData key;
 	DocumentStep joined;
+	bool		there;
 
+	for (int i = 0; i < path->count; i++)
+		size += path->steps[i].size - (i == 0 ? path->at : 0);
+	/* no key is longer than its object */
+	if (size > value->size)
+		return false;
 	initStringInfo(&key);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < path->count; i++)
 	{
+		uint32		skip = i == 0 ? path->at : 0;
+
 		if (i > 0)
 			appendStringInfoChar(&key, '.');
-		appendBinaryStringInfo(&key, steps[i].key, steps[i].size);
+		appendBinaryStringInfo(&key, path->steps[i].key + skip, path->steps[i].size - skip);
 	}
 	joined.key = key.data;
 	joined.size = key.len;
-	return get_step(value, &joined, found);
+	there = get_step(value, &joined, found);
+	pfree(key.data);
+	return there;
 }
 
 /*
  * Walks a path as the dialect reads it.  Each step is a key as written or in
  * camelCase; one with a dot is a literal key first, then a path; and where
  * nesting finds nothing, the rest of the path is tried as one literal key.
+ * How deep this goes is bounded, as in mcs_document_compare.
  */
 static bool
-get_value(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found)
+get_value(const DocumentValue *value, const PathRest *path, int depth, DocumentValue *found)
 {
 	DocumentValue next;
+	DocumentStep step;
+	PathRest	rest;
+	PathRest	split = *path;
 
-	check_stack_depth();
-	if (count == 0)
+	CHECK_FOR_INTERRUPTS();
+	if (path->count == 0)
 	{
 		*found = *value;
 		return true;
 	}
-	if (!mcs_document_is_container(value->type))
+	if (!mcs_document_is_container(value->type) || depth > DOCUMENT_MAX_DEPTH)
 		return false;
-	if (get_step(value, steps, &next) && get_value(&next, steps + 1, count - 1, found))
+	rest = next_step(path, &step);
+	if (get_step(value, &step, &next) && get_value(&next, &rest, depth + 1, found))
 		return true;
-	if (memchr(steps->key, '.', steps->size) != NULL && get_dotted(value, steps, count, found))
+	split.dotted = true;
+	if (!path->dotted && memchr(step.key, '.', step.size) != NULL && get_value(value, &split, depth, found))
 		return true;
-	return count > 1 && value->type == DOCUMENT_OBJECT && get_joined(value, steps, count, found);
+	return rest.count > 0 && value->type == DOCUMENT_OBJECT && get_joined(value, path, found);
 }
 
 /* document_get(document, VARIADIC text[]): the value at a path, as the dialect reads paths */
 Datum
 mcs_document_get(PG_FUNCTION_ARGS)
 {
-	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
-	int			count = 0;
-	DocumentStep *steps = path_argument(fcinfo, &count);
+	DocumentValue value = take(fcinfo, false);
+	PathRest	path = {NULL, 0, 0, false};
 	DocumentValue found;
 
+	check_stack_depth();
+	path.steps = path_argument(fcinfo, &path.count);
 	return return_value(fcinfo,
-						steps != NULL && get_value(&value, steps, count, &found),
-						&found, false, steps, count);
+						path.steps != NULL && get_value(&value, &path, 0, &found),
+						&found, false, path.steps, path.count);
 }

@@ -47,6 +47,7 @@ set_member(Setter *setter, const char *key, uint32 key_size, const DocumentValue
 	mcs_document_iterate(&it, old->data, old->size);
 	for (start = it.at; mcs_document_next(&it); start = it.at)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (it.key_size == step->size && memcmp(it.key, step->key, step->size) == 0)
 			break;
 	}
@@ -96,7 +97,10 @@ set_element(Setter *setter, const char *key, uint32 key_size, const DocumentValu
 
 	mcs_document_iterate(&it, old->data, old->size);
 	while (mcs_document_next(&it))
+	{
+		CHECK_FOR_INTERRUPTS();
 		length++;
+	}
 	if (it.malformed)
 		mcs_document_malformed();
 	position = array_position(&setter->steps[level], length);
@@ -106,7 +110,10 @@ set_element(Setter *setter, const char *key, uint32 key_size, const DocumentValu
 	mcs_document_iterate(&it, old->data, old->size);
 	start = it.at;
 	for (int64 i = 0; mcs_document_next(&it) && i < position; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		start = it.at;
+	}
 	copy_span(setter, old->data + 4, start);
 	setter->builder.levels[opened].next_index = Min(position, length);
 	for (int64 i = length; i < position; i++)

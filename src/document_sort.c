@@ -43,8 +43,8 @@ compare_full(Datum a, Datum b, SortSupport ssup)
 {
 	Document   *x = DatumGetDocumentP(a);
 	Document   *y = DatumGetDocumentP(b);
-	DocumentValue x_value = mcs_document_take(x);
-	DocumentValue y_value = mcs_document_take(y);
+	DocumentValue x_value = mcs_document_take_any(x);
+	DocumentValue y_value = mcs_document_take_any(y);
 	int			order = mcs_document_compare(&x_value, &y_value);
 
 	if ((Pointer) x != DatumGetPointer(a))
@@ -98,7 +98,7 @@ write_container(KeyWriter *key, const DocumentValue *value)
 	uint8		kind = 0;
 
 	mcs_document_iterate(&it, value->data, value->size);
-	if (mcs_document_next(&it))
+	if (mcs_document_next_any(&it))
 		kind = mcs_document_kind(it.value.type);
 	write_bytes(key, &kind, 1);
 	if (kind == 0)
@@ -163,7 +163,7 @@ abbreviate(Datum original, SortSupport ssup)
 {
 	AbbreviationState *state = ssup->ssup_extra;
 	Document   *document = DatumGetDocumentP(original);
-	DocumentValue value = mcs_document_take(document);
+	DocumentValue value = mcs_document_take_any(document);
 	KeyWriter	writer;
 	Datum		key;
 	uint8		kind = mcs_document_kind(value.type);

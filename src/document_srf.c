@@ -122,7 +122,10 @@ mcs_document_array_length(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	mcs_document_iterate(&it, value.data, value.size);
 	while (mcs_document_next(&it))
+	{
+		CHECK_FOR_INTERRUPTS();
 		length++;
+	}
 	if (it.malformed)
 		mcs_document_malformed();
 	if (length == 0)

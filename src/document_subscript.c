@@ -108,7 +108,7 @@ static Datum
 fetch_value(SubscriptingRefState *sbsrefstate, Datum container, bool *isnull)
 {
 	SubscriptWorkspace *workspace = sbsrefstate->workspace;
-	DocumentValue value = mcs_document_take(DatumGetDocumentP(container));
+	DocumentValue value = mcs_document_take_any(DatumGetDocumentP(container));
 	DocumentValue found;
 
 	*isnull = !mcs_document_walk(&value, workspace->steps, sbsrefstate->numupper, &found) ||
@@ -184,8 +184,8 @@ mcs_document_subscript_handler(PG_FUNCTION_ARGS)
 		.transform = transform,
 		.exec_setup = exec_setup,
 		.fetch_strict = true,	/* null in, null out */
-		.fetch_leakproof = false,	/* damaged bytes and bad text give errors */
-		.store_leakproof = false
+		.fetch_leakproof = true,
+		.store_leakproof = false	/* what stands there may not have such a place */
 	};
 
 	PG_RETURN_POINTER(&routines);

@@ -22,6 +22,12 @@
 #include "match_filter.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
+
+/*
+ * Where PostgreSQL has ICU this header includes ICU's, which need not be
+ * installed.  What is used of it here is the same with and without.
+ */
+#undef USE_ICU
 #include "utils/pg_locale.h"
 
 /* Whether texts compare byte by byte under a collation, as MongoDB's do. */
