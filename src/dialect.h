@@ -73,7 +73,15 @@ typedef struct DialectEdit
 	int			order;			/* of being added */
 	List	   *pieces;
 	const char *key;			/* tells edits of one place and text apart */
+	struct DialectEdit *next;	/* of those that begin at the same place */
 } DialectEdit;
+
+/* What is known of one byte of a fragment. */
+typedef struct DialectPlace
+{
+	DialectEdit *edits;			/* that begin here */
+	SelectStmt *home;			/* the SELECT of the reference that begins here */
+} DialectPlace;
 
 /* What the context of an expression needs it to be. */
 typedef enum DialectWant
@@ -110,13 +118,6 @@ typedef struct DialectName
 	TupleDesc	fields;			/* of a record; NULL if not known */
 } DialectName;
 
-/* A reference, and the SELECT it stands in. */
-typedef struct DialectHome
-{
-	int			at;
-	SelectStmt *select;
-} DialectHome;
-
 /* One item of a select list that has no alias. */
 typedef struct DialectItem
 {
@@ -151,7 +152,7 @@ typedef struct Dialect
 	bool		has_change_path;	/* a path that begins with "change" was */
 
 	/* names that the text may use beside columns */
-	List	   *names;			/* of DialectName */
+	List	   *names;			/* of DialectName; the last of several of one name counts */
 	Oid			change_type;	/* row type of "change", or InvalidOid */
 	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
 	bool		want_boolean;
@@ -168,12 +169,13 @@ typedef struct Dialect
 	Oid			document;		/* the type */
 	Oid			get_function;	/* document_get */
 
-	/* one attempt */
+	/* one attempt, in memory of its own */
+	MemoryContext attempt;
 	List	   *edits;
+	DialectPlace *places;		/* by byte of the fragment; NULL while nothing is known of any */
 	int			word_edits;		/* how many of them the words made */
 	List	   *deferred;
 	List	   *held;			/* analysed nodes, for ParamRefs */
-	List	   *homes;
 	List	   *items;
 	List	   *streams;		/* of DialectRelation: what stands where CHANGE_STREAM did */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
@@ -201,13 +203,15 @@ typedef struct DialectRelation
 	bool		used;			/* a relation stands there */
 } DialectRelation;
 
-/* How a name begins that stands for CHANGE_STREAM in what is parsed; six digits follow. */
+/* How a name begins that stands for CHANGE_STREAM in what is parsed; its number follows, in six digits. */
 #define DIALECT_PLACEHOLDER "mcs_cs_"
+#define DIALECT_MAX_STREAMS 1000000
 
 #define DIALECT_CONTAINS		"<@@@@@@>"
 #define DIALECT_NOT_CONTAINS	"<!@@@@@>"
 
-/* numbers of ParamRefs that are ours */
+/* numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours */
+#define DIALECT_MAX_PARAMETER	65535
 #define DIALECT_FIRST_DEFERRED	10000000
 #define DIALECT_FIRST_HELD		20000000
 
@@ -240,10 +244,13 @@ extern void mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *bef
 extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
 extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
 extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
+extern DialectPlace *mcs_dialect_place(Dialect *dialect, int at);
+extern void mcs_dialect_forget_edits(Dialect *dialect);
 
 /* dialect_error.c */
 extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
 extern void mcs_dialect_error_callback(void *arg);
+extern void mcs_dialect_raise(const Dialect *dialect, ErrorData *error) pg_attribute_noreturn();
 
 /* dialect_word.c */
 extern void mcs_dialect_words(Dialect *dialect);

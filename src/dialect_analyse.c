@@ -24,6 +24,7 @@
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
@@ -269,9 +270,8 @@ analyse_dialect(Dialect *dialect)
 	Node	   *query = parse(dialect, dialect->parsed);
 
 	dialect->plain = false;
-	dialect->edits = list_copy(dialect->edits);
-	dialect->edits = list_truncate(dialect->edits, dialect->word_edits);
-	dialect->deferred = dialect->held = dialect->homes = dialect->items = NIL;
+	mcs_dialect_forget_edits(dialect);
+	dialect->deferred = dialect->held = dialect->items = NIL;
 	dialect->sets = dialect->windows = 0;
 	dialect->again = dialect->found_form = false;
 	dialect->call = NULL;
@@ -295,24 +295,29 @@ analyse_dialect(Dialect *dialect)
 	keep_names(dialect);
 }
 
-/* Runs an analysis; returns what it raised, or NULL. */
+/*
+ * Runs an analysis; returns what it raised, or NULL.  Where in the user's text
+ * that is counts only if it is raised again: a long text would be copied and
+ * counted through for each name that is no column.
+ */
 static ErrorData *
 attempt(Dialect *dialect, void (*analyse) (Dialect *))
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Dialect    *outer = mcs_dialect_current;
-	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+	ErrorContextCallback *callbacks = error_context_stack;
 	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	if (dialect->attempt == NULL)
+		dialect->attempt = AllocSetContextCreate(GetMemoryChunkContext(dialect), "dialect attempt", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(dialect->attempt);
+	MemoryContextSwitchTo(dialect->attempt);
 	mcs_dialect_current = dialect;
 	PG_TRY();
 	{
-		error_context_stack = &callback;
 		analyse(dialect);
-		error_context_stack = callback.previous;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -326,7 +331,7 @@ attempt(Dialect *dialect, void (*analyse) (Dialect *))
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	mcs_dialect_current = outer;
-	error_context_stack = callback.previous;
+	error_context_stack = callbacks;
 	/* who cancels must not have to wait for more attempts */
 	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 				  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES))
@@ -368,7 +373,7 @@ raise_again(const Dialect *dialect, ErrorData *error)
 	if (error->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION && !list_member_oid(path, dialect->namespace))
 		error->hint = psprintf("Operators of documents are found on the search path only: SET search_path = %s, %s.",
 							   namespace_search_path, quote_identifier(schema));
-	ReThrowError(error);
+	mcs_dialect_raise(dialect, error);
 }
 
 /* Whether a fragment holds anything to analyse; raises where it does not parse. */

@@ -14,6 +14,7 @@
 #include "dialect.h"
 #include "dialect_body.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 static void statements(Body *body);
 
@@ -100,17 +101,21 @@ put(Body *body, int from, int to, const char *text)
 	body->at = to;
 }
 
-/* Translates the tokens from one to the current; returns what was analysed, NULL if nothing is there. */
+/* Translates the tokens from one to the current; returns what was analysed, until the next call; NULL if nothing is there. */
 static Dialect *
 fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into)
 {
 	int			from = body->tokens[first].at;
 	int			to;
 	Dialect    *dialect;
+	MemoryContext context;
+	char	   *text;
 
 	if (body->i <= first)
 		return NULL;
 	CHECK_FOR_INTERRUPTS();
+	MemoryContextReset(body->scratch);
+	context = MemoryContextSwitchTo(body->scratch);
 	to = mcs_dialect_token_end(&body->tokens[body->i - 1]);
 	dialect = mcs_dialect_begin(body->namespace, body->whole, from, to, mode);
 	dialect->names = body->names;
@@ -119,7 +124,9 @@ fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into)
 	dialect->into = into ? into : OidIsValid(wanted) ? list_make1_oid(wanted) : NIL;
 	if (mode == DIALECT_STATEMENT)
 		mcs_body_hide_into(body, dialect);
-	put(body, from, to, mcs_dialect_fragment(dialect));
+	text = mcs_dialect_fragment(dialect);
+	MemoryContextSwitchTo(context);
+	put(body, from, to, text);
 	return dialect;
 }
 
@@ -213,18 +220,18 @@ static void
 case_statement(Body *body)
 {
 	static const char *const when[] = {"WHEN", NULL};
-	Dialect    *operand = NULL;
 	Oid			type = InvalidOid;
 
 	mcs_body_advance(body, 1);
 	if (!mcs_body_is(body, "WHEN"))
 	{
-		operand = expression(body, when, ';', InvalidOid);
+		Dialect    *operand = expression(body, when, ';', InvalidOid);
+
 		type = operand && OidIsValid(operand->result_type) ? operand->result_type : UNKNOWNOID;
 	}
 	while (skip(body, "WHEN"))
 	{
-		case_values(body, type, operand ? operand->document : InvalidOid);
+		case_values(body, type, body->document);
 		(void) skip(body, "THEN");
 		statements(body);
 	}
@@ -525,7 +532,10 @@ statements(Body *body)
 	static const char *const ends[] = {"END", "ELSE", "ELSIF", "ELSEIF", "WHEN", "EXCEPTION", NULL};
 
 	while (!at_end(body) && !is_any(body, ends))
+	{
+		CHECK_FOR_INTERRUPTS();
 		statement(body);
+	}
 }
 
 /* [<<label>>] [DECLARE ...] BEGIN ... [EXCEPTION ...] END [label]; */
@@ -533,7 +543,7 @@ void
 mcs_body_block(Body *body)
 {
 	static const char *const then[] = {"THEN", NULL};
-	List	   *names = body->names;
+	int			names = list_length(body->names);
 
 	check_stack_depth();
 	/* a label is two operators with a word between them */
@@ -562,7 +572,7 @@ mcs_body_block(Body *body)
 		}
 	if (mcs_body_is(body, "END"))
 		skip_statement(body);
-	body->names = names;
+	body->names = list_truncate(body->names, names);
 }
 
 /* A default of a declaration, or anything else that ends at the semicolon. */
@@ -601,6 +611,7 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 	body.at = from;
 	body.change_type = mcs_dialect_row_type(dialect, "change_stream_events");
 	body.document = dialect->document;
+	body.scratch = AllocSetContextCreate(CurrentMemoryContext, "dialect fragment", ALLOCSET_DEFAULT_SIZES);
 	mcs_body_declare(&body, "found", BOOLOID, NULL);
 	mcs_body_declare(&body, "sqlstate", TEXTOID, NULL);
 	mcs_body_declare(&body, "sqlerrm", TEXTOID, NULL);
@@ -613,6 +624,7 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 		if (body.i == i)
 			mcs_body_advance(&body, 1);
 	}
+	MemoryContextDelete(body.scratch);
 	appendBinaryStringInfo(&body.out, whole + body.at, to - body.at);
 	return body.out.data;
 }

@@ -15,9 +15,10 @@ typedef struct Body
 	int			i;				/* the current one */
 	StringInfoData out;
 	int			at;				/* up to here whole is in out */
-	List	   *names;			/* of DialectName; the innermost first */
+	List	   *names;			/* of DialectName; the innermost last */
 	Oid			change_type;
 	Oid			document;
+	MemoryContext scratch;		/* of one fragment, until the next */
 } Body;
 
 extern bool mcs_body_is(const Body *body, const char *word);

@@ -9,6 +9,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "dialect_body.h"
+#include "miscadmin.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
@@ -30,7 +31,7 @@ mcs_body_declare(Body *body, const char *name, Oid type, TupleDesc fields)
 	variable->name = name;
 	variable->type = type;
 	variable->fields = fields;
-	body->names = lcons(variable, list_copy(body->names));
+	body->names = lappend(body->names, variable);
 }
 
 /* Gives a record the fields of a query; a variable that is no record keeps its type. */
@@ -61,11 +62,9 @@ mcs_body_declare_record(Body *body, const char *name, List *targets)
 static const DialectName *
 find_variable(const Body *body, const char *name)
 {
-	ListCell   *cell;
-
-	foreach(cell, body->names)
+	for (int i = list_length(body->names) - 1; i >= 0; i--)
 	{
-		DialectName *variable = lfirst(cell);
+		DialectName *variable = list_nth(body->names, i);
 
 		if (strcmp(variable->name, name) == 0)
 			return variable;
@@ -174,6 +173,7 @@ mcs_body_declarations(Body *body)
 {
 	while (body->tokens[body->i].type != TOKEN_END && !mcs_body_is(body, "BEGIN"))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (mcs_body_is(body, "DECLARE"))
 			mcs_body_advance(body, 1);
 		else

@@ -13,6 +13,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_call_handler);
@@ -77,6 +78,8 @@ run_text(Oid namespace, const char *text)
 {
 	int			count;
 	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect statement", ALLOCSET_DEFAULT_SIZES);
 
 	for (int i = 0; i < count;)
 	{
@@ -87,10 +90,14 @@ run_text(Oid namespace, const char *text)
 		{
 			Running		running = {text, tokens[i].at, NULL, false};
 			int			size = mcs_dialect_token_end(&tokens[end - 1]) - running.at;
-			char	   *made = mcs_dialect_new_statement(namespace, text, tokens, i, end);
+			char	   *made;
 
+			MemoryContextReset(scratch);
+			MemoryContextSwitchTo(scratch);
+			made = mcs_dialect_new_statement(namespace, text, tokens, i, end);
 			running.translated = made ? made : mcs_dialect_statement(namespace, text, tokens, i, end);
 			running.unchanged = strlen(running.translated) == size && strncmp(running.translated, text + running.at, size) == 0;
+			MemoryContextSwitchTo(context);
 			run(&running, made != NULL && !mcs_dialect_is(text, &tokens[i], "SHOW"));
 			CommandCounterIncrement();
 		}

@@ -11,6 +11,7 @@
 #include "dialect.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
+#include "utils/memutils.h"
 
 /* A piece of an edit that is text. */
 DialectPiece *
@@ -53,17 +54,27 @@ same_pieces(const List *a, const List *b)
 	return true;
 }
 
+/* What is kept for a byte of the fragment, or the end of it; room for that is made when it is first needed. */
+DialectPlace *
+mcs_dialect_place(Dialect *dialect, int at)
+{
+	if (dialect->places == NULL)
+		dialect->places = MemoryContextAllocExtended(GetMemoryChunkContext(dialect), (dialect->size + 1) * sizeof(DialectPlace),
+													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	return &dialect->places[at];
+}
+
 /* Adds an edit; the same one again counts once, as a node may be analysed twice. */
 static void
 add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces, const char *key)
 {
+	DialectPlace *place = mcs_dialect_place(dialect, from);
 	DialectEdit *edit;
-	ListCell   *cell;
 
-	foreach(cell, dialect->edits)
+	for (edit = place->edits; edit; edit = edit->next)
 	{
-		edit = lfirst(cell);
-		if (edit->kind == kind && edit->from == from && edit->to == to &&
+		CHECK_FOR_INTERRUPTS();
+		if (edit->kind == kind && edit->to == to &&
 			(kind == EDIT_REPLACE || (same_pieces(edit->pieces, pieces) && strcmp(edit->key, key ? key : "") == 0)))
 			return;
 	}
@@ -74,7 +85,28 @@ add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces,
 	edit->order = list_length(dialect->edits);
 	edit->pieces = pieces;
 	edit->key = key ? key : "";
+	edit->next = place->edits;
+	place->edits = edit;
 	dialect->edits = lappend(dialect->edits, edit);
+}
+
+/* Begins an attempt: of the edits only those of the words stay, and no SELECT is known. */
+void
+mcs_dialect_forget_edits(Dialect *dialect)
+{
+	ListCell   *cell;
+
+	dialect->edits = list_truncate(list_copy(dialect->edits), dialect->word_edits);
+	if (dialect->places == NULL)
+		return;
+	memset(dialect->places, 0, (dialect->size + 1) * sizeof(DialectPlace));
+	foreach(cell, dialect->edits)
+	{
+		DialectEdit *edit = lfirst(cell);
+
+		edit->next = dialect->places[edit->from].edits;
+		dialect->places[edit->from].edits = edit;
+	}
 }
 
 /* Adds an edit of pieces. */
@@ -123,27 +155,20 @@ mcs_dialect_remove_tokens(Dialect *dialect, int from, int to)
 bool
 mcs_dialect_edited(const Dialect *dialect, int from, int to)
 {
-	ListCell   *cell;
-
-	foreach(cell, dialect->edits)
-	{
-		DialectEdit *edit = lfirst(cell);
-
-		if (edit->from >= from && edit->to <= to)
-			return true;
-	}
+	for (int at = Max(from, 0); dialect->places && at <= Min(to, dialect->size); at++)
+		for (const DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+			if (edit->to <= to)
+				return true;
 	return false;
 }
 
-/* Edits in the order of their places; the closing before the opening ones, wider replacements first. */
+/* Edits of one place in their order: the closing before the opening ones, wider replacements first. */
 static int
-by_place(const ListCell *a, const ListCell *b)
+by_kind(const ListCell *a, const ListCell *b)
 {
 	const DialectEdit *x = lfirst(a);
 	const DialectEdit *y = lfirst(b);
 
-	if (x->from != y->from)
-		return x->from < y->from ? -1 : 1;
 	if (x->kind != y->kind)
 		return x->kind < y->kind ? -1 : 1;
 	if (x->to != y->to)
@@ -178,35 +203,55 @@ belongs_to(const DialectEdit *edit, int from, int to, int limit)
 	}
 }
 
+/* The edits of a place, in their order. */
+static List *
+edits_at(const Dialect *dialect, int at)
+{
+	List	   *edits = NIL;
+
+	for (DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+		edits = lappend(edits, edit);
+	list_sort(edits, by_kind);
+	return edits;
+}
+
+/* Appends what a range becomes. */
 static void
-render(StringInfo out, const Dialect *dialect, const List *edits, int from, int to, int limit)
+render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
 {
 	int			at = Max(from, 0);
 	int			end = Min(to, dialect->size);
-	ListCell   *cell;
 
 	check_stack_depth();
-	CHECK_FOR_INTERRUPTS();
-	foreach(cell, edits)
+	for (int place = at; dialect->places && place <= end; place = Max(place + 1, at))
 	{
-		const DialectEdit *edit = lfirst(cell);
-		ListCell   *part;
+		List	   *edits;
+		ListCell   *cell;
 
-		if (edit->from >= to && edit->kind != EDIT_CLOSE)
-			break;
-		if (edit->from < at || !belongs_to(edit, from, to, limit))
+		CHECK_FOR_INTERRUPTS();
+		if (dialect->places[place].edits == NULL)
 			continue;
-		appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
-		foreach(part, edit->pieces)
+		edits = edits_at(dialect, place);
+		foreach(cell, edits)
 		{
-			const DialectPiece *piece = lfirst(part);
+			const DialectEdit *edit = lfirst(cell);
+			ListCell   *part;
 
-			if (piece->text)
-				appendStringInfoString(out, piece->text);
-			else
-				render(out, dialect, edits, piece->from, piece->to, edit->order);
+			if (edit->from < at || !belongs_to(edit, from, to, limit))
+				continue;
+			appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
+			foreach(part, edit->pieces)
+			{
+				const DialectPiece *piece = lfirst(part);
+
+				if (piece->text)
+					appendStringInfoString(out, piece->text);
+				else
+					render(out, dialect, piece->from, piece->to, edit->order);
+			}
+			at = edit->to;
 		}
-		at = edit->to;
+		list_free(edits);
 	}
 	if (end > at)
 		appendBinaryStringInfo(out, dialect->text + at, end - at);
@@ -217,13 +262,11 @@ char *
 mcs_dialect_render(Dialect *dialect, int from, int to)
 {
 	StringInfoData out;
-	List	   *edits = list_copy(dialect->edits);
 
-	list_sort(edits, by_place);
 	initStringInfo(&out);
 	if (from == 0 && to == dialect->size)
-		render(&out, dialect, edits, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
+		render(&out, dialect, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
 	else
-		render(&out, dialect, edits, from, to, PG_INT32_MAX);
+		render(&out, dialect, from, to, PG_INT32_MAX);
 	return out.data;
 }

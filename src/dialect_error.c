@@ -36,6 +36,19 @@ mcs_dialect_error_callback(void *arg)
 	internalerrquery(dialect->whole);
 }
 
+/* Raises an error again that an attempt to analyse a fragment has met, where the user's whole text has it. */
+void
+mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
+{
+	if (error->cursorpos > 0)
+	{
+		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(dialect->whole, dialect->base);
+		error->internalquery = pstrdup(dialect->whole);
+		error->cursorpos = 0;
+	}
+	ReThrowError(error);
+}
+
 /* Cuts the user's whole text into tokens, with errors that point into it. */
 DialectToken *
 mcs_dialect_lex_text(const char *text, int *count)

@@ -10,9 +10,13 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
+
+/* How long the expression of an added field may become. */
+#define MAX_FIELD_BYTES	100000
 
 /* One expression, from..to of the user's text; names are those that were added before. */
 char *
@@ -43,9 +47,15 @@ add_name(List *names, const char *name, const char *expression)
 {
 	DialectName *added = palloc0(sizeof(DialectName));
 
+	/* who adds each field to itself would double the text with each */
+	if (strlen(expression) > MAX_FIELD_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("the expression of the added field \"%s\" becomes too long", name),
+				 errdetail("It has %zu bytes with the added fields that it uses; %d are the limit.", strlen(expression), MAX_FIELD_BYTES)));
 	added->name = name;
 	added->text = psprintf("(%s)", expression);
-	return lcons(added, list_copy(names));
+	return lappend(names, added);
 }
 
 /*
@@ -57,6 +67,8 @@ mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens,
 				   List **names, StringInfo out, int *at)
 {
 	int			copied = tokens[first].at;
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect field", ALLOCSET_DEFAULT_SIZES);
 
 	for (*at = first; *at < end;)
 	{
@@ -74,8 +86,11 @@ mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens,
 		last = expression_end(tokens, *at, end);
 		if (last == *at)
 			return false;
+		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(scratch);
 		expression = mcs_dialect_event_expression(namespace, whole, tokens[*at].at, mcs_dialect_token_end(&tokens[last - 1]),
 												  *names, bare_names, false);
+		MemoryContextSwitchTo(context);
 		appendBinaryStringInfo(out, whole + copied, tokens[*at].at - copied);
 		appendStringInfoString(out, expression);
 		copied = mcs_dialect_token_end(&tokens[last - 1]);

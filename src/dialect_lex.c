@@ -34,9 +34,9 @@ mcs_dialect_lex(const char *text, int *count)
 		YYLTYPE		at;
 		int			type = core_yylex(&value, &at, scanner);
 
+		CHECK_FOR_INTERRUPTS();
 		if (n + END_TOKENS > room)
 		{
-			CHECK_FOR_INTERRUPTS();
 			room *= 2;
 			tokens = repalloc_huge(tokens, sizeof(DialectToken) * room);
 		}
@@ -50,6 +50,13 @@ mcs_dialect_lex(const char *text, int *count)
 				tokens[n + i] = tokens[n];
 			break;
 		}
+		/* PostgreSQL makes a table of so many types of it, and ours begin further up */
+		if (type == TOKEN_PARAMETER && (value.ival < 0 || value.ival > DIALECT_MAX_PARAMETER))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_PARAMETER),
+					 errmsg("parameter number is out of range"),
+					 errdetail("The largest is $%d.", DIALECT_MAX_PARAMETER),
+					 scanner_errposition(at, scanner)));
 		tokens[n].at = at;
 		/* the scanner ends the current token with a zero in its buffer */
 		tokens[n].length = strlen(extra.scanbuf + at);

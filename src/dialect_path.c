@@ -409,16 +409,7 @@ find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, Co
 static SelectStmt *
 home_of(const Dialect *dialect, const ColumnRef *ref)
 {
-	ListCell   *cell;
-
-	foreach(cell, dialect->homes)
-	{
-		DialectHome *home = lfirst(cell);
-
-		if (home->at == ref->location)
-			return home->select;
-	}
-	return NULL;
+	return dialect->places ? dialect->places[ref->location].home : NULL;
 }
 
 typedef struct Mention
@@ -482,11 +473,9 @@ find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Pat
 static bool
 find_name(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Path *path)
 {
-	ListCell   *cell;
-
-	foreach(cell, dialect->names)
+	for (int i = list_length(dialect->names) - 1; i >= 0; i--)
 	{
-		DialectName *name = lfirst(cell);
+		DialectName *name = list_nth(dialect->names, i);
 
 		if (strcmp(name->name, field_name(ref, 0)) != 0)
 			continue;

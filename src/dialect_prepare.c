@@ -16,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_target.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 typedef struct PrepareState
 {
@@ -304,7 +305,13 @@ prepare_set(Dialect *dialect, SelectStmt *select)
 {
 	dialect->sets++;
 	if (list_length(dialect->set_columns) < dialect->sets)
+	{
+		/* other attempts need it, too */
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
+
 		dialect->set_columns = lappend(dialect->set_columns, palloc0(sizeof(DialectSetColumns)));
+		MemoryContextSwitchTo(old);
+	}
 	number_columns(dialect, select, dialect->sets);
 }
 
@@ -510,11 +517,10 @@ prepare_node(Node *node, PrepareState *state)
 		case T_ColumnRef:
 			if (((ColumnRef *) node)->location >= 0 && state->select)
 			{
-				DialectHome *home = palloc(sizeof(DialectHome));
+				DialectPlace *place = mcs_dialect_place(state->dialect, ((ColumnRef *) node)->location);
 
-				home->at = ((ColumnRef *) node)->location;
-				home->select = state->select;
-				state->dialect->homes = lappend(state->dialect->homes, home);
+				if (place->home == NULL)
+					place->home = state->select;
 			}
 			return false;
 		default:

@@ -26,18 +26,16 @@
 DialectRelation *
 mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
 {
-	ListCell   *cell;
+	DialectRelation *relation;
+	unsigned long number;
 
 	if (name->schemaname || strncmp(name->relname, DIALECT_PLACEHOLDER, strlen(DIALECT_PLACEHOLDER)) != 0)
 		return NULL;
-	foreach(cell, dialect->streams)
-	{
-		DialectRelation *relation = lfirst(cell);
-
-		if (dialect->tokens[relation->token].at == name->location)
-			return relation;
-	}
-	return NULL;
+	number = strtoul(name->relname + strlen(DIALECT_PLACEHOLDER), NULL, 10);
+	if (number >= list_length(dialect->streams))
+		return NULL;
+	relation = list_nth(dialect->streams, number);
+	return dialect->tokens[relation->token].at == name->location ? relation : NULL;
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
@@ -32,6 +33,8 @@ translate_text(Oid namespace, const char *text)
 	int			count;
 	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
 	int			at = 0;
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect statement", ALLOCSET_DEFAULT_SIZES);
 
 	initStringInfo(&out);
 	for (int i = 0; i < count;)
@@ -42,13 +45,19 @@ translate_text(Oid namespace, const char *text)
 		if (end > i)
 		{
 			int			to = mcs_dialect_token_end(&tokens[end - 1]);
+			char	   *made;
 
+			MemoryContextSwitchTo(scratch);
+			made = mcs_dialect_statement(namespace, text, tokens, i, end);
+			MemoryContextSwitchTo(context);
 			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
-			appendStringInfoString(&out, mcs_dialect_statement(namespace, text, tokens, i, end));
+			appendStringInfoString(&out, made);
+			MemoryContextReset(scratch);
 			at = to;
 		}
 		i = end + 1;
 	}
+	MemoryContextDelete(scratch);
 	appendStringInfoString(&out, text + at);
 	return out.data;
 }

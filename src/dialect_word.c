@@ -10,6 +10,7 @@
 #include "mongo_change_stream.h"
 
 #include "dialect.h"
+#include "miscadmin.h"
 
 /* Blanks out a range of what is parsed. */
 static void
@@ -110,6 +111,10 @@ stand_for(Dialect *dialect, int from, int to, int name, char *collection, char *
 	DialectRelation *relation = palloc0(sizeof(DialectRelation));
 	char		placeholder[32];
 
+	if (list_length(dialect->streams) >= DIALECT_MAX_STREAMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("a statement names more than %d change streams", DIALECT_MAX_STREAMS)));
 	relation->token = from;
 	relation->name = name;
 	relation->collection = collection;
@@ -208,6 +213,7 @@ mcs_dialect_words(Dialect *dialect)
 
 	for (int i = 0; i < dialect->token_count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (tokens[i].type != TOKEN_WORD || (i > 0 && tokens[i - 1].type == '.'))
 			continue;
 		if (mcs_dialect_is(dialect->text, &tokens[i], "CHANGE_STREAM"))
