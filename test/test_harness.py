@@ -128,3 +128,13 @@ def test_nothing_stays(repository, installation, number):
     program.send_signal(number)
     program.wait(20)
     wait_until(lambda: not os.path.exists(folder) and not any(janitor.started(pid) for pid in children), 20)
+
+
+def test_builds_without_headers_of_icu(repository, installation, tmp_path):
+    """PostgreSQL is built with ICU nearly everywhere, and an extension is where ICU's headers are not."""
+    (tmp_path / "unicode").mkdir()
+    (tmp_path / "unicode" / "ucol.h").write_text('#error "a header of ICU is wanted"\n')
+    server = subprocess.run([installation.pg_config, "--includedir-server"], capture_output=True, text=True, check=True).stdout.strip()
+    driver = subprocess.run(["pkg-config", "--cflags", "libmongoc-1.0"], capture_output=True, text=True).stdout.split()
+    looked = subprocess.run(["gcc", "-M", "-DUSE_ICU=1", f"-I{tmp_path}", f"-I{server}", *driver, *sorted((repository / "src").glob("*.c"))], capture_output=True, text=True)
+    assert looked.returncode == 0, looked.stderr[:1000]
