@@ -187,6 +187,7 @@ typedef struct Dialect
 	int			windows;
 	Oid		   *param_types;	/* of PREPARE's parameters, then of names */
 	int			param_count;
+	int			first_name;		/* how many are PREPARE's */
 	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
 } Dialect;
 
@@ -205,7 +206,7 @@ typedef struct DialectRelation
 
 /* How a name begins that stands for CHANGE_STREAM in what is parsed; its number follows, in six digits. */
 #define DIALECT_PLACEHOLDER "mcs_cs_"
-#define DIALECT_MAX_STREAMS 1000000
+#define DIALECT_MAX_STREAMS 1000
 
 #define DIALECT_CONTAINS		"<@@@@@@>"
 #define DIALECT_NOT_CONTAINS	"<!@@@@@>"

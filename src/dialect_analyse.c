@@ -66,12 +66,10 @@ set_parameters(Dialect *dialect, List *argtypes)
 	ListCell   *cell;
 	int			count = list_length(argtypes);
 
-	dialect->param_count = count;
+	dialect->param_count = dialect->first_name = count;
 	dialect->param_types = palloc0(sizeof(Oid) * (count + list_length(dialect->names) + 1));
 	foreach(cell, argtypes)
 		dialect->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
-	foreach(cell, dialect->names)
-		((DialectName *) lfirst(cell))->number = count + foreach_current_index(cell) + 1;
 }
 
 /* The query inside a statement, NULL where it has none that is analysed. */

@@ -16,6 +16,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "dialect.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
@@ -120,11 +121,17 @@ needs_get(const Path *path)
 {
 	ListCell   *cell;
 	bool		dotted = false;
+	int			behind = -1;	/* steps behind updatedFields; -1 before it */
 
 	foreach(cell, path->steps)
 	{
 		PathStep   *step = lfirst(cell);
 
+		/* there a.b can be b in a, or one key with a dot in it */
+		if (behind >= 0 && ++behind >= 2 && !step->bracket)
+			return true;
+		if (step->key && strcmp(step->key, "updatedFields") == 0)
+			behind = Max(behind, 0);
 		if (step->key && !step->bracket && has_underscore(step->key))
 			return true;
 		if (step->bracket && dotted && step->key && strchr(step->key, '.'))
@@ -482,6 +489,7 @@ find_name(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Path 
 		/* what an added field stands for has to be put in its place */
 		if (name->text && dialect->plain)
 			return false;
+		name->number = dialect->first_name + i + 1;
 		path->base = mcs_dialect_name_value(pstate, name, ref, &count);
 		if (path->base == NULL)
 			return false;
@@ -599,6 +607,7 @@ mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
 	Dialect    *dialect = mcs_dialect_current;
 	Path		path = {NULL, NIL, NIL};
 
+	CHECK_FOR_INTERRUPTS();
 	if (found)
 		return NULL;
 	if (dialect->plain ? !find_name(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))

@@ -55,6 +55,14 @@ def test_paths_and_literals(parcels):
     assert found == [(2,), (5,)]
 
 
+def test_updated_fields_have_keys_with_dots(parcels):
+    """MongoDB writes a change inside of a document as a key with dots; the path to it is written as any other."""
+    for name in ("updateDescription.updatedFields", "update_description.updated_fields"):
+        assert rows(parcels, f"SELECT document_key._id::int FROM CHANGE_STREAM(parcels) WHERE {name}.to.zipCode = '3001'") == [(1,)]
+        assert rows(parcels, f"SELECT {name}.lines[0].qty::int FROM CHANGE_STREAM(parcels) WHERE document_key._id = 2 AND operation_type = 'update'") == [(6,)]
+    assert rows(parcels, "SELECT document_key._id::int FROM CHANGE_STREAM(parcels) WHERE updateDescription.updatedFields.state = 'sent'") == [(1,)]
+
+
 def test_contains_means_what_was_written(parcels):
     def written(path):
         return sorted(rows(parcels, f"SELECT operation_type, document_key._id::int FROM CHANGE_STREAM(parcels) WHERE changed_fields CONTAINS '{path}'"))
