@@ -8,6 +8,124 @@
 
 -- type document
 
+-- none of them raises an error for any value, so conditions with them reach indexes under row-level security
+ALTER FUNCTION bigint_eq_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION bigint_ge_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION bigint_gt_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION bigint_le_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION bigint_lt_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION bigint_ne_document(bigint, document) LEAKPROOF;
+ALTER FUNCTION boolean_eq_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION boolean_ge_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION boolean_gt_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION boolean_le_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION boolean_lt_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION boolean_ne_document(boolean, document) LEAKPROOF;
+ALTER FUNCTION document_cmp(document, document) LEAKPROOF;
+ALTER FUNCTION document_contained(document, document) LEAKPROOF;
+ALTER FUNCTION document_contains(document, document) LEAKPROOF;
+ALTER FUNCTION document_element(document, integer) LEAKPROOF;
+ALTER FUNCTION document_eq(document, document) LEAKPROOF;
+ALTER FUNCTION document_eq_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_eq_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_eq_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_eq_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_eq_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_eq_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_eq_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_eq_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_exists(document, bpchar) LEAKPROOF;
+ALTER FUNCTION document_exists_all(document, bpchar[]) LEAKPROOF;
+ALTER FUNCTION document_exists_any(document, bpchar[]) LEAKPROOF;
+ALTER FUNCTION document_field(document, text) LEAKPROOF;
+ALTER FUNCTION document_ge(document, document) LEAKPROOF;
+ALTER FUNCTION document_ge_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_ge_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_ge_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_ge_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_ge_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_ge_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_ge_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_ge_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_get(document, VARIADIC text[]) LEAKPROOF;
+ALTER FUNCTION document_gt(document, document) LEAKPROOF;
+ALTER FUNCTION document_gt_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_gt_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_gt_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_gt_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_gt_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_gt_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_gt_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_gt_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_le(document, document) LEAKPROOF;
+ALTER FUNCTION document_le_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_le_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_le_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_le_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_le_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_le_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_le_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_le_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_lt(document, document) LEAKPROOF;
+ALTER FUNCTION document_lt_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_lt_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_lt_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_lt_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_lt_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_lt_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_lt_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_lt_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_ne(document, document) LEAKPROOF;
+ALTER FUNCTION document_ne_bigint(document, bigint) LEAKPROOF;
+ALTER FUNCTION document_ne_boolean(document, boolean) LEAKPROOF;
+ALTER FUNCTION document_ne_double(document, double precision) LEAKPROOF;
+ALTER FUNCTION document_ne_integer(document, integer) LEAKPROOF;
+ALTER FUNCTION document_ne_interval(document, interval) LEAKPROOF;
+ALTER FUNCTION document_ne_numeric(document, numeric) LEAKPROOF;
+ALTER FUNCTION document_ne_text(document, text) LEAKPROOF;
+ALTER FUNCTION document_ne_timestamptz(document, timestamptz) LEAKPROOF;
+ALTER FUNCTION document_path(document, text[]) LEAKPROOF;
+ALTER FUNCTION double_eq_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION double_ge_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION double_gt_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION double_le_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION double_lt_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION double_ne_document(double precision, document) LEAKPROOF;
+ALTER FUNCTION integer_eq_document(integer, document) LEAKPROOF;
+ALTER FUNCTION integer_ge_document(integer, document) LEAKPROOF;
+ALTER FUNCTION integer_gt_document(integer, document) LEAKPROOF;
+ALTER FUNCTION integer_le_document(integer, document) LEAKPROOF;
+ALTER FUNCTION integer_lt_document(integer, document) LEAKPROOF;
+ALTER FUNCTION integer_ne_document(integer, document) LEAKPROOF;
+ALTER FUNCTION interval_eq_document(interval, document) LEAKPROOF;
+ALTER FUNCTION interval_ge_document(interval, document) LEAKPROOF;
+ALTER FUNCTION interval_gt_document(interval, document) LEAKPROOF;
+ALTER FUNCTION interval_le_document(interval, document) LEAKPROOF;
+ALTER FUNCTION interval_lt_document(interval, document) LEAKPROOF;
+ALTER FUNCTION interval_ne_document(interval, document) LEAKPROOF;
+ALTER FUNCTION numeric_eq_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION numeric_ge_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION numeric_gt_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION numeric_le_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION numeric_lt_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION numeric_ne_document(numeric, document) LEAKPROOF;
+ALTER FUNCTION text_eq_document(text, document) LEAKPROOF;
+ALTER FUNCTION text_ge_document(text, document) LEAKPROOF;
+ALTER FUNCTION text_gt_document(text, document) LEAKPROOF;
+ALTER FUNCTION text_le_document(text, document) LEAKPROOF;
+ALTER FUNCTION text_lt_document(text, document) LEAKPROOF;
+ALTER FUNCTION text_ne_document(text, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_eq_document(timestamptz, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_ge_document(timestamptz, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_gt_document(timestamptz, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_le_document(timestamptz, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_lt_document(timestamptz, document) LEAKPROOF;
+ALTER FUNCTION timestamptz_ne_document(timestamptz, document) LEAKPROOF;
+
+-- @create document.sql document_text_lenient
+-- @create document_cast.sql document_to_jsonb_lenient
+-- @replace document_cast.sql document_from_text_array
+
 -- foreign data wrapper
 
 REVOKE EXECUTE ON FUNCTION mongo_change_stream_validator(text[], oid) FROM PUBLIC;

@@ -45,6 +45,10 @@ CREATE FUNCTION document_text(document) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_text(document) IS 'a value as plain text: a string without quotes, an ObjectId''s hex, a date in ISO 8601';
 
+CREATE FUNCTION document_text_lenient(document) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_document_text_lenient' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_text_lenient(document) IS 'any value as plain text: as document_text, with U+FFFD for characters that no text holds';
+
 CREATE FUNCTION document_typeof(document) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_typeof' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_typeof(document) IS 'the type of a value, named as MongoDB''s $type names it';
@@ -52,15 +56,15 @@ COMMENT ON FUNCTION document_typeof(document) IS 'the type of a value, named as 
 -- access
 
 CREATE FUNCTION document_field(document, text) RETURNS document
-  AS 'MODULE_PATHNAME', 'mcs_document_field' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_field' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 CREATE FUNCTION document_field_text(document, text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_field_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 CREATE FUNCTION document_element(document, integer) RETURNS document
-  AS 'MODULE_PATHNAME', 'mcs_document_element' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_element' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 CREATE FUNCTION document_element_text(document, integer) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_element_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 CREATE FUNCTION document_path(document, text[]) RETURNS document
-  AS 'MODULE_PATHNAME', 'mcs_document_path' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_path' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 CREATE FUNCTION document_path_text(document, text[]) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_path_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 
@@ -86,32 +90,32 @@ COMMENT ON OPERATOR #> (document, text[]) IS 'the value at a path';
 COMMENT ON OPERATOR #>> (document, text[]) IS 'the value at a path, as text';
 
 CREATE FUNCTION document_get(document, VARIADIC text[]) RETURNS document
-  AS 'MODULE_PATHNAME', 'mcs_document_get' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_get' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_get(document, VARIADIC text[]) IS 'the value at a path as the dialect reads paths: user_id also finds userId, a dotted step also a literal key';
 
 -- existence and containment
 
 -- bpchar, as which a text is taken unchanged: with text, as jsonb has it, '{...}' ? 'a' would be ambiguous for everybody
 CREATE FUNCTION document_exists(document, bpchar) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_exists' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_exists' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists(document, bpchar) IS 'implementation of ? operator';
 CREATE OPERATOR ? (LEFTARG = document, RIGHTARG = bpchar, FUNCTION = document_exists, RESTRICT = matchingsel, JOIN = matchingjoinsel);
 COMMENT ON OPERATOR ? (document, bpchar) IS 'is it a key of the object, or a string of the array?';
 CREATE FUNCTION document_exists_any(document, bpchar[]) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_exists_any' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_exists_any' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists_any(document, bpchar[]) IS 'implementation of ?| operator';
 CREATE OPERATOR ?| (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_any, RESTRICT = matchingsel, JOIN = matchingjoinsel);
 COMMENT ON OPERATOR ?| (document, bpchar[]) IS 'is one of them a key?';
 CREATE FUNCTION document_exists_all(document, bpchar[]) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_exists_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_exists_all' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists_all(document, bpchar[]) IS 'implementation of ?& operator';
 CREATE OPERATOR ?& (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_all, RESTRICT = matchingsel, JOIN = matchingjoinsel);
 COMMENT ON OPERATOR ?& (document, bpchar[]) IS 'are all of them keys?';
 CREATE FUNCTION document_contains(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_contains' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_contains' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_contains(document, document) IS 'implementation of @> operator';
 CREATE FUNCTION document_contained(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_contained' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_contained' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_contained(document, document) IS 'implementation of <@ operator';
 CREATE OPERATOR @> (LEFTARG = document, RIGHTARG = document, FUNCTION = document_contains, COMMUTATOR = <@,
   RESTRICT = matchingsel, JOIN = matchingjoinsel);

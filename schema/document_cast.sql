@@ -5,6 +5,12 @@
 CREATE FUNCTION document_to_jsonb(document) RETURNS jsonb
   AS 'MODULE_PATHNAME', 'mcs_document_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_to_jsonb(document) IS 'cast of a document to jsonb';
+
+CREATE FUNCTION document_to_jsonb_lenient(document) RETURNS jsonb
+  AS 'MODULE_PATHNAME', 'mcs_document_to_jsonb_lenient' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_jsonb_lenient(document)
+  IS 'any document as jsonb: Extended JSON for NaN and the infinities, U+FFFD for characters that no text holds';
+
 CREATE FUNCTION document_to_json(document) RETURNS json
   AS 'MODULE_PATHNAME', 'mcs_document_to_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_to_json(document) IS 'cast of a document to json';
@@ -92,9 +98,12 @@ COMMENT ON FUNCTION document_from_json(json) IS 'cast of json to a document';
 CREATE FUNCTION document_from_bytea(bytea) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_from_bytea(bytea) IS 'cast of bytea to a document';
+
+-- leakproof, for indexes on changed_fields: an array that no document is large enough for is null, not an error
 CREATE FUNCTION document_from_text_array(text[]) RETURNS document
-  AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_from_text_array' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_from_text_array(text[]) IS 'cast of text[] to a document';
+
 CREATE FUNCTION document_from_interval(interval) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_from_interval(interval) IS 'cast of interval to a document';

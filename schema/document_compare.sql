@@ -3,22 +3,22 @@
 -- order, equality, hash
 
 CREATE FUNCTION document_eq(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_eq(document, document) IS 'implementation of = operator';
 CREATE FUNCTION document_ne(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_ne(document, document) IS 'implementation of <> operator';
 CREATE FUNCTION document_lt(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_lt(document, document) IS 'implementation of < operator';
 CREATE FUNCTION document_le(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_le' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_le(document, document) IS 'implementation of <= operator';
 CREATE FUNCTION document_gt(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_gt(document, document) IS 'implementation of > operator';
 CREATE FUNCTION document_ge(document, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_ge(document, document) IS 'implementation of >= operator';
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = document, FUNCTION = document_eq, COMMUTATOR = =, NEGATOR = <>,
   RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES);
@@ -39,7 +39,7 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = document, FUNCTION = document
   RESTRICT = scalargesel, JOIN = scalargejoinsel);
 COMMENT ON OPERATOR >= (document, document) IS 'greater than or equal, in the order of BSON values';
 CREATE FUNCTION document_cmp(document, document) RETURNS integer
-  AS 'MODULE_PATHNAME', 'mcs_document_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+  AS 'MODULE_PATHNAME', 'mcs_document_cmp' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_cmp(document, document) IS 'less-equal-greater';
 CREATE FUNCTION document_sortsupport(internal) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_document_sortsupport' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
@@ -97,29 +97,29 @@ CREATE FUNCTION document_index_bound("any", boolean) RETURNS document
 COMMENT ON FUNCTION document_index_bound("any", boolean) IS 'a bound that an index on documents is asked with';
 
 CREATE FUNCTION document_eq_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_eq_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_ne_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_lt_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_le_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_gt_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_text(document, text) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_text' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION text_ge_document(text, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_text_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_text_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = text, FUNCTION = document_eq_text, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = document, FUNCTION = text_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = text, FUNCTION = document_ne_text, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -134,29 +134,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = text, FUNCTION = document_ge_
 CREATE OPERATOR >= (LEFTARG = text, RIGHTARG = document, FUNCTION = text_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_eq_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_ne_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_lt_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_le_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_gt_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_boolean(document, boolean) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_boolean' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_boolean' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION boolean_ge_document(boolean, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_boolean_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_boolean_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_eq_boolean, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_ne_boolean, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -171,29 +171,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = boolean, FUNCTION = document_
 CREATE OPERATOR >= (LEFTARG = boolean, RIGHTARG = document, FUNCTION = boolean_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_eq_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_ne_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_lt_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_le_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_gt_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_integer(document, integer) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_integer' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_integer' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION integer_ge_document(integer, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_integer_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_integer_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_eq_integer, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_ne_integer, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -208,29 +208,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_
 CREATE OPERATOR >= (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_eq_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_ne_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_lt_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_le_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_gt_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_bigint(document, bigint) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_bigint' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_bigint' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION bigint_ge_document(bigint, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_bigint_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_bigint_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_eq_bigint, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_ne_bigint, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -245,29 +245,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = bigint, FUNCTION = document_g
 CREATE OPERATOR >= (LEFTARG = bigint, RIGHTARG = document, FUNCTION = bigint_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_eq_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_ne_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_lt_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_le_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_gt_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_numeric(document, numeric) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_numeric' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_numeric' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION numeric_ge_document(numeric, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_numeric_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_numeric_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_eq_numeric, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_ne_numeric, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -282,29 +282,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = numeric, FUNCTION = document_
 CREATE OPERATOR >= (LEFTARG = numeric, RIGHTARG = document, FUNCTION = numeric_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_eq_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_ne_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_lt_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_le_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_gt_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_double(document, double precision) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_double' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_double' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION double_ge_document(double precision, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_double_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_double_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_eq_double, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = double precision, FUNCTION = document_ne_double, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -319,29 +319,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = double precision, FUNCTION = 
 CREATE OPERATOR >= (LEFTARG = double precision, RIGHTARG = document, FUNCTION = double_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_eq_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_ne_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_lt_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_le_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_gt_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_timestamptz(document, timestamptz) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_timestamptz' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION timestamptz_ge_document(timestamptz, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_timestamptz_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_eq_timestamptz, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = document_ne_timestamptz, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);
@@ -356,29 +356,29 @@ CREATE OPERATOR >= (LEFTARG = document, RIGHTARG = timestamptz, FUNCTION = docum
 CREATE OPERATOR >= (LEFTARG = timestamptz, RIGHTARG = document, FUNCTION = timestamptz_ge_document, COMMUTATOR = <=, RESTRICT = scalargesel, JOIN = scalargejoinsel);
 
 CREATE FUNCTION document_eq_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_eq_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_eq_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_eq_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_eq_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_eq_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ne_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ne_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ne_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_ne_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_ne_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_ne_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_lt_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_lt_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_lt_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_lt_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_lt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_lt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_le_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_le_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_le_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_le_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_le_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_le_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_gt_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_gt_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_gt_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_gt_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_gt_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_gt_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION document_ge_interval(document, interval) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_document_ge_interval' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_document_ge_interval' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE FUNCTION interval_ge_document(interval, document) RETURNS boolean
-  AS 'MODULE_PATHNAME', 'mcs_interval_ge_document' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 SUPPORT document_cross_support;
+  AS 'MODULE_PATHNAME', 'mcs_interval_ge_document' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT document_cross_support;
 CREATE OPERATOR = (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_eq_interval, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR = (LEFTARG = interval, RIGHTARG = document, FUNCTION = interval_eq_document, COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE OPERATOR <> (LEFTARG = document, RIGHTARG = interval, FUNCTION = document_ne_interval, COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel);

@@ -214,6 +214,7 @@ extern const char *mcs_document_type_name(uint8 type);
 /* document_validate.c */
 extern bool mcs_document_validate(const DocumentValue *value, bool strict, int depth, DocumentFault *fault);
 extern bool mcs_document_is_utf8(const char *string, uint32 size);
+extern const char *mcs_document_mend_text(const char *string, uint32 *size);
 extern void mcs_document_malformed(void) pg_attribute_noreturn();
 
 /* The value of a stored document, whose bytes may have come from anywhere; raises where they are no value. */
@@ -424,6 +425,7 @@ extern bool mcs_document_decode_base64(StringInfo text);
 
 /* document_json_out.c */
 extern void mcs_document_write_quoted(StringInfo out, const char *string, uint32 size);
+extern void mcs_document_write_whole(StringInfo out, const DocumentValue *value, uint32 limit);
 
 /* The state of reading text. */
 typedef struct DocumentParser

@@ -20,12 +20,14 @@
 #include "utils/date.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(mcs_to_document);
+PG_FUNCTION_INFO_V1(mcs_document_from_text_array);
 PG_FUNCTION_INFO_V1(mcs_document_build_object);
 PG_FUNCTION_INFO_V1(mcs_document_build_object_empty);
 PG_FUNCTION_INFO_V1(mcs_document_build_array);
@@ -287,6 +289,27 @@ mcs_to_document(PG_FUNCTION_ARGS)
 
 	mcs_document_build(&builder);
 	mcs_document_append_datum(&builder, NULL, PG_GETARG_DATUM(0), false, type, returned_type(fcinfo));
+	PG_RETURN_POINTER(mcs_document_finish(&builder));
+}
+
+/*
+ * document_from_text_array(text[]): the cast.  It raises no error for any array,
+ * as an index on it must serve under row-level security: what no document is
+ * large enough for, hundreds of megabytes, is null.
+ */
+Datum
+mcs_document_from_text_array(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	uint64		count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	/* an element's type, key, length and zero; and at worst an array of its own in each dimension */
+	uint64		bytes = ARR_SIZE(array) + count * 24 * Max(ARR_NDIM(array), 1);
+	DocumentBuilder builder;
+
+	if (bytes >= MaxAllocSize)
+		PG_RETURN_NULL();
+	mcs_document_build(&builder);
+	append_array(&builder, NULL, PointerGetDatum(array), InvalidOid);
 	PG_RETURN_POINTER(mcs_document_finish(&builder));
 }
 

@@ -7,6 +7,7 @@
 #include "document.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(mcs_document_in);
 PG_FUNCTION_INFO_V1(mcs_document_out);
@@ -15,7 +16,11 @@ PG_FUNCTION_INFO_V1(mcs_document_send);
 PG_FUNCTION_INFO_V1(mcs_document_from_bson);
 PG_FUNCTION_INFO_V1(mcs_document_to_bson);
 PG_FUNCTION_INFO_V1(mcs_document_text);
+PG_FUNCTION_INFO_V1(mcs_document_text_lenient);
 PG_FUNCTION_INFO_V1(mcs_document_typeof);
+
+/* So large a document always has a text: twelve bytes of it for one of BSON are the worst. */
+#define MAX_LENIENT_BYTES	(MaxAllocSize / 12)
 
 /* Raises the error for bytes that a client gave us and that are no BSON. */
 static void
@@ -135,6 +140,30 @@ mcs_document_text(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);
+}
+
+/* document_text_lenient(document): plain text of any document, with U+FFFD for what no text holds */
+Datum
+mcs_document_text_lenient(PG_FUNCTION_ARGS)
+{
+	DocumentValue value = mcs_document_take_any(PG_GETARG_DOCUMENT_P(0));
+	DocumentFault fault;
+	const char *string;
+	uint32		size;
+	StringInfoData out;
+	bool		bad_text;
+
+	if (mcs_document_get_string(&value, &string, &size))
+	{
+		string = mcs_document_mend_text(string, &size);
+		PG_RETURN_TEXT_P(cstring_to_text_with_len(string, size));
+	}
+	initStringInfo(&out);
+	if (!mcs_document_validate(&value, false, 0, &fault) || value.size > MAX_LENIENT_BYTES)
+		mcs_document_write_whole(&out, &value, MaxAllocSize);
+	else if (!mcs_document_write_plain(&out, &value, &bad_text))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
 
 /* document_typeof(document): the type's name, as MongoDB's $type has it */

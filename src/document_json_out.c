@@ -87,6 +87,26 @@ write_escape(StringInfo out, const DocumentValue *value)
 	appendStringInfoString(out, "\"}");
 }
 
+/*
+ * Appends a value whose inside cannot be shown in the form that carries any, or
+ * only its size where even that would be too long.  A damaged value has its
+ * type among its bytes.
+ */
+void
+mcs_document_write_whole(StringInfo out, const DocumentValue *value, uint32 limit)
+{
+	if (value->size >= limit / 2 - 100)
+		appendStringInfo(out, "{\"$tooLarge\": %u}", value->size);
+	else if (value->type == DOCUMENT_DAMAGED)
+	{
+		appendStringInfoString(out, "{\"$bson\": \"");
+		mcs_document_write_hex(out, value->data, value->size);
+		appendStringInfoString(out, "\"}");
+	}
+	else
+		write_escape(out, value);
+}
+
 /* Would input read this object as an object, with the same keys? */
 static bool
 object_is_plain(const DocumentValue *value)

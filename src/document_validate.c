@@ -13,6 +13,7 @@
 #include "document.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 static bool validate(const DocumentValue *value, bool strict, int depth, DocumentFault *fault);
 
@@ -61,6 +62,38 @@ mcs_document_is_utf8(const char *string, uint32 size)
 			done++;
 	}
 	return true;
+}
+
+/* A text that PostgreSQL can hold: U+FFFD stands for zero characters and for bytes that are not UTF-8. */
+const char *
+mcs_document_mend_text(const char *string, uint32 *size)
+{
+	static const char replacement[] = "\xEF\xBF\xBD";
+	const char *end = string + *size;
+	StringInfoData out;
+
+	if (memchr(string, '\0', *size) == NULL && mcs_document_is_utf8(string, *size))
+		return string;
+	initStringInfo(&out);
+	while (string < end)
+	{
+		/* the verifier stops at a zero, too */
+		int			valid = pg_encoding_verifymbstr(PG_UTF8, string, end - string);
+
+		CHECK_FOR_INTERRUPTS();
+		/* what would not fit anyhow is cut off */
+		if (out.len + valid + 3 >= MaxAllocSize - VARHDRSZ)
+			break;
+		appendBinaryStringInfo(&out, string, valid);
+		string += valid;
+		if (string < end)
+		{
+			appendBinaryStringInfo(&out, replacement, 3);
+			string++;
+		}
+	}
+	*size = out.len;
+	return out.data;
 }
 
 /* Checks each element of an object or an array. */
