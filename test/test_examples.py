@@ -98,12 +98,20 @@ def test_consumer(linked, postgres, mdb, repository):
     assert linked.value("SELECT sync_change_stream('orders')")
     said = subprocess.run([*command, "--once"], capture_output=True, text=True, check=True).stdout.splitlines()
     assert said == [f"{number} insert {number}" for number in range(1, 801)]
-    waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         mdb.c.delete_one({"_id": 7})
         assert waiting.stdout.readline() == "801 delete 7\n"
         linked.wait_for("SELECT max(event_id) FROM consumed", expect=801)
+        # its connection breaks, and a key comes that no text can hold
+        assert linked.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                            " WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()") == 1
+        mdb.c.insert_one({"_id": "zero\0character", "n": float("nan")})
+        assert waiting.stdout.readline() == "802 insert zero\ufffdcharacter\n"
+        linked.wait_for("SELECT count(*) FROM consumed", expect=802)
     finally:
         waiting.kill()
         waiting.wait()
-    assert linked.value("SELECT count(*) FROM consumed") == 801
+    # as README's consumer reads it, which the cast could not
+    assert linked.value("SELECT document_to_jsonb_lenient(full_document) FROM change_stream_events WHERE event_id = 802") == \
+        {"_id": "zero\ufffdcharacter", "n": {"$numberDouble": "NaN"}}
