@@ -11,7 +11,7 @@
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench [BENCH="..."]    how fast: ingest, scan, handlers, document, translate, beside the limit and a script
-#   make fuzz [SECONDS=300]     damaged BSON, JSON, statements and replies of MongoDB against a server with sanitizers
+#   make fuzz [SECONDS=300]     damaged BSON, JSON, statements and replies of MongoDB, and calls of every function, against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
@@ -83,5 +83,6 @@ fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
 	$(RUN) test/fuzz_dialect.py $(SECONDS)
 	$(RUN) test/fuzz_wire.py $(SECONDS)
+	$(RUN) test/fuzz_functions.py $(SECONDS)
 
 .PHONY: driver test test-all check-style check-names demo demo-stop bench fuzz

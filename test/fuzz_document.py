@@ -266,6 +266,9 @@ def run(fuzz, settings):
         try:
             fuzz(cluster, seconds, seed)
         except psycopg.OperationalError as lost:
+            # a limit that is reached, or a statement that is cancelled, is one, too
+            if lost.sqlstate is not None:
+                raise
             sys.exit("\n".join([f"the server was lost: {lost}", *cluster.new_deaths(), *cluster.reports()]))
 
 

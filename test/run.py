@@ -178,6 +178,7 @@ def main():
             program(count, "Fuzzer", "test/fuzz_document.py", "15")
             program(count, "Fuzzer of the dialect", "test/fuzz_dialect.py", "15")
             program(count, "Fuzzer of MongoDB's replies", "test/fuzz_wire.py", "30")
+            program(count, "Fuzzer of functions", "test/fuzz_functions.py", "60")
         others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
         for major in others:
             one_version(machine, packages.other_postgresql(major), count, everything=False)

@@ -1,5 +1,5 @@
 """Large values: each function of the extension ends soon after it is cancelled, and the cost of the common ones grows with the size only."""
-import time
+import os
 
 import psycopg
 import pytest
@@ -40,14 +40,14 @@ VALUES = {
 OTHERS = {"boolean": "true", "integer": "5", "bigint": "5", "numeric": "1.5", "double precision": "1.5", "real": "1.5", "smallint": "5", "interval": "interval '1 s'",
           "timestamp with time zone": "now()", "timestamp without time zone": "localtimestamp", "date": "current_date", "uuid": "gen_random_uuid()", "oid": "0", "name": "'x'"}
 FUNCTIONS = """
-SELECT p.oid::regproc::text, p.prokind, ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS u(t, n) ORDER BY n)
+SELECT p.oid::regproc::text, p.prokind::text, ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS u(t, n) ORDER BY n)
   FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
   JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'mongo_change_stream'
  WHERE (p.prokind = 'a' OR p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c')) AND p.prorettype <> 'trigger'::regtype
  ORDER BY 1, p.oid
 """
-# what a call may take beyond its time: memory is copied, and the machine has other things to do
-PATIENCE = 1.5
+# what a call may take beyond its time: memory is copied
+PATIENCE = 1
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,19 @@ def large(shared_cluster):
     cluster.drop_database("large")
 
 
+def seconds_of(connection):
+    """How long a backend has been at work; the clock would count what else the machine does."""
+    with open(f"/proc/{connection.info.backend_pid}/stat") as status:
+        fields = status.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def calls(function, types):
     """Calls of a function with large arguments; none where it takes none."""
     if "internal" in types or not any(name in VALUES for name in types):
         return
     for variant in range(max(len(VALUES.get(name, "")) for name in types)):
-        arguments = [VALUES[name][variant % len(VALUES[name])] if name in VALUES else OTHERS[name] for name in types]
+        arguments = [VALUES[name][variant % len(VALUES[name])] if name in VALUES else OTHERS.get(name, f"NULL::{name}") for name in types]
         yield f"{function}({', '.join(arguments)})"
 
 
@@ -83,13 +90,13 @@ def test_every_function_can_be_cancelled(large):
         for call in calls(function, types):
             connection.execute("SET LOCAL statement_timeout = 100")
             connection.execute("SET LOCAL client_min_messages = error")
-            begin = time.monotonic()
+            begin = seconds_of(connection)
             try:
                 connection.execute(f"SELECT count(v) FROM (SELECT {call} AS v FROM large OFFSET 0) s" if kind == "a" else
                                    f"SELECT count(s) FROM large, LATERAL (SELECT {call} OFFSET 0) s")
             except psycopg.Error as refused:
                 cancelled += refused.sqlstate == "57014"
-            took = time.monotonic() - begin
+            took = seconds_of(connection) - begin
             connection.rollback()
             tried += 1
             if took > 0.1 + PATIENCE:
@@ -126,9 +133,9 @@ def test_cost_grows_with_the_size(large, what):
         large.execute(f"CREATE TABLE one AS SELECT {make} AS v FROM generate_series(1, {size}) g")
         best = None
         for _ in range(2):
-            begin = time.monotonic()
+            begin = seconds_of(large.connection)
             large.execute(f"SELECT pg_column_size(({call})) FROM one")
-            best = min(best or 1e9, time.monotonic() - begin)
+            best = min(best or 1e9, seconds_of(large.connection) - begin)
         return best
 
     small, big = seconds(SIZE // 10), seconds(SIZE // 2)
