@@ -142,7 +142,7 @@ mcs_follow_open(StreamWorker *worker)
 	worker->failure.class = MONGO_ERROR_NONE;
 	worker->held_since = 0;
 	worker->held_time = 0;
-	worker->event_token = NULL;
+	worker->newest_token = NULL;
 	worker->repeat_logged = false;
 }
 
@@ -234,19 +234,19 @@ static bool
 already_written(StreamWorker *worker, const ChangeEvent *event)
 {
 	const char *position = worker->stream->resume_token;
-	const char *newest = worker->event_token ? worker->event_token : position;
+	const char *newest = worker->newest_token ? worker->newest_token : position;
 	int			compared;
 
 	if (newest == NULL)
 		return false;
 	compared = mcs_token_compare(event->token.data, event->token.length, newest, strlen(newest));
-	if (compared == 0 || (compared < 0 && worker->event_token && mcs_token_is_of_version(event->token.data, newest)))
+	if (compared == 0 || (compared < 0 && worker->newest_token && mcs_token_is_of_version(event->token.data, newest)))
 	{
-		if (worker->event_token && !worker->repeat_logged)
+		if (worker->newest_token && !worker->repeat_logged)
 			ereport(LOG,
 					(errmsg("MongoDB repeated an event to change stream \"%s\", which is not stored again", worker->name),
 					 errdetail("Event %.*s.", (int) event->token.length, event->token.data)));
-		worker->repeat_logged = worker->repeat_logged || worker->event_token;
+		worker->repeat_logged = worker->repeat_logged || worker->newest_token;
 		return true;
 	}
 	return worker->from_time && position &&
@@ -261,9 +261,9 @@ note_event(StreamWorker *worker, const ChangeEvent *event)
 
 	memcpy(copy, event->token.data, event->token.length);
 	copy[event->token.length] = '\0';
-	if (worker->event_token)
-		pfree(worker->event_token);
-	worker->event_token = copy;
+	if (worker->newest_token)
+		pfree(worker->newest_token);
+	worker->newest_token = copy;
 }
 
 /* Whether expressions may have to be evaluated. */
@@ -385,7 +385,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
  * document, in the stream's own collection, is shown whatever the stream asks for.
  */
 static void
-note_event(StreamWorker *worker, const ChangeEvent *event)
+note_witness(StreamWorker *worker, const ChangeEvent *event)
 {
 	const char *collection = worker->stream->collection;
 
@@ -460,7 +460,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 			note_event(worker, &event);
 			mcs_writer_at(writer, worker->read_token);
 			take_event(worker, writer, &event);
-			note_event(worker, &event);
+			note_witness(worker, &event);
 			set_read_token(worker, event.token.data, event.token.length);
 		}
 		if (worker->fragments != NIL)

@@ -58,7 +58,7 @@ typedef struct StreamWorker
 	int			batch_size;		/* events that MongoDB was asked for at a time */
 	TimestampTz held_since;		/* the last of them may be continued by the next, which is waited for; 0: no */
 	uint64		held_time;		/* events of this time are left for another cursor; 0: none */
-	char	   *event_token;	/* of the newest event of this cursor; in stream_context */
+	char	   *newest_token;	/* of the newest event of this cursor; in stream_context */
 	bool		repeat_logged;
 	DocumentIterator events;	/* in the batch */
 	TimestampTz received_at;
