@@ -248,11 +248,12 @@ compare(StreamWorker *worker, Document *found, uint64 time, HistoryAnswer answer
 {
 	const Stream *stream = worker->stream;
 	const char *event = stream->last_event_token;
-	Deployment	was = {{0}};
+	Deployment	was;
 	Deployment	is = read_deployment(found);
 	char	   *doubt;
 	bool		passing;
 
+	memset(&was, 0, sizeof(was));
 	if (stream->deployment)
 		was = read_deployment(stream->deployment);
 	if (answer == HISTORY_UNKNOWN && is_behind(worker, time, event, &passing))
