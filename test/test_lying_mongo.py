@@ -344,13 +344,14 @@ def test_error_reply_of_stream(follows, liar):
 
 def endless_fragments():
     """A lie about every reply with events: it holds four more of a million fragments, of 2 MB each."""
-    sent = {}
+    sent = {}       # by session: a worker looks at the oplog in another one
 
     def lie(name, request, reply):
+        session = str(request.get("lsid"))
         if name == "aggregate":
-            sent.clear()
+            sent.pop(session, None)
         if name == "getMore":
-            first = sent["fragments"] = sent.get("fragments", -3) + 4
+            first = sent[session] = sent.get(session, -3) + 4
             reply["cursor"]["nextBatch"] = [{"_id": token(1_000_000_000, number), "x": "x" * 2_000_000,
                                              "splitEvent": {"fragment": number, "of": 1_000_000}} for number in range(first, first + 4)]
 
