@@ -159,13 +159,16 @@ next_worker(TimestampTz now, long *wait_ms)
 	return best;
 }
 
-/* How many processes may be ours at most, the launcher aside, so that others find some. */
+/*
+ * How many processes may be ours at most, the launcher aside, so that others
+ * find some; and the prober one, without which no change would be seen.
+ */
 static int
 most_processes(void)
 {
 	int			reserved = mcs_reserved_processes >= 0 ? mcs_reserved_processes : Min(max_worker_processes / 8, 4);
 
-	return Max(max_worker_processes - 1 - reserved, 1);
+	return Max(max_worker_processes - 1 - Max(reserved, 1), 1);
 }
 
 static bool
