@@ -223,6 +223,20 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 	alert_if_needed(worker, from);
 }
 
+/* Publishes that all is well, with what is to be said beside. */
+static void
+show_active(StreamWorker *worker)
+{
+	char		reason[sizeof(worker->report.reason)];
+
+	strlcpy(reason, worker->at_collection ? "following the collection, as the role may not watch the database"
+			: "following the change stream", sizeof(reason));
+	if (worker->kept)
+		snprintf(reason + strlen(reason), sizeof(reason) - strlen(reason),
+				 "; events past their retention are kept (" INT64_FORMAT "): %s", worker->kept, worker->kept_reason);
+	mcs_worker_set_state(worker, STREAM_ACTIVE, reason, NULL, 0);
+}
+
 /* The change stream is open: counts it where it was open before. */
 void
 mcs_worker_opened(StreamWorker *worker)
@@ -234,9 +248,7 @@ mcs_worker_opened(StreamWorker *worker)
 		mcs_worker_commit(worker);
 	}
 	worker->opened = true;
-	mcs_worker_set_state(worker, STREAM_ACTIVE,
-						 worker->at_collection ? "following the collection, as the role may not watch the database"
-						 : "following the change stream", NULL, 0);
+	show_active(worker);
 }
 
 /* Leaves for good: the stream shall not run. */
@@ -452,15 +464,12 @@ end_expiry(StreamWorker *worker, TimestampTz now)
 {
 	EventExpiry *expiry = &worker->expiry;
 
-	if (worker->report.state == STREAM_ACTIVE && expiry->kept != worker->kept)
+	if (expiry->kept != worker->kept)
 	{
 		worker->kept = expiry->kept;
-		if (worker->kept)
-			mcs_worker_set_state(worker, STREAM_ACTIVE,
-								 psprintf("following the change stream; events past their retention are kept (" INT64_FORMAT "): %s",
-										  worker->kept, expiry->reason), NULL, 0);
-		else
-			mcs_worker_opened(worker);
+		strlcpy(worker->kept_reason, expiry->reason, sizeof(worker->kept_reason));
+		if (worker->report.state == STREAM_ACTIVE)
+			show_active(worker);
 	}
 	if (expiry->kept)
 		worker->expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_AGAIN_MS);

@@ -103,7 +103,8 @@ typedef struct StreamWorker
 	TimestampTz rate_since;
 	TimestampTz expire_at;		/* next look at retention */
 	EventExpiry expiry;			/* the round of it */
-	int64		kept;			/* by the one before, as the status says */
+	int64		kept;			/* by the one before, as the status says, and why */
+	char		kept_reason[256];
 	TimestampTz window_at;		/* next look at the oplog's reach */
 } StreamWorker;
 
