@@ -241,6 +241,9 @@ mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, Stre
 		StreamProgress reached = {.token = before,.last_event_id = stream->last_event_id + written,
 		.events = written - count};
 
+		reached.event_token = written > 0
+			? TextDatumGetCString(writer->rows[written - 1].values[ROW_EVENT + EVENT_RESUME_TOKEN]) : stream->last_event_token;
+
 		if (!mcs_progress_save(stream, progress->last_event_id, progress->token, &reached))
 			elog(ERROR, "position of change stream \"%s\" moved under its lock", stream->name);
 		progress->token = reached.token;
