@@ -7,6 +7,7 @@
 #
 #   make test                   everything, on servers of its own
 #   make test-all               the same, and then on the other versions of PostgreSQL
+#   make test-faults            slow tests of what can fail: members that hang, sets that part, cursors left behind
 #   make check-style            names, layers, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
@@ -76,6 +77,9 @@ demo:
 	$(RUN) demo/demo.py $(if $(filter-out 0 no,$(KEEP)),--keep)
 demo-stop:
 	$(RUN) demo/demo.py --stop
+# the slow tests of faults, which `make test` leaves out; TESTS="test/test_x.py -k name" for some
+test-faults:
+	$(RUN) test/run.py --faults $(TESTS)
 bench: $(BENCH:%=bench-%)
 bench-%:
 	$(RUN) bench/$*.py $(ARGS)
@@ -85,4 +89,4 @@ fuzz:
 	$(RUN) test/fuzz_wire.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
-.PHONY: driver test test-all check-style check-names demo demo-stop bench fuzz
+.PHONY: driver test test-all test-faults check-style check-names demo demo-stop bench fuzz

@@ -140,6 +140,9 @@ open_cursor(FdwRead *read)
 	spec.comment = psprintf("mongo_change_stream: foreign table %s", table->name);
 	spec.queue_bytes = QUEUE_BYTES;
 
+	/* a member that is behind does not know what its set has acknowledged */
+	if (*read->lessons->until == 0 && mcs_mongo_reads_elsewhere(request->target))
+		*read->lessons->until = mcs_mongo_time_now(request->target, psprintf("read foreign table \"%s\"", table->name));
 	/* never one that was used before and left: the cache may have closed it since */
 	read->session = mcs_session_cached(request->target);
 	read->cursor = mcs_cursor_open(read->session, &spec);
@@ -187,7 +190,7 @@ raise_failure(const FdwRead *read, const MongoError *error)
 	const char *option = table->pipeline ? "pipeline" :
 		read->start.kind == CHANGE_STREAM_START_AFTER ? (table->resume_after ? "resume_after" : "start_at") : NULL;
 
-	if (error->class == MONGO_ERROR_CONFIGURATION && error->at_open && option && mcs_mongo_hint(error) == NULL)
+	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED) && error->at_open && option && mcs_mongo_hint(error) == NULL)
 		ereport(ERROR,
 				(errcode(error->sqlstate),
 				 errmsg("could not read foreign table \"%s\"", table->name),
@@ -281,7 +284,8 @@ recover(FdwRead *read, const MongoError *error)
 
 	close_cursor(read);
 	/* where no server answered, the driver would wait before it tries again */
-	if (error->class == MONGO_ERROR_PARKED || (error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
+	if (error->class == MONGO_ERROR_PARKED || error->class == MONGO_ERROR_HANGING ||
+		(error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
 		mcs_session_close(session);
 	if (knows_no_images(read, error))
 		read->lessons->without_images = true;

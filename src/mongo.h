@@ -37,7 +37,9 @@ typedef enum MongoErrorClass
 	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
 	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
 	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
-	MONGO_ERROR_PARKED			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
+	MONGO_ERROR_PARKED,			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
+	MONGO_ERROR_HANGING,		/* the driver's thread does not come back; the session is worth nothing */
+	MONGO_ERROR_REFUSED			/* the request can't work here and now: for good, unless it has worked before */
 } MongoErrorClass;
 
 /* A failure by value; it never holds a password, a URI or a document. */
@@ -49,6 +51,7 @@ typedef struct MongoError
 	bool		at_open;		/* the failing command opened the stream (aggregate), not a getMore */
 	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
 	char		message[1024];	/* the server's or the driver's own words */
+	char		unresolved[256];	/* hosts whose names lead nowhere here, separated by commas */
 } MongoError;
 
 /* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */
@@ -86,6 +89,9 @@ extern MongoTarget *mcs_mongo_target(const char *server, Oid userid);
 
 /* The same for a foreign table's server: who may read the table needs no right on the server. */
 extern MongoTarget *mcs_mongo_target_of_table(Oid serverid, Oid userid);
+
+/* Whether the URI's read preference is another than primary. */
+extern bool mcs_mongo_reads_elsewhere(const MongoTarget *target);
 
 /* The value of an option in a list of DefElem, or NULL. */
 extern char *mcs_mongo_option(List *options, const char *name);
@@ -189,6 +195,7 @@ typedef struct ChangeStreamSpec
 	int			max_await_ms;	/* how long MongoDB holds a getMore without events */
 	bool		whole_events;	/* do without the split stage, which costs MongoDB a sixth of its time */
 	const char *comment;		/* seen in currentOp and the profiler */
+	bool		sole;			/* nobody else gives that comment: cursors of it that nobody reads are ended */
 	Size		queue_bytes;	/* replies kept ahead: at least one, then up to this many bytes */
 	bool		open_only;		/* no getMore at all: there is only the reply that opened the stream */
 } ChangeStreamSpec;
@@ -202,6 +209,9 @@ typedef struct MongoBatch
 	const char *token;			/* post-batch token as text, palloc'ed; NULL where the server sent none */
 	uint64		operation_time;
 	int64		asked_at;		/* when MongoDB was asked for it, by mcs_session_clock */
+	uint64		set_time;		/* the newest that the set is known to have reached, 0: unknown; for a member that is behind */
+	int64		came_at;		/* when the reply was there, by the same clock */
+	bool		current;		/* these are MongoDB's time now, not that of a member that stands still */
 	bool		opened;			/* the reply of the aggregate that opened the cursor */
 	bool		closed;			/* the server closed the cursor with this reply (id 0) */
 	MongoReply *reply;			/* owns the bytes */
@@ -248,6 +258,15 @@ extern void mcs_cursor_close(MongoCursor *cursor);
  */
 extern bool mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
 								 char **token, uint64 *operation_time, bool *splits, MongoError *error);
+
+/*
+ * The primary's operationTime now, which is not before any write that was
+ * acknowledged to anybody; 0 where it tells none.  A change stream that is read
+ * from another member (mcs_mongo_reads_elsewhere) is bounded by it, as that
+ * member's own time may be far behind.
+ */
+extern bool mcs_mongo_primary_time(MongoSession *session, uint64 *time, MongoError *error);
+extern uint64 mcs_mongo_time_now(const MongoTarget *target, const char *action);
 
 /*
  * The time of the oldest entry of the oplog; 0 where it could not be read and is

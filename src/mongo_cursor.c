@@ -219,6 +219,9 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	memset(batch, 0, sizeof(*batch));
 	batch->opened = reply->opened;
 	batch->asked_at = reply->asked_at;
+	batch->came_at = reply->came_at;
+	batch->set_time = reply->set_time;
+	batch->current = reply->current;
 	batch->reply = mcs_reply_hold(reply, &context);
 	if (!read_batch(batch, context))
 	{

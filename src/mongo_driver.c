@@ -11,15 +11,16 @@
  * The client is the single-threaded one: libmongoc starts no thread of its own,
  * and looks at the members of the set only when one of ours asks.
  */
-#include "mongo_socket.h"
+#include "mongo_driver.h"
 
 #include "mongo_far_side.h"
 
 #define CONNECT_TIMEOUT_MS		10000
 #define SELECTION_TIMEOUT_MS	10000
 #define SELECTION_RETRY_MS		500 /* libmongoc looks at a set no more often */
-#define PATIENCE_MS				10000	/* silence of a server, beyond what was asked of it */
-#define PROBE_TIMEOUT_MS		5000
+#define PATIENCE_MS				5000	/* silence of a server, beyond what was asked of it, until it is looked at */
+#define AVOID_TRIES				8
+#define HURRY_MS				3000	/* for a set in which a member has just been silent */
 #define NAMESPACE_MAX			1024	/* MongoDB's own limit is 255 */
 
 /* error codes of servers */
@@ -29,36 +30,28 @@
 #define NOT_WRITABLE_PRIMARY		10107
 #define NOT_PRIMARY_NO_SECONDARY_OK 13435
 
-struct Driver
-{
-	const DriverConfig *config;
-	SocketGuard *guard;
-	SocketContext socket;
-	mongoc_uri_t *uri;
-	mongoc_client_t *client;	/* NULL until the first request */
-	int			selection_timeout_ms;
-	int			patience_ms;
-	uint32		server_id;		/* selected last */
-	char		server_host[BSON_HOST_NAME_MAX + 8];	/* the same, host:port */
-
-	/* the change stream, if one is open */
-	mongoc_client_session_t *session;	/* NULL where the server knows no sessions */
-	int64		cursor_id;		/* 0: none */
-	bool		cut;			/* a getMore failed in a way that may have cost the connection */
-	uint32		cursor_server;
-	char	   *cursor_database;
-	char	   *cursor_collection;
-	int			batch_size;
-	int			max_await_ms;
-
-	bool		garbled;		/* what came could not be read: the connection is worth nothing */
-	bool		split_asked;	/* whether splits is known */
-	bool		splits;			/* the server has $changeStreamSplitLargeEvent */
-};
-
 static void forget_cursor(Driver *driver);
 
 /* ---- failures ---- */
+
+/* Fills in what the driver reported, and what it did not know of it: why hosts were not tried, and silence. */
+static void
+report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bool at_open, MongoError *error)
+{
+	char		message[sizeof(error->message)];
+	char		unresolved[sizeof(error->unresolved)];
+
+	bson_strncpy(message, reason->message, sizeof(message));
+	mcs_socket_explain(&driver->socket, message, sizeof(message), unresolved, sizeof(unresolved));
+	if (driver->guard->silence_s > 0 && reason->domain == MONGOC_ERROR_STREAM)
+	{
+		bson_snprintf(message, sizeof(message), "%s was silent for %d s, so the connection is taken for dead",
+					  driver->server_host, driver->guard->silence_s);
+		driver->hurry = true;
+	}
+	mcs_error_from_driver(error, reason->domain, reason->code, message, reply, at_open);
+	bson_strncpy(error->unresolved, unresolved, sizeof(error->unresolved));
+}
 
 /*
  * Fills in what the driver reported; reply is the server's answer or NULL.  Where
@@ -72,7 +65,7 @@ report(Driver *driver, const bson_error_t *reason, const bson_t *reply, bool at_
 
 	if (complaint[0] == '\0')
 	{
-		mcs_error_from_driver(error, reason->domain, reason->code, reason->message, reply, at_open);
+		report_plain(driver, reason, reply, at_open, error);
 		return;
 	}
 	bson_snprintf(words, sizeof(words), "MongoDB's answer breaks its protocol: %s", complaint);
@@ -124,43 +117,31 @@ new_client(Driver *driver, const mongoc_uri_t *uri, bson_error_t *error)
 	return client;
 }
 
-/* Whether a server that does not answer on its connection answers on a new one. */
-static bool
-server_alive(void *arg)
+/* A client of its own, whose connecting and replies take at most a time. */
+mongoc_client_t *
+mcs_driver_probe(Driver *driver, int timeout_ms)
 {
-	Driver	   *driver = arg;
-	SocketGuard *guard = driver->guard;
 	mongoc_uri_t *uri = mongoc_uri_copy(driver->uri);
 	mongoc_client_t *client;
-	mongoc_read_prefs_t *nearest = mongoc_read_prefs_new(MONGOC_READ_NEAREST);
-	mongoc_server_description_t *selected;
 	bson_error_t ignored;
-	bool		alive = false;
 
-	guard->alive = NULL;		/* the probe itself has plain timeouts */
-	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, PROBE_TIMEOUT_MS);
-	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PROBE_TIMEOUT_MS);
+	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, timeout_ms);
+	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, timeout_ms);
+	/* another name than the URI's: what is asked for by that name must not find the one who asks */
+	mongoc_uri_set_appname(uri, "mongo_change_stream looks");
 	client = new_client(driver, uri, &ignored);
-	if (client != NULL)
-	{
-		mongoc_server_description_t **known;
-		size_t		count;
-
-		selected = mongoc_client_select_server(client, false, nearest, &ignored);
-		mongoc_server_description_destroy(selected);
-		known = mongoc_client_get_server_descriptions(client, &count);
-		for (size_t i = 0; i < count; i++)
-			if (strcmp(mongoc_server_description_host(known[i])->host_and_port, driver->server_host) == 0 &&
-				strcmp(mongoc_server_description_type(known[i]), "Unknown") != 0)
-				alive = true;
-		mongoc_server_descriptions_destroy_all(known, count);
-		mongoc_client_destroy(client);
-	}
-	mongoc_read_prefs_destroy(nearest);
 	mongoc_uri_destroy(uri);
-	guard->complaint[0] = '\0';
-	guard->alive = server_alive;
-	return alive;
+	return client;
+}
+
+/* Whether a URI names the one server to talk to, so that the driver looks for no others. */
+static bool
+is_direct(const mongoc_uri_t *uri)
+{
+	const mongoc_host_list_t *hosts = mongoc_uri_get_hosts(uri);
+
+	return mongoc_uri_get_option_as_bool(uri, MONGOC_URI_DIRECTCONNECTION,
+										 hosts != NULL && hosts->next == NULL && mongoc_uri_get_replica_set(uri) == NULL);
 }
 
 /* Sets up driver->uri: the user's, with credentials and what the user left open. */
@@ -190,7 +171,11 @@ make_uri(Driver *driver, MongoError *error)
 	driver->selection_timeout_ms =
 		mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SELECTION_TIMEOUT_MS);
 
-	/* a slow reply is not an error; see mongo_socket.c */
+	driver->connect_timeout_ms =
+		mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_TIMEOUT_MS);
+	driver->direct = is_direct(uri);
+
+	/* a slow reply is not an error; see mongo_watch.c */
 	driver->patience_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PATIENCE_MS);
 	if (driver->patience_ms <= 0)
 		driver->patience_ms = PATIENCE_MS;
@@ -199,7 +184,9 @@ make_uri(Driver *driver, MongoError *error)
 	mcs_socket_context_init(&driver->socket, uri, driver->guard);
 	driver->uri = uri;
 	driver->guard->alive_arg = driver;
-	driver->guard->alive = server_alive;
+	driver->guard->alive = mcs_watch_alive;
+	__atomic_store_n(&driver->guard->hang_ms,
+					 Max(driver->selection_timeout_ms, driver->connect_timeout_ms) + MCS_HANG_MARGIN_MS, __ATOMIC_SEQ_CST);
 	return true;
 }
 
@@ -230,6 +217,11 @@ make_client(Driver *driver, MongoError *error)
 		return true;
 	if (driver->uri == NULL && !make_uri(driver, error))
 		return false;
+	/* a look at the set lasts until each member has answered, or has had its time */
+	driver->socket.connect_timeout_ms =
+		driver->hurry ? Min(driver->connect_timeout_ms, HURRY_MS) : driver->connect_timeout_ms;
+	mongoc_uri_set_option_as_int32(driver->uri, MONGOC_URI_CONNECTTIMEOUTMS, driver->socket.connect_timeout_ms);
+	driver->hurry = false;
 	driver->client = new_client(driver, driver->uri, &reason);
 	if (driver->client == NULL)
 		report(driver, &reason, NULL, false, error);
@@ -262,10 +254,17 @@ select_server(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *erro
 	bson_error_t reason;
 
 	driver->server_host[0] = '\0';
-	for (;;)
+	for (int try = 0;; try++)
 	{
 		mongoc_server_description_t *server = mongoc_client_select_server(driver->client, false, prefs, &reason);
 
+		/* among several that fit, the choice is by chance */
+		if (server != NULL && try < AVOID_TRIES &&
+			strcmp(mongoc_server_description_host(server)->host_and_port, driver->avoid) == 0)
+		{
+			mongoc_server_description_destroy(server);
+			continue;
+		}
 		if (server != NULL)
 		{
 			driver->server_id = mongoc_server_description_id(server);
@@ -300,9 +299,10 @@ mcs_reply_discard(DriverReply *reply)
 }
 
 /* Runs a command on a server; a reply, or NULL with error filled.  session may be NULL. */
-static DriverReply *
-run(Driver *driver, mongoc_client_t *client, const mongoc_client_session_t *session, uint32 server_id,
-	const char *database, const bson_t *command, const mongoc_read_prefs_t *prefs, bool at_open, MongoError *error)
+DriverReply *
+mcs_driver_run(Driver *driver, mongoc_client_t *client, const mongoc_client_session_t *session, uint32 server_id,
+			   const char *database, const bson_t *command, const mongoc_read_prefs_t *prefs, bool at_open,
+			   MongoError *error)
 {
 	bson_t		opts = BSON_INITIALIZER;
 	bson_t		body;
@@ -318,12 +318,20 @@ run(Driver *driver, mongoc_client_t *client, const mongoc_client_session_t *sess
 		return NULL;
 	}
 	BSON_APPEND_INT32(&opts, "serverId", server_id);
+	if (driver->guard->alive != NULL)
+	{
+		/* not a question that is asked because another waits */
+		driver->guard->silence_s = 0;
+		driver->missed = false;
+		driver->silent_ms = 0;
+	}
 	if (mongoc_client_command_with_opts(client, database, command, prefs, &opts, &body, &reason))
 	{
 		reply = bson_malloc0(sizeof(DriverReply));
 		reply->data = bson_destroy_with_steal(&body, true, &reply->size);
 		reply->opened = at_open;
 		reply->asked_at = asked_at;
+		reply->came_at = bson_get_monotonic_time();
 		if (reply->data == NULL)
 		{
 			/* the driver takes a body that it can't read for a success, and leaves nothing of it */
@@ -360,7 +368,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 		if (!make_client(driver, error) || !select_server(driver, NULL, error))
 			break;
 		driver->guard->patience_ms = driver->patience_ms;
-		reply = run(driver, driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
+		reply = mcs_driver_run(driver, driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
 
 		/* a server that is no longer primary has refused the command before doing anything */
 		if (reply == NULL && error->code != NOT_WRITABLE_PRIMARY && error->code != NOT_PRIMARY_NO_SECONDARY_OK)
@@ -420,9 +428,11 @@ forget_cursor(Driver *driver)
 		mongoc_client_session_destroy(driver->session);
 	bson_free(driver->cursor_database);
 	bson_free(driver->cursor_collection);
+	bson_free(driver->cursor_comment);
 	driver->session = NULL;
 	driver->cursor_database = NULL;
 	driver->cursor_collection = NULL;
+	driver->cursor_comment = NULL;
 	driver->cursor_id = 0;
 	driver->cut = false;
 }
@@ -459,6 +469,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 	start_session(driver);
 	driver->cursor_server = driver->server_id;
 	driver->cursor_database = bson_strdup(request->database);
+	driver->cursor_comment = spec->sole ? bson_strdup(spec->comment) : NULL;
 	driver->batch_size = spec->batch_size;
 	driver->max_await_ms = spec->max_await_ms;
 	driver->guard->patience_ms = driver->patience_ms;
@@ -469,7 +480,8 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		bson_t		command = BSON_INITIALIZER;
 
 		mcs_build_aggregate(&command, spec, split);
-		reply = run(driver, driver->client, driver->session, driver->cursor_server, request->database, &command, prefs, true, error);
+		reply = mcs_driver_run(driver, driver->client, driver->session, driver->cursor_server, request->database,
+							   &command, prefs, true, error);
 		bson_destroy(&command);
 		if (reply != NULL)
 		{
@@ -496,7 +508,10 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 	{
 		error->at_open = true;
 		forget_cursor(driver);
+		return NULL;
 	}
+	mcs_watch_begin(driver);
+	mcs_watch_reply(driver, reply);
 	return reply;
 }
 
@@ -507,6 +522,12 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	bson_t		command = BSON_INITIALIZER;
 	DriverReply *reply;
 
+	if (!mcs_watch_server(driver, error))
+	{
+		driver->garbled = true; /* what the client knows of the set is no longer true */
+		driver->cut = error->sqlstate != ERRCODE_CANNOT_CONNECT_NOW;
+		return NULL;
+	}
 	BSON_APPEND_INT64(&command, "getMore", driver->cursor_id);
 	BSON_APPEND_UTF8(&command, "collection", driver->cursor_collection);
 	if (driver->batch_size > 0)
@@ -514,8 +535,10 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	if (driver->max_await_ms > 0)
 		BSON_APPEND_INT32(&command, "maxTimeMS", driver->max_await_ms);
 	driver->guard->patience_ms = driver->patience_ms + driver->max_await_ms;
-	reply = run(driver, driver->client, driver->session, driver->cursor_server, driver->cursor_database, &command,
-				mongoc_uri_get_read_prefs_t(driver->uri), false, error);
+	driver->in_more = true;
+	reply = mcs_driver_run(driver, driver->client, driver->session, driver->cursor_server, driver->cursor_database,
+						   &command, mongoc_uri_get_read_prefs_t(driver->uri), false, error);
+	driver->in_more = false;
 	bson_destroy(&command);
 
 	if (reply == NULL)
@@ -523,16 +546,20 @@ mcs_driver_more(Driver *driver, MongoError *error)
 		/* a server that refuses a getMore may keep the cursor; mcs_driver_kill_cursor is for that */
 		if (error->code == CURSOR_NOT_FOUND || error->code == CURSOR_KILLED)
 			forget_cursor(driver);
-		driver->cut = error->class == MONGO_ERROR_TRANSIENT;
+		driver->cut = error->code == 0;
 	}
 	else if (!read_cursor(driver, reply, error))
 	{
 		mcs_reply_discard(reply);
 		reply = NULL;
 	}
-	else if (driver->cursor_id == 0)
-		forget_cursor(driver);
-	if (reply == NULL && error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
+	else
+	{
+		mcs_watch_reply(driver, reply);
+		if (driver->cursor_id == 0)
+			forget_cursor(driver);
+	}
+	if (reply == NULL && (driver->hurry || error->sqlstate == ERRCODE_PROTOCOL_VIOLATION))
 		driver->garbled = true;
 	return reply;
 }
@@ -592,8 +619,9 @@ mcs_driver_kill_cursor(Driver *driver)
 		bson_destroy(&cursors);
 		driver->guard->patience_ms = driver->patience_ms;
 		if (server_id != 0)
-			mcs_reply_discard(run(driver, client, fresh != NULL ? NULL : driver->session, server_id, driver->cursor_database,
-								  &command, mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
+			mcs_reply_discard(mcs_driver_run(driver, client, fresh != NULL ? NULL : driver->session, server_id,
+											 driver->cursor_database, &command,
+											 mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
 		bson_destroy(&command);
 		if (fresh != NULL)
 			mongoc_client_destroy(fresh);
@@ -609,6 +637,7 @@ mcs_driver_new(const DriverConfig *config, SocketGuard *guard)
 
 	driver->config = config;
 	driver->guard = guard;
+	driver->silent_limit_ms = MCS_SILENT_LIMIT_MS;
 	return driver;
 }
 
@@ -621,5 +650,6 @@ mcs_driver_free(Driver *driver)
 		mongoc_client_destroy(driver->client);
 	if (driver->uri != NULL)
 		mongoc_uri_destroy(driver->uri);
+	mcs_socket_context_free(&driver->socket);
 	bson_free(driver);
 }

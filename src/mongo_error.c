@@ -19,7 +19,11 @@
  * whatever is not a server's answer is a network error and passes, a server's
  * answer passes if it carries the label ResumableChangeStreamError or a code of
  * the specification's list.  Servers that refuse us are a class of their own,
- * because that is mended by somebody elsewhere, without our noticing.
+ * because that is mended by somebody elsewhere, without our noticing.  What is
+ * known to be for good is CONFIGURATION or HISTORY_LOST.  REFUSED is for good
+ * only where the request has never worked: a server that is restarted alone for
+ * maintenance, or upgraded, says such things for a while.  And what is not
+ * listed (a full disk, a bug, a server of tomorrow) is taken to pass.
  */
 #include "mongo_thread.h"
 
@@ -34,31 +38,31 @@ typedef struct ErrorCode
 
 /* Answers of servers, by code. */
 static const ErrorCode server_codes[] = {
-	{1, MONGO_ERROR_CONFIGURATION, ERRCODE_FDW_ERROR},	/* InternalError */
-	{2, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* BadValue */
+	{1, MONGO_ERROR_TRANSIENT, ERRCODE_FDW_ERROR},	/* InternalError */
+	{2, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* BadValue */
 	{6, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE}, /* HostUnreachable */
 	{7, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE}, /* HostNotFound */
 	{9, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* FailedToParse */
 	{11, MONGO_ERROR_AUTHENTICATION, ERRCODE_INVALID_PASSWORD}, /* UserNotFound */
 	{13, MONGO_ERROR_AUTHENTICATION, ERRCODE_INSUFFICIENT_PRIVILEGE},	/* Unauthorized */
-	{14, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* TypeMismatch */
+	{14, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* TypeMismatch */
 	{15, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* Overflow: a malformed token */
 	{18, MONGO_ERROR_AUTHENTICATION, ERRCODE_INVALID_PASSWORD}, /* AuthenticationFailed */
 	{20, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED}, /* IllegalOperation */
 	{24, MONGO_ERROR_TRANSIENT, ERRCODE_LOCK_NOT_AVAILABLE},	/* LockTimeout */
-	{26, MONGO_ERROR_CONFIGURATION, ERRCODE_UNDEFINED_TABLE},	/* NamespaceNotFound */
+	{26, MONGO_ERROR_REFUSED, ERRCODE_UNDEFINED_TABLE},	/* NamespaceNotFound */
 	{43, MONGO_ERROR_TRANSIENT, ERRCODE_INVALID_CURSOR_STATE},	/* CursorNotFound */
 	{47, MONGO_ERROR_CONFIGURATION, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* NoMatchingDocument */
-	{48, MONGO_ERROR_CONFIGURATION, ERRCODE_DUPLICATE_TABLE},	/* NamespaceExists */
+	{48, MONGO_ERROR_REFUSED, ERRCODE_DUPLICATE_TABLE},	/* NamespaceExists */
 	{50, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED},	/* MaxTimeMSExpired */
-	{59, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED}, /* CommandNotFound */
+	{59, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED}, /* CommandNotFound */
 	{63, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* StaleShardVersion */
-	{72, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidOptions */
+	{72, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidOptions */
 	{73, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidNamespace */
 	{89, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE},	/* NetworkTimeout */
 	{91, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ShutdownInProgress */
 	{112, MONGO_ERROR_TRANSIENT, ERRCODE_T_R_SERIALIZATION_FAILURE},	/* WriteConflict */
-	{121, MONGO_ERROR_CONFIGURATION, ERRCODE_CHECK_VIOLATION},	/* DocumentValidationFailure */
+	{121, MONGO_ERROR_REFUSED, ERRCODE_CHECK_VIOLATION},	/* DocumentValidationFailure */
 	{133, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* FailedToSatisfyReadPreference */
 	{134, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ReadConcernMajorityNotAvailableYet */
 	{136, MONGO_ERROR_HISTORY_LOST, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* CappedPositionLost */
@@ -81,16 +85,16 @@ static const ErrorCode server_codes[] = {
 	{9001, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE},	/* SocketException */
 	{10107, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotWritablePrimary */
 	{10334, MONGO_ERROR_TOO_LARGE, ERRCODE_PROGRAM_LIMIT_EXCEEDED}, /* BSONObjectTooLarge */
-	{11000, MONGO_ERROR_CONFIGURATION, ERRCODE_UNIQUE_VIOLATION},	/* DuplicateKey */
+	{11000, MONGO_ERROR_REFUSED, ERRCODE_UNIQUE_VIOLATION},	/* DuplicateKey */
 	{11600, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* InterruptedAtShutdown */
 	{11601, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED}, /* Interrupted */
 	{11602, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* InterruptedDueToReplStateChange */
 	{13388, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* StaleConfig */
 	{13435, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotPrimaryNoSecondaryOk */
 	{13436, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotPrimaryOrSecondary */
-	{40324, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown pipeline stage */
-	{40415, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown field */
-	{40573, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED},	/* not a replica set */
+	{40324, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown pipeline stage */
+	{40415, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown field */
+	{40573, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* not a replica set */
 };
 
 /* ---- filling in: runs in the driver's thread, so nothing of PostgreSQL ---- */
@@ -193,7 +197,7 @@ has_label(const bson_t *reply, const char *label)
 static void
 classify_server(MongoError *error, const bson_t *reply)
 {
-	error->class = MONGO_ERROR_CONFIGURATION;
+	error->class = MONGO_ERROR_TRANSIENT;
 	error->sqlstate = ERRCODE_FDW_ERROR;
 	for (size_t i = 0; i < lengthof(server_codes); i++)
 	{
@@ -204,7 +208,7 @@ classify_server(MongoError *error, const bson_t *reply)
 			break;
 		}
 	}
-	if (error->class == MONGO_ERROR_CONFIGURATION && reply != NULL &&
+	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED) && reply != NULL &&
 		(has_label(reply, "ResumableChangeStreamError") || has_label(reply, "RetryableError")))
 	{
 		error->class = MONGO_ERROR_TRANSIENT;
@@ -332,6 +336,8 @@ mcs_mongo_hint(const MongoError *error)
 		return "Reconnect: this process may no longer reach MongoDB.";
 	if (error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
 		return "Check what the server's uri leads to: it does not behave as a MongoDB does.";
+	if (error->unresolved[0] != '\0')
+		return "Clients use the host names that the replica set announces: make them resolvable on the database server, by DNS or in /etc/hosts, or talk to the one member that the uri names by adding directConnection=true to it.";
 	if (tls_refused(error->message))
 		return "Check tlsCAFile, tlsCertificateKeyFile and the host names in the server's uri against the certificate of MongoDB.";
 	if (error->class == MONGO_ERROR_AUTHENTICATION)

@@ -46,6 +46,20 @@ mcs_bell_drain(int bell)
 		;
 }
 
+/* The thread goes where waits don't end by our doing: the resolver, the driver's own code. */
+void
+mcs_guard_leave(SocketGuard *guard)
+{
+	__atomic_store_n(&guard->left_at, bson_get_monotonic_time(), __ATOMIC_SEQ_CST);
+}
+
+/* The thread is in a wait of ours, or has nothing to do. */
+void
+mcs_guard_return(SocketGuard *guard)
+{
+	__atomic_store_n(&guard->left_at, 0, __ATOMIC_SEQ_CST);
+}
+
 /* The earlier of two times, where negative means never. */
 int64
 mcs_earlier(int64 a, int64 b)
@@ -62,8 +76,8 @@ mcs_earlier(int64 a, int64 b)
  * the guard gives up.  The last entry of fds is kept free for the bell.
  * Returns what poll does; -1 with ECANCELED when the guard gave up.
  */
-int
-mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
+static int
+poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 {
 	fds[nfds].fd = guard->bell;
 	fds[nfds].events = POLLIN;
@@ -99,6 +113,21 @@ mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at
 		if (expire_at >= 0 && bson_get_monotonic_time() >= expire_at)
 			return 0;
 	}
+}
+
+/* The same, and a sign of life. */
+int
+mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
+{
+	int			result;
+	int			reason;
+
+	mcs_guard_return(guard);
+	result = poll_until(guard, fds, nfds, expire_at);
+	reason = errno;
+	mcs_guard_leave(guard);
+	errno = reason;
+	return result;
 }
 
 /* Sleeps, unless the guard gives up; whether it slept to the end. */

@@ -1,7 +1,7 @@
 /*
  * mongo_probe.c
- *	  Questions to MongoDB that are answered by trying: may this be watched, how
- *	  far back does the oplog reach.
+ *	  Questions to MongoDB that are answered by trying: may this be watched, what
+ *	  time is it there, how far back does the oplog reach.
  */
 #include "mongo.h"
 
@@ -46,6 +46,68 @@ mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
 	}
 	mcs_cursor_close(cursor);
 	return opened;
+}
+
+/* ---- what time it is ---- */
+
+/* Whether the URI's read preference is another than primary; the last one counts. */
+bool
+mcs_mongo_reads_elsewhere(const MongoTarget *target)
+{
+	static const char option[] = "readPreference=";
+	const char *place = strchr(target->uri, '?');
+	bool		elsewhere = false;
+
+	for (; place != NULL; place = strchr(place, '&'))
+	{
+		place++;
+		if (pg_strncasecmp(place, option, strlen(option)) == 0)
+		{
+			place += strlen(option);
+			elsewhere = strcspn(place, "&") != strlen("primary") ||
+				pg_strncasecmp(place, "primary", strlen("primary")) != 0;
+		}
+	}
+	return elsewhere;
+}
+
+/* operationTime of the primary's reply to a ping; false with *error filled where there was none. */
+static bool
+ask_time(MongoSession *session, uint64 *time, const char *action, MongoError *error)
+{
+	Document   *command = mcs_document_in_text("{\"ping\": 1}");
+	MongoReply *reply = mcs_session_command(session, "admin", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+											action, error);
+
+	if (reply == NULL)
+		return false;
+	*time = mcs_reply_operation_time(reply);
+	mcs_reply_free(reply);
+	return true;
+}
+
+bool
+mcs_mongo_primary_time(MongoSession *session, uint64 *time, MongoError *error)
+{
+	return ask_time(session, time, "ask the primary for its time", error);
+}
+
+/*
+ * The same with a session of the cache.  Its connection may have been cut while
+ * nobody used it, which shows only when it is used; so a second one is tried.
+ */
+uint64
+mcs_mongo_time_now(const MongoTarget *target, const char *action)
+{
+	MongoError	error;
+	uint64		time;
+
+	if (ask_time(mcs_session_cached(target), &time, action, &error))
+		return time;
+	if (error.class != MONGO_ERROR_TRANSIENT)
+		mcs_mongo_raise(&error, action);
+	(void) ask_time(mcs_session_cached(target), &time, action, NULL);
+	return time;
 }
 
 /* ---- how far back the oplog reaches ---- */

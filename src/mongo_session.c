@@ -32,6 +32,7 @@
 #define APP_NAME_MAX		128 /* MongoDB's limit, in bytes */
 #define FDS_PER_SESSION		3	/* two bells and a socket */
 #define MAX_LEFT			8	/* threads that did not end when they were told; each may use up a processor */
+#define LOOK_MS				1000	/* between looks whether a thread hangs */
 #define MAX_IDLE			3	/* sessions of one kind that the cache keeps for who uses several at once */
 
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
@@ -313,6 +314,49 @@ gives_up(const MongoSession *session, long *left, MongoError *error)
 }
 
 /*
+ * Whether the thread has to be given up, being out of everybody's reach for too
+ * long.  That is counted in looks of ours, not by the clock: a process that was
+ * stopped for a while finds its thread as it was.
+ */
+static bool
+hangs(MongoSession *session, MongoError *error)
+{
+	int64		now = mcs_session_clock();
+	int			allowed_ms;
+	char		name[256];
+	int64		gone_since;
+
+	if (!session->hangs)
+	{
+		if (now - session->looked_at < LOOK_MS * INT64CONST(1000))
+			return false;
+		session->looked_at = now;
+		gone_since = mcs_thread_gone_since(session->thread, &allowed_ms, name, sizeof(name));
+		if (gone_since == 0 || gone_since != session->gone_since)
+		{
+			session->gone_since = gone_since;
+			session->gone_looks = 0;
+			return false;
+		}
+		if (++session->gone_looks < allowed_ms / LOOK_MS)
+			return false;
+		session->hangs = true;
+	}
+	(void) mcs_thread_gone_since(session->thread, &allowed_ms, name, sizeof(name));
+	memset(error, 0, sizeof(*error));
+	error->class = MONGO_ERROR_HANGING;
+	error->sqlstate = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+	if (name[0] == '\0')
+		strlcpy(error->message, "MongoDB's driver does not come back", sizeof(error->message));
+	else
+	{
+		snprintf(error->message, sizeof(error->message), "the system's resolver does not come back with the addresses of '%s'", name);
+		strlcpy(error->unresolved, name, sizeof(error->unresolved));
+	}
+	return true;
+}
+
+/*
  * Waits for a reply.  timeout_ms -1: without end, 0: only looks.  Interrupts are
  * processed; with latch_ends, a set latch ends the wait as well.
  */
@@ -326,6 +370,7 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 	{
 		int			events = WL_LATCH_SET | WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH;
 		long		left = -1;
+		long		rest;
 		int			rc;
 
 		CHECK_FOR_INTERRUPTS();
@@ -337,6 +382,10 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 				emit_log();
 				return SESSION_FAILED;
 			case THREAD_BUSY:
+				if (hangs(session, error))
+					return SESSION_FAILED;
+				left = LOOK_MS;
+				break;
 			case THREAD_IDLE:
 				break;
 		}
@@ -346,7 +395,8 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 
 			if (now >= until)
 				return SESSION_TIMEOUT;
-			left = (long) ((until - now + 999) / 1000);
+			rest = (long) ((until - now + 999) / 1000);
+			left = left < 0 ? rest : Min(left, rest);
 		}
 		if (gives_up(session, &left, error))
 			return SESSION_FAILED;
@@ -498,8 +548,8 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 
 	if (result == SESSION_REPLY)
 		return mcs_reply_hold(reply, NULL);
-	if (reason.class == MONGO_ERROR_PARKED && session->cached)
-		mcs_session_close(session);
+	if (reason.class == MONGO_ERROR_PARKED || reason.class == MONGO_ERROR_HANGING)
+		session->outdated = true;	/* the caller may still have it; nobody else gets it */
 	if (error == NULL)
 		mcs_mongo_raise(&reason, action);
 	*error = reason;

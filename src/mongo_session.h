@@ -20,6 +20,12 @@ struct MongoSession
 	bool		(*stop) (void); /* NULL: nothing ends a wait early */
 	MongoCursor *cursor;		/* NULL: none open */
 
+	/* looking whether the thread hangs */
+	int64		gone_since;		/* as of the last look */
+	int64		looked_at;
+	int			gone_looks;		/* a second apart, in a row, that found it so */
+	bool		hangs;			/* given up */
+
 	/* of sessions in the backend's cache */
 	bool		cached;
 	bool		outdated;		/* to be closed when nobody uses it */

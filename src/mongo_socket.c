@@ -15,7 +15,18 @@
  * getMore that has a week of oplog to pass over answers late and must not be
  * repeated from its start for ever, while a server that is dead must be
  * noticed soon.  So after guard->patience_ms without a byte the driver is
- * asked, by guard->alive, whether the server answers on another connection.
+ * asked, by guard->alive, whether the server is still at it (mongo_watch.c).  In the middle of
+ * a reply there is nothing to ask: a server that has begun to send goes on, so
+ * silence there is a connection that is dead.
+ *
+ * A third: an initiator that fails ends in a deadlock.  Up to 1.23 at least,
+ * libmongoc looks at the members that a member announces while it holds the
+ * lock on what it knows of the set, and a stream that can't be had makes it
+ * take that lock again: one name that does not resolve, and the thread hangs for
+ * ever.  So the initiator always returns a stream; where there is no connection,
+ * one that is dead, on which the driver's next step fails, outside of the lock.
+ * The driver's words for that are always the same, so the reason is kept in the
+ * context, and mcs_socket_explain puts it in their place.
  */
 #include "mongo_socket.h"
 
@@ -44,7 +55,8 @@ typedef struct GuardedStream
 {
 	mongoc_stream_t base;		/* must be first */
 	SocketGuard *guard;
-	int			fd;
+	int			fd;				/* -1: a dead stream */
+	bool		in_reply;		/* bytes have come since something was sent */
 	int			last_errno;		/* why the last operation fell short, 0 at end of file */
 } GuardedStream;
 
@@ -64,6 +76,7 @@ static bool
 stream_wait(GuardedStream *stream, short events, int64 expire_at)
 {
 	SocketGuard *guard = stream->guard;
+	int64		begin = bson_get_monotonic_time();
 	struct pollfd fds[2];
 
 	if (expire_at == 0)
@@ -89,9 +102,11 @@ stream_wait(GuardedStream *stream, short events, int64 expire_at)
 			stream->last_errno = errno;
 			return false;
 		}
-		if (until == expire_at || !guard->alive(guard->alive_arg))
+		if (until == expire_at || (events == POLLIN && stream->in_reply) || !guard->alive(guard->alive_arg))
 		{
 			stream->last_errno = mcs_guard_expired(guard) ? ECANCELED : ETIMEDOUT;
+			if (until != expire_at)
+				guard->silence_s = (int) ((bson_get_monotonic_time() - begin) / INT64CONST(1000000));
 			return false;
 		}
 	}
@@ -124,6 +139,7 @@ stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, size_t m
 		}
 		if (n <= 0)
 			break;
+		stream->in_reply = true;
 		total += n;
 		offset += n;
 		if (offset == iov[i].iov_len)
@@ -150,6 +166,7 @@ stream_writev(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, int32_t
 	int64		expire_at = expiration(timeout_msec);
 	ssize_t		total = 0;
 
+	stream->in_reply = false;
 	for (size_t i = 0; i < iovcnt; i++)
 	{
 		size_t		offset = 0;
@@ -184,25 +201,27 @@ stream_poll(mongoc_stream_poll_t *streams, size_t nstreams, int32_t timeout_msec
 {
 	SocketGuard *guard = ((GuardedStream *) streams[0].stream)->guard;
 	struct pollfd *fds = bson_malloc((nstreams + 1) * sizeof(struct pollfd));
+	int			dead = 0;
 	int			ready;
 
 	for (size_t i = 0; i < nstreams; i++)
 	{
 		fds[i].fd = ((GuardedStream *) streams[i].stream)->fd;
 		fds[i].events = streams[i].events;
+		dead += fds[i].fd < 0;
 	}
 	ready = mcs_guard_poll(guard, fds, nstreams,
-						 timeout_msec == 0 ? bson_get_monotonic_time() : expiration(timeout_msec));
+						   timeout_msec == 0 || dead > 0 ? bson_get_monotonic_time() : expiration(timeout_msec));
 	for (size_t i = 0; i < nstreams; i++)
 	{
 		/* the driver ignores a failed poll, but not a stream that hung up */
-		if (ready < 0)
+		if (ready < 0 || fds[i].fd < 0)
 			streams[i].revents = POLLHUP;
 		else
 			streams[i].revents = fds[i].revents;
 	}
 	bson_free(fds);
-	return ready < 0 ? (ssize_t) nstreams : ready;
+	return ready < 0 ? (ssize_t) nstreams : ready + dead;
 }
 
 static int
@@ -281,8 +300,80 @@ stream_new(SocketGuard *guard, int fd)
 	stream->base.should_retry = stream_should_retry;
 	stream->guard = guard;
 	stream->fd = fd;
-	guard->sockets++;
+	if (fd >= 0)
+		guard->sockets++;
 	return &stream->base;
+}
+
+/* ---- hosts that could not be tried ---- */
+
+/* Forgets why a host could not be tried. */
+static void
+forget_refused(SocketContext *context, const char *host)
+{
+	for (int i = 0; i < context->refused_count; i++)
+		if (strcmp(context->refused[i].host, host) == 0)
+		{
+			context->refused[i] = context->refused[--context->refused_count];
+			return;
+		}
+}
+
+/* A dead stream for a host, keeping the reason; see the top of this file. */
+static mongoc_stream_t *
+refuse_host(SocketContext *context, const mongoc_host_list_t *host, const bson_error_t *error)
+{
+	forget_refused(context, host->host_and_port);
+	if (context->refused_count < MAX_REFUSED)
+	{
+		RefusedHost *refused;
+
+		if (context->refused == NULL)
+			context->refused = bson_malloc(MAX_REFUSED * sizeof(RefusedHost));
+		refused = &context->refused[context->refused_count++];
+		bson_strncpy(refused->host, host->host_and_port, sizeof(refused->host));
+		bson_strncpy(refused->message, error->message, sizeof(refused->message));
+		refused->unresolved = error->code == MONGOC_ERROR_STREAM_NAME_RESOLUTION;
+	}
+	return mcs_frame_check(stream_new(context->guard, -1), context);
+}
+
+/* Puts text in the place of a part of a message, which is cut where it gets too long. */
+static void
+replace_words(char *message, size_t size, char *place, size_t length, const char *text)
+{
+	char	   *rest = bson_strdup(place + length);
+
+	bson_snprintf(place, size - (place - message), "%s%s", text, rest);
+	bson_free(rest);
+}
+
+void
+mcs_socket_explain(const SocketContext *context, char *message, size_t size, char *unresolved, size_t unresolved_size)
+{
+	unresolved[0] = '\0';
+	for (int i = 0; i < context->refused_count; i++)
+	{
+		const RefusedHost *refused = &context->refused[i];
+		char	   *words = bson_strdup_printf("connection refused calling hello on '%s'", refused->host);
+		char	   *place = strstr(message, words);
+
+		if (place != NULL)
+			replace_words(message, size, place, strlen(words), refused->message);
+		bson_free(words);
+		if (refused->unresolved)
+		{
+			size_t		length = strlen(unresolved);
+
+			bson_snprintf(unresolved + length, unresolved_size - length, "%s%s", length > 0 ? ", " : "", refused->host);
+		}
+	}
+}
+
+void
+mcs_socket_context_free(SocketContext *context)
+{
+	bson_free(context->refused);
 }
 
 /* ---- connecting ---- */
@@ -395,6 +486,21 @@ connect_any(SocketContext *context, const struct addrinfo *addresses, int *reaso
 	return connected;
 }
 
+/* getaddrinfo, of which the near side can see that it is at work. */
+static int
+resolve(SocketGuard *guard, const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **addresses)
+{
+	int			status;
+
+	bson_strncpy(guard->name, name, sizeof(guard->name));
+	__atomic_store_n(&guard->resolving, true, __ATOMIC_SEQ_CST);
+	mcs_guard_leave(guard);
+	status = getaddrinfo(name, port, hints, addresses);
+	__atomic_store_n(&guard->resolving, false, __ATOMIC_SEQ_CST);
+	mcs_guard_leave(guard);
+	return status;
+}
+
 /* A socket that is, or is about to be, connected to a host; -1 with error set. */
 static int
 connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error)
@@ -421,7 +527,7 @@ connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_
 		hints.ai_family = host->family;
 		hints.ai_socktype = SOCK_STREAM;
 		bson_snprintf(port, sizeof(port), "%hu", host->port);
-		status = getaddrinfo(host->host, port, &hints, &addresses);
+		status = resolve(context->guard, host->host, port, &hints, &addresses);
 		if (status != 0)
 		{
 			bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NAME_RESOLUTION,
@@ -459,21 +565,24 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 	if (mcs_guard_expired(context->guard))
 	{
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT, "Connecting was canceled");
-		return NULL;
+		return refuse_host(context, host, error);
 	}
 	/* members may name further members for ever */
 	if (context->guard->sockets >= MAX_SOCKETS)
 	{
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT,
 					   "The servers name more members of the set than a set can have");
-		return NULL;
+		return refuse_host(context, host, error);
 	}
 	fd = connect_host(context, host, error);
 	if (fd < 0)
-		return NULL;
+		return refuse_host(context, host, error);
 	stream = stream_new(context->guard, fd);
 	if (!context->use_tls)
+	{
+		forget_refused(context, host->host_and_port);
 		return mcs_frame_check(stream, context);
+	}
 
 	tls = mongoc_stream_tls_new_with_hostname(stream, host->host, &context->tls, 1);
 	if (tls == NULL)
@@ -481,7 +590,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET,
 					   "Failed to initialize TLS: the files that the URI names could not be used");
 		mongoc_stream_destroy(stream);
-		return NULL;
+		return refuse_host(context, host, error);
 	}
 
 	/* with an initiator of ours, the driver leaves the handshake, and the look at the host's name, to us */
@@ -490,8 +599,9 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET,
 					   "%s, by '%s'", reason.message, host->host_and_port);
 		mongoc_stream_destroy(tls);
-		return NULL;
+		return refuse_host(context, host, error);
 	}
+	forget_refused(context, host->host_and_port);
 	return mcs_frame_check(tls, context);
 }
 

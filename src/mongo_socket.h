@@ -11,6 +11,17 @@
 
 #include <mongoc/mongoc.h>
 
+/* MongoDB allows a set 50 members. */
+#define MAX_REFUSED			50
+
+/* Why a host could not even be tried. */
+typedef struct RefusedHost
+{
+	char		host[BSON_HOST_NAME_MAX + 8];	/* host:port */
+	bool		unresolved;		/* its name leads nowhere */
+	char		message[256];
+} RefusedHost;
+
 /* What the initiator needs to know; lives as long as the client. */
 typedef struct SocketContext
 {
@@ -19,10 +30,17 @@ typedef struct SocketContext
 	bool		use_tls;
 	uint32		compressors;	/* those of the URI that we can unpack: bits, by their numbers in a message */
 	mongoc_ssl_opt_t tls;		/* its strings belong to the client's URI */
+	RefusedHost *refused;		/* of the hosts that could not be tried when they were last to be */
+	int			refused_count;
 } SocketContext;
 
 /* Takes compressors that we can't unpack out of the URI, which must outlive context. */
 extern void mcs_socket_context_init(SocketContext *context, mongoc_uri_t *uri, SocketGuard *guard);
+extern void mcs_socket_context_free(SocketContext *context);
+
+/* Puts into a message of the driver why hosts could not be tried; lists the names that lead nowhere. */
+extern void mcs_socket_explain(const SocketContext *context, char *message, size_t size,
+							   char *unresolved, size_t unresolved_size);
 
 /* A mongoc_stream_initiator_t; user_data is a SocketContext. */
 extern mongoc_stream_t *mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host,

@@ -25,6 +25,11 @@
  * run exit()'s destructors beside such a thread, as those of OpenSSL and
  * libmongoc pull away what it uses; see mongo_session.c.
  *
+ * Hanging.  Every wait of ours ends, but not every one of the driver: the
+ * resolver may take minutes, and a driver with a bug for ever.  The guard says
+ * since when the thread has been out of our reach (left_at); a near side that
+ * waits looks at that, gives the thread up after guard.hang_ms and says so.
+ *
  * Out of memory.  libbson has no way to report it, so a thread whose allocation
  * fails marks itself as failed, rings near_bell, and sleeps for ever inside
  * malloc's caller.  So does one that an assertion of the driver would abort()
@@ -186,6 +191,7 @@ do_request(DriverThread *thread, Driver *driver)
 	thread->queue_bytes = request->spec.queue_bytes;
 	thread->open_only = request->spec.open_only;
 	allow(thread, 0);
+	mcs_guard_leave(&thread->guard);
 	pthread_mutex_unlock(&thread->mutex);
 
 	if (kind == REQUEST_COMMAND)
@@ -212,6 +218,7 @@ do_more(DriverThread *thread, Driver *driver)
 	MongoError	error;
 
 	allow(thread, 0);
+	mcs_guard_leave(&thread->guard);
 	pthread_mutex_unlock(&thread->mutex);
 
 	reply = mcs_driver_more(driver, &error);
@@ -265,7 +272,10 @@ thread_main(void *arg)
 		else if (mcs_driver_has_cursor(driver) && has_room(thread))
 			do_more(thread, driver);
 		else
+		{
+			mcs_guard_return(&thread->guard);
 			pthread_cond_wait(&thread->work, &thread->mutex);
+		}
 	}
 	__atomic_store_n(&thread->guard.give_up_at, thread->farewell_until, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&thread->mutex);
@@ -351,6 +361,7 @@ mcs_thread_start(DriverConfig *config)
 	pthread_condattr_destroy(&monotonic);
 	thread->near_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->guard.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread->guard.hang_ms = 2 * MCS_HANG_MARGIN_MS;
 
 	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
 	status = thread->near_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
@@ -386,6 +397,7 @@ void
 mcs_thread_request(DriverThread *thread, DriverRequest *request)
 {
 	pthread_mutex_lock(&thread->mutex);
+	free(thread->request);		/* of a thread that hangs and was asked again */
 	thread->request = request;
 	thread->kind = request->command != NULL ? REQUEST_COMMAND :
 		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
@@ -438,6 +450,20 @@ mcs_thread_splits(DriverThread *thread)
 	splits = thread->splits;
 	pthread_mutex_unlock(&thread->mutex);
 	return splits;
+}
+
+/* Since when the thread is where no wait of ours can end it. */
+int64
+mcs_thread_gone_since(DriverThread *thread, int *allowed_ms, char *name, Size size)
+{
+	SocketGuard *guard = &thread->guard;
+	int64		left_at = __atomic_load_n(&guard->left_at, __ATOMIC_SEQ_CST);
+
+	*allowed_ms = __atomic_load_n(&guard->hang_ms, __ATOMIC_SEQ_CST);
+	name[0] = '\0';
+	if (__atomic_load_n(&guard->resolving, __ATOMIC_SEQ_CST))
+		bson_strncpy(name, guard->name, size);
+	return left_at;
 }
 
 /* Drops queued replies and ends the change stream, if there is one. */

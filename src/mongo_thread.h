@@ -6,11 +6,11 @@
  * The files that run in the thread call nothing of PostgreSQL: no palloc, no
  * ereport, no elog, and none of what port.h puts in place of libc (snprintf,
  * strerror); libbson's equivalents do.  They include mongo_far_side.h, which
- * makes the compiler refuse the worst: mongo_thread.c hands over, mongo_driver.c
- * and mongo_aggregate.c call libmongoc, mongo_socket.c and mongo_guard.c are the
- * transport below it, mongo_frame.c, mongo_unpack.c, mongo_bson.c and mongo_reply.c
- * keep from the driver what it may not see, mongo_library.c has its memory, its log
- * and its assertions.
+ * makes the compiler refuse the worst: mongo_thread.c hands over, mongo_driver.c,
+ * mongo_watch.c and mongo_aggregate.c call libmongoc, mongo_socket.c and
+ * mongo_guard.c are the transport below it, mongo_frame.c, mongo_unpack.c,
+ * mongo_bson.c and mongo_reply.c keep from the driver what it may not see,
+ * mongo_library.c has its memory, its log and its assertions.
  */
 #ifndef MCS_MONGO_THREAD_H
 #define MCS_MONGO_THREAD_H
@@ -33,16 +33,28 @@ typedef struct SocketGuard
 	int			bell;			/* eventfd */
 	int64		give_up_at;		/* monotonic microseconds; 0: never */
 	int			patience_ms;	/* a reply may take this long before the server is looked at */
-	bool		(*alive) (void *arg);	/* is the server alive, though it does not answer? */
+	bool		(*alive) (void *arg);	/* is the server still at it, though it does not answer? */
 	void	   *alive_arg;
 	int			sockets;		/* that are open */
 	char		complaint[MONGO_COMPLAINT_SIZE];	/* what was wrong with a reply that was refused; empty: none was */
+	int			silence_s;		/* set when a connection was given up for being silent */
+
+	/* for the near side, which looks whether the thread hangs; both are atomic */
+	int64		left_at;		/* monotonic: since when it is beyond our reach; 0: it waits here, where every wait ends */
+	int			hang_ms;		/* it may stay there for so long */
+	bool		resolving;		/* it is asking for a name's addresses */
+	char		name[256];		/* that name; to be read only while it hangs */
 } SocketGuard;
+
+/* What a thread may take for what can't be timed: the resolver, beyond its own patience. */
+#define MCS_HANG_MARGIN_MS	10000
 
 extern void mcs_guard_set(SocketGuard *guard, int64 give_up_at);
 extern bool mcs_guard_expired(const SocketGuard *guard);
 extern bool mcs_guard_sleep(SocketGuard *guard, int milliseconds);
 extern int	mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at);
+extern void mcs_guard_leave(SocketGuard *guard);
+extern void mcs_guard_return(SocketGuard *guard);
 extern int64 mcs_earlier(int64 a, int64 b);
 extern void mcs_bell_ring(int bell);
 extern void mcs_bell_drain(int bell);
@@ -57,6 +69,9 @@ typedef struct DriverReply
 	uint32		size;
 	bool		opened;			/* the reply to the aggregate */
 	int64		asked_at;		/* monotonic microseconds: when its command was sent */
+	int64		came_at;		/* the same: when it was there */
+	bool		current;		/* its operationTime is MongoDB's now, not that of a member that stands still */
+	uint64		set_time;		/* the newest operationTime that the set is known to have reached, 0: unknown */
 } DriverReply;
 
 /* Where to connect and as whom; every string is malloc'ed, all but uri and app_name may be NULL. */
@@ -132,6 +147,13 @@ extern int	mcs_thread_bell(const DriverThread *thread);
 extern void mcs_thread_request(DriverThread *thread, DriverRequest *request);
 extern ThreadState mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error);
 extern bool mcs_thread_splits(DriverThread *thread);
+
+/*
+ * Since when the thread is somewhere where no wait of ours can end it; 0 where
+ * it isn't.  *allowed_ms is how long that may be, name the host name that it
+ * asks the resolver for, or empty.
+ */
+extern int64 mcs_thread_gone_since(DriverThread *thread, int *allowed_ms, char *name, Size size);
 
 /* Drops queued replies and ends the change stream, if there is one. */
 extern void mcs_thread_end_cursor(DriverThread *thread);

@@ -14,6 +14,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "stream_parked.h"
@@ -29,6 +30,9 @@
 
 /* How often a position is saved that moves without events. */
 #define SAVE_INTERVAL_MS	1000
+
+/* What an answer may take beyond the time that MongoDB was told to hold it back for. */
+#define AWAIT_MARGIN_MS		1000
 
 static void
 free_batch(StreamWorker *worker)
@@ -110,7 +114,9 @@ mcs_follow_open(StreamWorker *worker)
 
 	memset(&spec, 0, sizeof(spec));
 	mcs_stream_spec(stream, worker->at_collection, &spec);
-	spec.comment = psprintf("mongo_change_stream: %s", stream->name);
+	/* of no other stream anywhere, as cursors that have it and that nobody reads are ended */
+	spec.comment = psprintf("mongo_change_stream: %s (" UINT64_FORMAT "/%u)", stream->name, GetSystemIdentifier(), MyDatabaseId);
+	spec.sole = true;
 	spec.queue_bytes = QUEUE_BYTES;
 	spec.start = CHANGE_STREAM_NOW;
 	if (stream->resume_token)
@@ -138,6 +144,7 @@ mcs_follow_open(StreamWorker *worker)
 	worker->moved = false;
 	worker->drained = false;
 	worker->asked_at = 0;
+	worker->waiting = false;
 	worker->closed = false;
 	worker->failure.class = MONGO_ERROR_NONE;
 	worker->held_since = 0;
@@ -159,6 +166,15 @@ mcs_follow_close(StreamWorker *worker)
 	if (worker->read_token && worker->read_token != worker->stream->resume_token)
 		pfree(worker->read_token);
 	worker->read_token = worker->stream->resume_token;
+}
+
+/* Publishes that everything at hand is written, and that MongoDB holds its answer back until there is something. */
+static void
+begin_waiting(StreamWorker *worker)
+{
+	if (!worker->waiting)
+		mcs_slot_waiting(worker->stream->max_await_ms + AWAIT_MARGIN_MS);
+	worker->waiting = true;
 }
 
 /* At the end of a reply: the position is its post-batch token. */
@@ -528,9 +544,11 @@ published(StreamWorker *worker, const StreamProgress *progress)
 
 	/*
 	 * Of a large transaction all events have the time that was started at: more
-	 * of them that are written may come.  And fragments alone are no progress.
+	 * of them that are written may come.  And fragments alone are no progress,
+	 * nor is the position of the reply that opens a change stream.
 	 */
-	if (progress->events > 0 || !stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)
+	if (progress->events > 0 ||
+		(worker->moved && (!stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)))
 		worker->failures = 0;
 	if (!stream->resume_token || strcmp(stream->resume_token, worker->read_token) != 0)
 		worker->from_time = false;
@@ -549,7 +567,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	}
 	worker->write_failures = 0;
 	worker->saved_at = GetCurrentTimestamp();
-	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
+	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->rate);
 	if (stream->has_handlers && progress->events > 0)
 		mcs_slot_wake_handlers(stream->last_event_id);
 }
@@ -693,7 +711,7 @@ take_empty_batch(StreamWorker *worker)
 		return;
 	if (stream->resume_token && strcmp(worker->read_token, stream->resume_token) == 0)
 	{
-		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->operation_time, worker->rate);
+		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->rate);
 		return;
 	}
 	if (stream->resume_token && !worker->closed && !mcs_slot_sync_wanted() &&
@@ -709,8 +727,14 @@ take_empty_batch(StreamWorker *worker)
 bool
 mcs_follow_step(StreamWorker *worker, long timeout_ms)
 {
-	if (!worker->have_batch && !mcs_gather_first(worker, timeout_ms))
-		return worker->failure.class == MONGO_ERROR_NONE;
+	if (!worker->have_batch && !mcs_gather_first(worker, 0))
+	{
+		if (worker->failure.class != MONGO_ERROR_NONE)
+			return false;
+		begin_waiting(worker);
+		if (!mcs_gather_first(worker, timeout_ms))
+			return worker->failure.class == MONGO_ERROR_NONE;
+	}
 	if (worker->batch.opened)
 		mcs_worker_opened(worker);
 	if (worker->batch.event_count > 0 && !mcs_gather(worker))

@@ -17,6 +17,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream_shmem.h"
 #include "stream_worker.h"
 #include "utils/memutils.h"
 
@@ -62,7 +63,10 @@ read_reply(StreamWorker *worker, MongoBatch *batch, long timeout_ms)
 	if (result != MONGO_CURSOR_BATCH)
 		return false;
 	worker->received_at = GetCurrentTimestamp();
-	worker->operation_time = Max(worker->operation_time, batch->operation_time);
+	worker->operation_time = Max(worker->operation_time, Max(batch->operation_time, batch->set_time));
+	worker->waiting = false;
+	mcs_slot_heard(worker->operation_time,
+				   batch->current ? worker->received_at - (mcs_session_clock() - batch->came_at) : 0);
 	return true;
 }
 

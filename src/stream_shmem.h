@@ -55,8 +55,10 @@ typedef struct StreamSlot
 	uint64		saved_time;		/* cluster time of the saved token, 0: none yet */
 	bool		drained;		/* nothing of that time was behind the saved token */
 	int64		asked_at;		/* nor anything else when MongoDB was asked then; monotonic, 0: unknown */
-	uint64		operation_time; /* of the newest reply */
-	TimestampTz replied_at;
+	uint64		operation_time; /* the newest that was heard of */
+	TimestampTz heard_at;		/* when that was MongoDB's time */
+	TimestampTz replied_at;		/* when the process last said anything of that or of its position */
+	int			await_ms;		/* silence that means nothing, as MongoDB is asked for more than there is; 0: it is not */
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
@@ -152,7 +154,9 @@ extern bool mcs_slot_is_first(void);
 extern void mcs_slot_forget_error(void);
 extern void mcs_slot_correct(StreamSlot *slot);
 extern void mcs_slot_trusted(void);
-extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second);
+extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
+extern void mcs_slot_heard(uint64 operation_time, TimestampTz heard_at);
+extern void mcs_slot_waiting(int await_ms);
 extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
 extern void mcs_slot_wake_handlers(int64 last_event_id);

@@ -243,9 +243,34 @@ mcs_slot_report(const StreamReport *report)
 	LWLockRelease(mcs_shared->lock);
 }
 
-/* Publishes a position that is committed, with the server's time as of the newest reply. */
+/*
+ * Publishes MongoDB's time as a reply has it, before what came with it is
+ * written, and when that was; 0: a reply of a member that stands still, from
+ * which nothing can be learned of the time.
+ */
 void
-mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation_time, double events_per_second)
+mcs_slot_heard(uint64 operation_time, TimestampTz heard_at)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->operation_time = Max(mcs_my_slot->operation_time, operation_time);
+	mcs_my_slot->heard_at = Max(mcs_my_slot->heard_at, heard_at);
+	mcs_my_slot->await_ms = 0;
+	mcs_my_slot->replied_at = GetCurrentTimestamp();
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes that nothing is at hand and MongoDB is asked for more, and how long it may be silent then. */
+void
+mcs_slot_waiting(int await_ms)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->await_ms = await_ms;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes a position that is committed. */
+void
+mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	if (!mcs_my_slot->changed)
@@ -254,8 +279,6 @@ mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, uint64 operation
 		mcs_my_slot->drained = drained;
 		mcs_my_slot->asked_at = asked_at;
 	}
-	if (operation_time > mcs_my_slot->operation_time)
-		mcs_my_slot->operation_time = operation_time;
 	mcs_my_slot->replied_at = GetCurrentTimestamp();
 	mcs_my_slot->events_per_second = events_per_second;
 	mcs_my_slot->quick_exits = 0;
@@ -382,18 +405,25 @@ interval_datum(int64 microseconds)
 	return IntervalPGetDatum(interval);
 }
 
-/* Microseconds from the saved position to the server's time; while no reply comes, that goes on by our clock. */
+/*
+ * Microseconds from the saved position to MongoDB's time now, which is the
+ * newest that was heard of and what has passed since; -1: not known.  While
+ * MongoDB has been asked for more than there is, its silence says that nothing
+ * happens, for as long as it was told to be silent.
+ */
 static int64
 slot_lag(const StreamSlot *slot)
 {
 	int64		lag;
+	int64		silence;
 
 	if (slot->operation_time == 0 || slot->saved_time == 0)
 		return -1;
 	lag = ((int64) (slot->operation_time >> 32) - (int64) (slot->saved_time >> 32)) * USECS_PER_SEC;
-	if (slot->report.state != STREAM_ACTIVE)
-		lag += GetCurrentTimestamp() - slot->replied_at;
-	return Max(lag, 0);
+	silence = GetCurrentTimestamp() - slot->heard_at;
+	if (slot->report.state == STREAM_ACTIVE)
+		silence -= slot->await_ms * INT64CONST(1000);
+	return Max(lag, 0) + Max(silence, 0);
 }
 
 /* What a stream does that follows from a position which MongoDB's time has not reached; NULL for any other. */

@@ -6,7 +6,8 @@
  * token that sorts before all events of its second, so it is inclusive.  Now
  * becomes the token of the reply that opens the stream: what was
  * acknowledged before the call is behind it, what is acknowledged after the
- * call is ahead of it.
+ * call is ahead of it.  Where the stream is read from a member that may be
+ * behind, it becomes the token behind the primary's time instead.
  */
 #include "mongo_change_stream.h"
 
@@ -149,7 +150,7 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 
 /* Does it all, in the current memory context; NULL with *error filled where MongoDB refuses. */
 static char *
-resolve(const Stream *stream, MongoSession *session, const StreamStart *start, MongoError *error)
+resolve(const Stream *stream, MongoSession *session, bool elsewhere, const StreamStart *start, MongoError *error)
 {
 	const char *after = start->token;
 	char	   *token;
@@ -161,6 +162,14 @@ resolve(const Stream *stream, MongoSession *session, const StreamStart *start, M
 									stream->collection, &oldest, error))
 			return NULL;
 		after = mcs_token_from_time(Max(oldest, BEFORE_EVERYTHING));
+	}
+	if (start->kind == START_NOW && elsewhere)
+	{
+		uint64		now;
+
+		if (!mcs_mongo_primary_time(session, &now, error))
+			return NULL;
+		after = mcs_token_from_time(now + 1);
 	}
 	token = try_open(stream, session, after, error);
 	if (after == NULL)
@@ -182,7 +191,7 @@ resolve_in_session(const Stream *stream, const MongoTarget *target, const Stream
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	MongoSession *session = mcs_session_open(target, stream->name);
-	char	   *token = resolve(stream, session, start, error);
+	char	   *token = resolve(stream, session, mcs_mongo_reads_elsewhere(target), start, error);
 
 	if (token && start->first)
 		mcs_namespace_check(stream, target, session, token);

@@ -65,35 +65,13 @@ check_runs(const Stream *stream)
 				 errhint("Call sync_change_stream in a transaction of its own.")));
 }
 
-/*
- * MongoDB's time now.  The session's connection may have been cut while nobody
- * used it, which shows only when it is used; so a second one is tried.
- */
+/* MongoDB's time now. */
 static uint64
 operation_time_now(const Stream *stream)
 {
-	MongoTarget *target = mcs_mongo_target(stream->server, stream->owner);
-	char	   *action = psprintf("ask the server of change stream \"%s\" for its time", stream->name);
-	DocumentBuilder builder;
-	Document   *command;
-	MongoReply *reply;
-	MongoError	error;
-	uint64		time;
+	uint64		time = mcs_mongo_time_now(mcs_mongo_target(stream->server, stream->owner),
+										  psprintf("ask the server of change stream \"%s\" for its time", stream->name));
 
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
-	mcs_document_append_int32(&builder, "ping", 1);
-	mcs_document_end(&builder);
-	command = mcs_document_finish(&builder);
-	reply = mcs_session_command(mcs_session_cached(target), "admin", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
-								action, &error);
-	if (reply == NULL && error.class == MONGO_ERROR_TRANSIENT)
-		reply = mcs_session_command(mcs_session_cached(target), "admin", DOCUMENT_VALUE(command),
-									DOCUMENT_VALUE_SIZE(command), action, &error);
-	if (reply == NULL)
-		mcs_mongo_raise(&error, action);
-	time = mcs_reply_operation_time(reply);
-	mcs_reply_free(reply);
 	if (time == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),

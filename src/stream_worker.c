@@ -7,8 +7,9 @@
  * changed under it: read the definition; leave if the stream shall not run;
  * open a session and the change stream; follow it until the definition or the
  * server's options change, or until it ends.  An end is dealt with by the class
- * of its error: what can pass is tried again with backoff, for ever; what
- * cannot is written to the catalog as the stream's state, and the worker leaves.
+ * of its error: what can pass is tried again at once, then with backoff, for
+ * ever; what cannot is written to the catalog as the stream's state, and the
+ * worker leaves.
  * An error of our own side (a full disk, a lock timeout, a user's trigger) rolls
  * the transaction back and is tried again like a network error: the position
  * has not moved, so nothing is lost.
@@ -41,6 +42,7 @@
 
 #define RETRY_MIN_MS		1000
 #define RETRY_MAX_MS		60000
+#define RETRY_ALONE_MS		5000	/* a failure so long after the one before is not its consequence */
 #define CHORE_INTERVAL_MS	1000
 
 /* A batch that failed so often by what may be an event's doing goes row by row. */
@@ -52,6 +54,10 @@
 #define WINDOW_TIMEOUT_MS	10000
 #define WINDOW_BUSY_MS		2000	/* while events wait */
 #define ALERT_RETRYING_MS	60000
+
+/* A stream that had to retreat to its collection looks whether the database may be watched again: at most so seldom, and for so long. */
+#define WIDEN_MAX_MS		3600000
+#define WIDEN_TIMEOUT_MS	5000
 
 /* Server, mapping or role changed: the session may no longer be the right one. */
 static volatile bool connection_changed = false;
@@ -248,6 +254,8 @@ mcs_worker_opened(StreamWorker *worker)
 		mcs_worker_commit(worker);
 	}
 	worker->opened = true;
+	worker->was_wide |= !worker->at_collection;
+	worker->refusals = 0;
 	show_active(worker);
 }
 
@@ -302,8 +310,8 @@ load_stream(StreamWorker *worker)
 	worker->saved_at = GetCurrentTimestamp();
 }
 
-static void
-close_session(StreamWorker *worker)
+void
+mcs_worker_close_session(StreamWorker *worker)
 {
 	if (worker->cursor)
 		mcs_follow_close(worker);
@@ -350,12 +358,26 @@ wait_until(StreamWorker *worker, TimestampTz until)
 	}
 }
 
-/* When to try again after the worker's latest failure: doubling from one second to a minute, with jitter. */
-static TimestampTz
-next_retry(StreamWorker *worker)
+/*
+ * When to try again after the worker's latest failure: at once where it comes
+ * alone, else after a time that doubles from one second to a minute, with jitter.
+ */
+TimestampTz
+mcs_worker_next_retry(StreamWorker *worker)
 {
-	double		delay = Min(RETRY_MIN_MS * pow(2, Min(worker->failures, 10)), RETRY_MAX_MS);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		alone = TimestampDifferenceExceeds(worker->failed_at, now, RETRY_ALONE_MS);
+	double		delay;
 
+	if (TimestampDifferenceExceeds(worker->failed_at, now, RETRY_MAX_MS))
+		worker->failures = 0;
+	worker->failed_at = now;
+	if (worker->failures == 0 && alone)
+	{
+		worker->failures = 1;
+		return now;
+	}
+	delay = Min(RETRY_MIN_MS * pow(2, Min(Max(worker->failures - 1, 0), 10)), RETRY_MAX_MS);
 	worker->failures++;
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 									   (int64) (delay * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
@@ -375,87 +397,20 @@ stop_at(StreamWorker *worker, StreamState state, const char *reason, const char 
 	mcs_worker_leave();
 }
 
-static void
-stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
+void
+mcs_worker_stop(StreamWorker *worker, StreamState state, const char *reason, const char *error)
 {
 	stop_at(worker, state, reason, error, NULL);
 }
 
 /* Tries again later. */
-static void
-retry(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz at)
+void
+mcs_worker_retry(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz at)
 {
 	mcs_worker_set_state(worker, state, reason, error, at);
 	/* it lives, and waits for others: what may kill it comes with the next try */
 	mcs_slot_trusted();
 	wait_until(worker, at);
-}
-
-/* Deals with what ended the change stream or kept it from opening. */
-static void
-handle_failure(StreamWorker *worker)
-{
-	MongoError	failure = worker->failure;
-	Stream	   *stream = worker->stream;
-	const char *hint = mcs_mongo_hint(&failure);
-	char		message[sizeof(failure.message) + 100];
-
-	worker->failure.class = MONGO_ERROR_NONE;
-	worker->verified = false;
-	mcs_follow_close(worker);
-	if (failure.code)
-		mcs_text_format(message, sizeof(message), "%s (MongoDB error %d %s)", failure.message, failure.code, failure.code_name);
-	else
-		mcs_text_copy(message, sizeof(message), failure.message);
-
-	switch (failure.class)
-	{
-		case MONGO_ERROR_NONE:
-			break;
-		case MONGO_ERROR_TRANSIENT:
-			if (failure.at_open)
-				close_session(worker);
-			retry(worker, STREAM_RETRYING, failure.at_open ? "MongoDB cannot be reached" : "the change stream was interrupted",
-				  message, next_retry(worker));
-			break;
-		case MONGO_ERROR_HISTORY_LOST:
-			stop(worker, STREAM_HISTORY_LOST,
-				 psprintf("MongoDB's oplog no longer holds what follows the stored position; SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
-						  quote_literal_cstr(stream->name)), message);
-			break;
-		case MONGO_ERROR_AUTHENTICATION:
-			close_session(worker);
-			/* a role that may read only its collection may not watch the database */
-			if (failure.code == 13 && stream->collection && !worker->at_collection)
-				worker->at_collection = true;
-			else
-			{
-				worker->at_collection = false;
-				retry(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the role; tried again each minute", message,
-					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
-			}
-			break;
-		case MONGO_ERROR_TOO_LARGE:
-			if (worker->too_large == TOO_LARGE_KEY_ONLY)
-				stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it", message);
-			worker->too_large++;
-			break;
-		case MONGO_ERROR_CONFIGURATION:
-			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
-			if (!worker->from_time && stream->resume_token &&
-				(failure.code == 280 || mcs_token_lacks_type_bits(stream->resume_token, &failure)))
-				worker->from_time = true;
-			else
-				stop(worker, STREAM_ERROR,
-					 hint ? hint : psprintf("MongoDB refuses the change stream as it is defined: %s", message), message);
-			break;
-		case MONGO_ERROR_PARKED:
-			ereport(FATAL,
-					(errcode(failure.sqlstate),
-					 failure.sqlstate == ERRCODE_OUT_OF_MEMORY
-					 ? errmsg("MongoDB's driver ran out of memory") : errmsg("MongoDB's driver failed: %s", failure.message)));
-			break;
-	}
 }
 
 /* A round of deletions is over: what could not be deleted shows in the status, and is not tried again all the time. */
@@ -503,19 +458,49 @@ has_news(void)
 }
 
 /*
+ * A session for a question that the stream's own, busy with the change stream,
+ * can't ask; made in *context, which becomes current and is to be left to
+ * close_question.
+ */
+static MongoSession *
+open_question(StreamWorker *worker, long timeout_ms, MemoryContext *context)
+{
+	MongoTarget *target;
+	MongoSession *session;
+	MemoryContext old;
+
+	*context = AllocSetContextCreate(worker->session_context, "mongo_change_stream question", ALLOCSET_SMALL_SIZES);
+	mcs_worker_begin(worker);
+	old = MemoryContextSwitchTo(*context);
+	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
+	MemoryContextSwitchTo(old);
+	mcs_worker_commit(worker);
+
+	MemoryContextSwitchTo(*context);
+	session = mcs_session_open(target, worker->name);
+	mcs_session_limit(session, timeout_ms, has_news);
+	return session;
+}
+
+static void
+close_question(StreamWorker *worker, MongoSession *session, MemoryContext context)
+{
+	mcs_session_close(session);
+	MemoryContextSwitchTo(worker->batch_context);
+	MemoryContextDelete(context);
+}
+
+/*
  * Publishes how far the oplog reaches back, when the stream has nothing else to
- * do.  Its own session is busy with the change stream, so this takes another for
- * a moment; a failure says nothing about the stream and is dropped.
+ * do; a failure says nothing about the stream and is dropped.
  */
 static void
 look_at_oplog(StreamWorker *worker, TimestampTz now)
 {
 	Stream	   *stream = worker->stream;
-	MongoTarget *target;
 	MongoSession *session;
 	MongoError	error;
-	MemoryContext context,
-				old;
+	MemoryContext context;
 	uint64		oldest = 0;
 	int64		window = -1;
 	int64		took;
@@ -525,22 +510,11 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	if (now < worker->window_at || worker->report.state != STREAM_ACTIVE)
 		return;
 	worker->window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
-	context = AllocSetContextCreate(worker->session_context, "mongo_change_stream oplog", ALLOCSET_SMALL_SIZES);
-	mcs_worker_begin(worker);
-	old = MemoryContextSwitchTo(context);
-	target = mcs_mongo_target(stream->server, stream->owner);
-	MemoryContextSwitchTo(old);
-	mcs_worker_commit(worker);
-
-	old = MemoryContextSwitchTo(context);
-	session = mcs_session_open(target, worker->name);
-	mcs_session_limit(session, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, has_news);
+	session = open_question(worker, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, &context);
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
 							   worker->at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
 		window = Max((int64) (worker->operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
-	mcs_session_close(session);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+	close_question(worker, session, context);
 	if (window >= 0)
 	{
 		mcs_slot_oplog_window(window);
@@ -552,6 +526,31 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	/* without the right to read the oplog its begin has to be searched: less often then */
 	took = (GetCurrentTimestamp() - now) / 1000;
 	worker->window_at = TimestampTzPlusMilliseconds(now, Max(WINDOW_INTERVAL_MS, took * 1000));
+}
+
+/* A stream that watches only its collection: sees whether the database may be watched by now. */
+static void
+look_at_database(StreamWorker *worker, TimestampTz now)
+{
+	ChangeStreamSpec spec;
+	MongoSession *session;
+	MongoError	error;
+	MemoryContext context;
+
+	if (!worker->at_collection || now < worker->widen_at || worker->report.state != STREAM_ACTIVE || worker->have_batch)
+		return;
+	worker->widen_ms = Min(worker->widen_ms * 2, WIDEN_MAX_MS);
+	worker->widen_at = TimestampTzPlusMilliseconds(now, worker->widen_ms);
+	session = open_question(worker, WIDEN_TIMEOUT_MS, &context);
+	memset(&spec, 0, sizeof(spec));
+	mcs_stream_spec(worker->stream, false, &spec);
+	spec.comment = worker->name;
+	if (mcs_mongo_try_stream(session, &spec, NULL, NULL, NULL, &error))
+	{
+		worker->at_collection = false;
+		worker->reload = true;
+	}
+	close_question(worker, session, context);
 }
 
 /* What is to be done now and then beside following. */
@@ -573,6 +572,7 @@ do_chores(StreamWorker *worker)
 	mcs_life_go_on(worker, now);
 	expire_events(worker, now);
 	look_at_oplog(worker, now);
+	look_at_database(worker, now);
 }
 
 /* Follows until something has to be read or opened again. */
@@ -592,7 +592,7 @@ follow(StreamWorker *worker)
 			return;
 		do_chores(worker);
 		/* chores may have taken the latch that told of it */
-		if (has_news())
+		if (has_news() || worker->reload)
 			return;
 		if (!mcs_follow_step(worker, CHORE_INTERVAL_MS))
 			return;
@@ -609,9 +609,9 @@ verify_history(StreamWorker *worker)
 		return true;
 	lost = mcs_history_verify(worker);
 	if (lost)
-		stop(worker, STREAM_HISTORY_LOST, lost, "MongoDB's history is not the one that was followed");
+		mcs_worker_stop(worker, STREAM_HISTORY_LOST, lost, "MongoDB's history is not the one that was followed");
 	if (worker->failure.class != MONGO_ERROR_NONE)
-		handle_failure(worker);
+		mcs_worker_handle_failure(worker);
 	return worker->failure.class == MONGO_ERROR_NONE && worker->verified && !worker->reload;
 }
 
@@ -626,7 +626,7 @@ run(StreamWorker *worker)
 	if (connection_changed)
 	{
 		connection_changed = false;
-		close_session(worker);
+		mcs_worker_close_session(worker);
 	}
 	if (!worker->begun)
 		mcs_life_begin(worker);
@@ -640,11 +640,11 @@ run(StreamWorker *worker)
 	if (worker->culprit.reason)
 		stop_at(worker, STREAM_ERROR, worker->culprit.reason, worker->culprit.message, worker->culprit.token);
 	else if (worker->failure.class != MONGO_ERROR_NONE)
-		handle_failure(worker);
+		mcs_worker_handle_failure(worker);
 	else if (worker->closed && worker->saved_at == saved_at)
 		/* closed before it moved: opening it at once would spin */
-		retry(worker, STREAM_RETRYING, "MongoDB closed the change stream at once", "the cursor was closed without an error",
-			  next_retry(worker));
+		mcs_worker_retry(worker, STREAM_RETRYING, "MongoDB closed the change stream at once", "the cursor was closed without an error",
+			  mcs_worker_next_retry(worker));
 }
 
 /* After an error: whether the batch at work, which has failed like this before, shall now go row by row. */
@@ -699,13 +699,13 @@ recover(StreamWorker *worker)
 		ereport(FATAL,
 				(errmsg("change stream \"%s\" could not be read", worker->name),
 				 errdetail("%s", message)));
-	close_session(worker);
+	mcs_worker_close_session(worker);
 	if (reason)
-		retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
+		mcs_worker_retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
 	else
-		retry(worker, STREAM_RETRYING, violation ? "MongoDB sends what no change stream holds"
-			  : "an error in PostgreSQL interrupted the change stream", message,
-			  careful ? GetCurrentTimestamp() : next_retry(worker));
+		mcs_worker_retry(worker, STREAM_RETRYING, violation ? "MongoDB sends what no change stream holds"
+						 : "an error in PostgreSQL interrupted the change stream", message,
+						 careful ? GetCurrentTimestamp() : mcs_worker_next_retry(worker));
 }
 
 static void

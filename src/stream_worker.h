@@ -48,6 +48,10 @@ typedef struct StreamWorker
 	bool		at_collection;	/* may not watch the database, so watches the collection */
 	bool		verified;		/* MongoDB's history is the one that was followed */
 	TimestampTz behind_since;	/* since when MongoDB's time is before the last event's; 0: it is not */
+	bool		was_wide;		/* has watched the database in this process */
+	int			refusals;		/* of the database, in a row */
+	TimestampTz widen_at;		/* at_collection: when to see whether the database may be watched after all */
+	int64		widen_ms;		/* until the look after that */
 	bool		from_time;		/* the token was not found: started at its time, events up to it are left out */
 	TooLarge	too_large;		/* reading the one event that is */
 
@@ -62,13 +66,14 @@ typedef struct StreamWorker
 	bool		repeat_logged;
 	DocumentIterator events;	/* in the batch */
 	TimestampTz received_at;
+	bool		waiting;		/* published that there is nothing at hand and MongoDB is asked for more */
 	List	   *fragments;		/* DocumentValue * of the event that is not whole yet */
 	MemoryContext fragment_context;
 	char	   *read_token;		/* the position that reading has reached; in stream_context */
 	bool		moved;			/* since the change stream was opened */
 	bool		drained;		/* nothing was behind it, nor at its time */
 	int64		asked_at;		/* when MongoDB was asked for the newest empty reply; 0: events came since */
-	uint64		operation_time;
+	uint64		operation_time; /* the newest that was heard of */
 	MongoError	failure;		/* class not NONE: what ended the cursor, to be dealt with after the write */
 	bool		closed;			/* the server ended the cursor with the last reply */
 	bool		opened;			/* it has opened in this process before */
@@ -94,6 +99,7 @@ typedef struct StreamWorker
 	int			failures;		/* in a row */
 	TimestampTz retrying_since; /* 0: not retrying */
 	bool		alerted;		/* a person was told that the stream does not follow */
+	TimestampTz failed_at;		/* the latest */
 	bool		writing;		/* rows, of which one may be what fails */
 	int			write_failures; /* of that kind since the last commit */
 	bool		careful;		/* that was enough: rows go one by one */
@@ -127,6 +133,17 @@ extern void mcs_worker_announce(StreamWorker *worker, const char *token);
 extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason, const char *error,
 								 TimestampTz next_retry_at);
 
+extern void mcs_worker_close_session(StreamWorker *worker);
+
+/* When to try again after a failure; publishes a state and waits until then; publishes one that only a person ends, and leaves. */
+extern TimestampTz mcs_worker_next_retry(StreamWorker *worker);
+extern void mcs_worker_retry(StreamWorker *worker, StreamState state, const char *reason, const char *error, TimestampTz at);
+extern void mcs_worker_stop(StreamWorker *worker, StreamState state, const char *reason, const char *error);
+
+/* ---- stream_failure.c ---- */
+
+/* Deals with worker->failure: what ended the change stream or kept it from opening. */
+extern void mcs_worker_handle_failure(StreamWorker *worker);
 /* ---- stream_gather.c: the replies of one transaction ---- */
 
 /* Bounds of one transaction: whichever comes first, and then at the end of a time. */

@@ -27,6 +27,7 @@ numbers = itertools.count(1)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "crashes: the test kills processes of the shared PostgreSQL cluster")
+    config.addinivalue_line("markers", "faults: slow; run by make test-faults only")
     exit_on_signals()
 
 

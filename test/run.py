@@ -152,6 +152,14 @@ def one_version(machine, pg_config, count, everything):
     live(machine, installation, count, *(in_parallel() if everything else ["test/test_smoke.py"]))
 
 
+def faults(machine, pg_config, count, chosen):
+    """The slow tests of faults, or those chosen of them; one after the other, as they measure times."""
+    original = Installation(pg_config)
+    installation = original.private_copy(machine.folder / f"postgresql{original.major}")
+    install(build(original), installation)
+    live(machine, installation, count, "-m", "faults", *chosen)
+
+
 def program(count, name, *command):
     """A program of ours that checks what it does."""
     heading(name)
@@ -161,10 +169,27 @@ def program(count, name, *command):
         count.passed += 1
 
 
+def everything(machine, first, count, every):
+    """What make test runs, and what make test-all adds."""
+    one_version(machine, first, count, everything=True)
+    if every:
+        program(count, "Demo", "demo/demo.py")
+        program(count, "Fuzzer", "test/fuzz_document.py", "15")
+        program(count, "Fuzzer of the dialect", "test/fuzz_dialect.py", "15")
+        program(count, "Fuzzer of MongoDB's replies", "test/fuzz_wire.py", "30")
+        program(count, "Fuzzer of functions", "test/fuzz_functions.py", "60")
+    others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
+    for major in others:
+        one_version(machine, packages.other_postgresql(major), count, everything=False)
+        shutil.rmtree(machine.folder / f"postgresql{major}", ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="on every supported version of PostgreSQL")
-    every = parser.parse_args().all
+    parser.add_argument("--faults", nargs="*", metavar="TEST", help="the slow tests of faults instead, or some of them")
+    arguments = parser.parse_args()
+    every = arguments.all
     exit_on_signals()
     begin = time.monotonic()
     count = Count()
@@ -172,17 +197,10 @@ def main():
     first = packages.pg_config()
     packages.mongod()
     with Machine() as machine:
-        one_version(machine, first, count, everything=True)
-        if every:
-            program(count, "Demo", "demo/demo.py")
-            program(count, "Fuzzer", "test/fuzz_document.py", "15")
-            program(count, "Fuzzer of the dialect", "test/fuzz_dialect.py", "15")
-            program(count, "Fuzzer of MongoDB's replies", "test/fuzz_wire.py", "30")
-            program(count, "Fuzzer of functions", "test/fuzz_functions.py", "60")
-        others = [major for major in packages.POSTGRESQL if major != Installation(first).major] if every else []
-        for major in others:
-            one_version(machine, packages.other_postgresql(major), count, everything=False)
-            shutil.rmtree(machine.folder / f"postgresql{major}", ignore_errors=True)
+        if arguments.faults is not None:
+            faults(machine, first, count, arguments.faults)
+        else:
+            everything(machine, first, count, every)
     print(f"\nDone in {time.monotonic() - begin:.0f} s.")
     for name in count.failures:
         print(f"FAILED {name}")

@@ -7,12 +7,14 @@ postgres   a PostgreSQL installation of our own, and clusters on it
 mongo      a MongoDB replica set
 proxy      a bad network between two programs
 liar       a MongoDB that lies
+names      a resolver of host names that the test commands
 """
 from .build import build, install
 from .liar import Liar
 from .machine import Machine
 from .mongo import ReplicaSet
+from .names import Names
 from .postgres import Cluster, Installation
 from .proxy import Proxy
 
-__all__ = ["Cluster", "Installation", "Liar", "Machine", "Proxy", "ReplicaSet", "build", "install"]
+__all__ = ["Cluster", "Installation", "Liar", "Machine", "Names", "Proxy", "ReplicaSet", "build", "install"]

@@ -13,7 +13,9 @@ class Proxy:
     piece       bytes written at once, at most
     refuse      new connections are reset
     damage      offsets; of each of the next replies a byte there is inverted
-    Use `reset` to cut the connections that are there.
+    stop_in     so many bytes of the next reply come, and nothing more on its connection, which stays open
+    Use `reset` to cut the connections that are there, `silence` to leave them open and dead, as a machine does
+    that has lost its network; new ones work.
     """
 
     def __init__(self, target_port):
@@ -22,6 +24,8 @@ class Proxy:
         self.delay = 0.0
         self.piece = 1 << 16
         self.damage = []
+        self.stop_in = None
+        self._dead = set()
         self.accepted = 0
         self.forwarded = 0
         self._writers = set()
@@ -58,8 +62,8 @@ class Proxy:
             return
         pair = {writer, far_writer}
         self._writers |= pair
-        pumps = [asyncio.ensure_future(self._pump(reader, far_writer, False)),
-                 asyncio.ensure_future(self._pump(far_reader, writer, True))]
+        pumps = [asyncio.ensure_future(self._pump(reader, far_writer, writer, False)),
+                 asyncio.ensure_future(self._pump(far_reader, writer, writer, True))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:  # the proxy is closed
@@ -70,17 +74,22 @@ class Proxy:
             for one in pair:
                 one.close()
             self._writers -= pair
+            self._dead.discard(writer)
 
-    async def _pump(self, reader, writer, replies):
+    async def _pump(self, reader, writer, connection, replies):
         try:
             while True:
                 data = await reader.read(1 << 16)
+                if replies and self.stop_in is not None and data:
+                    writer.write(data[:self.stop_in])
+                    self.stop_in = None
+                    self._dead.add(connection)
                 if replies and self.damage and len(data) > self.damage[0]:
                     offset = self.damage.pop(0)
                     data = data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1:]
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                while self.blackhole:
+                while self.blackhole or connection in self._dead:
                     await asyncio.sleep(0.02)
                 if not data:
                     return
@@ -120,6 +129,10 @@ class Proxy:
     def reset(self):
         """Resets every connection that is there."""
         self._in_loop(lambda: [self._abort(writer) for writer in list(self._writers)])
+
+    def silence(self):
+        """Lets nothing through any more on the connections that are there, and closes none."""
+        self._in_loop(lambda: self._dead.update(self._writers))
 
     def close(self):
         """Ends the proxy and its connections."""
