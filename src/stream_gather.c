@@ -70,16 +70,6 @@ read_reply(StreamWorker *worker, MongoBatch *batch, long timeout_ms)
 	return true;
 }
 
-/* Takes the next reply, if one comes in time; false where none did. */
-bool
-mcs_gather_first(StreamWorker *worker, long timeout_ms)
-{
-	if (!read_reply(worker, &worker->batch, timeout_ms))
-		return false;
-	take_reply(worker);
-	return true;
-}
-
 /* Takes the next of the replies that were gathered; false where there is none. */
 bool
 mcs_gather_next(StreamWorker *worker)
@@ -92,6 +82,22 @@ mcs_gather_next(StreamWorker *worker)
 	worker->replies = list_delete_first(worker->replies);
 	worker->batch = *next;
 	pfree(next);
+	take_reply(worker);
+	return true;
+}
+
+/*
+ * Takes the next reply, if one comes in time; false where none did.  A
+ * transaction may have ended before the last of those that were gathered for
+ * it (events that go singly), which come first.
+ */
+bool
+mcs_gather_first(StreamWorker *worker, long timeout_ms)
+{
+	if (mcs_gather_next(worker))
+		return true;
+	if (!read_reply(worker, &worker->batch, timeout_ms))
+		return false;
 	take_reply(worker);
 	return true;
 }

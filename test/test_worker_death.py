@@ -132,6 +132,23 @@ def test_kills_with_progress_stop_nothing(linked, postgres, mdb):
     assert unexpected_deaths(postgres.new_deaths(), 6) == []
 
 
+@pytest.mark.crashes
+@pytest.mark.timeout(120)
+def test_replies_that_are_at_hand_after_a_death(linked, postgres, mdb):
+    """Events that go singly leave none of the replies that were gathered with theirs."""
+    create(linked, "orders", collection="c", batch_size=1)
+    mdb.c.insert_one({"_id": 0})
+    sync(linked, "orders")
+    pid = worker(linked, "orders")
+    begin = postgres.log_position()
+    os.kill(pid, signal.SIGKILL)
+    mdb.c.insert_many({"_id": number} for number in range(1, 60))
+    wait_until(lambda: "was terminated by signal 9" in postgres.log_text(begin), 20, "the kill is noticed")
+    patiently(lambda: sync(linked, "orders"))
+    assert ids(linked, "orders") == list(range(60))
+    assert only_kills(postgres)
+
+
 def test_no_careful_start_after_orderly_ends(linked, postgres, mdb):
     """Who was terminated, or shut down with PostgreSQL, has not died."""
     create(linked, "orders", collection="c")
