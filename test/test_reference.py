@@ -1,0 +1,163 @@
+"""What README and docs list is what there is: functions with their arguments, relations and columns, settings, options, states."""
+import re
+
+import psycopg
+import pytest
+
+CODE = re.compile(r"`([^`]+)`")
+
+# What no user calls: what the dialect makes of its words, what views, policies and indexes call.
+INTERNAL = {"change_handler_dead_letter_event", "change_handler_exists", "change_handler_workers", "change_stream_absence", "change_stream_append_only",
+            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_parked_event", "change_stream_workers", "document_index_bound",
+            "string_agg_distinct_elements", "string_agg_elements"}
+
+
+@pytest.fixture
+def page(repository):
+    """A page's text, or a part of it between a heading (or another line) and the next heading."""
+    def read(name, after=None):
+        text = (repository / name).read_text()
+        if after:
+            assert text.count(f"\n{after}\n") == 1, after
+            text = re.split(r"^#+ ", text.split(f"\n{after}\n")[1], maxsplit=1, flags=re.M)[0]
+        return text
+    return read
+
+
+def table(text):
+    """The cells of the first table, line by line, without its head."""
+    lines = re.search(r"(?:^\|.*\n)+", text, re.M).group().splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def signatures(text):
+    """(name, arguments, result) of each function whose signature begins a row of a table; … stands for arguments that are listed elsewhere."""
+    for line in re.findall(r"^\| (`.*?) \| ", text, re.M):
+        for code in CODE.findall(line):
+            match = re.fullmatch(r"(\w+)\((.*?)\)(?: → (.*))?", code)
+            if match:
+                name, arguments, result = match.groups()
+                yield name, [argument.split()[0] for argument in arguments.split(", ") if argument], result
+
+
+def test_functions(db, page):
+    catalog = {name: (arguments or [], result) for name, arguments, result in db.execute("""
+        SELECT p.proname, p.proargnames[:p.pronargs], pg_get_function_result(p.oid) FROM pg_proc p
+        JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
+        WHERE e.extname = 'mongo_change_stream'""")}
+    listed = set()
+    for name in ("README.md", "docs/handlers.md", "docs/dialect.md"):
+        for function, arguments, result in signatures(page(name)):
+            if function not in catalog:
+                continue
+            listed.add(function)
+            wanted, returned = catalog[function]
+            if "…" in arguments:
+                assert arguments[-1] == "…"
+                arguments, wanted = arguments[:-1], wanted[:len(arguments) - 1]
+            assert arguments == wanted, f"{name}: {function}"
+            assert result in (None, returned.lower()), f"{name}: {function} returns {returned}"
+    # what stands behind a type, an operator, a cast, an aggregate, an index or a language is found by those
+    behind = set(db.column("""
+        SELECT proname FROM pg_proc p WHERE EXISTS (SELECT FROM pg_operator WHERE oprcode = p.oid) OR EXISTS (SELECT FROM pg_cast WHERE castfunc = p.oid)
+            OR EXISTS (SELECT FROM pg_amproc WHERE amproc = p.oid) OR EXISTS (SELECT FROM pg_proc WHERE prosupport = p.oid)
+            OR EXISTS (SELECT FROM pg_operator WHERE p.oid IN (oprrest, oprjoin))
+            OR EXISTS (SELECT FROM pg_type WHERE p.oid IN (typinput, typoutput, typreceive, typsend, typsubscript, typmodin, typmodout, typanalyze))
+            OR EXISTS (SELECT FROM pg_aggregate WHERE p.oid IN (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn))
+            OR EXISTS (SELECT FROM pg_foreign_data_wrapper WHERE p.oid IN (fdwhandler, fdwvalidator))
+            OR EXISTS (SELECT FROM pg_language WHERE p.oid IN (lanplcallfoid, laninline, lanvalidator))"""))
+    documents = set(re.findall(r"(\w+)\(", page("docs/document.md")))
+    assert set(catalog) - behind - INTERNAL - listed - documents == set()
+    assert INTERNAL <= set(catalog)
+
+
+def default_of(text):
+    """A default as the pages write it: 'ids'::text is ids, '00:01:00'::interval is 1 minute."""
+    value = re.sub(r"^'(.*)'::[\w ]+$", r"\1", re.sub(r"^NULL::.*", "NULL", text))
+    return {"00:00:01": "1 second", "00:01:00": "1 minute"}.get(value, value)
+
+
+def arguments_of(db, function):
+    """{argument: (type, default or None)}"""
+    rows = db.execute("""SELECT a.name, format_type(a.type, NULL), pg_get_function_arg_default(p.oid, a.number::int)
+        FROM pg_proc p, unnest(proargnames[:pronargs], proargtypes::oid[]) WITH ORDINALITY AS a (name, type, number) WHERE proname = %s""", function)
+    return {name: ({"integer": "int"}.get(kind, kind), default and default_of(default)) for name, kind, default in rows}
+
+
+def test_arguments_of_a_stream(db, page):
+    listed = {}
+    for names, kind, _ in table(page("README.md").split("\nArguments of `create_change_stream`:\n")[1]):
+        kind, default = (*kind.split(", "), None)[:2]
+        for name in CODE.findall(names):
+            listed[name] = (kind, default and default.strip("`"))
+    assert listed == arguments_of(db, "create_change_stream")
+
+
+def test_arguments_of_a_handler(db, page):
+    listed, text = {}, page("docs/handlers.md", "## Functions")
+    for names, defaults, _ in table(text[text.index("\n| argument |"):]):
+        listed |= zip(CODE.findall(names), [default.strip("`'") or "NULL" for default in defaults.split(", ")])
+    there = {name: default for name, (_, default) in arguments_of(db, "create_change_handler").items()}
+    assert listed == {name: there[name] for name in listed}
+    assert set(there) - set(listed) == {"handler_name", "stream_name", "body", "procedure", "paused"}
+
+
+def test_settings(db, page):
+    db.execute("LOAD 'mongo_change_stream'")
+    when = {"sighup": "reload", "postmaster": "at server start"}
+    there = {name: f"{kind.replace('bool', 'boolean')}{' with a unit' if unit else ''}, {shown} ({when[context]})" for name, kind, unit, shown, context in db.execute(
+        "SELECT name, vartype, unit, CASE WHEN unit IS NULL THEN boot_val ELSE current_setting(name) END, context FROM pg_settings WHERE name LIKE 'mongo_change_stream.%'")}
+    assert {CODE.match(name).group(1): meaning for name, meaning, _ in table(page("README.md", "### Settings"))} == there
+
+
+def columns_of(db, relation):
+    return db.execute("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum", relation)
+
+
+def test_columns_of_events(db, page):
+    listed = []
+    for names, kinds, _ in table(page("README.md").split("\nColumns of `change_stream_events`:\n")[1]):
+        names, kinds = CODE.findall(names), kinds.split(", ")
+        listed += zip(names, kinds if len(kinds) > 1 else kinds * len(names))
+    spelled = {"timestamptz": "timestamp with time zone", "int": "integer"}
+    assert [(name, spelled.get(kind, kind)) for name, kind in listed] == columns_of(db, "change_stream_events")
+    # a foreign table shows those that MongoDB knows of
+    foreign = [(name, kind.strip("`")) for names, kind, _ in table(page("docs/foreign-tables.md").split("\nThey are matched by name:\n")[1]) for name in CODE.findall(names)]
+    assert foreign == [(name, kind) for name, kind in listed if name not in ("stream_name", "event_id", "received_at") and not name.startswith("processing_")]
+
+
+@pytest.mark.parametrize("view, name, heading", [("change_stream_status", "README.md", "\nColumns of `change_stream_status`:\n"),
+                                                 ("change_handler_status", "docs/handlers.md", "\n## Where it is\n")])
+def test_columns_of_status(db, page, view, name, heading):
+    listed = [column for row in table(page(name).split(heading)[1]) for column in CODE.findall(row[0])]
+    assert sorted(listed) == sorted(column for column, _ in columns_of(db, view))
+
+
+def test_relations(db, page):
+    there = db.column("""SELECT relname FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'mongo_change_stream' AND relkind IN ('r', 'v')""")
+    listed = [name for names, _ in table(page("README.md", "### Tables and views")) for name in CODE.findall(names)]
+    assert sorted(listed) == sorted(there)
+
+
+def test_options(db, page):
+    """The library knows no others, and each in the same places."""
+    known = {}
+    for place, catalog in (("server", "pg_foreign_server"), ("user mapping", "pg_user_mapping"), ("foreign table", "pg_foreign_table")):
+        with pytest.raises(psycopg.Error) as refused:
+            db.execute(f"SELECT mongo_change_stream_validator('{{unheard=of}}', '{catalog}'::regclass)")
+        for name in refused.value.diag.message_hint.removeprefix("Valid options are: ").rstrip(".").split(", "):
+            known.setdefault(name, []).append(place)
+    listed = {name: places.split(", ") for names, places, _ in table(page("README.md", "### Server and user mapping options")) for name in CODE.findall(names)}
+    listed |= {name: ["server", "foreign table"] for names, _, _ in table(page("docs/foreign-tables.md", "## Options")) for name in CODE.findall(names)}
+    assert listed == known
+
+
+def test_states(page, repository):
+    """Those of streams, which the README lists; a handler has idle, too, and no history to lose."""
+    there = set(re.findall(r'\[STREAM_\w+\] = "(\w+)"', (repository / "src" / "stream_shmem.c").read_text())) - {"snapshot"}
+    assert len(there) > 5
+    assert {CODE.match(row[0]).group(1) for row in table(page("README.md", "### States"))} == there - {"idle"}
+    state, = [row[1] for row in table(page("docs/handlers.md", "## Where it is")) if "`state`" in row[0]]
+    assert set(CODE.findall(state)) - {"resume_change_handler"} == there - {"history_lost"}
