@@ -69,6 +69,21 @@ typedef struct FdwRange
 	bool		empty;			/* no event can be meant */
 } FdwRange;
 
+/* How far an expression over a time lies from it (fdw_shift.c). */
+typedef struct FdwShift
+{
+	bool		shifted;		/* false: it is the time itself */
+	int			up;				/* hours later, at most */
+	int			down;			/* hours earlier, at most */
+	int			zones;			/* how often a time zone adds to both */
+} FdwShift;
+
+extern Node *mcs_fdw_unshift(Node *node, FdwShift *shift);
+extern bool mcs_fdw_shift_compares(FdwShift *shift, Oid expression, Oid value);
+extern Timestamp mcs_fdw_shift_value(Oid type, Datum value);
+extern int64 mcs_fdw_shift_up(const FdwShift *shift);
+extern int64 mcs_fdw_shift_down(const FdwShift *shift);
+
 /* A condition that bounds a read: a time or a token compared with a value. */
 typedef struct FdwBound
 {
@@ -77,10 +92,13 @@ typedef struct FdwBound
 	bool		array;			/* column = ANY (value) */
 	Oid			type;			/* of the value, or of the array's elements */
 	bool		exact;			/* says all that the condition says */
+	FdwShift	shift;			/* what of the column is compared */
 	Expr	   *value;			/* while planning */
 } FdwBound;
 
 extern bool mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound);
+extern List *mcs_fdw_bound_numbers(const FdwBound *bound);
+extern void mcs_fdw_bound_of_numbers(FdwBound *bound, const List *numbers);
 extern void mcs_fdw_range_all(FdwRange *range);
 extern void mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull);
 
@@ -163,7 +181,7 @@ typedef enum FdwPrivate
 {
 	FDW_USED,					/* event columns that rows need, list of int */
 	FDW_ASKED,					/* those and what conditions need that are sent, list of int */
-	FDW_BOUNDS,					/* of lists of int: column, strategy, array, type */
+	FDW_BOUNDS,					/* of lists of int, see mcs_fdw_bound_numbers */
 	FDW_NUMBERS,				/* list of int: range table index, small limit */
 	FDW_SENT,					/* conditions that MongoDB evaluates */
 	FDW_SENT_VALUES				/* the expressions in them whose values are needed */

@@ -6,6 +6,9 @@
  * as microseconds, 999999 at most.  So a comparison with it is the same as one
  * of cluster times, exactly, if .999999 stands for every ordinal from there on.
  *
+ * An expression that stays near one of these times (fdw_shift.c) bounds the
+ * read, too, by as much less as it may be away, and has to be evaluated.
+ *
  * change_timestamp is another clock, that of the member which was primary.  It
  * can only say where to start: some minutes earlier, and the condition has to
  * be evaluated as well.
@@ -69,15 +72,26 @@ is_value(Index varno, Node *node)
 	return !reads_event(node, &varno) && !contain_volatile_functions(node) && !contain_subplans(node);
 }
 
-/* A condition taken apart: column operator value, or column operator ANY (value). */
+/* A condition taken apart: what shows a column, operator, value, or ANY (value). */
 typedef struct Comparison
 {
 	int			column;
+	FdwShift	shift;
+	Oid			type;			/* of what shows the column */
 	Oid			operator;
 	Oid			collation;
 	Node	   *value;
 	bool		array;
 } Comparison;
+
+/* Takes one side of a condition for what shows a column. */
+static bool
+take_column(const FdwTable *table, Index varno, Node *node, Comparison *comparison)
+{
+	comparison->column = column_of(table, varno, mcs_fdw_unshift(node, &comparison->shift));
+	comparison->type = exprType(node);
+	return comparison->column >= 0;
+}
 
 static bool
 take_comparison(const FdwTable *table, Index varno, Expr *clause, Comparison *comparison)
@@ -101,30 +115,30 @@ take_comparison(const FdwTable *table, Index varno, Expr *clause, Comparison *co
 	else
 		return false;
 
-	comparison->column = column_of(table, varno, linitial(args));
 	comparison->value = lsecond(args);
-	if (comparison->column < 0 && !comparison->array)
+	if (!take_column(table, varno, linitial(args), comparison))
 	{
-		comparison->column = column_of(table, varno, lsecond(args));
+		if (comparison->array || !take_column(table, varno, lsecond(args), comparison))
+			return false;
 		comparison->value = linitial(args);
 		comparison->operator = get_commutator(comparison->operator);
 	}
-	return comparison->column >= 0 && OidIsValid(comparison->operator) && is_value(varno, comparison->value);
+	return OidIsValid(comparison->operator) && is_value(varno, comparison->value);
 }
 
 /* A comparison of times. */
 static bool
 bound_by_time(const Comparison *comparison, FdwBound *bound)
 {
-	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	Oid			family = lookup_type_cache(comparison->type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 
 	bound->type = exprType(comparison->value);
 	if (comparison->array)
 		bound->type = get_element_type(bound->type);
-	if (bound->type != TIMESTAMPTZOID && bound->type != TIMESTAMPOID && bound->type != DATEOID)
+	if (!mcs_fdw_shift_compares(&bound->shift, comparison->type, bound->type))
 		return false;
 	bound->strategy = get_op_opfamily_strategy(comparison->operator, family);
-	bound->exact = comparison->column == EVENT_CLUSTER_TIME && !comparison->array;
+	bound->exact = comparison->column == EVENT_CLUSTER_TIME && !comparison->array && !bound->shift.shifted;
 	if (comparison->array)
 		return bound->strategy == BTEqualStrategyNumber;
 	/* only a lower bound says anything of the other clock */
@@ -157,6 +171,7 @@ mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound)
 		return false;
 	bound->column = comparison.column;
 	bound->array = comparison.array;
+	bound->shift = comparison.shift;
 	bound->value = (Expr *) comparison.value;
 	switch (comparison.column)
 	{
@@ -168,6 +183,29 @@ mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound)
 		default:
 			return false;
 	}
+}
+
+/* A bound for a plan, but for its value; and back. */
+List *
+mcs_fdw_bound_numbers(const FdwBound *bound)
+{
+	List	   *numbers = list_make4_int(bound->column, bound->strategy, bound->array, (int) bound->type);
+
+	return list_concat(numbers, list_make4_int(bound->shift.shifted, bound->shift.up, bound->shift.down, bound->shift.zones));
+}
+
+void
+mcs_fdw_bound_of_numbers(FdwBound *bound, const List *numbers)
+{
+	memset(bound, 0, sizeof(*bound));
+	bound->column = list_nth_int(numbers, 0);
+	bound->strategy = list_nth_int(numbers, 1);
+	bound->array = list_nth_int(numbers, 2);
+	bound->type = (Oid) list_nth_int(numbers, 3);
+	bound->shift.shifted = list_nth_int(numbers, 4);
+	bound->shift.up = list_nth_int(numbers, 5);
+	bound->shift.down = list_nth_int(numbers, 6);
+	bound->shift.zones = list_nth_int(numbers, 7);
 }
 
 /* The largest range. */
@@ -241,9 +279,21 @@ bound_cluster_time(FdwRange *range, int strategy, int64 seconds, int64 us)
 		not_after(range, seconds, last ? ORDINAL_MAX : us);
 }
 
+/* What may be some seconds later or earlier than a time compared with a finite one. */
+static void
+bound_shifted_time(FdwRange *range, const FdwBound *bound, int strategy, int64 seconds)
+{
+	int64		clocks = bound->column == EVENT_CLUSTER_TIME ? 0 : CLOCKS_DIFFER_S;
+
+	if (is_lower(strategy))
+		not_before(range, seconds - mcs_fdw_shift_up(&bound->shift) - clocks, 0);
+	if (is_upper(strategy) && bound->column == EVENT_CLUSTER_TIME)
+		not_after(range, seconds + mcs_fdw_shift_down(&bound->shift), ORDINAL_MAX);
+}
+
 /* Narrows a range by one comparison with a time. */
 static void
-bound_time(FdwRange *range, int column, int strategy, TimestampTz time)
+bound_time(FdwRange *range, const FdwBound *bound, int strategy, TimestampTz time)
 {
 	int64		seconds;
 
@@ -255,19 +305,23 @@ bound_time(FdwRange *range, int column, int strategy, TimestampTz time)
 		return;
 	}
 	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0);
-	if (column == EVENT_CLUSTER_TIME)
+	if (bound->shift.shifted)
+		bound_shifted_time(range, bound, strategy, seconds + UNIX_EPOCH_OFFSET_S);
+	else if (bound->column == EVENT_CLUSTER_TIME)
 		bound_cluster_time(range, strategy, seconds + UNIX_EPOCH_OFFSET_S, time - seconds * USECS_PER_SEC);
 	else if (is_lower(strategy))
 		not_before(range, seconds + UNIX_EPOCH_OFFSET_S - CLOCKS_DIFFER_S, 0);
 }
 
-/* A value of one of the types that compare with a timestamptz. */
+/* A value of one of the types that compare with a timestamptz, or with what is shifted. */
 static TimestampTz
-to_timestamptz(Oid type, Datum value)
+to_timestamptz(const FdwBound *bound, Datum value)
 {
 	int			overflow;
 
-	switch (type)
+	if (bound->shift.shifted)
+		return mcs_fdw_shift_value(bound->type, value);
+	switch (bound->type)
 	{
 		case DATEOID:
 			return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
@@ -300,7 +354,7 @@ bound_array(FdwRange *range, const FdwBound *bound, Datum value)
 
 		if (nulls[i])
 			continue;
-		time = to_timestamptz(bound->type, items[i]);
+		time = to_timestamptz(bound, items[i]);
 		low = Min(low, time);
 		high = Max(high, time);
 	}
@@ -311,9 +365,9 @@ bound_array(FdwRange *range, const FdwBound *bound, Datum value)
 	}
 	/* an infinite one among them equals nothing */
 	if (!TIMESTAMP_IS_NOBEGIN(low))
-		bound_time(range, bound->column, BTGreaterEqualStrategyNumber, low);
+		bound_time(range, bound, BTGreaterEqualStrategyNumber, low);
 	if (!TIMESTAMP_IS_NOEND(high))
-		bound_time(range, bound->column, BTLessEqualStrategyNumber, high);
+		bound_time(range, bound, BTLessEqualStrategyNumber, high);
 }
 
 /* Narrows a range by the time in a token; what is none, or not written as tokens are, says nothing. */
@@ -342,7 +396,7 @@ mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull)
 	else if (bound->array)
 		bound_array(range, bound, value);
 	else
-		bound_time(range, bound->column, bound->strategy, to_timestamptz(bound->type, value));
+		bound_time(range, bound, bound->strategy, to_timestamptz(bound, value));
 	if (range->from > range->to)
 		range->empty = true;
 }

@@ -281,7 +281,7 @@ bound_lists(List *bounds, List **values)
 	{
 		FdwBound   *bound = lfirst(cell);
 
-		lists = lappend(lists, list_make4_int(bound->column, bound->strategy, bound->array, (int) bound->type));
+		lists = lappend(lists, mcs_fdw_bound_numbers(bound));
 		*values = lappend(*values, bound->value);
 	}
 	return lists;

@@ -132,14 +132,11 @@ value_at(ForeignScanState *node, int place, bool explain)
 
 /* Narrows the range by a bound of the plan. */
 static void
-narrow(FdwScan *scan, List *numbers, const MatchValue *value)
+narrow(FdwScan *scan, const List *numbers, const MatchValue *value)
 {
-	FdwBound	bound = {0};
+	FdwBound	bound;
 
-	bound.column = linitial_int(numbers);
-	bound.strategy = lsecond_int(numbers);
-	bound.array = lthird_int(numbers);
-	bound.type = (Oid) lfourth_int(numbers);
+	mcs_fdw_bound_of_numbers(&bound, numbers);
 	if (value->known)
 		mcs_fdw_narrow(&scan->range, &bound, value->value, value->isnull);
 	else
