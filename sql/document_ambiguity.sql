@@ -41,14 +41,16 @@ CREATE TABLE expressions AS
     'extract(year FROM now())', 'age(now(), ''2024-01-01'')', 'date_trunc(''day'', ''2024-01-01'')', '1 IN (''1'', ''2'')', '''a'' || ''b''', 'CASE WHEN true THEN ''a'' ELSE ''b'' END = ''a''',
     'greatest(''a'', ''b'')', 'c25 BETWEEN ''a'' AND ''b''', 'c23 BETWEEN ''1'' AND ''2''', 'c1184 BETWEEN ''2024-01-01'' AND now()', 'c1184 > now() - ''1 hour''::interval', 'c25 = ANY (''{a}'')', 'array_append(NULL, 1)']);
 
--- how an expression is read: with every cast and type, or the error
+-- how an expression is read: with every cast and type, or the error (one name for all views would be slow: each finds the dead rows of those before)
+CREATE SEQUENCE views;
 CREATE FUNCTION read(e text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   r text;
+  v text := 'v' || nextval('views');
 BEGIN
-  EXECUTE 'CREATE TEMP VIEW v AS SELECT ' || e || ' AS x FROM c';
-  r := regexp_replace(substring(pg_get_viewdef('v'::regclass) FROM '^ *SELECT (.*) AS x'), '\mc\.', '', 'g') || ': ' || (SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = 'v'::regclass AND attnum = 1);
-  DROP VIEW v;
+  EXECUTE 'CREATE TEMP VIEW ' || v || ' AS SELECT ' || e || ' AS x FROM c';
+  r := regexp_replace(substring(pg_get_viewdef(v::regclass) FROM '^ *SELECT (.*) AS x'), '\mc\.', '', 'g') || ': ' || (SELECT atttypid::regtype FROM pg_attribute WHERE attrelid = v::regclass AND attnum = 1);
+  EXECUTE 'DROP VIEW ' || v;
   RETURN r;
 EXCEPTION WHEN OTHERS THEN
   RETURN 'error ' || SQLSTATE;
