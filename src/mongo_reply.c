@@ -473,28 +473,31 @@ note_mechanism(MongoQuestion *question, const bson_iter_t *field)
 		question->mechanism = MECHANISM_OTHER;
 }
 
-/* Notes what a request asks, which is the driver's or the user's; of a large one only the beginning is there. */
+/*
+ * Notes what a request asks, which is the driver's or the user's.  Of a large one
+ * only the beginning is there, and with it the name: a mapping's user name can
+ * make any that authenticates so large, and is the user's to choose.
+ */
 void
 mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size)
 {
 	bson_t		request;
-	bson_iter_t iter;
 	bson_iter_t field;
-	const char *name;
+	const char *name = (const char *) data + MIN_DOCUMENT;
 	uint32		whole = 0;
+	bool		complete;
 
 	question->kind = QUESTION_OTHER;
 	question->speculative = false;
-	if (size >= MIN_DOCUMENT)
-		memcpy(&whole, data, sizeof(whole));
-	whole = BSON_UINT32_FROM_LE(whole);
-	if (whole > size || !bson_init_static(&request, data, whole) || !bson_iter_init(&iter, &request) || !bson_iter_next(&iter))
+	if (size <= MIN_DOCUMENT || memchr(name, 0, size - MIN_DOCUMENT) == NULL)
 		return;
-	name = bson_iter_key(&iter);
+	memcpy(&whole, data, sizeof(whole));
+	whole = BSON_UINT32_FROM_LE(whole);
+	complete = whole <= size && bson_init_static(&request, data, whole);
 	if (strcmp(name, "hello") == 0 || bson_strcasecmp(name, "ismaster") == 0)
 	{
 		question->kind = QUESTION_HELLO;
-		if (bson_iter_init_find(&field, &request, "speculativeAuthenticate"))
+		if (complete && bson_iter_init_find(&field, &request, "speculativeAuthenticate"))
 		{
 			bson_iter_t mechanism;
 
@@ -506,7 +509,9 @@ mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size)
 	else if (strcmp(name, "saslStart") == 0)
 	{
 		question->kind = QUESTION_SASL_START;
-		if (bson_iter_init_find(&field, &request, "mechanism"))
+		/* by that of which most is asked, where it can't be seen */
+		question->mechanism = MECHANISM_SCRAM;
+		if (complete && bson_iter_init_find(&field, &request, "mechanism"))
 			note_mechanism(question, &field);
 	}
 	else if (strcmp(name, "saslContinue") == 0)

@@ -288,6 +288,25 @@ def test_scram(db, liar, payload, word, way):
     assert error.sqlstate == VIOLATION and word in error.diag.message_detail
 
 
+@pytest.mark.parametrize("way", ["saslStart", "hello"])
+def test_name_that_fills_the_request(db, liar, way):
+    """What is looked at of a request is enough to know what its reply must be, however long the user's name makes it."""
+    def lie(name, request, reply):
+        if name == "saslStart" and way == "saslStart":
+            nonce = bytes(request["payload"]).partition(b"r=")[2]
+            reply["payload"] = b"r=%s,s=QUJDREVGR0hJSktMTU5PUA==,i=2147483647" % nonce
+        elif name.lower() in ("hello", "ismaster") and way == "hello":
+            reply["hosts"] = [1, 2]
+
+    liar.lie = lie
+    db.create_server(liar.uri(), "shop")
+    db.execute(f"CREATE USER MAPPING FOR CURRENT_USER SERVER mongo OPTIONS (username '{'a' * 3950}', password 'secret', auth_mechanism 'SCRAM-SHA-256')")
+    begin = time.monotonic()
+    error = error_of(db)
+    assert time.monotonic() - begin < 10
+    assert error.sqlstate == VIOLATION and ("hashed more than" if way == "saslStart" else "host:port") in error.diag.message_detail
+
+
 # ---------------------------------------------------------------- change streams
 
 @pytest.fixture
