@@ -154,16 +154,6 @@ extern int64 mcs_handler_start(const Handler *handler, const Stream *stream);
 /* ---- handler_command.c ---- */
 extern Handler *mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update);
 
-/* Does something as a handler's owner and under its settings. */
-typedef struct HandlerScope
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} HandlerScope;
-
-extern void mcs_handler_begin(HandlerScope *scope, const Handler *handler);
-extern void mcs_handler_end(HandlerScope *scope);
 
 /* ---- handler_code.c: what a handler runs ---- */
 

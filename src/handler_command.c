@@ -69,30 +69,6 @@ mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update)
 	return handler;
 }
 
-/*
- * The owner himself works with all that he may do; anybody else in his name as
- * in maintenance commands, so that the owner's code gets nothing of the caller's.
- * A session that was somebody else's and may become so again, by SET ROLE or
- * behind a SECURITY DEFINER function, is anybody else's: what code defers to the
- * commit would be done by whom the session is then.
- */
-void
-mcs_handler_begin(HandlerScope *scope, const Handler *handler)
-{
-	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
-	if (scope->userid != handler->owner || GetAuthenticatedUserId() != handler->owner)
-		SetUserIdAndSecContext(handler->owner,
-							   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	scope->guc_level = mcs_settings_begin(handler->settings);
-}
-
-void
-mcs_handler_end(HandlerScope *scope)
-{
-	mcs_settings_end(scope->guc_level);
-	SetUserIdAndSecContext(scope->userid, scope->sec_context);
-}
-
 /* ---- create_change_handler ---- */
 
 static void
@@ -116,11 +92,11 @@ required_text(FunctionCallInfo fcinfo, int number, const char *name)
 static void
 check_as_owner(Handler *handler)
 {
-	HandlerScope scope;
+	OwnerScope	scope;
 
-	mcs_handler_begin(&scope, handler);
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
 	mcs_handler_check(handler);
-	mcs_handler_end(&scope);
+	mcs_owner_end(&scope);
 }
 
 Datum
@@ -273,22 +249,22 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 {
 	Handler    *handler;
 	int64		least;
-	HandlerScope scope;
+	OwnerScope	scope;
 
 	PreventCommandIfReadOnly("drop_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handler_lock_positions(handler->name, &least, NULL);
-	mcs_handler_begin(&scope, handler);
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
 	least = mcs_events_release(handler->stream, handler->name, least);
-	mcs_handler_end(&scope);
+	mcs_owner_end(&scope);
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
 	(void) mcs_stream_load(handler->stream, true, false);
 	mcs_handler_delete(handler->name);
 	mcs_catalog_redefined(handler->stream);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
-	mcs_handler_begin(&scope, handler);
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
 	(void) mcs_events_release(handler->stream, handler->name, least);
-	mcs_handler_end(&scope);
+	mcs_owner_end(&scope);
 	PG_RETURN_VOID();
 }

@@ -9,7 +9,7 @@
  *
  * Nothing of the code is left for later: what it defers is done before its
  * subtransaction ends (mcs_code_finish), and where that leaves something again to
- * a commit that may be somebody else's, it fails (mcs_handler_begin).
+ * a commit that may be somebody else's, it fails (mcs_owner_begin).
  */
 #include "mongo_change_stream.h"
 
@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(mcs_replay_changes);
 typedef struct Replay
 {
 	Handler    *handler;
-	HandlerScope scope;
+	OwnerScope	scope;
 	HandlerCode *code;
 	MemoryContext context;		/* the function's */
 	MemoryContext event_context;
@@ -52,7 +52,7 @@ begin_replay(Replay *replay, Handler *handler)
 	replay->context = CurrentMemoryContext;
 	/* what the caller has deferred is checked as the caller, and is no event's failure */
 	mcs_code_finish();
-	mcs_handler_begin(&replay->scope, handler);
+	mcs_owner_begin(&replay->scope, handler->owner, handler->settings, true);
 	replay->code = mcs_code_prepare(handler, GetCurrentSubTransactionId());
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
 }
@@ -62,7 +62,7 @@ end_replay(Replay *replay)
 {
 	mcs_code_remove(replay->code);
 	MemoryContextDelete(replay->event_context);
-	mcs_handler_end(&replay->scope);
+	mcs_owner_end(&replay->scope);
 }
 
 /* A failure that is the caller's affair and not the event's. */

@@ -83,12 +83,12 @@ leave(void)
 static void
 prepare(HandlerWorker *worker)
 {
-	HandlerScope scope;
+	OwnerScope	scope;
 	MemoryContext old = MemoryContextSwitchTo(worker->definition_context);
 
-	mcs_handler_begin(&scope, worker->handler);
+	mcs_owner_begin(&scope, worker->handler->owner, worker->handler->settings, true);
 	worker->code = mcs_code_prepare(worker->handler, InvalidSubTransactionId);
-	mcs_handler_end(&scope);
+	mcs_owner_end(&scope);
 	MemoryContextSwitchTo(old);
 }
 

@@ -202,6 +202,20 @@ extern List *mcs_texts_from_array(struct ArrayType *array);
 extern int	mcs_settings_begin(List *settings);
 extern void mcs_settings_end(int level);
 
+/* ---- stream_owner.c ---- */
+
+/* What mcs_owner_begin changes and mcs_owner_end restores. */
+typedef struct OwnerScope
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} OwnerScope;
+
+/* As an owner, under the settings given; free: with all that he may do where the session is his own. */
+extern void mcs_owner_begin(OwnerScope *scope, Oid owner, List *settings, bool free);
+extern void mcs_owner_end(const OwnerScope *scope);
+
 /*
  * ---- stream_expression.c: filter and add_fields ----
  *

@@ -204,6 +204,9 @@ find_names(void)
 			if (OidIsValid(found.others[i]) && relation_owner(found.others[i]) != found.owner)
 				found.owner = InvalidOid;
 		}
+		/* that of the events only reads there, and PostgreSQL computes constants in index expressions for who reads */
+		if (OidIsValid(found.events) && relation_owner(found.events) != found.owner)
+			found.owner = InvalidOid;
 	}
 	if (memcmp(&found, &names, sizeof(found)) != 0)
 		names_version++;
@@ -263,7 +266,7 @@ mcs_catalog_begin(CatalogScope *scope)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tables of the extension have different owners"),
-				 errdetail("What is written into them runs as their owner, and with it triggers on them."),
+				 errdetail("Statements on them run as their owner, and with them triggers and index expressions."),
 				 errhint("ALTER TABLE ... OWNER TO one role, for each of %s.change_stream* and %s.change_handler*.",
 						 quote_identifier(names.schema_name), quote_identifier(names.schema_name))));
 	if (!OidIsValid(names.owner))
@@ -286,7 +289,8 @@ void
 mcs_catalog_end(CatalogScope *scope)
 {
 	SPI_finish();
-	AtEOXact_GUC(true, scope->guc_level);
+	/* not as at a commit: what a trigger of the tables' owner has set is not for the caller's session */
+	AtEOXact_GUC(false, scope->guc_level);
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 

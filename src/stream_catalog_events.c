@@ -268,11 +268,9 @@ void
 mcs_events_delete_all(const char *stream, Oid owner)
 {
 	EventDeletion deletion;
-	Oid			save_userid;
-	int			save_sec_context;
+	OwnerScope	scope;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	mcs_owner_begin(&scope, owner, NIL, false);
 	begin_deletion(&deletion, stream, 0);
 	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
 	{
@@ -280,7 +278,7 @@ mcs_events_delete_all(const char *stream, Oid owner)
 		(void) delete_row(&deletion, true);
 	}
 	end_deletion(&deletion);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	mcs_owner_end(&scope);
 }
 
 bool

@@ -75,14 +75,16 @@ mcs_handlers_mend(const char *stream)
 	(void) mcs_catalog_run(&metrics, values, NULL);
 }
 
-/* Whether there are events or a position of a stream that is not there. */
+/* Whether there are events, be they given up or put aside, or a position of a stream that is not there. */
 bool
 mcs_stream_remains(const char *stream, StreamRemains *remains)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT r.event_id, r.resume_token FROM ("
 		"(SELECT e.event_id, e.resume_token, 0 AS rank FROM @.change_stream_events e WHERE e.stream_name = $1 ORDER BY e.event_id DESC LIMIT 1) "
-		"UNION ALL SELECT p.last_event_id, p.resume_token, 1 FROM @.change_stream_progress p WHERE p.stream_name = $1) r "
+		"UNION ALL SELECT p.last_event_id, p.resume_token, 1 FROM @.change_stream_progress p WHERE p.stream_name = $1 "
+		"UNION ALL SELECT d.event_id, d.resume_token, 0 FROM @.change_handler_dead_letters d WHERE d.stream_name = $1 "
+		"{UNION ALL SELECT d.event_id, d.resume_token, 0 FROM @.change_stream_parked_events d WHERE d.stream_name = $1|}) r "
 		"ORDER BY r.event_id DESC, r.rank DESC LIMIT 1", TEXTOID);
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(stream)};

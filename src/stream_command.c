@@ -397,16 +397,11 @@ change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
 static void
 check_as_owner(Stream *stream, bool silent)
 {
-	Oid			save_userid;
-	int			save_sec_context;
-	int			level;
+	OwnerScope	scope;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	level = mcs_settings_begin(stream->settings);
+	mcs_owner_begin(&scope, stream->owner, stream->settings, false);
 	mcs_definition_check(stream, silent);
-	mcs_settings_end(level);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	mcs_owner_end(&scope);
 }
 
 Datum

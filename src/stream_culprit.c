@@ -304,17 +304,13 @@ mcs_parked_retry(const char *name)
 	List	   *written = NIL;
 	List	   *rows;
 	int64		after = 0;
-	Oid			save_userid;
-	int			save_sec_context;
+	OwnerScope	scope;
 
 	/* what the caller has deferred is checked as the caller, and is no event's failure */
 	mcs_check_deferred();
 	mcs_handlers_lock(name);
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	/* the owner's own call is as free as his worker: only there may something be deferred */
-	if (save_userid != stream->owner)
-		SetUserIdAndSecContext(stream->owner,
-							   save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	/* only in the owner's own session may something be deferred */
+	mcs_owner_begin(&scope, stream->owner, NIL, true);
 	do
 	{
 		ListCell   *cell;
@@ -338,7 +334,7 @@ mcs_parked_retry(const char *name)
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(chunk);
 	mcs_token_table_flush();
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	mcs_owner_end(&scope);
 	tell_passed(name, written);
 	return list_length(written);
 }

@@ -23,7 +23,6 @@
 #include "mongo_change_stream.h"
 
 #include "commands/async.h"
-#include "miscadmin.h"
 #include "stream_shmem.h"
 #include "stream_write.h"
 #include "utils/builtins.h"
@@ -295,16 +294,14 @@ mcs_write_gap(const char *name, const char *from, const char *to, const char *re
 	Stream	   *stream = mcs_stream_load(name, true, false);
 	StreamProgress progress = {.token = stream->resume_token,.last_event_at = GetCurrentTimestamp()};
 	StreamWriter *writer;
-	Oid			save_userid;
-	int			save_sec_context;
+	OwnerScope	scope;
 	bool		saved;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, to ? to : stream->resume_token, from, to, reason);
 	saved = mcs_writer_finish(writer, &progress);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	mcs_owner_end(&scope);
 	if (!saved)
 		elog(ERROR, "position of change stream \"%s\" moved under its lock", name);
 }

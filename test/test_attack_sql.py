@@ -103,7 +103,8 @@ def test_tables_owner_changes_types_under_the_token_trigger(attacked, change):
 def test_tables_owner_waits_for_a_superusers_analyze(attacked):
     """Rows written by an index function, which ANALYZE calls as the table's owner, are flushed as that owner."""
     mallory = attacked.mallory
-    attacked.execute("ALTER TABLE change_stream_events OWNER TO mallory")
+    for table in TABLES:
+        attacked.execute(f"ALTER TABLE {table} OWNER TO mallory")
     attacked.execute("GRANT EXECUTE ON FUNCTION update_stream_resume_token() TO mallory")
     mallory.run("CREATE TABLE m.tokens (stream_name text PRIMARY KEY, resume_token text)")
     mallory.run("CREATE FUNCTION m.write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN new; END'")
