@@ -26,10 +26,12 @@
 #define LAUNCHER_NAP_MS			60000
 #define SUSPECT_ALONE_MS		15000	/* a suspect that is not trusted by then is not waited for */
 
-/* The next database that a prober shall visit, or NULL. */
+/* The next database that a prober shall visit, of several the one whose last turn is longest ago, or NULL. */
 static DatabaseNote *
 next_probe(TimestampTz now, long *wait_ms)
 {
+	DatabaseNote *next = NULL;
+
 	if (OidIsValid(mcs_shared->prober_database))
 	{
 		if (mcs_shared->prober_pid == 0 &&
@@ -47,11 +49,12 @@ next_probe(TimestampTz now, long *wait_ms)
 			continue;
 		due = note->dirty ? note->not_before
 			: TimestampTzPlusMilliseconds(note->probed_at, REPROBE_INTERVAL_MS);
-		if (due <= now)
-			return note;
-		*wait_ms = Min(*wait_ms, mcs_ms_until(now, due));
+		if (due > now)
+			*wait_ms = Min(*wait_ms, mcs_ms_until(now, due));
+		else if (next == NULL || note->launched_at < next->launched_at)
+			next = note;
 	}
-	return NULL;
+	return next;
 }
 
 /*
@@ -289,6 +292,7 @@ mcs_shmem_next_launch(long *wait_ms)
 		launch.database = note->database;
 		mcs_shared->prober_database = note->database;
 		mcs_shared->prober_launched_at = now;
+		note->launched_at = now;
 	}
 	else
 	{

@@ -26,6 +26,7 @@ typedef struct DatabaseNote
 	int			blocked;		/* how many statements want it without our processes */
 	bool		only_blocked;	/* nothing else is known of it; it may be one that nobody can connect to */
 	TimestampTz probed_at;
+	TimestampTz launched_at;	/* the last prober, whether it came or not: it was the database's turn */
 	TimestampTz not_before;		/* a prober could not be started or failed */
 } DatabaseNote;
 

@@ -2,9 +2,11 @@
 
 The attacker is mallory of test_attack_sql.py.
 """
+import threading
+
 import pytest
 
-from streams import create, error_of, sync
+from streams import create, error_of, sync, wait_state
 from test_attack_sql import TABLES, attacked, ran_as  # noqa: F401
 
 # Sets what would make the next unqualified name in the session mallory's.
@@ -110,3 +112,32 @@ def test_owner_takes_the_name_of_what_a_restore_left(attacked, table, columns, v
     attacked.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})")
     assert attacked.mallory.refused("SELECT create_change_stream('gone', collection => 'c', paused => true)") == "42501"
     assert attacked.mallory.run("SELECT * FROM change_stream_dead_letters") == []
+
+
+def test_owner_keeps_the_prober_in_one_database(attacked, postgres, mdb):  # noqa: F811
+    """Databases take turns: one in which streams are changed all the time does not keep another's from being started."""
+    attacked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO mallory")
+    create(attacked.mallory, "s", collection="c", paused=True)
+    other = postgres.create_database("another")
+    stop = threading.Event()
+
+    def change():
+        with attacked.connect("mallory") as connection:
+            while not stop.is_set():
+                connection.execute("SELECT alter_change_stream('s', notify => 'heads')")
+
+    threads = [threading.Thread(target=change) for _ in range(3)]
+    try:
+        other.create_server(attacked.value("SELECT substring(option FROM 5) FROM pg_foreign_server, unnest(srvoptions) option WHERE option LIKE 'uri=%%'"),
+                            mdb.name)
+        for thread in threads:
+            thread.start()
+        create(other, "t", collection="c")
+        wait_state(other, "t", "active", timeout=20)
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+        other.close()
+        postgres.drop_database("another")
