@@ -22,11 +22,11 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_handler_dead_letter_event);
 
-/* Puts a replacement character where JSON has a NUL, which jsonb can't hold. */
+/* Puts a replacement character where JSON has a NUL, which jsonb can't hold.  It may be no JSON, and end in a backslash. */
 static char *
 without_nul(char *json)
 {
-	for (char *at = strchr(json, '\\'); at; at = strchr(at + 2, '\\'))
+	for (char *at = strchr(json, '\\'); at && at[1]; at = strchr(at + 2, '\\'))
 		if (strncmp(at, "\\u0000", 6) == 0)
 			memcpy(at, "\\ufffd", 6);
 	return json;
