@@ -216,6 +216,8 @@ DROP POLICY own_dead_letters ON change_handler_dead_letters;
 -- @create handler_tables.sql read_all
 ALTER TABLE change_handler_progress ADD starts int NOT NULL DEFAULT 0;
 COMMENT ON COLUMN change_handler_progress.starts IS 'how many processes in a row have died before they had come to an event';
+ALTER TABLE change_handler_progress ADD definition_version bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN change_handler_progress.definition_version IS 'the transaction that last changed the definition; a process saves nothing that it made under another';
 
 -- handlers: functions
 

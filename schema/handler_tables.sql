@@ -49,6 +49,7 @@ CREATE TABLE change_handler_progress (
   running_event bigint,
   crashes int NOT NULL DEFAULT 0,
   starts int NOT NULL DEFAULT 0,
+  definition_version bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (handler_name, worker)
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_handler_progress IS 'how far each worker of each handler is, committed with what the handler did';
@@ -58,6 +59,7 @@ COMMENT ON COLUMN change_handler_progress.alive IS 'a process works here, or did
 COMMENT ON COLUMN change_handler_progress.running_event IS 'after such an end: the event that is run now, noted before it is';
 COMMENT ON COLUMN change_handler_progress.crashes IS 'how many times more it was noted, since who ran it had died';
 COMMENT ON COLUMN change_handler_progress.starts IS 'how many processes in a row have died before they had come to an event';
+COMMENT ON COLUMN change_handler_progress.definition_version IS 'the transaction that last changed the definition; a process saves nothing that it made under another';
 COMMENT ON COLUMN change_handler_progress.failed_event IS 'the event that failed and is not done yet, with its attempts and error in the columns after it';
 
 -- The event's columns one by one: a column of the row type would keep the owner of change_stream_events from adding columns to it.

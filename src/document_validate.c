@@ -33,17 +33,16 @@ prepend_key(DocumentFault *fault, const char *key, uint32 key_size)
 {
 	char		rest[sizeof(fault->path)];
 
-	strlcpy(rest, fault->path, sizeof(rest));
+	mcs_text_copy(rest, sizeof(rest), fault->path);
 	/* the key may be what is not UTF-8, and nothing of that may reach a message */
 	if (mcs_document_is_utf8(key, key_size))
 	{
 		int			clip = pg_encoding_mbcliplen(PG_UTF8, key, key_size, 60);
 
-		snprintf(fault->path, sizeof(fault->path), "%.*s%s%s", clip, key, rest[0] ? "." : "", rest);
+		mcs_text_format(fault->path, sizeof(fault->path), "%.*s%s%s", clip, key, rest[0] ? "." : "", rest);
 	}
 	else
-		snprintf(fault->path, sizeof(fault->path), "?%s%s", rest[0] ? "." : "", rest);
-	fault->path[pg_encoding_mbcliplen(PG_UTF8, fault->path, strlen(fault->path), sizeof(fault->path) - 1)] = '\0';
+		mcs_text_format(fault->path, sizeof(fault->path), "?%s%s", rest[0] ? "." : "", rest);
 }
 
 /* Is this text in UTF-8?  Zero bytes may be in it. */

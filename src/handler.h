@@ -55,6 +55,7 @@ typedef struct HandlerError
 typedef struct HandlerPosition
 {
 	int64		last_event_id;	/* everything up to here that is this worker's is done */
+	int64		definition_version; /* of the handler; to be read before its definition is */
 	int64		failed_event;	/* failed and not done yet; 0: none */
 	int			attempts;		/* that have failed on it */
 	TimestampTz next_retry_at;
@@ -81,10 +82,16 @@ extern HandlerPosition *mcs_handler_position(const char *name, int worker);
 extern bool mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest);
 extern void mcs_handler_set_workers(const char *name, int workers, int64 last_event_id);
 
-/* Moves a worker from one position to another; false where it is not there any more. */
-extern bool mcs_handler_save(const char *name, int worker, int64 from, int64 to, int64 events);
+/* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
+extern void mcs_handler_redefined(const char *name);
 
-/* Notes a failed attempt at an event, or with next_retry_at 0 the last one. */
+/*
+ * Moves a worker from a position to an event; false where it is not there any
+ * more, or somebody else has changed the definition under which it came there.
+ */
+extern bool mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
+
+/* Notes a failed attempt at an event, or with next_retry_at 0 the last one; false as above. */
 extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
 
 /* What is noted about the process itself, for those that die: see handler_run.c. */
@@ -237,6 +244,16 @@ extern void mcs_slot_running(int64 event_id, TimestampTz since);
 extern void mcs_slot_moved(double events_per_second);
 extern bool mcs_slot_take_obstructs(void);
 
+/* Notes that an event became a dead letter. */
+extern void mcs_slot_add_letter(int64 event_id);
+
+/*
+ * How many events the handler has given up of which nobody was told, and the last
+ * of them; 0 while it is too early to tell again, unless at_once, and then
+ * *tell_at is when it is not.
+ */
+extern int64 mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+
 extern int64 mcs_slot_newest(void);
 extern bool mcs_slot_has_news(int64 newest);
 
@@ -278,6 +295,7 @@ typedef struct HandlerWorker
 	int64		newest;			/* the slot's when the table was looked into */
 	StreamReport report;
 	TimestampTz idle_since;		/* 0: something to do */
+	TimestampTz tell_at;		/* when dead letters are to be told of; 0: there are none */
 	double		rate;
 	int64		rate_events;
 	TimestampTz rate_since;
@@ -287,6 +305,9 @@ PGDLLEXPORT extern void mcs_handler_main(Datum arg);
 extern void mcs_handler_init(void);
 extern void mcs_handler_transaction_begin(HandlerWorker *worker);
 extern void mcs_handler_transaction_commit(HandlerWorker *worker);
+
+/* Tells of the handler's stop, in its transaction: what the reason names, and nothing of documents. */
+extern void mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason);
 
 /* How a step ended. */
 typedef enum HandlerStep

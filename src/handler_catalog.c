@@ -264,11 +264,31 @@ mcs_handler_delete(const char *name)
 
 /* ---- positions ---- */
 
+/*
+ * A definition is known by the transaction that made or changed it, which no other
+ * has the number of: so a handler that is dropped and made again under its name
+ * is another one, and code that changes the handler which runs it, in the
+ * transaction that then saves, knows its own doing.
+ */
+#define THIS_TRANSACTION "pg_current_xact_id()::text::bigint"
+
+void
+mcs_handler_redefined(const char *name)
+{
+	static CatalogStatement mark = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET definition_version = " THIS_TRANSACTION " WHERE handler_name = $1", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&mark, values, NULL);
+}
+
 HandlerPosition *
 mcs_handler_position(const char *name, int worker)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT last_event_id, failed_event, attempts, next_retry_at, sqlstate, error, detail, context "
+		"SELECT last_event_id, failed_event, attempts, next_retry_at, sqlstate, error, detail, context, "
+		"{definition_version|0::bigint} "
 		"FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2",
 		TEXTOID, INT4OID);
 	CatalogScope scope;
@@ -287,6 +307,7 @@ mcs_handler_position(const char *name, int worker)
 		position->error.message = result_text(0, 6, scope.caller);
 		position->error.detail = result_text(0, 7, scope.caller);
 		position->error.context = result_text(0, 8, scope.caller);
+		position->definition_version = result_int64(0, 9);
 	}
 	mcs_catalog_end(&scope);
 	return position;
@@ -327,8 +348,8 @@ mcs_handler_set_workers(const char *name, int workers, int64 last_event_id)
 	static CatalogStatement delete = CATALOG_STATEMENT(
 		"DELETE FROM @.change_handler_progress WHERE handler_name = $1 AND worker >= $2", TEXTOID, INT4OID);
 	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_handler_progress (handler_name, worker, last_event_id) "
-		"SELECT $1, n, $3 FROM generate_series(0, $2 - 1) n ON CONFLICT DO NOTHING",
+		"INSERT INTO @.change_handler_progress (handler_name, worker, last_event_id{, definition_version|}) "
+		"SELECT $1, n, $3{, " THIS_TRANSACTION "|} FROM generate_series(0, $2 - 1) n ON CONFLICT DO NOTHING",
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(workers), Int64GetDatum(last_event_id)};
 
@@ -336,18 +357,21 @@ mcs_handler_set_workers(const char *name, int workers, int64 last_event_id)
 	(void) mcs_catalog_run(&insert, values, NULL);
 }
 
+/* Nobody but this transaction itself has changed the definition since it was read. */
+#define SAME_DEFINITION "{definition_version|0} IN (" THIS_TRANSACTION ", "
+
 bool
-mcs_handler_save(const char *name, int worker, int64 from, int64 to, int64 events)
+mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events)
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET last_event_id = $4, events_processed = events_processed + $5, "
 		"updated_at = clock_timestamp(), failed_event = CASE WHEN failed_event > $4 THEN failed_event END, "
 		"attempts = CASE WHEN failed_event > $4 THEN attempts ELSE 0 END, "
 		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END, running_event = NULL, crashes = 0{, starts = 0|} "
-		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3",
-		TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID);
-	Datum		values[5] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(from), Int64GetDatum(to),
-		Int64GetDatum(events)};
+		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3 AND " SAME_DEFINITION "$6)",
+		TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID);
+	Datum		values[6] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(from->last_event_id), Int64GetDatum(to),
+		Int64GetDatum(events), Int64GetDatum(from->definition_version)};
 
 	return mcs_catalog_run(&save, values, NULL) == 1;
 }
@@ -359,8 +383,8 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 		"UPDATE @.change_handler_progress SET failures = failures + 1, updated_at = clock_timestamp(), failed_event = $4, "
 		"attempts = $5, next_retry_at = $6, sqlstate = $7, error = $8, detail = $9, context = $10, "
 		"running_event = NULL, crashes = 0 "
-		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3",
-		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3 AND " SAME_DEFINITION "$11)",
+		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID);
 	CatalogValues values = {0};
 
 	mcs_values_add_text(&values, name);
@@ -373,6 +397,7 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 	mcs_values_add_text(&values, position->error.message);
 	mcs_values_add_text(&values, position->error.detail);
 	mcs_values_add_text(&values, position->error.context);
+	add_int64(&values, position->definition_version);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }
 

@@ -210,6 +210,7 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 		change_workers(handler);
 	else
 		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
 	/* what has failed was another definition */
 	mcs_handler_forget_attempts(handler->name);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
@@ -226,9 +227,20 @@ mcs_pause_change_handler(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pause_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
 	mcs_handler_pause(handler->name);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
+}
+
+/* Tells of the way back from a state that was told of. */
+static void
+alert_of_resume(const Handler *handler)
+{
+	Alert		alert = {.of_handler = true,.name = handler->name,.from = mcs_state_name(STREAM_ERROR),
+	.to = mcs_state_name(STREAM_STARTING),.reason = "resume_change_handler() was called"};
+
+	mcs_alert(&alert);
 }
 
 Datum
@@ -239,7 +251,10 @@ mcs_resume_change_handler(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("resume_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
 	mcs_handler_resume(handler->name);
+	if (handler->stopped_reason)
+		alert_of_resume(handler);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
 }

@@ -8,11 +8,12 @@
  * The stored position of a worker says which of its events are done.  A
  * transaction reads the events behind it, runs the code on each in event_id
  * order, and moves the position behind the last of them, on the condition that
- * it is where it was.  Either all of that is there or nothing: after any crash
- * the worker goes on from what is stored, and events never change their
- * numbers.  A function that pauses, alters or drops the handler locks the
- * position and raises the slot's flag before it lets go, so a transaction that
- * saves its position after it sees the flag and is rolled back.
+ * it is where it was and the definition is the one that ran.  Either all of that
+ * is there or nothing: after any crash the worker goes on from what is stored, and
+ * events never change their numbers.  A function that pauses, alters or drops the
+ * handler changes the positions' definition_version, so a transaction that saves
+ * its position after it does not find it, and is rolled back; the slot's flag is
+ * only there to end a wait.
  *
  * Failures
  * --------
@@ -186,7 +187,7 @@ finish_batch(HandlerWorker *worker, int done)
 {
 	int64		to = done < worker->batch.count ? worker->batch.events[done - 1].event_id : worker->batch.through;
 	bool		itself = changed_itself(worker);
-	bool		saved = mcs_handler_save(worker->name, worker->number, worker->position.last_event_id, to, done);
+	bool		saved = mcs_handler_save(worker->name, worker->number, &worker->position, to, done);
 
 	if ((!saved && !itself) || mcs_slot_is_changed())
 	{
@@ -225,15 +226,27 @@ give_up(HandlerWorker *worker)
 	result.error = position->error.message;
 	if (handler->stop_on_failure)
 	{
+		const HandlerPosition *stored;
+
+		/* from here on nobody changes the definition */
 		(void) mcs_handler_load(handler->name, true, true);
+		stored = mcs_handler_position(worker->name, worker->number);
+		if (stored == NULL || stored->definition_version != position->definition_version)
+		{
+			roll_back(worker);
+			return;
+		}
 		mcs_handler_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
 												 position->error.message));
+		/* not the message, which may hold values of the event */
+		mcs_handler_alert_of_stop(worker, psprintf("event " INT64_FORMAT " failed %d times, at last with SQLSTATE %s", event_id,
+												   position->attempts, position->error.sqlstate));
 		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
 		mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	}
 	else
 	{
-		saved = mcs_handler_save(worker->name, worker->number, position->last_event_id, event_id, 1);
+		saved = mcs_handler_save(worker->name, worker->number, position, event_id, 1);
 		if (saved)
 			mcs_dead_letter_insert(handler, event_id, &position->error, position->attempts);
 	}
@@ -251,7 +264,10 @@ give_up(HandlerWorker *worker)
 	if (handler->stop_on_failure)
 		worker->reload = true;
 	else
+	{
+		mcs_slot_add_letter(event_id);
 		moved(worker, event_id, 1);
+	}
 }
 
 /* ---- processes that die ---- */

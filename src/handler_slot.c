@@ -19,6 +19,16 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
 
+/* A person is told of a handler's dead letters at most so often. */
+#define LETTERS_INTERVAL_MS 60000
+
+/* With the lock held: whether a slot is of the handler that this process runs. */
+static bool
+is_of_this_handler(const StreamSlot *slot)
+{
+	return slot->in_use && slot->database == mcs_my_slot->database && strcmp(slot->handler, mcs_my_slot->handler) == 0;
+}
+
 /* Which handler, and which of its workers, this process is; after mcs_slot_attach. */
 bool
 mcs_slot_attach_handler(char *handler, int *worker)
@@ -61,6 +71,48 @@ mcs_slot_take_obstructs(void)
 	mcs_my_slot->obstructs = false;
 	LWLockRelease(mcs_shared->lock);
 	return obstructs;
+}
+
+void
+mcs_slot_add_letter(int64 event_id)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->letters++;
+	mcs_my_slot->last_letter = event_id;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Whichever of a handler's processes that has some comes first tells for all of them. */
+int64
+mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz told_at = 0;
+	int64		count = 0;
+
+	*last = 0;
+	*tell_at = 0;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_my_slot->letters > 0; i++)
+		if (is_of_this_handler(&mcs_shared->slots[i]))
+		{
+			count += mcs_shared->slots[i].letters;
+			*last = Max(*last, mcs_shared->slots[i].last_letter);
+			told_at = Max(told_at, mcs_shared->slots[i].letters_told_at);
+		}
+	if (count > 0 && !at_once && !TimestampDifferenceExceeds(told_at, now, LETTERS_INTERVAL_MS))
+	{
+		count = 0;
+		*tell_at = TimestampTzPlusMilliseconds(told_at, LETTERS_INTERVAL_MS);
+	}
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && count > 0; i++)
+		if (is_of_this_handler(&mcs_shared->slots[i]))
+		{
+			mcs_shared->slots[i].letters = 0;
+			mcs_shared->slots[i].letters_told_at = now;
+		}
+	LWLockRelease(mcs_shared->lock);
+	return count;
 }
 
 /* The stream's last event of which the slot was told; to be asked before the table is looked into. */

@@ -92,10 +92,40 @@ prepare(HandlerWorker *worker)
 	MemoryContextSwitchTo(old);
 }
 
+void
+mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason)
+{
+	Alert		alert = {.of_handler = true,.name = worker->name,.from = mcs_state_name(worker->report.state),
+	.to = mcs_state_name(STREAM_ERROR),.reason = reason};
+
+	alert.hint = psprintf("SELECT resume_change_handler(%s);", quote_literal_cstr(worker->name));
+	mcs_alert(&alert);
+}
+
+/* Tells of events that were given up, if it is time to. */
+static void
+tell_of_letters(HandlerWorker *worker, bool at_once)
+{
+	int64		last;
+	int64		count = mcs_slot_take_letters(at_once, &last, &worker->tell_at);
+	Alert		alert = {.of_handler = true,.name = worker->name,.to = "dead_letter",.count = count};
+
+	if (count == 0)
+		return;
+	mcs_handler_transaction_begin(worker);
+	alert.reason = psprintf(INT64_FORMAT " %s of change stream \"%s\" became %s, the last of them event " INT64_FORMAT, count,
+							count == 1 ? "event" : "events", worker->stream, count == 1 ? "a dead letter" : "dead letters", last);
+	alert.hint = psprintf("change_stream_dead_letters shows them, SELECT retry_dead_letters(%s) tries them again",
+						  quote_literal_cstr(worker->name));
+	mcs_alert(&alert);
+	mcs_handler_transaction_commit(worker);
+}
+
 /* The handler can't run as it is: it stops until somebody resumes it; in a transaction, which is committed. */
 static void
 stop(HandlerWorker *worker, const char *reason)
 {
+	mcs_handler_alert_of_stop(worker, reason);
 	set_state(worker, STREAM_ERROR, reason, 0);
 	mcs_handler_stop(worker->name, reason);
 	mcs_handler_ends(worker->name, worker->number);
@@ -119,15 +149,18 @@ load(HandlerWorker *worker)
 	if (OidIsValid(mcs_extension_schema()))
 	{
 		old = MemoryContextSwitchTo(worker->definition_context);
+		/* in this order: with the position comes the version that the definition has, or one before it */
+		position = mcs_handler_position(worker->name, worker->number);
 		worker->handler = mcs_handler_load(worker->name, false, true);
-		position = worker->handler ? mcs_handler_position(worker->name, worker->number) : NULL;
 		MemoryContextSwitchTo(old);
 	}
-	if (!position || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
+	if (!position || !worker->handler || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
 	{
 		if (position)
 			mcs_handler_ends(worker->name, worker->number);
 		mcs_handler_transaction_commit(worker);
+		if (worker->handler)
+			tell_of_letters(worker, true);
 		leave();
 	}
 	if (worker->handler->owner != GetSessionUserId())
@@ -163,6 +196,13 @@ measure(HandlerWorker *worker)
 		worker->rate = 0;
 	worker->rate_events = 0;
 	worker->rate_since = now;
+}
+
+/* That time, or an earlier one at which dead letters are to be told of. */
+static TimestampTz
+or_tell_at(const HandlerWorker *worker, TimestampTz until)
+{
+	return worker->tell_at != 0 ? Min(worker->tell_at, until) : until;
 }
 
 /* Waits for events, a change or a time. */
@@ -216,7 +256,8 @@ idle(HandlerWorker *worker)
 		measure(worker);
 		mcs_slot_moved(worker->rate);
 	}
-	wait_for_news(worker, TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS : REST_AFTER_MS / 2));
+	wait_for_news(worker, or_tell_at(worker, TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS
+																		  : REST_AFTER_MS / 2)));
 }
 
 /* The next event is one that has failed: says so and waits for its time. */
@@ -229,7 +270,7 @@ wait_for_retry(HandlerWorker *worker)
 	mcs_text_format(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
 					position->attempts, position->error.message ? position->error.message : "");
 	set_state(worker, STREAM_RETRYING, reason, position->next_retry_at);
-	wait_for_retry_time(worker, position->next_retry_at);
+	wait_for_retry_time(worker, or_tell_at(worker, position->next_retry_at));
 }
 
 /* ---- errors ---- */
@@ -335,6 +376,7 @@ run(HandlerWorker *worker)
 	}
 	if (worker->reload || mcs_slot_is_changed())
 		load(worker);
+	tell_of_letters(worker, false);
 	worker->newest = mcs_slot_newest();
 	switch (mcs_handler_step(worker))
 	{

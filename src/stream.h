@@ -163,7 +163,23 @@ typedef struct OplogUse
 extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
 extern void mcs_progress_window(const char *stream, int64 microseconds);
-extern void mcs_alert(const char *stream, const char *from, const char *to, const char *reason, const char *hint);
+
+/* ---- stream_alert.c ---- */
+
+/* What a person is told of a stream or handler; from, to and hint may be NULL, count 0. */
+typedef struct Alert
+{
+	bool		of_handler;
+	const char *name;
+	const char *from;
+	const char *to;
+	const char *reason;
+	const char *hint;
+	int64		count;
+} Alert;
+
+extern void mcs_alert(const Alert *alert);
+extern void mcs_alert_of_stream(const char *stream, const char *from, const char *to, const char *reason, const char *hint);
 extern void mcs_alert_of_oplogs(void);
 
 /* ---- stream_catalog_life.c: processes that may die ---- */

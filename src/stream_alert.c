@@ -3,7 +3,8 @@
  *	  What a person should hear of: notifications on the channel
  *	  change_stream_alert, and the look at how much of MongoDB's oplog is left.
  *
- * A worker tells of changes of its state.  How far a position is behind, as a
+ * A worker tells of changes of its state, a handler's also of events that it has
+ * given up, and who resumes what had stopped tells of that.  How far a position is behind, as a
  * part of what the oplog held when a worker last looked, is asked by the prober,
  * each minute and in all databases: so it is also told of a stream that is
  * paused, waits for a lock, or has no process.
@@ -21,42 +22,62 @@
 /* So full a queue of notifications is left to others: a full one keeps transactions from committing. */
 #define QUEUE_USAGE_MAX 0.5
 
+/* NOTIFY takes payloads under 8,000 bytes, and JSON may need six for one of a text. */
+#define REASON_BYTES	700
+#define HINT_BYTES		500
+
+/* A member whose text is cut after some bytes. */
 static void
-append_member(StringInfo payload, const char *name, const char *value)
+append_member(StringInfo payload, const char *name, const char *value, Size bytes)
 {
-	appendStringInfo(payload, "%c\"%s\": ", payload->len ? ',' : '{', name);
+	char		bounded[Max(REASON_BYTES, HINT_BYTES)];
+
+	appendStringInfo(payload, "%s\"%s\": ", payload->len ? ", " : "{", name);
 	if (value)
-		escape_json(payload, value);
+	{
+		mcs_text_copy(bounded, bytes, value);
+		escape_json(payload, bounded);
+	}
 	else
 		appendStringInfoString(payload, "null");
 }
 
 /*
- * Tells of a stream, at the commit of the caller's transaction.  Listeners need
- * no rights, so this holds names and reasons, nothing of documents.
+ * Tells of a stream or handler, at the commit of the caller's transaction.
+ * Listeners need no rights, so this holds names and reasons, nothing of documents.
  */
 void
-mcs_alert(const char *stream, const char *from, const char *to, const char *reason, const char *hint)
+mcs_alert(const Alert *alert)
 {
+	const char *what = alert->of_handler ? "handler" : "stream";
 	StringInfoData payload;
-	char		bounded[1024];
 
 	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX)
 	{
 		ereport(LOG,
-				(errmsg("an alert of change stream \"%s\" was not sent, since the queue of notifications is more than half full", stream),
-				 errdetail("%s", reason)));
+				(errmsg("an alert of change %s \"%s\" was not sent, since the queue of notifications is more than half full",
+						what, alert->name),
+				 errdetail("%s", alert->reason)));
 		return;
 	}
 	initStringInfo(&payload);
-	append_member(&payload, "stream", stream);
-	append_member(&payload, "from", from);
-	append_member(&payload, "to", to);
-	mcs_text_copy(bounded, sizeof(bounded), reason);
-	append_member(&payload, "reason", bounded);
-	append_member(&payload, "hint", hint);
+	append_member(&payload, what, alert->name, NAMEDATALEN);
+	append_member(&payload, "from", alert->from, NAMEDATALEN);
+	append_member(&payload, "to", alert->to, NAMEDATALEN);
+	append_member(&payload, "reason", alert->reason, REASON_BYTES);
+	append_member(&payload, "hint", alert->hint, HINT_BYTES);
+	if (alert->count > 0)
+		appendStringInfo(&payload, ", \"count\": " INT64_FORMAT, alert->count);
 	appendStringInfoChar(&payload, '}');
 	Async_Notify(MCS_ALERT_CHANNEL, payload.data);
+}
+
+void
+mcs_alert_of_stream(const char *stream, const char *from, const char *to, const char *reason, const char *hint)
+{
+	Alert		alert = {.name = stream,.from = from,.to = to,.reason = reason,.hint = hint};
+
+	mcs_alert(&alert);
 }
 
 /* How much of the oplog lies between a position and now: 90, 50 or 0 percent at least; back to 0 below 40. */
@@ -81,8 +102,8 @@ tell(const OplogUse *use, int level, double used)
 		ereport(WARNING,
 				(errmsg("change stream \"%s\" may lose its history: %s", use->stream, reason),
 				 errhint("%s", MCS_OPLOG_HINT)));
-	mcs_alert(use->stream, use->told > 0 ? psprintf("oplog %d %%", use->told) : NULL,
-			  level > 0 ? psprintf("oplog %d %%", level) : NULL, reason, level > 0 ? MCS_OPLOG_HINT : NULL);
+	mcs_alert_of_stream(use->stream, use->told > 0 ? psprintf("oplog %d %%", use->told) : NULL,
+						level > 0 ? psprintf("oplog %d %%", level) : NULL, reason, level > 0 ? MCS_OPLOG_HINT : NULL);
 }
 
 /* In a prober's transaction: looks at all streams of the database. */

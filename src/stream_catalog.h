@@ -43,6 +43,9 @@ extern void mcs_catalog_end(CatalogScope *scope);
 /* Runs a statement, nulls by "n"; returns the number of rows, which SPI_tuptable holds. */
 extern uint64 mcs_catalog_execute(CatalogStatement *statement, const Datum *values, const char *nulls);
 
+/* The same without arguments, reading what is committed now, whatever snapshot the transaction keeps. */
+extern uint64 mcs_catalog_execute_latest(CatalogStatement *statement);
+
 /* A statement alone, with all that it needs around it. */
 extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
 
@@ -71,6 +74,7 @@ extern bool mcs_catalog_is_own_change(const char *stream);
 /* ---- stream_catalog_progress.c ---- */
 extern bool mcs_handlers_behind(const char *stream, int64 event_id);
 extern void mcs_handlers_lock(const char *stream);
+extern void mcs_handlers_redefined(const char *stream);
 
 /* ---- stream_catalog_restore.c ---- */
 

@@ -13,7 +13,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "stream_catalog.h"
 #include "stream_parked.h"
@@ -251,8 +250,7 @@ mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *ex
 			if (error)
 			{
 				expiry->kept++;
-				strlcpy(expiry->reason, error->message, sizeof(expiry->reason));
-				expiry->reason[pg_mbcliplen(expiry->reason, strlen(expiry->reason), sizeof(expiry->reason) - 1)] = '\0';
+				mcs_text_copy(expiry->reason, sizeof(expiry->reason), error->message ? error->message : "");
 				bounds.after = next_event_id(stream, bounds.after);
 				bounds.more = true;
 			}

@@ -165,6 +165,19 @@ mcs_handlers_lock(const char *stream)
 	(void) mcs_catalog_run(&lock, values, NULL);
 }
 
+/* With a stream's handlers locked: what their workers have made and not committed is not to be (mcs_handler_redefined). */
+void
+mcs_handlers_redefined(const char *stream)
+{
+	static CatalogStatement mark = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress p SET definition_version = pg_current_xact_id()::text::bigint "
+		"FROM @.change_handlers h WHERE h.stream_name = $1 AND p.handler_name = h.handler_name", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&mark, values, NULL);
+}
+
 /* How many events of a stream have been given up and not been dealt with. */
 int64
 mcs_stream_dead_letters(const char *stream)

@@ -132,6 +132,8 @@ mcs_streams_reassign(Oid from, Oid to)
 
 	foreach(cell, mcs_streams_of_role(from))
 	{
+		mcs_handlers_lock(lfirst(cell));
+		mcs_handlers_redefined(lfirst(cell));
 		(void) mcs_stream_load(lfirst(cell), true, true);
 		mcs_catalog_redefined(lfirst(cell));
 		mcs_wake_at_commit(lfirst(cell));

@@ -557,6 +557,9 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	}
 	mcs_handlers_mend(name);
 	mcs_catalog_resume(name, skip);
+	if (stream->stopped_state)
+		mcs_alert_of_stream(name, stream->stopped_state, mcs_state_name(STREAM_STARTING),
+							"resume_change_stream() was called", NULL);
 	mcs_wake_at_commit(name);
 	tell_if_not_preloaded(stream);
 	PG_RETURN_VOID();

@@ -262,7 +262,7 @@ compare(StreamWorker *worker, Document *found, uint64 time, HistoryAnswer answer
 	{
 		MongoError	error = {.class = MONGO_ERROR_TRANSIENT,.sqlstate = ERRCODE_CONNECTION_EXCEPTION};
 
-		strlcpy(error.message, "MongoDB's time is before that of the last event", sizeof(error.message));
+		mcs_text_copy(error.message, sizeof(error.message), "MongoDB's time is before that of the last event");
 		fail(worker, &error);
 		return NULL;
 	}

@@ -45,7 +45,7 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
 	mcs_progress_error(worker->name, "the process that followed the change stream died");
 	mcs_progress_ends(worker->name);
-	mcs_alert(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
+	mcs_alert_of_stream(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
 	mcs_worker_commit(worker);
 	worker->report.state = STREAM_ERROR;
 	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);

@@ -27,7 +27,8 @@
  * the stream, so that its worker looks at the catalog again.  Nothing depends on
  * when that is seen: a worker saves its position, and with it all that it wrote,
  * only under the definition_version that it has read (mcs_progress_save), which
- * every change of a stream raises in the same row.  The schema of 1.0 has no such
+ * every change of a stream raises in the same row, and a handler's worker likewise
+ * (mcs_handler_save).  The schema of 1.0 has no such
  * column: there a worker that saves between that commit and the flag writes
  * one more batch under the old definition.
  *

@@ -71,6 +71,9 @@ typedef struct StreamSlot
 	bool		work;			/* shall be started though idle: events may wait for it */
 	int64		newest_event;	/* the stream's last that is known here */
 	bool		obstructs;		/* was cancelled because its change stream waited for a lock that it held */
+	int64		letters;		/* events given up of which nobody was told yet, and the last of them */
+	int64		last_letter;
+	TimestampTz letters_told_at;
 	pg_atomic_uint64 running_event; /* written by the worker without the lock; 0: none */
 	pg_atomic_uint64 running_since;
 } StreamSlot;

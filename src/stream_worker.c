@@ -145,7 +145,7 @@ send_alert(StreamWorker *worker, StreamState from, const char *hint)
 	PG_TRY();
 	{
 		mcs_worker_begin(worker);
-		mcs_alert(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), worker->report.reason, hint);
+		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), worker->report.reason, hint);
 		mcs_worker_commit(worker);
 	}
 	PG_CATCH();
@@ -233,13 +233,15 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 static void
 show_active(StreamWorker *worker)
 {
+	const char *following = worker->at_collection ? "following the collection, as the role may not watch the database"
+		: "following the change stream";
 	char		reason[sizeof(worker->report.reason)];
 
-	strlcpy(reason, worker->at_collection ? "following the collection, as the role may not watch the database"
-			: "following the change stream", sizeof(reason));
 	if (worker->kept)
-		snprintf(reason + strlen(reason), sizeof(reason) - strlen(reason),
-				 "; events past their retention are kept (" INT64_FORMAT "): %s", worker->kept, worker->kept_reason);
+		mcs_text_format(reason, sizeof(reason), "%s; events past their retention are kept (" INT64_FORMAT "): %s",
+						following, worker->kept, worker->kept_reason);
+	else
+		mcs_text_copy(reason, sizeof(reason), following);
 	mcs_worker_set_state(worker, STREAM_ACTIVE, reason, NULL, 0);
 }
 
@@ -422,7 +424,7 @@ end_expiry(StreamWorker *worker, TimestampTz now)
 	if (expiry->kept != worker->kept)
 	{
 		worker->kept = expiry->kept;
-		strlcpy(worker->kept_reason, expiry->reason, sizeof(worker->kept_reason));
+		mcs_text_copy(worker->kept_reason, sizeof(worker->kept_reason), expiry->reason);
 		if (worker->report.state == STREAM_ACTIVE)
 			show_active(worker);
 	}

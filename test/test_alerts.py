@@ -2,6 +2,10 @@
 import json
 import time
 
+import pytest
+
+from handlers import handler, stream_with
+from handlers import sync as sync_handlers
 from streams import alter, create, error_of, resume, status, sync, wait_state
 
 
@@ -30,6 +34,8 @@ def test_a_stream_that_stops(linked, mongo, mdb):
     assert told["stream"] == "orders" and told["from"] in ("active", "retrying") and told["to"] == "error"
     assert told["reason"] and set(told) == {"stream", "from", "to", "reason", "hint"}
     resume(linked, "orders")
+    (told,) = alerts(listener, 1)
+    assert (told["from"], told["to"]) == ("error", "starting")
     sync(linked, "orders")
     listener.close()
 
@@ -68,3 +74,55 @@ def test_window_of_a_running_stream(linked, mdb):
 
 def test_name_of_the_channel(linked):
     assert error_of(linked, "SELECT create_change_stream('change_stream_alert', paused => true)").sqlstate == "22023"
+
+
+def test_dead_letters_of_a_handler(linked, mdb):
+    """The first at once, those of the minute after it together; names and numbers, nothing of what failed."""
+    listener = linked.connect()
+    listener.execute("LISTEN change_stream_alert")
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, body="BEGIN RAISE 'secret %', change.full_document->>'n'; END")
+    mdb.c.insert_one({"_id": 0, "n": "secret"})
+    (told,) = alerts(listener, 1)
+    assert (told["handler"], told["from"], told["to"], told["count"]) == ("h", None, "dead_letter", 1)
+    assert told["reason"] == '1 event of change stream "s" became a dead letter, the last of them event 1'
+    assert "change_stream_dead_letters" in told["hint"] and "secret" not in json.dumps(told)
+    mdb.c.insert_many([{"_id": number, "n": "secret"} for number in range(1, 5)])
+    sync_handlers(linked)
+    assert not list(listener.notifies(timeout=1))
+    # who leaves does not wait for the minute to end
+    linked.execute("SELECT pause_change_handler('h')")
+    (told,) = alerts(listener, 1)
+    assert told["count"] == 4 and "the last of them event 5" in told["reason"]
+    listener.close()
+
+
+@pytest.mark.faults
+def test_dead_letters_when_the_minute_is_over(linked, mdb):
+    """An idle handler tells of them, too."""
+    listener = linked.connect()
+    listener.execute("LISTEN change_stream_alert")
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, workers=2, body="BEGIN RAISE 'no'; END")
+    mdb.c.insert_many([{"_id": number} for number in range(10)])
+    sync_handlers(linked)
+    told = alerts(listener, 2, timeout=90)
+    assert sum(one["count"] for one in told) == 10
+    listener.close()
+
+
+def test_a_handler_that_stops(linked, mdb):
+    """Its error, and the way back."""
+    listener = linked.connect()
+    listener.execute("LISTEN change_stream_alert")
+    stream_with(linked, mdb)
+    handler(linked, "h", retry_attempts=0, on_failure="stop", body="BEGIN RAISE 'secret'; END")
+    mdb.c.insert_one({"_id": 0})
+    (told,) = alerts(listener, 1)
+    assert (told["handler"], told["to"]) == ("h", "error") and "SQLSTATE P0001" in told["reason"] and "secret" not in told["reason"]
+    assert told["hint"] == "SELECT resume_change_handler('h');"
+    linked.execute("SELECT alter_change_handler('h', on_failure => 'dead_letter')")
+    linked.execute("SELECT resume_change_handler('h')")
+    back, letter = alerts(listener, 2)
+    assert (back["handler"], back["from"], back["to"]) == ("h", "error", "starting") and letter["to"] == "dead_letter"
+    listener.close()

@@ -105,3 +105,41 @@ def test_notice_of_documents_that_can_be_missing(linked, mdb, options, body, con
         psycopg.sql.Literal(f"BEGIN {body}; END"), psycopg.sql.Literal(condition)))
     connection.close()
     assert messages == (['the body of change handler "h" reads full_document, which can be null'] if told else [])
+
+
+def test_definition_that_changed_unnoticed(linked, mdb):
+    """What decides whether a transaction counts is the row that it saves, not the flag in shared memory: here nobody raises it."""
+    linked.execute("CREATE TABLE told (what text, event_id bigint)")
+    stream_with(linked, mdb)
+    body = "BEGIN PERFORM pg_advisory_xact_lock_shared(7); INSERT INTO told VALUES ('{}', change.event_id); END"
+    handler(linked, "h", body=body.format("old"))
+    mdb.c.insert_one({"_id": 1})
+    sync(linked)
+    version = linked.value("SELECT definition_version FROM change_handler_progress")
+    holder = linked.connect(autocommit=False)
+    holder.execute("SELECT pg_advisory_xact_lock(7)")
+    mdb.c.insert_one({"_id": 2})
+    linked.wait_for("SELECT running_event FROM change_handler_status", expect=2)
+    linked.execute("UPDATE change_handlers SET body = replace(body, '''old''', '''new''')")
+    linked.execute("UPDATE change_handler_progress SET definition_version = %s", version + 1)
+    holder.commit()
+    holder.close()
+    sync(linked)
+    assert linked.execute("SELECT what, event_id FROM told ORDER BY 2") == [("old", 1), ("new", 2)]
+    for change in ("SELECT alter_change_handler('h', retry_attempts => 2)", "SELECT pause_change_handler('h')",
+                   "SELECT resume_change_handler('h')"):
+        before = linked.value("SELECT definition_version FROM change_handler_progress")
+        linked.execute(change)
+        assert linked.value("SELECT definition_version FROM change_handler_progress") > before
+
+
+def test_code_that_alters_its_own_handler(linked, mdb):
+    """Its own doing does not undo it: each event once, the next ones by the new definition."""
+    linked.execute("CREATE TABLE told (what text, event_id bigint)")
+    stream_with(linked, mdb)
+    handler(linked, "h", body="BEGIN INSERT INTO public.told VALUES ('old', change.event_id);"
+                              " PERFORM public.alter_change_handler('h', body => 'BEGIN INSERT INTO public.told VALUES (''new'', change.event_id); END'); END")
+    for number in (1, 2):
+        mdb.c.insert_one({"_id": number})
+        sync(linked)
+    assert linked.execute("SELECT what, event_id FROM told ORDER BY 2") == [("old", 1), ("new", 2)]
