@@ -184,6 +184,9 @@ ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C",
 COMMENT ON COLUMN change_stream_progress.last_event_token IS 'an event that MongoDB''s history must have, or it is not the one that was followed';
 COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set';
 
+-- the function, and the trigger of the same name that calls it
+-- @create stream_tables.sql change_stream_events_truncated
+
 -- streams: functions
 
 DROP FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean);

@@ -117,6 +117,15 @@ CREATE INDEX change_stream_events_cluster_time_idx ON change_stream_events USING
 -- tokens sort as bytes, and names need no more
 COMMENT ON TABLE change_stream_events IS 'the events of all change streams, each exactly once, numbered within its stream in commit order';
 
+CREATE FUNCTION change_stream_events_truncated() RETURNS trigger AS 'MODULE_PATHNAME', 'mcs_change_stream_events_truncated'
+LANGUAGE C;
+REVOKE EXECUTE ON FUNCTION change_stream_events_truncated() FROM PUBLIC;
+COMMENT ON FUNCTION change_stream_events_truncated() IS 'leaves a gap row in the place of each stream''s last event, for who has not read it';
+
+CREATE TRIGGER change_stream_events_truncated AFTER TRUNCATE ON change_stream_events
+  FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.change_stream_events_truncated();
+COMMENT ON TRIGGER change_stream_events_truncated ON change_stream_events IS 'tells by a gap row of events that are gone';
+
 CREATE TABLE change_stream_kept_events (
   stream_name text PRIMARY KEY,
   owner regrole NOT NULL,

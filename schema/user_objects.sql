@@ -81,7 +81,13 @@ BEGIN ATOMIC
                   WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN pg_catalog.format(' ALTER TABLE %s ENABLE ALWAYS TRIGGER %I;', t.name, g.tgname)
                   WHEN g.tgenabled OPERATOR(pg_catalog.=) 'R' THEN pg_catalog.format(' ALTER TABLE %s ENABLE REPLICA TRIGGER %I;', t.name, g.tgname) END)
     FROM tables t JOIN pg_catalog.pg_trigger g ON g.tgrelid OPERATOR(pg_catalog.=) t.oid
-    WHERE NOT g.tgisinternal
+    WHERE NOT g.tgisinternal AND g.tgname OPERATOR(pg_catalog.<>) 'change_stream_events_truncated'
+    UNION ALL
+    SELECT 7, g.oid::pg_catalog.int8,
+           pg_catalog.format('ALTER TABLE %s %s TRIGGER %I;', t.name,
+             CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, g.tgname)
+    FROM events t JOIN pg_catalog.pg_trigger g ON g.tgrelid OPERATOR(pg_catalog.=) t.oid
+    WHERE g.tgname OPERATOR(pg_catalog.=) 'change_stream_events_truncated' AND g.tgenabled OPERATOR(pg_catalog.<>) 'O'
     UNION ALL
     SELECT 8, t.oid::pg_catalog.int8, pg_catalog.format('ALTER TABLE %s SET (%s);', t.name, pg_catalog.array_to_string(t.reloptions, ', '))
     FROM events t WHERE t.reloptions IS NOT NULL

@@ -159,7 +159,11 @@ mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last
 
 		CHECK_FOR_INTERRUPTS();
 		if (event_id > last)
+		{
+			/* perhaps what stood before it is gone */
+			batch->through = last;
 			break;
+		}
 		looked++;
 		batch->through = event_id;
 		if (worker_of(&scan, workers) != worker)

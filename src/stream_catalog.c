@@ -33,6 +33,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* The tables that statements write, beside change_streams. */
@@ -350,17 +351,33 @@ prepare(CatalogStatement *statement)
 	statement->planned_for = names_version;
 }
 
-uint64
-mcs_catalog_execute(CatalogStatement *statement, const Datum *values, const char *nulls)
+/* Runs a plan; snapshot NULL: as the transaction's isolation has it. */
+static uint64
+execute(CatalogStatement *statement, const Datum *values, const char *nulls, Snapshot snapshot)
 {
 	int			result;
 
 	if (statement->plan == NULL || statement->planned_for != names_version)
 		prepare(statement);
-	result = SPI_execute_plan(statement->plan, unconstify(Datum *, values), nulls, false, 0);
+	if (snapshot)
+		result = SPI_execute_snapshot(statement->plan, unconstify(Datum *, values), nulls, snapshot, InvalidSnapshot, true, false, 0);
+	else
+		result = SPI_execute_plan(statement->plan, unconstify(Datum *, values), nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+uint64
+mcs_catalog_execute(CatalogStatement *statement, const Datum *values, const char *nulls)
+{
+	return execute(statement, values, nulls, NULL);
+}
+
+uint64
+mcs_catalog_execute_latest(CatalogStatement *statement)
+{
+	return execute(statement, NULL, NULL, GetLatestSnapshot());
 }
 
 uint64

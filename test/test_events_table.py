@@ -1,7 +1,8 @@
 """What the owner of the events table may do with it: types, domains, constraints, defaults, triggers, indexes."""
+import psycopg
 import pytest
 
-from streams import create, error_of, operations, status, sync, wait_state
+from streams import create, error_of, gaps, operations, status, sync, wait_state
 
 
 def alter(db, *changes):
@@ -146,3 +147,80 @@ def test_retention_and_a_foreign_key(linked, mdb):
     mdb.c.insert_one({"_id": "next"})
     sync(linked, "s")
     assert status(linked, "s")["state"] == "active" and linked.value("SELECT consecutive_errors FROM change_stream_progress") == 0
+
+
+def test_truncate(linked, mdb):
+    """Who has not read all of the events is told in the place of the last one; who has is not; numbers go on."""
+    create(linked, "s", collection="c")
+    create(linked, "empty", collection="nothing")
+    linked.execute("CREATE TABLE seen (handler text, event_id bigint, operation text)")
+    body = "BEGIN INSERT INTO public.seen VALUES ('{}', change.event_id, change.operation_type); END"
+    for name in ("late", "early"):
+        linked.execute("SELECT create_change_handler(%s, 's', body => %s, paused => %s)", name, body.format(name), name == "late")
+    mdb.c.insert_many([{"_id": number} for number in range(3)])
+    linked.wait_for("SELECT count(*) FROM seen", expect=3)
+    with linked.connect(autocommit=False) as other:
+        other.execute("TRUNCATE change_stream_events, seen")
+        other.rollback()
+    assert linked.column("SELECT event_id FROM change_stream_events ORDER BY 1") == [1, 2, 3]
+    linked.execute("TRUNCATE change_stream_events")
+    position = linked.value("SELECT resume_token FROM change_stream_progress WHERE stream_name = 's'")
+    (number, came_from, leads_to, reason), = gaps(linked, "s")
+    assert (number, came_from, leads_to) == (3, None, position) and "truncated" in reason
+    assert linked.value("SELECT count(*) FROM change_stream_events") == 1
+    linked.execute("SELECT resume_change_handler('late')")
+    linked.wait_for("SELECT array_agg(event_id || operation) FROM seen WHERE handler = 'late'", expect=["3gap"])
+    mdb.c.insert_one({"_id": "next"})
+    linked.wait_for("SELECT array_agg(event_id || operation ORDER BY event_id) FROM seen WHERE handler = 'early'",
+                    expect=["1insert", "2insert", "3insert", "4insert"])
+    # with the positions there is nothing to tell of, and an old snapshot does not tell of an old position
+    with linked.connect(autocommit=False) as other:
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT count(*) FROM change_streams")
+        mdb.c.insert_one({"_id": "later"})
+        sync(linked, "s")
+        other.execute("TRUNCATE change_stream_events")
+        other.commit()
+    assert [gap[0] for gap in gaps(linked, "s")] == [5]
+
+
+def test_truncate_while_streams_are_busy(linked, mdb):
+    """No deadlock, nothing lost behind the last gap row, no number twice."""
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('h', 's', body => 'BEGIN END')")
+    for turn in range(5):
+        mdb.c.insert_many([{"_id": turn * 1000 + number} for number in range(1000)])
+        linked.execute("TRUNCATE change_stream_events")
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    assert linked.value("SELECT last_event_id FROM change_stream_progress") == 5000
+    first, last, count = linked.row("SELECT min(event_id), max(event_id), count(*) FROM change_stream_events")
+    assert last == 5000 and count == last - first + 1
+    assert [gap[0] for gap in gaps(linked, "s")] in ([], [first])
+    assert linked.value("SELECT consecutive_errors FROM change_stream_progress") == 0
+
+
+def test_truncate_by_another_role(linked, mdb):
+    """What the row sets off runs as the owner of its stream, not as who truncates; and the function works nowhere else."""
+    linked.execute("CREATE ROLE ann LOGIN; CREATE ROLE cleaner LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO ann;"
+                   " GRANT TRUNCATE ON change_stream_events TO cleaner; GRANT CREATE ON SCHEMA public TO ann, cleaner")
+    try:
+        with linked.connect("ann") as ann:
+            create(ann, "s", collection="c")
+        linked.execute("CREATE TABLE who (role text); GRANT INSERT ON who TO PUBLIC")
+        linked.execute("CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS"
+                       " $$ BEGIN INSERT INTO public.who VALUES (current_user); RETURN NULL; END $$")
+        mdb.c.insert_one({"_id": 1})
+        sync(linked, "s")
+        linked.execute("CREATE TRIGGER who AFTER INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION who()")
+        with linked.connect("cleaner") as cleaner:
+            cleaner.execute("TRUNCATE change_stream_events")
+            assert linked.column("SELECT role FROM who") == ["ann"]
+            cleaner.execute("CREATE TABLE mine (n int)")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                cleaner.execute("CREATE TRIGGER t AFTER TRUNCATE ON mine EXECUTE FUNCTION change_stream_events_truncated()")
+        linked.execute("CREATE TABLE ours (n int);"
+                       " CREATE TRIGGER t AFTER TRUNCATE ON ours EXECUTE FUNCTION change_stream_events_truncated()")
+        with pytest.raises(psycopg.errors.TriggerProtocolViolated):
+            linked.execute("TRUNCATE ours")
+    finally:
+        linked.execute("DROP OWNED BY ann, cleaner CASCADE; DROP ROLE ann, cleaner")
