@@ -149,3 +149,35 @@ def test_the_same_history(db, new_replica_set):
     sync(db, "s", "60 seconds")
     assert operations(db, "s") == ["insert"] * 3 + ["drop", "insert", "insert"]
     assert status(db, "s")["state"] == "active" and worker(db, "s")
+
+
+@pytest.mark.parametrize("scope", ["collection", "database", "role that may watch the collection only"])
+def test_collection_that_is_made_again(db, new_replica_set, scope):
+    """The last event is of a collection that is gone, and another has its name: the history is the same, and nothing is told."""
+    mongo = new_replica_set()
+    server(db, mongo)
+    database = mongo.client.shop
+    create(db, "s", database="shop", **({} if scope == "database" else {"collection": "c"}))
+    database.c.insert_one({"n": 0})
+    sync(db, "s")
+
+    def down(turn, change):
+        pause(db, "s")
+        db.wait_for("SELECT pid IS NULL FROM change_stream_status")
+        change()
+        database.c.insert_one({"n": turn})
+        if scope.startswith("role"):
+            # the look at the history, and the opening
+            mongo.fail_command(["aggregate"], times=2, errorCode=13)
+        resume(db, "s")
+        if scope.startswith("role"):
+            db.wait_for("SELECT reason LIKE 'following the collection%%' FROM change_stream_status")
+        sync(db, "s", "60 seconds")
+        assert status(db, "s")["state"] == "active" and gaps(db, "s") == []
+
+    database.other.insert_one({"n": "other"})
+    down(1, database.c.drop)
+    down(2, lambda: database.c.rename("away"))
+    down(3, lambda: mongo.client.drop_database("shop"))
+    assert db.column("SELECT full_document->>'n' FROM change_stream_events WHERE operation_type = 'insert'"
+                     " AND collection_name = 'c' ORDER BY event_id") == ["0", "1", "2", "3"]

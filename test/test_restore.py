@@ -187,3 +187,34 @@ def test_what_users_have_added(shop, dump, mdb):
     # what pg_dump knows by itself
     assert copy.value("SELECT has_table_privilege('alice', 'change_stream_kept_events', 'INSERT')")
     goes_on(copy, mdb, 4, [1, 3, 4])
+
+
+@pytest.mark.parametrize("pad", ["", "x"])
+def test_texts_longer_than_their_place(linked, postgres, mdb, tmp_path, pad):
+    """Errors of many bytes a character are cut between characters, wherever they are kept: the dump comes back, and the views can be read."""
+    words = pad + "é" * 3000
+    linked.execute(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE '{words}'; END $$")
+    create(linked, "kept", collection="c", retention="1 millisecond")
+    create(linked, "stopped", collection="stopping")
+    linked.execute("SELECT create_change_handler('h', 'kept', retry_attempts => 0, on_failure => 'stop', body => %s)",
+                   f"BEGIN IF change.event_id = 3 THEN RAISE '{words * 2}'; END IF; END")
+    linked.execute("CREATE TRIGGER refuse BEFORE DELETE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION refuse()")
+    linked.execute("CREATE TRIGGER refuse_more BEFORE INSERT ON change_stream_events FOR EACH ROW WHEN (NEW.stream_name = 'stopped')"
+                   " EXECUTE FUNCTION refuse()")
+    mdb.c.insert_many([{"_id": number} for number in range(4)])
+    mdb.stopping.insert_one({"_id": 1})
+    assert "é" * 100 in wait_state(linked, "stopped", "error")["reason"]
+    linked.wait_for("SELECT reason LIKE '%%past their retention%%éééé%%' FROM change_stream_status WHERE stream_name = 'kept'", expect=True)
+    linked.wait_for("SELECT state FROM change_handler_status", expect="error")
+    assert linked.value("SELECT octet_length(last_error) > 400 FROM change_stream_progress WHERE stream_name = 'stopped'")
+    tmp_path.chmod(0o777)
+    one = Dump(linked, postgres, tmp_path)
+    try:
+        copy = one.restore()
+        for column in ("stopped_reason", "stream_name"):
+            assert copy.column(f"SELECT {column} FROM change_streams ORDER BY 1") == linked.column(f"SELECT {column} FROM change_streams ORDER BY 1")
+        assert copy.value("SELECT stopped_reason FROM change_handlers") == linked.value("SELECT stopped_reason FROM change_handlers")
+    finally:
+        for database in one.made:
+            database.close()
+            postgres.drop_database(database.name)
