@@ -8,9 +8,11 @@
  * write in its whole life; who leaves in order takes the note away, and who is
  * told to end leaves it (shared memory, or a clean start of PostgreSQL, tells
  * then that nobody has died: mcs_slot_is_first).  A process that finds the
- * note of one that has died takes the events one by one, each noted before it is
- * written, so the event that two more processes have died of is known, and not
- * written a fourth time.  What kills before an event is at hand is another matter,
+ * note of one that has died notes each event before it is written, so the event
+ * that two more processes have died of is known, and not written a fourth time.
+ * The events of one time, which are a transaction of MongoDB's, are noted by the
+ * first of them and written together, and one by one only where a process has died
+ * of that: nobody sees a part of the transaction for a death that was not its doing.  What kills before an event is at hand is another matter,
  * of MongoDB's replies for example: such deaths are counted before anything is
  * read, until an event has been written or the process has followed for some
  * seconds, and some more of them are borne, since they also come by chance: who

@@ -435,6 +435,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 	uint64		time = 0;		/* of the newest event */
 	bool		written;
 	bool		taken = false;
+	bool		singly = worker->singly > 0;
 	ChangeEvent event;
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
 
@@ -442,11 +443,11 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 	error_context_stack = &callback;
 	for (;;)
 	{
-		if (worker->singly > 0 && taken)
-			break;
 		/* it points into a reply that may go now, and errors and log lines read it */
 		memset(&event, 0, sizeof(event));
 		if (!worker->have_batch && !mcs_gather_next(worker))
+			break;
+		if (singly && taken && (worker->single_time == time || !mcs_gather_goes_on(worker, time)))
 			break;
 		if ((mcs_writer_count(writer) >= BATCH_EVENTS || bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, time))
 			break;
@@ -455,12 +456,12 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		if (!next_event(worker, &event, &bytes))
 		{
 			end_batch(worker);
-			if (worker->closed || worker->singly > 0)
+			/* what the next reply begins with was not announced */
+			if (worker->closed || (singly && !taken))
 				break;
 			continue;
 		}
 		taken = true;
-		worker->singly = Max(worker->singly - 1, 0);
 		worker->drained = false;
 		worker->asked_at = 0;
 		worker->moved = true;
@@ -470,6 +471,8 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 					 errmsg("an event came without a resume token"),
 					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
 		time = mcs_token_time(event.token.data);
+		if (worker->singly > 0 && worker->single_time != time)
+			worker->singly--;
 		written = already_written(worker, &event);
 		if (!written)
 		{

@@ -12,13 +12,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Processes that may die of one event: in a batch with others, then of it alone. */
+/* Processes that may die of one event: in a batch with others, then when it was noted; one more where others of its time were written with it. */
 #define MAX_CRASHES			3
 
 /* Processes that may die in a row without having written an event. */
 #define MAX_STARTS			12
 
-/* Events after a death that are taken one by one: what a transaction holds at most, of which the last may be the cause. */
+/* Events after a death that are noted: what a transaction holds, of which the last may be the cause, but for more of its time. */
 #define SINGLE_EVENTS		1000
 
 /* So long a process has to live until its predecessors' deaths are forgotten. */
@@ -70,7 +70,12 @@ mcs_life_begin(StreamWorker *worker)
 	worker->singly = worker->after_death ? SINGLE_EVENTS : 0;
 }
 
-/* Notes which event is written next, in a transaction of its own; does not return where too many have died of it. */
+/*
+ * Notes which event is written next, in a transaction of its own; does not return
+ * where too many have died of it.  The events of one time, which are a transaction
+ * of MongoDB's, go together behind the first of them, so that it stays whole;
+ * where a process dies of them nevertheless, the next finds out of which.
+ */
 void
 mcs_worker_announce(StreamWorker *worker, const char *token)
 {
@@ -81,6 +86,8 @@ mcs_worker_announce(StreamWorker *worker, const char *token)
 	mcs_worker_commit(worker);
 	if (crashes >= MAX_CRASHES - 1)
 		stop_after_deaths(worker, token);
+	if (crashes > 0)
+		worker->single_time = mcs_token_time(token);
 }
 
 /* After some time of work the predecessors' deaths are forgotten, and this process is as any other again. */

@@ -85,7 +85,8 @@ typedef struct StreamWorker
 	bool		begun;			/* noted that this process is alive */
 	int			starts;			/* how many did in a row, without progress since */
 	bool		after_death;	/* this process has still to show that it lives */
-	int			singly;			/* so many events more are noted before they are written, each alone; 0: none */
+	int			singly;			/* so many events more are noted before they are written, all of a time by its first; 0: none */
+	uint64		single_time;	/* processes have died of an event of this time, which go each alone; 0: of none */
 	TimestampTz began_at;
 
 	/* writing */

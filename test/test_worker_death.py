@@ -179,3 +179,46 @@ def test_a_handler_that_kills_before_any_event(linked, postgres, mdb):
     wait_until(lambda: patiently(lambda: handler_status(linked, "h"))["state"] == "error", 60, "the handler stops")
     shown = handler_status(linked, "h")
     assert "before they had come to an event" in shown["reason"] and kills(postgres) == 3 and only_kills(postgres)
+
+
+def transaction(mongo, collection, documents):
+    with mongo.client.start_session() as session, session.start_transaction():
+        collection.insert_many(documents, session=session)
+
+
+@pytest.mark.crashes
+@pytest.mark.timeout(120)
+def test_transactions_stay_whole_after_a_death(linked, postgres, mongo, mdb):
+    """Who comes after a process that died notes what it writes, and yet commits no part of a transaction of MongoDB's."""
+    create(linked, "orders", collection="c")
+    mdb.c.insert_one({"_id": "first"})
+    sync(linked, "orders")
+    begin = postgres.log_position()
+    os.kill(worker(linked, "orders"), signal.SIGKILL)
+    wait_until(lambda: "was terminated by signal 9" in postgres.log_text(begin), 20, "the kill is noticed")
+    transaction(mongo, mdb.c, [{"_id": number} for number in range(40)])
+    mdb.c.insert_many([{"_id": number} for number in range(40, 44)])
+    transaction(mongo, mdb.c, [{"_id": number} for number in range(44, 60)])
+    patiently(lambda: sync(linked, "orders"))
+    assert ids(linked, "orders") == ["first", *range(60)]
+    parts = linked.execute("SELECT cluster_time, count(*), count(DISTINCT xmin::text) FROM change_stream_events GROUP BY 1 ORDER BY 1")
+    assert [(count, commits) for _, count, commits in parts] == [(1, 1), (40, 1), *[(1, 1)] * 4, (16, 1)]
+    assert only_kills(postgres)
+
+
+@pytest.mark.crashes
+@pytest.mark.timeout(180)
+def test_an_event_of_a_transaction_that_kills(linked, postgres, mongo, mdb):
+    """Found among the others of its transaction, and named."""
+    poison(linked, "NEW.document_key::text LIKE '%bad%'")
+    create(linked, "orders", collection="c")
+    sync(linked, "orders")
+    transaction(mongo, mdb.c, [{"_id": 1}, {"_id": 2}, {"_id": "bad"}, {"_id": 3}])
+    wait_until(lambda: state(linked, "orders")["state"] == "error", 120, "the stream stops")
+    # in the batch, with its transaction alone, then twice by itself
+    assert kills(postgres) == 4
+    assert patiently(lambda: ids(linked, "orders")) == [1, 2]
+    token = re.search(r"skip => '([0-9A-F]+)'", state(linked, "orders")["reason"]).group(1)
+    resume(linked, "orders", skip=token)
+    sync(linked, "orders")
+    assert ids(linked, "orders") == [1, 2, None, 3] and only_kills(postgres)
