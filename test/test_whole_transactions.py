@@ -1,11 +1,13 @@
 """A MongoDB transaction is visible whole: no commit falls between the events of one time."""
+import os
+import signal
 import threading
 import time
 
 import pytest
 
 import oracle
-from streams import create, resume, sync, worker
+from streams import create, patiently, resume, sync, worker
 
 # events of each time that a reader sees at a moment
 TIMES = "SELECT cluster_time, count(*) FROM change_stream_events WHERE stream_name = 's' GROUP BY 1"
@@ -106,3 +108,22 @@ def test_single_writes_do_not_wait(linked, mongo, mdb):
             mdb.c.insert_one({"_id": number})
         linked.wait_for("SELECT count(*) FROM change_stream_events", expect=expected)
         assert time.monotonic() - begin < 2
+
+
+@pytest.mark.crashes
+def test_after_a_death_within_one(linked, mongo, mdb):
+    """A worker that follows one that was killed takes events singly: in order, though a transaction's come in many replies."""
+    mdb.create_collection("c")
+    since = oracle.mark(mongo)
+    create(linked, "s", collection="c", batch_size=3)
+    mdb.c.insert_one({"alone": 0})
+    sync(linked, "s")
+    pid = worker(linked, "s")
+    os.kill(pid, signal.SIGSTOP)
+    transaction(mongo, mdb, 1, 40)
+    mdb.c.insert_one({"alone": 1})
+    os.kill(pid, signal.SIGKILL)
+    patiently(lambda: linked.wait_for("SELECT pid IS DISTINCT FROM %s FROM change_stream_status", pid))
+    mdb.c.insert_one({"alone": 2})
+    patiently(lambda: sync(linked, "s", timeout="60 seconds"))
+    assert oracle.compare(linked, "s", mongo, since, mdb.name) == 43
