@@ -308,6 +308,8 @@ server_hint(const MongoError *error)
 		case 8000:
 			return "Check username, password and auth_source: ALTER USER MAPPING FOR role SERVER server OPTIONS (SET password '...').";
 		case 13:
+			if (strstr(error->message, "requires authentication") != NULL)
+				return "MongoDB asks for a user: CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...', auth_source 'admin').";
 			return "Grant the MongoDB user what is missing, for example db.grantRolesToUser(\"user\", [{role: \"read\", db: \"database\"}]); SELECT * FROM check_mongo_server() tells what a change stream needs.";
 		case 47:
 			return "Let the collection keep images: db.runCommand({collMod: \"collection\", changeStreamPreAndPostImages: {enabled: true}}), or ask for them with whenAvailable instead of required.";

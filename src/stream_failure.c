@@ -25,6 +25,15 @@ failure_line(const MongoError *failure)
 					failure->code_name[0] ? " " : "", failure->code_name);
 }
 
+/* What the state says of a refusal: MongoDB's words, and what helps. */
+static char *
+refusal_reason(const MongoError *failure, const char *what)
+{
+	const char *hint = mcs_mongo_hint(failure);
+
+	return psprintf("%s: %s%s%s", what, failure_line(failure), hint ? "; " : "", hint ? hint : "");
+}
+
 /* What the state says of a failure that may pass. */
 static const char *
 passing_reason(const MongoError *failure)
@@ -56,8 +65,6 @@ retry_passing(StreamWorker *worker, const MongoError *failure)
 static void
 handle_refused_role(StreamWorker *worker, const MongoError *failure)
 {
-	const char *hint = mcs_mongo_hint(failure);
-
 	mcs_worker_close_session(worker);
 	if (failure->code == 13 && worker->stream->collection && !worker->at_collection)
 	{
@@ -72,8 +79,8 @@ handle_refused_role(StreamWorker *worker, const MongoError *failure)
 		return;
 	}
 	worker->at_collection = false;
-	mcs_worker_retry(worker, STREAM_ERROR, hint ? hint : "MongoDB refuses the role; tried again each minute", failure_line(failure),
-		  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
+	mcs_worker_retry(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
+					 failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
 }
 
 /* Whether what the definition asks for has ever worked, so that it is not the definition's fault. */
@@ -87,10 +94,8 @@ has_worked(const StreamWorker *worker)
 static void
 stop_refused(StreamWorker *worker, const MongoError *failure)
 {
-	const char *hint = mcs_mongo_hint(failure);
-
-	mcs_worker_stop(worker, STREAM_ERROR, hint ? hint : psprintf("MongoDB refuses the change stream as it is defined: %s", failure_line(failure)),
-		 failure_line(failure));
+	mcs_worker_stop(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the change stream as it is defined"),
+					failure_line(failure));
 }
 
 /* Deals with what ended the change stream or kept it from opening. */

@@ -191,9 +191,12 @@ suspicion(const Deployment *was, const Deployment *is)
 static char *
 lost_reason(const StreamWorker *worker, const char *why)
 {
-	return psprintf("MongoDB's history is not the one that was followed, %s; "
-					"SELECT resume_change_stream(%s, start_at => 'earliest') or 'now' goes on there and leaves a gap row",
-					why, quote_literal_cstr(worker->name));
+	const char *name = quote_literal_cstr(worker->name);
+
+	/* the position is good again once the server's uri leads back, so that comes first */
+	return psprintf("MongoDB's history is not the one that was followed, %s; if it is the wrong one, mend the server's uri and "
+					"SELECT resume_change_stream(%s), else SELECT resume_change_stream(%s, start_at => 'earliest') or 'now' "
+					"goes on there and leaves a gap row", why, name, name);
 }
 
 /* Keeps what MongoDB says of itself; with a doubt, tells of it in a row of the events. */

@@ -5,7 +5,7 @@ import pytest
 from handlers import handler
 from handlers import status as handler_status
 from harness.machine import wait_until
-from streams import create, error_of, status, sync, wait_state, worker
+from streams import create, error_of, resume, status, sync, wait_state, worker
 
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream%' AND backend_type NOT LIKE '%launcher'"
 
@@ -179,9 +179,15 @@ def test_not_preloaded(new_cluster, mongo, mdb):
 
 
 def test_words_of_mongodb(linked, mongo, mdb):
-    """What MongoDB says of a stream that it refuses is in the reason."""
+    """What MongoDB says of a stream that it refuses, or of a role, is in the reason, before what helps."""
     create(linked, "orders", collection="c")
     wait_state(linked, "orders", "active")
-    mongo.fail_command(["getMore", "aggregate"], errorCode=40324)
+    mongo.fail_command(["getMore", "aggregate"], errorCode=73)
     shown = wait_state(linked, "orders", "error")
-    assert "40324" in shown["reason"] or "failCommand" in shown["reason"], shown
+    assert "MongoDB error 73" in shown["reason"] and "failCommand" in shown["reason"], shown
+    mongo.stop_failing()
+    resume(linked, "orders")
+    sync(linked, "orders")
+    mongo.fail_command(["getMore", "aggregate"], errorCode=18)
+    reason = wait_state(linked, "orders", "error")["reason"]
+    assert "MongoDB error 18" in reason and reason.index("MongoDB error 18") < reason.index("ALTER USER MAPPING")
