@@ -81,8 +81,7 @@ write_gap(const TruncatedStream *truncated)
 	Stream	   *stream = mcs_stream_load(truncated->name, false, true);
 	StreamProgress progress = {.last_event_id = truncated->last_event_id};
 	StreamWriter *writer;
-	Oid			save_userid;
-	int			save_sec_context;
+	OwnerScope	scope;
 
 	if (stream == NULL)
 		return;					/* made behind the snapshot of the transaction */
@@ -90,15 +89,14 @@ write_gap(const TruncatedStream *truncated)
 	stream->resume_token = truncated->token;
 	/* handlers that are past it do not come back to say that they are done */
 	stream->has_handlers = stream->has_handlers && mcs_handlers_behind(stream->name, truncated->last_event_id);
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(stream->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,
 					   "the table of events was truncated: events up to here that were not read before can't be read any more");
 	mcs_events_insert(writer->table, writer->rows, mcs_writer_count(writer));
 	mcs_events_table_close(writer->table);
 	mcs_writer_announce(writer, &progress);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	mcs_owner_end(&scope);
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 }
 
