@@ -138,14 +138,25 @@ drop_failure(StreamWorker *worker)
 	RESUME_INTERRUPTS();
 }
 
-/* Tells of the state that was just published, in a transaction of its own; a failure of that is dropped. */
+/*
+ * Tells of the state that was just published, in a transaction of its own; a
+ * failure of that is dropped.  Why an event could not be written may be said in
+ * words of its own: that is for those who may see the stream.
+ */
 static void
 send_alert(StreamWorker *worker, StreamState from, const char *hint)
 {
+	const char *reason = worker->report.reason;
+
+	if (worker->culprit.reason && hint)
+	{
+		reason = "an event cannot be written";
+		hint = "change_stream_status says why, and what helps, to those who may see the stream";
+	}
 	PG_TRY();
 	{
 		mcs_worker_begin(worker);
-		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), worker->report.reason, hint);
+		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), reason, hint);
 		mcs_worker_commit(worker);
 	}
 	PG_CATCH();

@@ -40,6 +40,20 @@ def test_a_stream_that_stops(linked, mongo, mdb):
     listener.close()
 
 
+def test_what_an_event_holds_is_not_told(linked, mdb):
+    """Everybody may listen: why an event could not be written, in whichever words, is not said there."""
+    linked.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no place for %', new.full_document; END $$")
+    linked.execute("CREATE TRIGGER t BEFORE INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION refuse()")
+    listener = linked.connect()
+    listener.execute("LISTEN change_stream_alert")
+    create(linked, "orders", collection="c")
+    mdb.c.insert_one({"_id": 1, "card": "4111"})
+    assert "4111" in wait_state(linked, "orders", "error")["reason"]
+    (told,) = alerts(listener, 1)
+    assert told["to"] == "error" and told["reason"] and "4111" not in json.dumps(told)
+    listener.close()
+
+
 def test_oplog_nearly_outrun(linked, postgres, mdb):
     """A paused stream whose position falls behind half, then nine tenths of the oplog, and one that has caught up again."""
     listener = linked.connect()
