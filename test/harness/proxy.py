@@ -14,6 +14,7 @@ class Proxy:
     refuse      new connections are reset
     damage      offsets; of each of the next replies a byte there is inverted
     stop_in     so many bytes of the next reply come, and nothing more on its connection, which stays open
+    unknown     a word (of requests) that the server shall not know, as an older one would not
     Use `reset` to cut the connections that are there, `silence` to leave them open and dead, as a machine does
     that has lost its network; new ones work.
     """
@@ -25,6 +26,7 @@ class Proxy:
         self.piece = 1 << 16
         self.damage = []
         self.stop_in = None
+        self.unknown = None
         self._dead = set()
         self.accepted = 0
         self.forwarded = 0
@@ -80,6 +82,9 @@ class Proxy:
         try:
             while True:
                 data = await reader.read(1 << 16)
+                if self.unknown:
+                    words = [self.unknown, self.unknown[:-1] + b"?"]
+                    data = data.replace(*(reversed(words) if replies else words))
                 if replies and self.stop_in is not None and data:
                     writer.write(data[:self.stop_in])
                     self.stop_in = None
