@@ -111,6 +111,8 @@ def test_altered_twice_in_a_transaction_or_not_at_all(altered, mongo, mdb):
     assert finish(altered, mongo, mdb, conditions, seams) > 20
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
 def test_seam_within_a_backlog(altered, mongo, mdb, paused):
     """The change meets a worker that is amid thousands of events, some read and not written."""
