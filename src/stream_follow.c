@@ -241,6 +241,32 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 	return false;
 }
 
+/* Says that a server repeats events, once for a cursor. */
+static void
+log_repeat(StreamWorker *worker, const ChangeEvent *event)
+{
+	if (!worker->repeat_logged)
+		ereport(LOG,
+				(errmsg("MongoDB repeated an event to change stream \"%s\", which is not stored again", worker->name),
+				 errdetail("Event %.*s.", (int) event->token.length, event->token.data)));
+	worker->repeat_logged = true;
+}
+
+/*
+ * Whether an event that a cursor begins with is before the last one stored, so
+ * that the server goes back farther than it was told to.  The position alone
+ * doesn't tell: it may be of a time without an event.
+ */
+static bool
+before_last_stored(const StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *last = worker->stream->last_event_token;
+	const char *position = worker->stream->resume_token;
+
+	return last && position && mcs_token_is_of_version(event->token.data, last) && strcmp(last, position) <= 0 &&
+		mcs_token_compare(event->token.data, event->token.length, last, strlen(last)) <= 0;
+}
+
 /*
  * Whether the event is one that the stored position has passed already: after a
  * start at its time, or since the server sends it twice.  Only tokens of one
@@ -256,13 +282,13 @@ already_written(StreamWorker *worker, const ChangeEvent *event)
 	if (newest == NULL)
 		return false;
 	compared = mcs_token_compare(event->token.data, event->token.length, newest, strlen(newest));
-	if (compared == 0 || (compared < 0 && worker->newest_token && mcs_token_is_of_version(event->token.data, newest)))
+	/* the event at the position is what a start at its time begins with */
+	if (compared == 0 && !worker->newest_token)
+		return true;
+	if (compared == 0 || (compared < 0 && worker->newest_token && mcs_token_is_of_version(event->token.data, newest)) ||
+		(!worker->newest_token && !worker->from_time && before_last_stored(worker, event)))
 	{
-		if (worker->newest_token && !worker->repeat_logged)
-			ereport(LOG,
-					(errmsg("MongoDB repeated an event to change stream \"%s\", which is not stored again", worker->name),
-					 errdetail("Event %.*s.", (int) event->token.length, event->token.data)));
-		worker->repeat_logged = worker->repeat_logged || worker->newest_token;
+		log_repeat(worker, event);
 		return true;
 	}
 	return worker->from_time && position &&

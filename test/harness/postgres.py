@@ -89,7 +89,7 @@ def link_tree(source, target):
 class Cluster:
     """A PostgreSQL server with a data directory in the machine's folder."""
 
-    def __init__(self, host, installation, name="pg", settings=None, tcp=False, start=True):
+    def __init__(self, host, installation, name="pg", settings=None, tcp=False, start=True, initdb=()):
         self.host, self.installation, self.name = host, installation, name
         self.folder = host.new_folder(name)
         give_to_server_user(self.folder)
@@ -99,7 +99,7 @@ class Cluster:
         self.process = None
         self._seen = 0
         self._run([installation.program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                   "--locale=C.UTF-8", "--no-sync"])
+                   "--locale=C.UTF-8", "--no-sync", *initdb])
         self.configure(**{**SETTINGS, **(settings or {}), "port": self.port, "unix_socket_directories": self.folder,
                           "listen_addresses": "127.0.0.1" if tcp else ""})
         host.servers.append(self)
