@@ -734,6 +734,7 @@ take_empty_batch(StreamWorker *worker)
 {
 	Stream	   *stream = worker->stream;
 	StreamProgress progress;
+	TimestampTz now;
 
 	end_batch(worker);
 	if (!worker->read_token)
@@ -743,8 +744,9 @@ take_empty_batch(StreamWorker *worker)
 		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->drained, worker->asked_at, worker->rate);
 		return;
 	}
+	now = GetCurrentTimestamp();
 	if (stream->resume_token && !worker->closed && !mcs_slot_sync_wanted() &&
-		!TimestampDifferenceExceeds(worker->saved_at, GetCurrentTimestamp(), SAVE_INTERVAL_MS))
+		now >= worker->saved_at && !TimestampDifferenceExceeds(worker->saved_at, now, SAVE_INTERVAL_MS))
 		return;
 	memset(&progress, 0, sizeof(progress));
 	progress.token = worker->read_token;

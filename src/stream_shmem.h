@@ -111,6 +111,16 @@ mcs_ms_until(TimestampTz now, TimestampTz then)
 	return then <= now ? 0 : (long) ((then - now + 999) / 1000);
 }
 
+/*
+ * Whether a time has come until which something waits, which is never for more
+ * than a minute: what lies farther ahead was set before the clock was set back.
+ */
+static inline bool
+mcs_time_has_come(TimestampTz at, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
+}
+
 /* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
 typedef struct SlotTicket
 {

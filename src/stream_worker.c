@@ -362,7 +362,7 @@ wait_until(StreamWorker *worker, TimestampTz until)
 
 		CHECK_FOR_INTERRUPTS();
 		AcceptInvalidationMessages();
-		if (now >= until || mcs_slot_is_changed() || connection_changed || (worker->misfit && events_altered))
+		if (mcs_time_has_come(until, now) || mcs_slot_is_changed() || connection_changed || (worker->misfit && events_altered))
 			return;
 		/* nothing sets the latch when the table is altered */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -302,7 +302,8 @@ def test_clock_steps(clocked, mongo, mdb):
         written += 1
         db.wait_for("SELECT count(*) FROM change_stream_events", expect=written, timeout=10)
         sync(db, "orders")
-        shown = lags(db, 1)
+        # longer than a position is kept that moves without events
+        shown = lags(db, 6 if ahead == -3600 else 1)
         assert shown and min(shown) >= 0 and max(shown) < 5, (ahead, shown)
         assert db.value("SELECT min(processing_time_ms) >= 0 FROM change_stream_events")
         assert status(db, "orders")["state"] == "active"

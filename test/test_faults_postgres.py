@@ -186,3 +186,131 @@ def test_lock_for_minutes(linked, mongo, mdb):
     sync(linked, "orders", "120 seconds")
     assert oracle.compare(linked, "orders", mongo, since, mdb.name) == written + 1
     assert worker(linked, "orders") == pid
+
+
+# ---------------------------------------------------------------- what somebody has taken away
+
+@pytest.fixture
+def owned(linked, mdb):
+    """A stream of the role olga, of the collection c, with one event."""
+    linked.execute("CREATE ROLE olga LOGIN")
+    linked.execute("GRANT USAGE ON FOREIGN SERVER mongo TO olga")
+    linked.execute("SET ROLE olga")
+    create(linked, "orders", collection="c")
+    linked.execute("RESET ROLE")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked, "orders")
+    yield linked
+    linked.execute("DROP OWNED BY olga CASCADE")
+    linked.execute("DROP ROLE olga")
+
+
+def restarted(db):
+    """Ends the stream's process, so that the next one has to begin with what is allowed now."""
+    pid = worker(db, "orders")
+    db.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+
+
+def test_usage_is_revoked(owned, mdb):
+    """The server may not be used any more: told with the command that helps, and the stream goes on after it."""
+    owned.execute("REVOKE USAGE ON FOREIGN SERVER mongo FROM olga")
+    restarted(owned)
+    mdb.c.insert_one({"_id": 2})
+    shown = wait_reason(owned, "orders", "GRANT USAGE ON FOREIGN SERVER mongo TO olga")
+    assert shown["state"] == "error" and shown["next_retry_at"], shown
+    owned.execute("GRANT USAGE ON FOREIGN SERVER mongo TO olga")
+    resume(owned, "orders")
+    sync(owned, "orders")
+    assert ids(owned, "orders") == [1, 2]
+
+
+def test_schema_is_closed(owned, mdb):
+    """USAGE on the extension's schema and rights on its tables are nothing that a stream lives by: it goes on."""
+    owned.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC; REVOKE ALL ON change_stream_events, change_stream_progress FROM PUBLIC")
+    restarted(owned)
+    mdb.c.insert_one({"_id": 2})
+    owned.wait_for("SELECT count(*) FROM change_stream_events", expect=2)
+    assert status(owned, "orders")["state"] == "active"
+
+
+def test_owner_cannot_be_dropped(owned, postgres):
+    """Neither here nor from another database, and the stream is named."""
+    for connection in (owned, postgres.create_database("elsewhere")):
+        error = error_of(connection, "DROP ROLE olga")
+        assert error.sqlstate == "2BP01", error
+        assert "orders" in (error.diag.message_detail or "") or owned.name in (error.diag.message_detail or ""), error.diag.message_detail
+    assert status(owned, "orders")["state"] == "active"
+    connection.close()
+    postgres.drop_database("elsewhere")
+
+
+def test_events_table_is_dropped(linked, mongo, mdb):
+    """Refused; where a superuser takes it out of the extension by force, the stream says what is missing, and nothing else breaks."""
+    create(linked, "orders", collection="c")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked, "orders")
+    token = linked.value("SELECT resume_token FROM change_stream_progress")
+    error = error_of(linked, "DROP TABLE change_stream_events")
+    assert error.sqlstate == "2BP01"
+    linked.execute("ALTER TABLE change_stream_events RENAME TO hidden")
+    mdb.c.insert_one({"_id": 2})
+    shown = wait_reason(linked, "orders", "change_stream_events")
+    assert shown["state"] in ("error", "retrying"), shown
+    assert linked.value("SELECT last_event_id FROM change_stream_progress") == 1
+    linked.execute("ALTER TABLE hidden RENAME TO change_stream_events")
+    linked.wait_for("SELECT state FROM change_stream_status", expect="active", timeout=70)
+    sync(linked, "orders")
+    assert ids(linked, "orders") == [1, 2] and linked.value("SELECT resume_token > %s FROM change_stream_progress", token)
+
+
+# ---------------------------------------------------------------- the queue of notifications
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_notification_queue_full(machine, installation, new_cluster, mongo, mdb):
+    """A listener that is idle in a transaction: the stream goes on without notifications, says so, and has them again after it."""
+    if installation.major < 17:
+        # before, the queue takes 8 GB
+        original = Installation(packages.other_postgresql(17))
+        other = original.private_copy(machine.folder / "notifications")
+        install(build(original), other)
+        cluster = Cluster(machine, other, name="notifications", settings={"max_notify_queue_pages": 64})
+    else:
+        cluster = new_cluster(settings={"max_notify_queue_pages": 64})
+    try:
+        db = cluster.create_database("shop")
+        db.create_server(mongo.uri, mdb.name)
+        since = oracle.mark(mongo)
+        create(db, "orders")
+        idle, listener = db.connect(), db.connect()
+        for connection in (idle, listener):
+            connection.execute("LISTEN orders")
+        idle.execute("BEGIN")
+        idle.execute("SELECT 1")
+        while db.value("SELECT pg_notification_queue_usage() < 0.6"):
+            db.execute("SELECT pg_notify('noise', repeat('x', 7000) || number) FROM generate_series(1, 5) number")
+        mdb.c.insert_many([{"_id": number} for number in range(50)])
+        sync(db, "orders")
+        wait_reason(db, "orders", "queue", "half full")
+        assert status(db, "orders")["state"] == "active"
+        # full to the brim, so that a commit with a notification fails
+        while db.value("SELECT pg_notification_queue_usage() < 0.95"):
+            try:
+                db.execute("SELECT pg_notify('noise', repeat('x', 7000) || number) FROM generate_series(1, 5) number")
+            except Exception as full:
+                assert "queue is full" in str(full)
+                break
+        mdb.c.insert_many([{"_id": number} for number in range(50, 100)])
+        sync(db, "orders")
+        idle.execute("COMMIT")
+        list(listener.notifies(timeout=1))
+        db.wait_for("SELECT pg_notification_queue_usage() < 0.5", timeout=60)
+        mdb.c.insert_one({"_id": 100})
+        sync(db, "orders")
+        assert any('"last_event_id": 101' in notice.payload for notice in listener.notifies(timeout=10, stop_after=1))
+        assert oracle.compare(db, "orders", mongo, since, mdb.name) == 101
+        idle.close()
+        listener.close()
+        db.close()
+    finally:
+        cluster.discard()
