@@ -682,6 +682,7 @@ recover(StreamWorker *worker)
 	char	   *reason = NULL;
 	bool		careful;
 	bool		violation;
+	bool		writing = worker->writing;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(worker->stream_context);
@@ -698,9 +699,10 @@ recover(StreamWorker *worker)
 	events_altered = false;
 	if (worker->misfit)
 		reason = error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
-	/* the owner may not connect so: as when MongoDB refuses the role */
-	else if (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION && error->hint)
-		reason = pstrdup(error->hint);
+	/* the owner may not connect so, or not use the server: as when MongoDB refuses the role */
+	else if (error->hint && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+							 (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !writing)))
+		reason = psprintf("%s: %s", error->message, error->hint);
 	violation = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION;
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->batch_context);
@@ -710,8 +712,7 @@ recover(StreamWorker *worker)
 
 	if (!worker->stream)
 		ereport(FATAL,
-				(errmsg("change stream \"%s\" could not be read", worker->name),
-				 errdetail("%s", message)));
+				(errmsg("change stream \"%s\" could not be read: %s", worker->name, message)));
 	mcs_worker_close_session(worker);
 	if (reason)
 		mcs_worker_retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MAX_MS));
