@@ -67,8 +67,8 @@ class Feed(Liar):
         self.asked.append(start["_data"] if start else at)
         if start is None and at is None:
             return len(self.log)
-        reached = (lambda one: one["_id"]["_data"] > start["_data"]) if start else \
-            (lambda one: one["_id"]["_data"][2:18] >= f"{at.time:08X}{at.inc:08X}")
+        reached = (lambda one: str(one["_id"]["_data"]) > start["_data"]) if start else \
+            (lambda one: str(one["_id"]["_data"])[2:18] >= f"{at.time:08X}{at.inc:08X}")
         return next((place for place, one in enumerate(self.log) if reached(one)), len(self.log))
 
 
@@ -114,7 +114,7 @@ ODD = {
     "a namespace of numbers": (dict(ns={"db": 1, "coll": 2}), ("insert", None, None, *WHOLE[3:6], '{"ns": {"db": 1, "coll": 2}}')),
     "no key": (dict(documentKey=None), (*WHOLE[:3], None, *WHOLE[4:])),
     "a key of a sharded collection": (dict(documentKey={"region": "eu", "_id": 1}), (*WHOLE[:3], '{"region": "eu", "_id": 1}', *WHOLE[4:])),
-    "a document that is none": (dict(fullDocument=[1, 2]), (*WHOLE[:4], None, None, '{"fullDocument": [1, 2]}')),
+    "a document that is none": (dict(fullDocument=[1, 2]), (*WHOLE[:4], None, [], '{"fullDocument": [1, 2]}')),
     "an update described otherwise": (dict(operationType="update", fullDocument=None, updateDescription={"deltas": [1], "updatedFields": 3}),
                                       ("update", *WHOLE[1:4], None, [], None)),
     "fields of tomorrow": (dict(aaa=1, operationDescription={"x": 1}, clusterTime=bson.Timestamp(1, 1), wallTime="now", zzz=None),
