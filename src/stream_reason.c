@@ -127,8 +127,15 @@ mcs_change_stream_absence(PG_FUNCTION_ARGS)
 		reason = MCS_REASON_DISABLED;
 	else
 	{
+		Oid			owner = PG_GETARG_OID(0);
+
 		state = STREAM_STARTING;
-		reason = without_slot(PG_GETARG_OID(0), PG_GETARG_BOOL(1));
+		/* anybody can ask of any role: what it lacks, and how much it runs, is for those who may use it or watch all */
+		if (has_privs_of_role(GetUserId(), owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+			has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_DATA))
+			reason = without_slot(owner, PG_GETARG_BOOL(1));
+		else
+			reason = "no process follows it now; its owner sees why";
 	}
 	values[0] = CStringGetTextDatum(mcs_state_name(state));
 	values[1] = CStringGetTextDatum(reason);
