@@ -146,17 +146,14 @@ drop_failure(StreamWorker *worker)
 static void
 send_alert(StreamWorker *worker, StreamState from, const char *hint)
 {
-	const char *reason = worker->report.reason;
+	bool		of_event = worker->culprit.reason && hint;
 
-	if (worker->culprit.reason && hint)
-	{
-		reason = "an event cannot be written";
-		hint = "change_stream_status says why, and what helps, to those who may see the stream";
-	}
 	PG_TRY();
 	{
 		mcs_worker_begin(worker);
-		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state), reason, hint);
+		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state),
+							of_event ? "an event cannot be written" : worker->report.reason,
+							of_event ? "change_stream_status says why, and what helps, to those who may see the stream" : hint);
 		mcs_worker_commit(worker);
 	}
 	PG_CATCH();
