@@ -190,7 +190,10 @@ raise_failure(const FdwRead *read, const MongoError *error)
 	const char *option = table->pipeline ? "pipeline" :
 		read->start.kind == CHANGE_STREAM_START_AFTER ? (table->resume_after ? "resume_after" : "start_at") : NULL;
 
-	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED) && error->at_open && option && mcs_mongo_hint(error) == NULL)
+	/* MongoDB has many codes for a start or stages that it cannot read, so those that nobody knows count, too */
+	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED ||
+		 (error->code != 0 && error->sqlstate == ERRCODE_FDW_ERROR)) &&
+		error->at_open && option && mcs_mongo_hint(error) == NULL)
 		ereport(ERROR,
 				(errcode(error->sqlstate),
 				 errmsg("could not read foreign table \"%s\"", table->name),

@@ -441,5 +441,5 @@ bool
 mcs_token_lacks_type_bits(const char *token, const MongoError *error)
 {
 	return token != NULL && error->at_open && error->code != 0 && strchr(token, TYPE_BITS_SEPARATOR) == NULL &&
-		strstr(error->message, "KeyString format error") != NULL;
+		mcs_token_time(token) != 0 && strstr(error->message, "KeyString format error") != NULL;
 }

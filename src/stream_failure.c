@@ -110,6 +110,12 @@ mcs_worker_handle_failure(StreamWorker *worker)
 	mcs_follow_close(worker);
 	MemoryContextSwitchTo(worker->stream_context);
 
+	/* before its class, which is that of codes that nobody knows: a position of 1.0 goes on from its time */
+	if (!worker->from_time && stream->resume_token && mcs_token_lacks_type_bits(stream->resume_token, &failure))
+	{
+		worker->from_time = true;
+		return;
+	}
 	switch (failure.class)
 	{
 		case MONGO_ERROR_NONE:
@@ -139,8 +145,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 			break;
 		case MONGO_ERROR_CONFIGURATION:
 			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
-			if (!worker->from_time && stream->resume_token &&
-				(failure.code == 280 || mcs_token_lacks_type_bits(stream->resume_token, &failure)))
+			if (!worker->from_time && stream->resume_token && failure.code == 280)
 				worker->from_time = true;
 			else
 				stop_refused(worker, &failure);
