@@ -621,11 +621,17 @@ mcs_stream_load(const char *name, bool for_update, bool missing_ok)
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(name)};
 	Stream	   *stream = NULL;
+	bool		found;
 
 	mcs_catalog_begin(&scope);
-	/* a position that a restore has not brought is made when somebody is about to change the stream */
-	if (mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0 ||
-		(for_update && mcs_progress_mend(name) && mcs_catalog_execute(&load_locked, values, NULL) > 0))
+	found = mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0;
+	if (!found && for_update)
+	{
+		/* a position that a restore has not brought is made when somebody is about to change the stream, perhaps by another */
+		(void) mcs_progress_mend(name);
+		found = mcs_catalog_execute(&load_locked, values, NULL) > 0;
+	}
+	if (found)
 	{
 		CatalogRow	row = {SPI_tuptable->vals[0], SPI_tuptable->tupdesc, scope.caller};
 
