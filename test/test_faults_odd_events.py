@@ -67,7 +67,8 @@ class Feed(Liar):
         self.asked.append(start["_data"] if start else at)
         if start is None and at is None:
             return len(self.log)
-        reached = (lambda one: str(one["_id"]["_data"]) > start["_data"]) if start else \
+        # a token that is none belongs to the event where it stands
+        reached = (lambda one: not isinstance(one["_id"]["_data"], str) or one["_id"]["_data"] > start["_data"]) if start else \
             (lambda one: str(one["_id"]["_data"])[2:18] >= f"{at.time:08X}{at.inc:08X}")
         return next((place for place, one in enumerate(self.log) if reached(one)), len(self.log))
 
