@@ -173,7 +173,7 @@ typedef struct Dialect
 	MemoryContext attempt;
 	List	   *edits;
 	DialectPlace *places;		/* by byte of the fragment; NULL while nothing is known of any */
-	int			word_edits;		/* how many of them the words made */
+	List	   *word_edits;		/* those of them that the words made; outlives an attempt, as edits does not */
 	List	   *deferred;
 	List	   *held;			/* analysed nodes, for ParamRefs */
 	List	   *items;

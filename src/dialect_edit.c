@@ -96,7 +96,7 @@ mcs_dialect_forget_edits(Dialect *dialect)
 {
 	ListCell   *cell;
 
-	dialect->edits = list_truncate(list_copy(dialect->edits), dialect->word_edits);
+	dialect->edits = list_copy(dialect->word_edits);
 	if (dialect->places == NULL)
 		return;
 	memset(dialect->places, 0, (dialect->size + 1) * sizeof(DialectPlace));

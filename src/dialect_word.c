@@ -11,6 +11,7 @@
 
 #include "dialect.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 /* Blanks out a range of what is parsed. */
 static void
@@ -210,6 +211,7 @@ void
 mcs_dialect_words(Dialect *dialect)
 {
 	DialectToken *tokens = dialect->tokens;
+	MemoryContext old;
 
 	for (int i = 0; i < dialect->token_count; i++)
 	{
@@ -225,5 +227,7 @@ mcs_dialect_words(Dialect *dialect)
 		else if (is_change_path(dialect, i))
 			dialect->has_change_path = true;
 	}
-	dialect->word_edits = list_length(dialect->edits);
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
+	dialect->word_edits = list_copy(dialect->edits);
+	MemoryContextSwitchTo(old);
 }
