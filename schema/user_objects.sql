@@ -85,7 +85,8 @@ BEGIN ATOMIC
     UNION ALL
     SELECT 7, g.oid::pg_catalog.int8,
            pg_catalog.format('ALTER TABLE %s %s TRIGGER %I;', t.name,
-             CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, g.tgname)
+             CASE WHEN g.tgenabled OPERATOR(pg_catalog.=) 'D' THEN 'DISABLE'
+                 WHEN g.tgenabled OPERATOR(pg_catalog.=) 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, g.tgname)
     FROM events t JOIN pg_catalog.pg_trigger g ON g.tgrelid OPERATOR(pg_catalog.=) t.oid
     WHERE g.tgname OPERATOR(pg_catalog.=) 'change_stream_events_truncated' AND g.tgenabled OPERATOR(pg_catalog.<>) 'O'
     UNION ALL

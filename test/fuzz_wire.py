@@ -272,7 +272,8 @@ class Session(threading.Thread):
                         break
                     now = memory(connection.info.backend_pid)
                     at_first = at_first or now
-                    assert now < at_first + 500, f"memory of a backend grows from {at_first} to {now} MB"
+                    # what is freed stays for a while with the sanitizer, for each of many threads
+                    assert now < at_first + 1500, f"memory of a backend grows from {at_first} to {now} MB"
                 connection.close()
         except Exception as problem:
             self.problem = problem
