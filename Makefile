@@ -15,18 +15,18 @@
 #   make fuzz [SECONDS=300]     damaged BSON, JSON, statements and replies of MongoDB, and calls of every function, against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 EXTVERSION = 1.1
 # 1.0's script is as it was released; the others are made of schema/
 SCHEMA_SCRIPTS = mongo_change_stream--$(EXTVERSION).sql mongo_change_stream--1.0--$(EXTVERSION).sql
 DATA = mongo_change_stream--1.0.sql
 DATA_built = $(SCHEMA_SCRIPTS)
-HEADER_FILES := $(wildcard src/*.h)
+HEADER_FILES := $(wildcard src/*.h src/*/*.h)
 
 # The driver's package is libmongoc-1.0 up to 1.30 and mongoc2 from 2.0 on.
 MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
-# -isystem: the driver's inline functions are not ours to warn about
-PG_CPPFLAGS := $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
+# headers are included as folder/name.h, also where the tree is built from elsewhere; -isystem: the driver's inline functions are not ours to warn about
+PG_CPPFLAGS := -I$(dir $(lastword $(MAKEFILE_LIST)))src $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
 # what the driver unpacks messages with; one that is not here is not offered to MongoDB
 UNPACK := $(foreach p,snappy zlib libzstd,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
 PG_CPPFLAGS += $(patsubst snappy,-DMCS_SNAPPY,$(patsubst zlib,-DMCS_ZLIB,$(patsubst libzstd,-DMCS_ZSTD,$(UNPACK))))

@@ -5,10 +5,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include "handler.h"
+#include "handler/handler.h"
 #include "mb/pg_wchar.h"
-#include "stream.h"
-#include "stream_worker.h"
+#include "stream/stream.h"
+#include "worker/worker_internal.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;

@@ -157,7 +157,7 @@ def test_options(db, page):
 
 def test_states(page, repository):
     """Those of streams, which the README lists; a handler has idle, too, and no history to lose."""
-    there = set(re.findall(r'\[STREAM_\w+\] = "(\w+)"', (repository / "src" / "stream_shmem.c").read_text())) - {"snapshot"}
+    there = set(re.findall(r'\[STREAM_\w+\] = "(\w+)"', (repository / "src" / "shared" / "memory.c").read_text())) - {"snapshot"}
     assert len(there) > 5
     assert {CODE.match(row[0]).group(1) for row in table(page("README.md", "### States"))} == there - {"idle"}
     state, = [row[1] for row in table(page("docs/handlers.md", "## Where it is")) if "`state`" in row[0]]

@@ -7,7 +7,7 @@ import shutil
 from . import packages
 from .machine import CACHE, ROOT
 
-SOURCES = ("Makefile", "*.control", "mongo_change_stream--1.0.sql", "schema/*", "src/*.[ch]", "sql/*.sql", "expected/*.out")
+SOURCES = ("Makefile", "*.control", "mongo_change_stream--1.0.sql", "schema/*", "src/*.[ch]", "src/*/*.[ch]", "sql/*.sql", "expected/*.out")
 
 
 def copy_sources(folder):

@@ -1,0 +1,460 @@
+/*
+ * dialect/call.c
+ *	  Function calls with documents among their arguments.
+ *
+ * A function that takes documents gets them.  For any other, the candidate of
+ * its name that needs the likeliest casts is chosen, text before numbers
+ * before times, and the documents are cast to what it takes.  A few functions
+ * have a meaning of their own in the dialect.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "dialect/dialect.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_func.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* One argument, given by position or by name, or as ORDER BY of an ordered-set aggregate. */
+typedef struct Argument
+{
+	Node	  **slot;
+	Node	   *raw;
+	Node	   *expression;
+	Oid			type;
+	bool		document;
+} Argument;
+
+typedef struct Call
+{
+	ParseState *pstate;
+	Dialect    *dialect;
+	FuncCall   *node;
+	const char *name;			/* of a function that is not of a user's schema, else NULL */
+	int			token;			/* where the name stands */
+	int			count;
+	Argument   *arguments;
+	List	   *names;			/* of the last arguments */
+	bool		documents;		/* among the arguments */
+} Call;
+
+/* Analyses the arguments and holds them. */
+static void
+settle_arguments(Call *call)
+{
+	FuncCall   *node = call->node;
+	int			room = list_length(node->args) + list_length(node->agg_order);
+	ListCell   *cell;
+
+	call->arguments = palloc0(sizeof(Argument) * (room + 1));
+	foreach(cell, node->args)
+	{
+		Argument   *argument = &call->arguments[call->count++];
+
+		argument->slot = (Node **) &lfirst(cell);
+		if (IsA(lfirst(cell), NamedArgExpr))
+		{
+			NamedArgExpr *named = lfirst(cell);
+
+			argument->slot = (Node **) &named->arg;
+			call->names = lappend(call->names, named->name);
+		}
+	}
+	if (node->agg_within_group)
+		foreach(cell, node->agg_order)
+			call->arguments[call->count++].slot = &lfirst_node(SortBy, cell)->node;
+	for (int i = 0; i < call->count; i++)
+	{
+		Argument   *argument = &call->arguments[i];
+
+		argument->raw = *argument->slot;
+		argument->expression = mcs_dialect_settle(call->pstate, argument->slot);
+		argument->type = argument->expression ? exprType(argument->expression) : InvalidOid;
+		argument->document = argument->type == call->dialect->document;
+		call->documents |= argument->document;
+	}
+}
+
+static void
+set_argument(Call *call, Argument *argument, Node *expression)
+{
+	argument->expression = expression;
+	argument->type = exprType(expression);
+	argument->document = argument->type == call->dialect->document;
+	*argument->slot = mcs_dialect_hold(call->dialect, expression, -1);
+}
+
+static void
+cast_argument(Call *call, Argument *argument, Oid type)
+{
+	set_argument(call, argument, mcs_dialect_cast(call->pstate, argument->raw, argument->expression, type));
+}
+
+/*
+ * Analyses what OVER partitions and orders by.  PostgreSQL looks at the second
+ * of two equal windows no more, but both have to be translated.
+ */
+static void
+settle_window(ParseState *pstate, WindowDef *window)
+{
+	ParseExprKind kind = pstate->p_expr_kind;
+	ListCell   *cell;
+
+	if (!window)
+		return;
+	pstate->p_expr_kind = EXPR_KIND_WINDOW_PARTITION;
+	foreach(cell, window->partitionClause)
+		(void) mcs_dialect_settle(pstate, (Node **) &lfirst(cell));
+	pstate->p_expr_kind = EXPR_KIND_WINDOW_ORDER;
+	foreach(cell, window->orderClause)
+		(void) mcs_dialect_settle(pstate, &lfirst_node(SortBy, cell)->node);
+	pstate->p_expr_kind = kind;
+}
+
+/* Gives the call another function of the extension. */
+static void
+rename_call(Call *call, const char *name)
+{
+	DialectToken *first = &call->dialect->tokens[call->token];
+	DialectToken *last = first;
+
+	while ((last + 1)->type == '.')
+		last += 2;
+	mcs_dialect_edit(call->dialect, EDIT_REPLACE, first->at, mcs_dialect_token_end(last), mcs_dialect_qualified(call->dialect, name));
+	call->node->funcname = list_make2(makeString(get_namespace_name(call->dialect->namespace)), makeString(pstrdup(name)));
+	call->node->funcformat = COERCE_EXPLICIT_CALL;
+}
+
+static bool
+is_named(const Call *call, const char *name)
+{
+	return call->name && strcmp(call->name, name) == 0;
+}
+
+/* ---- choosing a candidate ---- */
+
+/* How unlikely it is that a document is meant as a type; -1: it cannot be. */
+static int
+document_rank(const Call *call, Oid type)
+{
+	if (type == call->dialect->document)
+		return 0;
+	if (type == ANYOID || type == ANYELEMENTOID || type == ANYNONARRAYOID || type == ANYCOMPATIBLEOID || type == ANYCOMPATIBLENONARRAYOID)
+		return 1;
+	if (type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
+		return 25;
+	for (int i = 0; OidIsValid(mcs_dialect_castable[i]); i++)
+		if (mcs_dialect_castable[i] == type)
+			return 20 + 10 * i;
+	return -1;
+}
+
+/* How much a candidate asks for; -1: it does not take these arguments. */
+static int
+candidate_rank(const Call *call, FuncCandidateList candidate)
+{
+	int			rank = 0;
+	Oid			common = InvalidOid;
+
+	if (candidate->nargs < call->count)
+		return -1;
+	for (int i = 0; i < call->count; i++)
+	{
+		const Argument *argument = &call->arguments[i];
+		Oid			wanted = candidate->args[i];
+		int			part;
+
+		if (argument->document)
+		{
+			part = document_rank(call, wanted);
+			if (part < 0)
+				return -1;
+			rank += part;
+		}
+		else if (OidIsValid(argument->type) && argument->type != wanted)
+		{
+			if (!can_coerce_type(1, &argument->type, &wanted, COERCION_IMPLICIT))
+				return -1;
+			rank += argument->type == UNKNOWNOID ? 0 : 1;
+		}
+		/* all anycompatible are of one type */
+		if (wanted == ANYCOMPATIBLEOID || wanted == ANYELEMENTOID)
+		{
+			if (OidIsValid(common) && argument->type != common && argument->type != UNKNOWNOID)
+				return -1;
+			if (argument->type != UNKNOWNOID)
+				common = argument->type;
+		}
+	}
+	return rank;
+}
+
+static FuncCandidateList
+best_candidate(const Call *call, FuncCandidateList candidates)
+{
+	FuncCandidateList best = NULL;
+	int			best_rank = -1;
+
+	for (; candidates; candidates = candidates->next)
+	{
+		int			rank;
+
+		if (!OidIsValid(candidates->oid))
+			continue;
+		rank = candidate_rank(call, candidates);
+		if (rank >= 0 && (best == NULL || rank < best_rank))
+		{
+			best = candidates;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
+/* Finds the function's best candidate, in the extension's schema where the session finds none. */
+static FuncCandidateList
+find_candidate(Call *call)
+{
+	List	   *name = call->node->funcname;
+	char	   *schema = get_namespace_name(call->dialect->namespace);
+	FuncCandidateList best = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
+	FuncCandidateList ours;
+
+	if (list_length(name) != 1)
+		return best;
+	/* sum(document) of a schema that is not on the search path */
+	name = list_make2(makeString(schema), linitial(name));
+	ours = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
+	if (!ours || (best && candidate_rank(call, best) <= candidate_rank(call, ours)))
+		return best;
+	mcs_dialect_edit(call->dialect, EDIT_OPEN, call->dialect->tokens[call->token].at, call->dialect->tokens[call->token].at,
+					 psprintf("%s.", quote_identifier(schema)));
+	call->node->funcname = name;
+	return ours;
+}
+
+/* Casts documents to what the chosen candidate takes. */
+static void
+cast_arguments(Call *call)
+{
+	FuncCandidateList candidate = find_candidate(call);
+
+	if (!candidate)
+		return;
+	for (int i = 0; i < call->count; i++)
+	{
+		Oid			wanted = candidate->args[i];
+
+		if (call->arguments[i].document && document_rank(call, wanted) > 1)
+			cast_argument(call, &call->arguments[i], wanted);
+	}
+}
+
+/* ---- functions with a meaning of their own ---- */
+
+/* EXTRACT(f FROM document) */
+static void
+extract(Call *call)
+{
+	Dialect    *dialect = call->dialect;
+	DialectToken *field = &dialect->tokens[call->token + 2];
+	char	   *name;
+
+	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_is(dialect->text, &dialect->tokens[call->token + 3], "FROM"))
+		return;
+	name = field->value ? pstrdup(field->value) : pnstrdup(dialect->text + field->at, field->length);
+	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, dialect->tokens[call->token + 4].at,
+					 psprintf("%s(%s, ", mcs_dialect_qualified(dialect, "date_part"), quote_literal_cstr(name)));
+	call->node->funcname = list_make2(makeString(get_namespace_name(dialect->namespace)), makeString("date_part"));
+	call->node->funcformat = COERCE_EXPLICIT_CALL;
+}
+
+/* TIME_WINDOW('5 minutes', t): date_bin, aligned to the epoch */
+static void
+time_window(Call *call)
+{
+	Dialect    *dialect = call->dialect;
+	int			close = mcs_dialect_matching(dialect->tokens, call->token + 1);
+	TypeCast   *origin = makeNode(TypeCast);
+	A_Const    *epoch = makeNode(A_Const);
+
+	if (call->count != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("TIME_WINDOW takes a length and a time"),
+				 errhint("For example TIME_WINDOW('5 minutes', cluster_time)."),
+				 mcs_dialect_error_at(dialect, dialect->tokens[call->token].at)));
+	if (call->arguments[1].document)
+		cast_argument(call, &call->arguments[1], TIMESTAMPTZOID);
+	if (call->arguments[0].document)
+		cast_argument(call, &call->arguments[0], INTERVALOID);
+	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, mcs_dialect_token_end(&dialect->tokens[call->token]), "date_bin");
+	mcs_dialect_edit(dialect, EDIT_CLOSE, dialect->tokens[close].at, dialect->tokens[close].at, ", timestamptz 'epoch'");
+	epoch->val.sval.type = T_String;
+	epoch->val.sval.sval = "epoch";
+	epoch->location = -1;
+	origin->arg = (Node *) epoch;
+	origin->typeName = SystemTypeName("timestamptz");
+	origin->location = -1;
+	call->node->funcname = list_make1(makeString("date_bin"));
+	call->node->args = list_make3(linitial(call->node->args), lsecond(call->node->args), origin);
+}
+
+/* ROUND(x, n) of a double precision */
+static void
+round_double(Call *call)
+{
+	Oid			type = call->arguments[0].type;
+
+	if (call->count != 2 || (type != FLOAT8OID && type != FLOAT4OID))
+		return;
+	cast_argument(call, &call->arguments[0], NUMERICOID);
+}
+
+/* STRING_AGG over a text array */
+static void
+string_agg(Call *call)
+{
+	Dialect    *dialect = call->dialect;
+	Oid			type = call->count == 2 ? call->arguments[0].type : InvalidOid;
+
+	if (type != TEXTARRAYOID && type != get_array_type(VARCHAROID))
+		return;
+	if (call->arguments[1].document)
+		cast_argument(call, &call->arguments[1], TEXTOID);
+	rename_call(call, call->node->agg_distinct ? "string_agg_distinct_elements" : "string_agg_elements");
+	if (!call->node->agg_distinct)
+		return;
+	call->node->agg_distinct = false;
+	for (int i = call->token + 1; i < dialect->token_count; i++)
+	{
+		if (!mcs_dialect_is(dialect->text, &dialect->tokens[i], "DISTINCT"))
+			continue;
+		mcs_dialect_remove_tokens(dialect, i, i + 1);
+		break;
+	}
+}
+
+/* LAG(document, 1, 0): the value and its stand-in are of one type */
+static void
+lag_default(Call *call)
+{
+	if (call->count != 3 || call->arguments[0].document == call->arguments[2].document)
+		return;
+	for (int i = 0; i < 3; i += 2)
+		if (!call->arguments[i].document)
+			set_argument(call, &call->arguments[i],
+						 mcs_dialect_as_document(call->pstate, call->arguments[i].raw, call->arguments[i].expression));
+}
+
+/* TO_CHAR(document, format): what it is can be seen by the format */
+static void
+to_char(Call *call)
+{
+	static const char *const dates[] = {"YY", "MM", "DD", "HH", "MI", "SS", "Mon", "MON", "mon", "Day", "day", "DAY", "yy", "mm", "dd",
+	"hh", "mi", "ss", "IW", "WW", "TZ", "Q", NULL};
+	A_Const    *format = call->count == 2 ? (A_Const *) mcs_dialect_original(call->dialect, call->arguments[1].raw) : NULL;
+	Oid			type = TIMESTAMPTZOID;
+
+	if (!format || !call->arguments[0].document)
+		return;
+	if (mcs_dialect_is_literal(call->dialect, (Node *) format))
+	{
+		const char *text = strVal(&format->val);
+
+		type = NUMERICOID;
+		for (int i = 0; dates[i]; i++)
+			if (strstr(text, dates[i]))
+				type = TIMESTAMPTZOID;
+	}
+	cast_argument(call, &call->arguments[0], type);
+}
+
+/* Functions that print what they get: plain text of documents */
+static void
+plain_text(Call *call)
+{
+	for (int i = 0; i < call->count; i++)
+		if (call->arguments[i].document)
+			cast_argument(call, &call->arguments[i], TEXTOID);
+}
+
+/* Whether a call goes to PostgreSQL's function of a name, in any case of letters. */
+static const char *
+builtin_name(FuncCall *node)
+{
+	if (list_length(node->funcname) == 1)
+		return strVal(linitial(node->funcname));
+	if (list_length(node->funcname) == 2 && strcmp(strVal(linitial(node->funcname)), "pg_catalog") == 0)
+		return strVal(lsecond(node->funcname));
+	return NULL;
+}
+
+static void
+patch_call(Call *call)
+{
+	if (is_named(call, "json_build_object"))
+		rename_call(call, "document_build_object");
+	else if (is_named(call, "time_window"))
+		time_window(call);
+	else if (is_named(call, "round"))
+		round_double(call);
+	else if (is_named(call, "string_agg"))
+		string_agg(call);
+	if (!call->documents)
+		return;
+	if (is_named(call, "extract"))
+		extract(call);
+	else if (is_named(call, "concat") || is_named(call, "concat_ws") || is_named(call, "format"))
+		plain_text(call);
+	else if (is_named(call, "lag") || is_named(call, "lead"))
+		lag_default(call);
+	else if (is_named(call, "to_char"))
+		to_char(call);
+	else if (is_named(call, "unnest") && call->count == 1)
+		rename_call(call, "document_elements");
+	else if (!is_named(call, "json_build_object") && !is_named(call, "time_window"))
+		cast_arguments(call);
+}
+
+static void
+begin_call(Call *call, ParseState *pstate, FuncCall *node)
+{
+	memset(call, 0, sizeof(Call));
+	call->pstate = pstate;
+	call->dialect = mcs_dialect_current;
+	call->node = node;
+	call->name = builtin_name(node);
+	call->token = node->location >= 0 && node->location < call->dialect->size ? mcs_dialect_token_at(call->dialect, node->location) : 0;
+	settle_arguments(call);
+	settle_window(pstate, node->over);
+}
+
+/* The arguments of CALL, which is not analysed as an expression. */
+void
+mcs_dialect_arguments(ParseState *pstate, FuncCall *node)
+{
+	Call		call;
+
+	begin_call(&call, pstate, node);
+	if (call.documents)
+		cast_arguments(&call);
+}
+
+/* Analyses a function call whose arguments may be documents. */
+Node *
+mcs_dialect_call(ParseState *pstate, FuncCall *node)
+{
+	Call		call;
+
+	begin_call(&call, pstate, node);
+	patch_call(&call);
+	return transformExpr(pstate, (Node *) node, pstate->p_expr_kind);
+}

@@ -1,0 +1,274 @@
+/*
+ * dialect/declare.c
+ *	  The variables of a PL/pgSQL block: their types, and what is assigned to
+ *	  them by INTO.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "dialect/body.h"
+#include "miscadmin.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
+#include "nodes/nodeFuncs.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* Adds a variable; the type InvalidOid is not known. */
+void
+mcs_body_declare(Body *body, const char *name, Oid type, TupleDesc fields)
+{
+	DialectName *variable;
+
+	if (name == NULL)
+		return;
+	variable = palloc0(sizeof(DialectName));
+	variable->name = name;
+	variable->type = type;
+	variable->fields = fields;
+	body->names = lappend(body->names, variable);
+}
+
+/* Gives a record the fields of a query; a variable that is no record keeps its type. */
+void
+mcs_body_declare_record(Body *body, const char *name, List *targets)
+{
+	TupleDesc	fields = CreateTemplateTupleDesc(list_length(targets));
+	ListCell   *cell;
+
+	foreach(cell, body->names)
+	{
+		DialectName *variable = lfirst(cell);
+
+		if (name && strcmp(variable->name, name) == 0 && OidIsValid(variable->type))
+			return;
+	}
+	foreach(cell, targets)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+		Oid			type = exprType((Node *) target->expr);
+
+		TupleDescInitEntry(fields, foreach_current_index(cell) + 1, target->resname ? target->resname : "?column?",
+						   type == UNKNOWNOID ? TEXTOID : type, -1, 0);
+	}
+	mcs_body_declare(body, name, InvalidOid, fields);
+}
+
+static const DialectName *
+find_variable(const Body *body, const char *name)
+{
+	for (int i = list_length(body->names) - 1; i >= 0; i--)
+	{
+		DialectName *variable = list_nth(body->names, i);
+
+		if (strcmp(variable->name, name) == 0)
+			return variable;
+	}
+	return NULL;
+}
+
+/* The type of a relation's column, or of a variable: name%TYPE */
+static Oid
+type_of(const Body *body, int first, int end)
+{
+	const DialectName *variable;
+	List	   *names = NIL;
+	Oid			relid;
+	AttrNumber	number;
+
+	for (int i = first; i < end; i += 2)
+		if (body->tokens[i].value)
+			names = lappend(names, makeString(body->tokens[i].value));
+	if (list_length(names) == 1)
+	{
+		variable = find_variable(body, strVal(linitial(names)));
+		return variable ? variable->type : InvalidOid;
+	}
+	if (names == NIL || list_length(names) > 3)
+		return InvalidOid;
+	relid = RangeVarGetRelid(makeRangeVarFromNameList(list_copy_head(names, list_length(names) - 1)), NoLock, true);
+	number = OidIsValid(relid) ? get_attnum(relid, strVal(llast(names))) : InvalidAttrNumber;
+	return number == InvalidAttrNumber ? InvalidOid : get_atttype(relid, number);
+}
+
+/* The type that tokens name; InvalidOid where it is a record's, or not known. */
+static Oid
+named_type(const Body *body, int first, int end)
+{
+	int			from = body->tokens[first].at;
+	Oid			type = InvalidOid;
+	int32		typmod;
+	char	   *name;
+
+	if (end <= first || mcs_dialect_is(body->whole, &body->tokens[first], "RECORD"))
+		return InvalidOid;
+	if (end - first >= 3 && body->tokens[end - 2].type == '%')
+	{
+		if (mcs_dialect_is(body->whole, &body->tokens[end - 1], "TYPE"))
+			return type_of(body, first, end - 2);
+		end -= 2;				/* ROWTYPE */
+	}
+	name = pnstrdup(body->whole + from, mcs_dialect_token_end(&body->tokens[end - 1]) - from);
+#if PG_VERSION_NUM >= 160000
+	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {.type = T_ErrorSaveContext});
+#else
+	parseTypeString(name, &type, &typmod, true);
+#endif
+	return type;
+}
+
+/* name [CONSTANT] type [COLLATE c] [NOT NULL] [:= expression]; */
+static void
+declaration(Body *body)
+{
+	static const char *const ends[] = {"COLLATE", "NOT", "DEFAULT", NULL};
+	const char *name = body->tokens[body->i].value;
+	int			first;
+	Oid			type;
+
+	mcs_body_advance(body, 1);
+	if (mcs_body_is(body, "CONSTANT"))
+		mcs_body_advance(body, 1);
+	first = body->i;
+	while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
+		   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' &&
+		   !mcs_dialect_is_any(body->whole, &body->tokens[body->i], ends) &&
+		   !mcs_body_is(body, "CURSOR") && !mcs_body_is(body, "ALIAS"))
+		mcs_body_advance(body, 1);
+	if (mcs_body_is(body, "CURSOR"))
+	{
+		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
+			   !mcs_body_is(body, "FOR") && !mcs_body_is(body, "IS"))
+			mcs_body_advance(body, 1);
+		if (body->tokens[body->i].type == TOKEN_WORD)
+		{
+			mcs_body_advance(body, 1);
+			mcs_body_query(body);
+		}
+	}
+	else if (!mcs_body_is(body, "ALIAS"))
+	{
+		type = named_type(body, first, body->i);
+		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
+			   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' && !mcs_body_is(body, "DEFAULT"))
+			mcs_body_advance(body, 1);
+		if (body->tokens[body->i].type != ';' && body->tokens[body->i].type != TOKEN_END)
+		{
+			mcs_body_advance(body, 1);
+			mcs_body_expression(body, type);
+		}
+		mcs_body_declare(body, name, type, NULL);
+	}
+	mcs_body_skip(body);
+}
+
+/* Declarations up to BEGIN. */
+void
+mcs_body_declarations(Body *body)
+{
+	while (body->tokens[body->i].type != TOKEN_END && !mcs_body_is(body, "BEGIN"))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (mcs_body_is(body, "DECLARE"))
+			mcs_body_advance(body, 1);
+		else
+			declaration(body);
+	}
+}
+
+/* The type of what an assignment goes to: tokens first..end. */
+Oid
+mcs_body_target_type(const Body *body, int first, int end)
+{
+	const DialectName *variable = body->tokens[first].value ? find_variable(body, body->tokens[first].value) : NULL;
+
+	if (!variable)
+		return InvalidOid;
+	if (end == first + 1)
+		return variable->type;
+	if (end == first + 3 && body->tokens[first + 1].type == '.' && body->tokens[first + 2].value)
+	{
+		Oid			relid = OidIsValid(variable->type) ? get_typ_typrelid(variable->type) : InvalidOid;
+		AttrNumber	number = OidIsValid(relid) ? get_attnum(relid, body->tokens[first + 2].value) : InvalidAttrNumber;
+
+		if (number != InvalidAttrNumber)
+			return get_atttype(relid, number);
+	}
+	return InvalidOid;
+}
+
+/* Finds INTO and its targets among tokens; false where there is none. */
+static bool
+find_into(const char *text, const DialectToken *tokens, int first, int end, int *into, int *behind)
+{
+	for (int i = first; i < end; i++)
+	{
+		if (tokens[i].type == '(')
+			i = mcs_dialect_matching(tokens, i);
+		if (i == first || !mcs_dialect_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' || mcs_dialect_is(text, &tokens[i - 1], "INSERT") ||
+			mcs_dialect_is(text, &tokens[i - 1], "MERGE"))
+			continue;
+		*into = i++;
+		if (mcs_dialect_is(text, &tokens[i], "STRICT"))
+			i++;
+		/* name, name.field, name[i], with commas between them */
+		for (;;)
+		{
+			i++;
+			while ((tokens[i].type == '.' || tokens[i].type == '[') && i < end)
+				i = tokens[i].type == '.' ? i + 2 : mcs_dialect_matching(tokens, i) + 1;
+			if (tokens[i].type != ',' || i >= end)
+				break;
+			i++;
+		}
+		*behind = Min(i, end);
+		return true;
+	}
+	return false;
+}
+
+/* The types of what the columns of a statement go INTO; NIL where they are not known. */
+List *
+mcs_body_into_types(const Body *body, int first, int end)
+{
+	int			into;
+	int			behind;
+	List	   *types = NIL;
+
+	if (!find_into(body->whole, body->tokens, first, end, &into, &behind))
+		return NIL;
+	into += mcs_dialect_is(body->whole, &body->tokens[into + 1], "STRICT") ? 2 : 1;
+	while (into < behind)
+	{
+		int			next = into;
+
+		while (next < behind && body->tokens[next].type != ',')
+			next++;
+		types = lappend_oid(types, mcs_body_target_type(body, into, next));
+		into = next + 1;
+	}
+	/* one row variable takes all columns */
+	if (list_length(types) == 1 && (!OidIsValid(linitial_oid(types)) || type_is_rowtype(linitial_oid(types))))
+		return NIL;
+	return types;
+}
+
+/* Blanks out INTO in what is parsed, as SQL has another meaning for it. */
+void
+mcs_body_hide_into(const Body *body, Dialect *dialect)
+{
+	int			into;
+	int			behind;
+
+	if (find_into(dialect->text, dialect->tokens, 0, dialect->token_count, &into, &behind) && behind > into)
+	{
+		int			from = dialect->tokens[into].at;
+
+		memset(dialect->parsed + from, ' ', mcs_dialect_token_end(&dialect->tokens[behind - 1]) - from);
+	}
+}

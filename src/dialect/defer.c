@@ -1,0 +1,197 @@
+/*
+ * dialect/defer.c
+ *	  Analyses the nodes that were kept aside, each by the rules of its kind.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "dialect/dialect.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* CASE x WHEN 'a' THEN ... */
+static Node *
+transform_case(ParseState *pstate, CaseExpr *c)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Node	   *arg = mcs_dialect_settle(pstate, (Node **) &c->arg);
+	List	   *results = NIL;
+	ListCell   *cell;
+
+	foreach(cell, c->args)
+	{
+		CaseWhen   *when = lfirst_node(CaseWhen, cell);
+
+		if (arg && exprType(arg) == dialect->document && mcs_dialect_is_literal(dialect, (Node *) when->expr))
+			mcs_dialect_literal_as(dialect, (Node *) when->expr, (Node **) &when->expr, "text");
+		results = lappend(results, &when->result);
+	}
+	if (c->defresult)
+		results = lappend(results, &c->defresult);
+	mcs_dialect_unify(pstate, results);
+	return transformExpr(pstate, (Node *) c, pstate->p_expr_kind);
+}
+
+/* COALESCE, GREATEST, LEAST */
+static Node *
+transform_alternatives(ParseState *pstate, Node *node, List *args)
+{
+	List	   *slots = NIL;
+	ListCell   *cell;
+
+	foreach(cell, args)
+		slots = lappend(slots, &lfirst(cell));
+	mcs_dialect_unify(pstate, slots);
+	return transformExpr(pstate, node, pstate->p_expr_kind);
+}
+
+/* CAST(document AS text): plain text */
+static Node *
+transform_cast(ParseState *pstate, TypeCast *cast)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Node	   *raw = cast->arg;
+	Node	   *arg;
+	Oid			type;
+
+	if (IsA(mcs_dialect_original(dialect, raw), A_ArrayExpr) || IsA(mcs_dialect_original(dialect, raw), A_Const))
+		return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
+	arg = mcs_dialect_settle(pstate, &cast->arg);
+	if (arg && exprType(arg) == dialect->document)
+	{
+		type = typenameTypeId(pstate, cast->typeName);
+		if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
+			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+		else if (!can_coerce_type(1, &dialect->document, &type, COERCION_EXPLICIT))
+		{
+			/* by way of what there is a cast to: the time of a date, an array, else text */
+			Oid			by = type == TIMEOID || type == TIMETZOID ? TIMESTAMPTZOID : type_is_array(type) ? TEXTARRAYOID : TEXTOID;
+
+			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, by), -1);
+		}
+	}
+	return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
+}
+
+/* document COLLATE "C" */
+static Node *
+transform_collate(ParseState *pstate, CollateClause *collate)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Node	   *raw = collate->arg;
+	Node	   *arg = mcs_dialect_settle(pstate, &collate->arg);
+
+	if (arg && exprType(arg) == dialect->document)
+		collate->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+	return transformExpr(pstate, (Node *) collate, pstate->p_expr_kind);
+}
+
+/* 'x' IN (SELECT document ...), document = ANY (SELECT ...) */
+static Node *
+transform_sublink(ParseState *pstate, SubLink *link)
+{
+	Dialect    *dialect = mcs_dialect_current;
+
+	if (mcs_dialect_is_literal(dialect, link->testexpr))
+	{
+		Query	   *query = parse_sub_analyze(copyObject(link->subselect), pstate, NULL, false, true);
+		TargetEntry *first = query->targetList ? linitial_node(TargetEntry, query->targetList) : NULL;
+
+		if (first && exprType((Node *) first->expr) == dialect->document)
+			mcs_dialect_literal_as(dialect, link->testexpr, &link->testexpr, "text");
+	}
+	return transformExpr(pstate, (Node *) link, pstate->p_expr_kind);
+}
+
+/* What the context needs of an expression, if it is a document. */
+static Node *
+apply_want(ParseState *pstate, DialectDeferred *deferred, Node *expression)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Oid			type = deferred->want == WANT_BOOLEAN ? BOOLOID : getBaseType(deferred->type);
+
+	if (exprType(expression) != dialect->document || type == dialect->document)
+		return expression;
+	if (deferred->want == WANT_BOOLEAN || type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID ||
+		type == JSONBOID || type == JSONOID || type == INTERVALOID || type == TEXTARRAYOID || type == BYTEAOID)
+		return mcs_dialect_cast(pstate, deferred->original, expression, type);
+	return expression;
+}
+
+/* A column of a UNION and its like: a document in one branch makes documents of all. */
+static Node *
+apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	DialectSetColumns *columns = list_nth(dialect->set_columns, deferred->set - 1);
+	uint64		bit = UINT64CONST(1) << deferred->column;
+
+	if (exprType(expression) == dialect->document)
+	{
+		if (!(columns->document & bit) && (columns->other & bit))
+			dialect->again = true;
+		columns->document |= bit;
+		return expression;
+	}
+	columns->other |= bit;
+	if (columns->document & bit)
+		return mcs_dialect_as_document(pstate, deferred->original, expression);
+	return expression;
+}
+
+static Node *
+transform_original(ParseState *pstate, Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_A_Expr:
+			return mcs_dialect_operator(pstate, (A_Expr *) node);
+		case T_CaseExpr:
+			return transform_case(pstate, (CaseExpr *) node);
+		case T_CoalesceExpr:
+			return transform_alternatives(pstate, node, ((CoalesceExpr *) node)->args);
+		case T_MinMaxExpr:
+			return transform_alternatives(pstate, node, ((MinMaxExpr *) node)->args);
+		case T_FuncCall:
+			return mcs_dialect_call(pstate, (FuncCall *) node);
+		case T_TypeCast:
+			return transform_cast(pstate, (TypeCast *) node);
+		case T_CollateClause:
+			return transform_collate(pstate, (CollateClause *) node);
+		case T_SubLink:
+			return transform_sublink(pstate, (SubLink *) node);
+		case T_A_Indirection:
+			return mcs_dialect_indirection(pstate, (A_Indirection *) node);
+		default:
+			return transformExpr(pstate, node, pstate->p_expr_kind);
+	}
+}
+
+/* Asked for each parameter: ours are nodes kept aside, all others PostgreSQL's. */
+Node *
+mcs_dialect_paramref(ParseState *pstate, ParamRef *ref)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	DialectDeferred *deferred;
+	Node	   *expression;
+
+	check_stack_depth();
+	if (ref->number >= DIALECT_FIRST_HELD && ref->number - DIALECT_FIRST_HELD < list_length(dialect->held))
+		return list_nth(dialect->held, ref->number - DIALECT_FIRST_HELD);
+	if (ref->number < DIALECT_FIRST_DEFERRED || ref->number - DIALECT_FIRST_DEFERRED >= list_length(dialect->deferred))
+		return dialect->param_hook ? dialect->param_hook(pstate, ref) : NULL;
+	deferred = list_nth(dialect->deferred, ref->number - DIALECT_FIRST_DEFERRED);
+	expression = transform_original(pstate, copyObject(deferred->original));
+	if (deferred->want != WANT_ANYTHING)
+		expression = apply_want(pstate, deferred, expression);
+	if (deferred->set)
+		expression = apply_set(pstate, deferred, expression);
+	return expression;
+}

@@ -1,0 +1,324 @@
+/*
+ * dialect/dialect.h
+ *	  The dialect: SQL with paths into documents, CONTAINS, CHANGE_STREAM(...),
+ *	  and statements on change streams, as text that becomes plain SQL.
+ *
+ * Text goes in and text comes out; what the text is about (streams, handlers,
+ * foreign tables) is reached by the plain SQL that is made, and by the names
+ * in the catalogs, never through another family's functions.
+ */
+#ifndef MCS_DIALECT_H
+#define MCS_DIALECT_H
+
+#include "document/document.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_node.h"
+
+/*
+ * Token codes of PostgreSQL's scanner, those PL/pgSQL's grammar relies on, too.
+ * A character that is a token by itself has its own code.  The scanner is
+ * given no keywords, so each word is an identifier.
+ */
+typedef enum DialectTokenType
+{
+	TOKEN_END = 0,
+	TOKEN_WORD = 258,
+	TOKEN_UNICODE_WORD,
+	TOKEN_FLOAT,
+	TOKEN_STRING,
+	TOKEN_UNICODE_STRING,
+	TOKEN_BITS,
+	TOKEN_HEX,
+	TOKEN_OPERATOR,
+	TOKEN_INTEGER,
+	TOKEN_PARAMETER,
+	TOKEN_CAST,
+	TOKEN_DOTS,
+	TOKEN_ASSIGN,
+	TOKEN_ARROW
+} DialectTokenType;
+
+typedef struct DialectToken
+{
+	int			type;
+	int			at;				/* byte offset */
+	int			length;
+	char	   *value;			/* of words (folded, without quotes) and strings, else NULL */
+} DialectToken;
+
+/* Where an edit stands beside others of the same place. */
+typedef enum DialectEditKind
+{
+	EDIT_CLOSE,					/* text behind what ends here; the outer one is added later */
+	EDIT_AFTER,					/* text behind all of these, and no part of what ends here */
+	EDIT_OPEN,					/* text in front of what begins here */
+	EDIT_MOVE,					/* text instead of what stands here, which goes elsewhere as a range of its own */
+	EDIT_REPLACE				/* text instead of what stands here */
+} DialectEditKind;
+
+/* A piece of what an edit puts in: text, or what a range of the source becomes. */
+typedef struct DialectPiece
+{
+	const char *text;			/* NULL: the range */
+	int			from;
+	int			to;
+} DialectPiece;
+
+typedef struct DialectEdit
+{
+	DialectEditKind kind;
+	int			from;
+	int			to;
+	int			order;			/* of being added */
+	List	   *pieces;
+	const char *key;			/* tells edits of one place and text apart */
+	struct DialectEdit *next;	/* of those that begin at the same place */
+} DialectEdit;
+
+/* What is known of one byte of a fragment. */
+typedef struct DialectPlace
+{
+	DialectEdit *edits;			/* that begin here */
+	SelectStmt *home;			/* the SELECT of the reference that begins here */
+} DialectPlace;
+
+/* What the context of an expression needs it to be. */
+typedef enum DialectWant
+{
+	WANT_ANYTHING,
+	WANT_BOOLEAN,
+	WANT_TYPE					/* of a column or variable that it is assigned to */
+} DialectWant;
+
+/* What is known of the columns of a UNION and its like; kept from one attempt to the next. */
+typedef struct DialectSetColumns
+{
+	uint64		document;		/* bits of columns that are documents */
+	uint64		other;			/* bits of columns that some branch has otherwise */
+} DialectSetColumns;
+
+/* A node that is analysed once the types of its parts are known; a ParamRef stands in its place. */
+typedef struct DialectDeferred
+{
+	Node	   *original;
+	DialectWant want;
+	Oid			type;			/* for WANT_TYPE */
+	int			set;			/* 1 + number of the set operation whose column it is; 0 if none */
+	int			column;			/* there */
+} DialectDeferred;
+
+/* A name that stands for a value: a variable of a block, a field that a pipeline has added. */
+typedef struct DialectName
+{
+	const char *name;
+	Oid			type;			/* InvalidOid: not known */
+	const char *text;			/* what is put in its place; NULL: it stays */
+	int			number;			/* of the parameter that stands for it */
+	TupleDesc	fields;			/* of a record; NULL if not known */
+} DialectName;
+
+/* One item of a select list that has no alias. */
+typedef struct DialectItem
+{
+	int			from;			/* begin of the item */
+	Node	   *value;			/* as it was written */
+	char	   *name;			/* the column's name */
+	bool		is_reference;
+} DialectItem;
+
+typedef enum DialectMode
+{
+	DIALECT_STATEMENT,
+	DIALECT_EXPRESSION,			/* parsed as PL/pgSQL's expressions are */
+	DIALECT_FILTER				/* an expression over the columns of an event */
+} DialectMode;
+
+/* One fragment of text on its way to plain SQL. */
+typedef struct Dialect
+{
+	/* the user's text, and where in it the fragment begins */
+	const char *whole;
+	int			base;
+
+	/* the fragment, and what is parsed: the same with the dialect's words replaced, byte for byte as long */
+	char	   *text;
+	char	   *parsed;
+	int			size;
+	DialectToken *tokens;
+	int			token_count;	/* without the last one, TOKEN_END */
+	DialectMode mode;
+	bool		has_words;		/* a word of the dialect was found */
+	bool		has_change_path;	/* a path that begins with "change" was */
+
+	/* names that the text may use beside columns */
+	List	   *names;			/* of DialectName; the last of several of one name counts */
+	Oid			change_type;	/* row type of "change", or InvalidOid */
+	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
+	bool		want_boolean;
+	bool		lenient;		/* who takes the text says what is wrong with it */
+	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
+	bool		has_aggregates;
+	bool		change_is_row;	/* "change." in front of a column goes */
+	bool		bare_names;		/* a name alone can be a field of the document */
+	List	   *result;			/* the analysed query's columns */
+	Oid			result_type;	/* of the first one */
+
+	/* names of catalogs */
+	Oid			namespace;		/* the extension's */
+	Oid			document;		/* the type */
+	Oid			get_function;	/* document_get */
+
+	/* one attempt, in memory of its own */
+	MemoryContext attempt;
+	List	   *edits;
+	DialectPlace *places;		/* by byte of the fragment; NULL while nothing is known of any */
+	List	   *word_edits;		/* those of them that the words made; outlives an attempt, as edits does not */
+	List	   *deferred;
+	List	   *held;			/* analysed nodes, for ParamRefs */
+	List	   *items;
+	List	   *streams;		/* of DialectRelation: what stands where CHANGE_STREAM did */
+	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
+	int			sets;
+	bool		again;			/* another attempt knows more */
+	bool		plain;			/* no meanings of the dialect */
+	bool		found_form;		/* a path or another form was found */
+	FuncCall   *call;			/* of CALL */
+	int			windows;
+	Oid		   *param_types;	/* of PREPARE's parameters, then of names */
+	int			param_count;
+	int			first_name;		/* how many are PREPARE's */
+	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
+} Dialect;
+
+/* A place where CHANGE_STREAM(...) stands for a relation. */
+typedef struct DialectRelation
+{
+	int			token;			/* the word CHANGE_STREAM */
+	int			name;			/* the token that is replaced by the relation */
+	char	   *collection;		/* as it was written; NULL: a database */
+	char	   *folded;			/* as SQL folds it */
+	char	   *database;		/* or NULL */
+	Oid			relid;			/* what was found */
+	bool		filtered;		/* rows of all_changes */
+	bool		used;			/* a relation stands there */
+} DialectRelation;
+
+/* How a name begins that stands for CHANGE_STREAM in what is parsed; its number follows, in six digits. */
+#define DIALECT_PLACEHOLDER "mcs_cs_"
+#define DIALECT_MAX_STREAMS 1000
+
+#define DIALECT_CONTAINS		"<@@@@@@>"
+#define DIALECT_NOT_CONTAINS	"<!@@@@@>"
+
+/* numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours */
+#define DIALECT_MAX_PARAMETER	65535
+#define DIALECT_FIRST_DEFERRED	10000000
+#define DIALECT_FIRST_HELD		20000000
+
+/* the RETURNING list of a statement */
+#if PG_VERSION_NUM >= 180000
+#define mcs_returning_list(statement) ((statement)->returningClause ? (statement)->returningClause->exprs : NIL)
+#else
+#define mcs_returning_list(statement) ((statement)->returningList)
+#endif
+
+extern Dialect *mcs_dialect_current;	/* what the hooks work on */
+
+/* dialect/lex.c */
+extern DialectToken *mcs_dialect_lex(const char *text, int *count);
+extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
+extern bool mcs_dialect_is(const char *text, const DialectToken *token, const char *word);
+extern bool mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words);
+extern bool mcs_dialect_is_reserved(const char *text, const DialectToken *token);
+extern int	mcs_dialect_matching(const DialectToken *tokens, int open);
+extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
+extern int	mcs_dialect_token_at(const Dialect *dialect, int at);
+extern int	mcs_dialect_token_end(const DialectToken *token);
+
+/* dialect/edit.c */
+extern DialectPiece *mcs_dialect_piece(const char *text);
+extern DialectPiece *mcs_dialect_range(int from, int to);
+extern void mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces);
+extern void mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text);
+extern void mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind);
+extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
+extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
+extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
+extern DialectPlace *mcs_dialect_place(Dialect *dialect, int at);
+extern void mcs_dialect_forget_edits(Dialect *dialect);
+
+/* dialect/error.c */
+extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
+extern void mcs_dialect_error_callback(void *arg);
+extern void mcs_dialect_raise(const Dialect *dialect, ErrorData *error) pg_attribute_noreturn();
+
+/* dialect/word.c */
+extern void mcs_dialect_words(Dialect *dialect);
+
+/* dialect/relation.c */
+extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
+extern void mcs_dialect_check_relations(const Dialect *dialect);
+extern DialectRelation *mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name);
+
+/* dialect/name.c */
+extern char *mcs_dialect_qualified(const Dialect *dialect, const char *function);
+extern Oid	mcs_dialect_function(const Dialect *dialect, const char *name, int nargs, const Oid *types);
+extern Oid	mcs_dialect_row_type(const Dialect *dialect, const char *relation);
+extern char *mcs_dialect_snake_case(const char *name, int size);
+
+/* dialect/extent.c */
+extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to);
+
+/* dialect/path.c */
+extern Node *mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found);
+extern Node *mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref);
+extern Node *mcs_dialect_indirection(ParseState *pstate, A_Indirection *node);
+
+/* dialect/variable.c */
+extern Node *mcs_dialect_name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken);
+
+/* dialect/prepare.c */
+extern void mcs_dialect_prepare(Dialect *dialect, Node *query);
+extern void mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call);
+extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
+extern void mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type);
+
+/* dialect/window.c */
+extern void mcs_dialect_windows(Dialect *dialect, SelectStmt *select);
+
+/* dialect/operand.c */
+extern Node *mcs_dialect_hold(Dialect *dialect, Node *expression, int location);
+extern Node *mcs_dialect_settle(ParseState *pstate, Node **slot);
+extern bool mcs_dialect_is_literal(const Dialect *dialect, Node *node);
+extern void mcs_dialect_literal_as(Dialect *dialect, Node *raw, Node **slot, const char *type);
+extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression);
+extern Node *mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type);
+extern void mcs_dialect_unify(ParseState *pstate, List *slots);
+extern const Oid mcs_dialect_castable[];
+
+/* dialect/operator.c, dialect/call.c, dialect/defer.c */
+extern Node *mcs_dialect_operator(ParseState *pstate, A_Expr *e);
+extern Node *mcs_dialect_call(ParseState *pstate, FuncCall *node);
+extern void mcs_dialect_arguments(ParseState *pstate, FuncCall *node);
+extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
+
+/* dialect/analyse.c */
+extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
+extern char *mcs_dialect_fragment(Dialect *dialect);
+
+/* dialect/fields.c */
+extern char *mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition);
+extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
+							   List **names, StringInfo out, int *at);
+
+/* dialect/body.c */
+extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
+
+/* dialect/translate.c */
+extern char *mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end);
+
+/* dialect/statement.c */
+extern char *mcs_dialect_new_statement(Oid namespace, const char *whole, DialectToken *tokens, int first, int end);
+
+#endif							/* MCS_DIALECT_H */

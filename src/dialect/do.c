@@ -1,0 +1,156 @@
+/*
+ * dialect/do.c
+ *	  DO LANGUAGE change_stream: statements are translated and run, one after
+ *	  the other, each with what those before it have made.
+ */
+#include "mongo_change_stream.h"
+
+#include "commands/trigger.h"
+#include "dialect/dialect.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_call_handler);
+PG_FUNCTION_INFO_V1(mcs_change_stream_inline_handler);
+PG_FUNCTION_INFO_V1(mcs_change_stream_validator);
+PG_FUNCTION_INFO_V1(mcs_change_stream_append_only);
+
+/* The statement that runs, for errors. */
+typedef struct Running
+{
+	const char *whole;			/* the user's text */
+	int			at;				/* where in it the statement begins */
+	const char *translated;
+	bool		unchanged;
+} Running;
+
+/*
+ * Errors of a statement that is run point into the user's text: exactly where
+ * it was not translated, else at its begin.
+ */
+static void
+running_error_callback(void *arg)
+{
+	const Running *running = arg;
+	int			position = getinternalerrposition();
+
+	/* only what SPI says of the statement itself, not what a function in it has met */
+	if (position > 0)
+	{
+		internalerrposition(pg_mbstrlen_with_len(running->whole, running->at) + (running->unchanged ? position : 1));
+		internalerrquery(running->whole);
+	}
+}
+
+/* Runs a translated statement; rows go nowhere. */
+static void
+run(const Running *running, bool is_call)
+{
+	ErrorContextCallback callback = {error_context_stack, running_error_callback, (void *) running};
+	int			result;
+
+	error_context_stack = &callback;
+	result = SPI_execute(running->translated, false, 0);
+	error_context_stack = callback.previous;
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this statement cannot run in DO"),
+				 errdetail("%s.", SPI_result_code_string(result)),
+				 errcontext("statement %s", running->translated)));
+	if (!is_call && SPI_tuptable != NULL && SPI_processed > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%llu row of a SELECT is discarded", "%llu rows of a SELECT are discarded",
+							   (unsigned long) SPI_processed, (unsigned long long) SPI_processed),
+				 errhint("To see rows, run what change_stream_translate gives, in psql by \\gexec.")));
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Translates and runs the statements of a text. */
+static void
+run_text(Oid namespace, const char *text)
+{
+	int			count;
+	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect statement", ALLOCSET_DEFAULT_SIZES);
+
+	for (int i = 0; i < count;)
+	{
+		int			end = mcs_dialect_statement_end(text, tokens, i);
+
+		CHECK_FOR_INTERRUPTS();
+		if (end > i)
+		{
+			Running		running = {text, tokens[i].at, NULL, false};
+			int			size = mcs_dialect_token_end(&tokens[end - 1]) - running.at;
+			char	   *made;
+
+			MemoryContextReset(scratch);
+			MemoryContextSwitchTo(scratch);
+			made = mcs_dialect_new_statement(namespace, text, tokens, i, end);
+			running.translated = made ? made : mcs_dialect_statement(namespace, text, tokens, i, end);
+			running.unchanged = strlen(running.translated) == size && strncmp(running.translated, text + running.at, size) == 0;
+			MemoryContextSwitchTo(context);
+			run(&running, made != NULL && !mcs_dialect_is(text, &tokens[i], "SHOW"));
+			CommandCounterIncrement();
+		}
+		i = end + 1;
+	}
+}
+
+/* DO LANGUAGE change_stream */
+Datum
+mcs_change_stream_inline_handler(PG_FUNCTION_ARGS)
+{
+	InlineCodeBlock *block = castNode(InlineCodeBlock, PG_GETARG_POINTER(0));
+
+	if (SPI_connect_ext(block->atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	run_text(get_func_namespace(fcinfo->flinfo->fn_oid), block->source_text);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* There is nothing to call. */
+Datum
+mcs_change_stream_call_handler(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("language change_stream has no functions")));
+	PG_RETURN_NULL();
+}
+
+/* CREATE FUNCTION ... LANGUAGE change_stream */
+Datum
+mcs_change_stream_validator(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("functions cannot be written in language change_stream"),
+			 errhint("Use DO LANGUAGE change_stream, or write the function in SQL or PL/pgSQL with what change_stream_translate gives.")));
+	PG_RETURN_VOID();
+}
+
+/* The trigger that keeps the rows of an event store */
+Datum
+mcs_change_stream_append_only(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("change_stream_append_only can be called by a trigger only")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("event store \"%s\" is append-only", RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
+			 errhint("DROP TRIGGER append_only ON %s makes it a table like any other.",
+					 quote_identifier(RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)))));
+	PG_RETURN_NULL();
+}

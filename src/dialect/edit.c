@@ -1,0 +1,272 @@
+/*
+ * dialect/edit.c
+ *	  Edits of a text, and the text they make.
+ *
+ * Edits are kept by place and made all at the end, so that what is not edited
+ * stays as it was, byte for byte.  What an edit puts in can hold ranges of the
+ * same text, with their own edits made.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/memutils.h"
+
+/* A piece of an edit that is text. */
+DialectPiece *
+mcs_dialect_piece(const char *text)
+{
+	DialectPiece *piece = palloc0(sizeof(DialectPiece));
+
+	piece->text = pstrdup(text);
+	return piece;
+}
+
+/* A piece of an edit that is what a range becomes. */
+DialectPiece *
+mcs_dialect_range(int from, int to)
+{
+	DialectPiece *piece = palloc0(sizeof(DialectPiece));
+
+	piece->from = from;
+	piece->to = to;
+	return piece;
+}
+
+static bool
+same_pieces(const List *a, const List *b)
+{
+	ListCell   *cell;
+	ListCell   *other;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(cell, a, other, b)
+	{
+		DialectPiece *x = lfirst(cell);
+		DialectPiece *y = lfirst(other);
+
+		if (x->from != y->from || x->to != y->to || (x->text == NULL) != (y->text == NULL) ||
+			(x->text && strcmp(x->text, y->text) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* What is kept for a byte of the fragment, or the end of it; room for that is made when it is first needed. */
+DialectPlace *
+mcs_dialect_place(Dialect *dialect, int at)
+{
+	if (dialect->places == NULL)
+		dialect->places = MemoryContextAllocExtended(GetMemoryChunkContext(dialect), (dialect->size + 1) * sizeof(DialectPlace),
+													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	return &dialect->places[at];
+}
+
+/* Adds an edit; the same one again counts once, as a node may be analysed twice. */
+static void
+add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces, const char *key)
+{
+	DialectPlace *place = mcs_dialect_place(dialect, from);
+	DialectEdit *edit;
+
+	for (edit = place->edits; edit; edit = edit->next)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (edit->kind == kind && edit->to == to &&
+			(kind == EDIT_REPLACE || (same_pieces(edit->pieces, pieces) && strcmp(edit->key, key ? key : "") == 0)))
+			return;
+	}
+	edit = palloc(sizeof(DialectEdit));
+	edit->kind = kind;
+	edit->from = from;
+	edit->to = to;
+	edit->order = list_length(dialect->edits);
+	edit->pieces = pieces;
+	edit->key = key ? key : "";
+	edit->next = place->edits;
+	place->edits = edit;
+	dialect->edits = lappend(dialect->edits, edit);
+}
+
+/* Begins an attempt: of the edits only those of the words stay, and no SELECT is known. */
+void
+mcs_dialect_forget_edits(Dialect *dialect)
+{
+	ListCell   *cell;
+
+	dialect->edits = list_copy(dialect->word_edits);
+	if (dialect->places == NULL)
+		return;
+	memset(dialect->places, 0, (dialect->size + 1) * sizeof(DialectPlace));
+	foreach(cell, dialect->edits)
+	{
+		DialectEdit *edit = lfirst(cell);
+
+		edit->next = dialect->places[edit->from].edits;
+		dialect->places[edit->from].edits = edit;
+	}
+}
+
+/* Adds an edit of pieces. */
+void
+mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces)
+{
+	add_edit(dialect, kind, from, to, pieces, NULL);
+}
+
+/* Puts text in front of a range and behind it. */
+void
+mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind)
+{
+	/* two closing brackets of one place belong to what opened them */
+	const char *key = psprintf("%d %s", from, before);
+
+	if (*before)
+		add_edit(dialect, EDIT_OPEN, from, from, list_make1(mcs_dialect_piece(before)), key);
+	add_edit(dialect, EDIT_CLOSE, to, to, list_make1(mcs_dialect_piece(behind)), key);
+}
+
+/* Adds an edit that puts in a text. */
+void
+mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text)
+{
+	mcs_dialect_edit_pieces(dialect, kind, from, to, list_make1(mcs_dialect_piece(text)));
+}
+
+/* Takes tokens out, with the blanks behind them where no comment stands there. */
+void
+mcs_dialect_remove_tokens(Dialect *dialect, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		int			end = mcs_dialect_token_end(&dialect->tokens[i]);
+		int			next = end;
+
+		while (next < dialect->size && isspace((unsigned char) dialect->text[next]))
+			next++;
+		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[i].at,
+						 next == dialect->tokens[i + 1].at ? next : end, "");
+	}
+}
+
+/* Whether anything in a range is edited. */
+bool
+mcs_dialect_edited(const Dialect *dialect, int from, int to)
+{
+	for (int at = Max(from, 0); dialect->places && at <= Min(to, dialect->size); at++)
+		for (const DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+			if (edit->to <= to)
+				return true;
+	return false;
+}
+
+/* Edits of one place in their order: the closing before the opening ones, wider replacements first. */
+static int
+by_kind(const ListCell *a, const ListCell *b)
+{
+	const DialectEdit *x = lfirst(a);
+	const DialectEdit *y = lfirst(b);
+
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	if (x->to != y->to)
+		return x->to > y->to ? -1 : 1;
+	if (x->kind == EDIT_OPEN)
+		return y->order - x->order;
+	return x->order - y->order;
+}
+
+/*
+ * Whether an edit belongs to a range: what closes at its begin and what opens
+ * at its end does not.  Where an edit puts in the range, neither do wrappings
+ * of the whole range that are not older than that edit: they are around it.
+ */
+static bool
+belongs_to(const DialectEdit *edit, int from, int to, int limit)
+{
+	if (edit->from < from || edit->to > to)
+		return false;
+	switch (edit->kind)
+	{
+		case EDIT_CLOSE:
+			return edit->from > from && (edit->from < to || edit->order < limit);
+		case EDIT_AFTER:
+			return edit->from > from && edit->from < to;
+		case EDIT_OPEN:
+			return edit->from < to && (edit->from > from || edit->order < limit);
+		case EDIT_MOVE:
+			return edit->from != from || edit->to != to;
+		default:
+			return true;
+	}
+}
+
+/* The edits of a place, in their order. */
+static List *
+edits_at(const Dialect *dialect, int at)
+{
+	List	   *edits = NIL;
+
+	for (DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+		edits = lappend(edits, edit);
+	list_sort(edits, by_kind);
+	return edits;
+}
+
+/* Appends what a range becomes. */
+static void
+render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
+{
+	int			at = Max(from, 0);
+	int			end = Min(to, dialect->size);
+
+	check_stack_depth();
+	for (int place = at; dialect->places && place <= end; place = Max(place + 1, at))
+	{
+		List	   *edits;
+		ListCell   *cell;
+
+		CHECK_FOR_INTERRUPTS();
+		if (dialect->places[place].edits == NULL)
+			continue;
+		edits = edits_at(dialect, place);
+		foreach(cell, edits)
+		{
+			const DialectEdit *edit = lfirst(cell);
+			ListCell   *part;
+
+			if (edit->from < at || !belongs_to(edit, from, to, limit))
+				continue;
+			appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
+			foreach(part, edit->pieces)
+			{
+				const DialectPiece *piece = lfirst(part);
+
+				if (piece->text)
+					appendStringInfoString(out, piece->text);
+				else
+					render(out, dialect, piece->from, piece->to, edit->order);
+			}
+			at = edit->to;
+		}
+		list_free(edits);
+	}
+	if (end > at)
+		appendBinaryStringInfo(out, dialect->text + at, end - at);
+}
+
+/* What a range becomes; the whole text has all edits in it. */
+char *
+mcs_dialect_render(Dialect *dialect, int from, int to)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	if (from == 0 && to == dialect->size)
+		render(&out, dialect, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
+	else
+		render(&out, dialect, from, to, PG_INT32_MAX);
+	return out.data;
+}

@@ -1,0 +1,292 @@
+/*
+ * dialect/extent.c
+ *	  Where in the text an expression begins and ends.
+ *
+ * PostgreSQL's nodes know one place each: where they begin, or where their
+ * operator stands.  The extent of an expression is that of the tokens of all
+ * nodes in it, closed at both ends where brackets stand half inside.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "nodes/nodeFuncs.h"
+
+typedef struct Extent
+{
+	const Dialect *dialect;
+	int			first;			/* tokens; first is -1 while there is none */
+	int			last;
+} Extent;
+
+static bool extend_over(Node *node, Extent *extent);
+
+static void
+extend(Extent *extent, int first, int last)
+{
+	if (extent->first < 0 || first < extent->first)
+		extent->first = first;
+	if (last > extent->last)
+		extent->last = last;
+}
+
+/* The last token of a dotted name. */
+static int
+name_end(const Dialect *dialect, int i)
+{
+	while (dialect->tokens[i + 1].type == '.' && dialect->tokens[i + 2].type != TOKEN_END)
+		i += 2;
+	return i;
+}
+
+static bool
+is(const Dialect *dialect, int i, const char *word)
+{
+	return mcs_dialect_is(dialect->text, &dialect->tokens[i], word);
+}
+
+/* The last token of what begins with a name: its arguments and the clauses behind them. */
+static int
+call_end(const Dialect *dialect, int i)
+{
+	i = name_end(dialect, i);
+	if (dialect->tokens[i + 1].type != '(')
+		return i;
+	i = mcs_dialect_matching(dialect->tokens, i + 1);
+	if (is(dialect, i + 1, "WITHIN") && is(dialect, i + 2, "GROUP"))
+		i = mcs_dialect_matching(dialect->tokens, i + 3);
+	if (is(dialect, i + 1, "FILTER") && dialect->tokens[i + 2].type == '(')
+		i = mcs_dialect_matching(dialect->tokens, i + 2);
+	if (is(dialect, i + 1, "OVER"))
+		i = dialect->tokens[i + 2].type == '(' ? mcs_dialect_matching(dialect->tokens, i + 2) : i + 2;
+	return i;
+}
+
+/* The END of a CASE. */
+static int
+case_end(const Dialect *dialect, int i)
+{
+	int			depth = 0;
+
+	for (; dialect->tokens[i].type != TOKEN_END; i++)
+	{
+		if (i > 0 && dialect->tokens[i - 1].type == '.')
+			continue;
+		if (is(dialect, i, "CASE"))
+			depth++;
+		else if (is(dialect, i, "END") && --depth == 0)
+			break;
+	}
+	return i;
+}
+
+/* The last token of a type's name: more words, modifiers, dimensions. */
+static int
+type_end(const Dialect *dialect, int i)
+{
+	static const char *const more[] = {"PRECISION", "VARYING", "WITH", "WITHOUT", "TIME", "ZONE", "YEAR", "MONTH", "DAY",
+	"HOUR", "MINUTE", "SECOND", "TO", NULL};
+
+	i = name_end(dialect, i);
+	for (;;)
+	{
+		if (dialect->tokens[i + 1].type == '(' || dialect->tokens[i + 1].type == '[')
+			i = mcs_dialect_matching(dialect->tokens, i + 1);
+		else if (mcs_dialect_is_any(dialect->text, &dialect->tokens[i + 1], more))
+			i++;
+		else
+			return i;
+	}
+}
+
+/* The last token of steps behind an expression: [..], .name */
+static int
+steps_end(const Dialect *dialect, int i)
+{
+	for (;;)
+	{
+		if (dialect->tokens[i + 1].type == '[')
+			i = mcs_dialect_matching(dialect->tokens, i + 1);
+		else if (dialect->tokens[i + 1].type == '.')
+			i += 2;
+		else
+			return i;
+	}
+}
+
+/* The last token of IS NOT NULL and its like. */
+static int
+test_end(const Dialect *dialect, int i)
+{
+	static const char *const words[] = {"IS", "NOT", "NULL", "ISNULL", "NOTNULL", "TRUE", "FALSE", "UNKNOWN", NULL};
+
+	while (i + 1 < dialect->token_count && mcs_dialect_is_any(dialect->text, &dialect->tokens[i + 1], words))
+		i++;
+	return i;
+}
+
+/* SubLinks stand at their word, their operator or their bracket: the sub-select's bracket comes next. */
+static int
+sublink_end(const Dialect *dialect, int i)
+{
+	while (dialect->tokens[i].type != '(' && dialect->tokens[i].type != TOKEN_END)
+		i++;
+	return mcs_dialect_matching(dialect->tokens, i);
+}
+
+/* The last token that belongs to a node by itself; i is the token it stands at. */
+static int
+own_end(const Dialect *dialect, Node *node, int i)
+{
+	switch (nodeTag(node))
+	{
+		case T_ColumnRef:
+			return name_end(dialect, i);
+		case T_CaseExpr:
+			return case_end(dialect, i);
+		case T_TypeName:
+			return type_end(dialect, i);
+		case T_SubLink:
+			return sublink_end(dialect, i);
+		case T_NullTest:
+		case T_BooleanTest:
+			return test_end(dialect, i);
+		case T_A_Const:
+			return dialect->tokens[i].type == '-' ? i + 1 : i;
+		case T_A_ArrayExpr:
+			return mcs_dialect_matching(dialect->tokens, dialect->tokens[i].type == '[' ? i : i + 1);
+		case T_RowExpr:
+			return dialect->tokens[i].type == '(' ? mcs_dialect_matching(dialect->tokens, i) : call_end(dialect, i);
+		case T_CollateClause:
+			return name_end(dialect, i + 1);
+		case T_TypeCast:
+			return dialect->tokens[i].type == TOKEN_CAST ? i : call_end(dialect, i);
+		case T_A_Expr:
+		case T_BoolExpr:
+		case T_ParamRef:
+			return i;
+		default:
+			return call_end(dialect, i);
+	}
+}
+
+/* Widens an extent by a node and all in it. */
+static bool
+extend_over(Node *node, Extent *extent)
+{
+	const Dialect *dialect = extent->dialect;
+	int			location;
+
+	if (node == NULL)
+		return false;
+	node = mcs_dialect_original(dialect, node);
+	/* a sub-select is over at its bracket, and a window's name may stand elsewhere */
+	if (IsA(node, SelectStmt))
+		return false;
+	if (IsA(node, A_Indirection))
+	{
+		Extent		inner = {dialect, -1, -1};
+		int			opens = 0;
+
+		(void) extend_over(((A_Indirection *) node)->arg, &inner);
+		/* (d).a: over the brackets around it */
+		while (inner.first > 0 && dialect->tokens[inner.first - 1].type == '(' && dialect->tokens[inner.last + 1].type == ')' &&
+			   (dialect->tokens[inner.last + 2].type == '.' || dialect->tokens[inner.last + 2].type == '[' ||
+				dialect->tokens[inner.last + 2].type == ')') && opens++ < 10)
+		{
+			inner.first--;
+			inner.last++;
+			if (dialect->tokens[inner.last + 1].type != ')')
+				break;
+		}
+		if (inner.first >= 0)
+			extend(extent, inner.first, steps_end(dialect, inner.last));
+		return false;
+	}
+	switch (nodeTag(node))
+	{
+		case T_A_Expr:
+			location = ((A_Expr *) node)->location;
+			break;
+		case T_BoolExpr:
+			location = ((BoolExpr *) node)->location;
+			break;
+		case T_ResTarget:
+			location = -1;
+			break;
+		case T_TypeCast:
+			location = ((TypeCast *) node)->location;
+			break;
+		case T_FuncCall:
+			location = ((FuncCall *) node)->location;
+			break;
+		case T_NullTest:
+			location = ((NullTest *) node)->location;
+			break;
+		case T_BooleanTest:
+			location = ((BooleanTest *) node)->location;
+			break;
+		case T_CollateClause:
+			location = ((CollateClause *) node)->location;
+			break;
+		case T_SubLink:
+			location = ((SubLink *) node)->location;
+			break;
+		case T_List:
+		case T_CaseWhen:
+		case T_WindowDef:
+		case T_SortBy:
+			location = -1;
+			break;
+		default:
+			location = exprLocation(node);
+			break;
+	}
+	if (location >= 0 && location < dialect->size)
+	{
+		int			i = mcs_dialect_token_at(dialect, location);
+
+		/* an operator that is written as words stands at its first one */
+		if (dialect->tokens[i].at == location)
+			extend(extent, i, own_end(dialect, node, i));
+	}
+	/* analysis may have put its own tree in the place of a sub-select */
+	if (IsA(node, SubLink))
+		return extend_over(((SubLink *) node)->testexpr, extent);
+	return raw_expression_tree_walker(node, extend_over, extent);
+}
+
+/* Whether a token opens (1) or closes (-1) a bracket. */
+static int
+bracket(const Dialect *dialect, int i)
+{
+	int			type = dialect->tokens[i].type;
+
+	return type == '(' || type == '[' ? 1 : type == ')' || type == ']' ? -1 : 0;
+}
+
+/* Where an expression begins and ends, in bytes; false where it stands nowhere. */
+bool
+mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to)
+{
+	Extent		extent = {dialect, -1, -1};
+	int			depth = 0;
+	int			lowest = 0;
+
+	(void) extend_over(node, &extent);
+	if (extent.first < 0)
+		return false;
+	extent.last = Min(extent.last, dialect->token_count - 1);
+	for (int i = extent.first; i <= extent.last; i++)
+	{
+		depth += bracket(dialect, i);
+		lowest = Min(lowest, depth);
+	}
+	/* brackets that close something from before, then those that are open still */
+	for (int missing = -lowest; missing > 0 && extent.first > 0;)
+		missing -= bracket(dialect, --extent.first);
+	for (int missing = depth - lowest; missing > 0 && extent.last < dialect->token_count - 1;)
+		missing += bracket(dialect, ++extent.last);
+	*from = dialect->tokens[extent.first].at;
+	*to = mcs_dialect_token_end(&dialect->tokens[extent.last]);
+	return true;
+}

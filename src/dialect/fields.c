@@ -1,0 +1,137 @@
+/*
+ * dialect/fields.c
+ *	  Conditions and added fields of a stream: expressions over the columns of
+ *	  an event, in which a bare name can be a field of the document, or one that
+ *	  was added before.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
+
+/* How long the expression of an added field may become. */
+#define MAX_FIELD_BYTES	100000
+
+/* One expression, from..to of the user's text; names are those that were added before. */
+char *
+mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition)
+{
+	Dialect    *dialect = mcs_dialect_begin(namespace, whole, from, to, DIALECT_FILTER);
+
+	dialect->names = names;
+	dialect->bare_names = bare_names;
+	dialect->lenient = !bare_names;
+	dialect->want_boolean = condition;
+	return mcs_dialect_fragment(dialect);
+}
+
+/* The token of the comma behind an expression, or the one at the end. */
+static int
+expression_end(const DialectToken *tokens, int i, int end)
+{
+	for (; i < end && tokens[i].type != ','; i++)
+		if (tokens[i].type == '(' || tokens[i].type == '[')
+			i = mcs_dialect_matching(tokens, i);
+	return Min(i, end);
+}
+
+/* Adds a field to the names that later expressions know; one of the same name before it is hidden. */
+static List *
+add_name(List *names, const char *name, const char *expression)
+{
+	DialectName *added = palloc0(sizeof(DialectName));
+
+	/* who adds each field to itself would double the text with each */
+	if (strlen(expression) > MAX_FIELD_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("the expression of the added field \"%s\" becomes too long", name),
+				 errdetail("It has %zu bytes with the added fields that it uses; %d are the limit.", strlen(expression), MAX_FIELD_BYTES)));
+	added->name = name;
+	added->text = psprintf("(%s)", expression);
+	return lappend(names, added);
+}
+
+/*
+ * Translates "name = expression, ..." between two tokens of the user's text.
+ * Returns false, at the token that is wrong, where it is no such list.
+ */
+bool
+mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
+				   List **names, StringInfo out, int *at)
+{
+	int			copied = tokens[first].at;
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect field", ALLOCSET_DEFAULT_SIZES);
+
+	for (*at = first; *at < end;)
+	{
+		const DialectToken *name = &tokens[*at];
+		int			last;
+		char	   *expression;
+
+		CHECK_FOR_INTERRUPTS();
+		if (name->value == NULL || name->type == TOKEN_STRING)
+			return false;
+		(*at)++;
+		if (tokens[*at].type != '=' || *at + 1 >= end)
+			return false;
+		(*at)++;
+		last = expression_end(tokens, *at, end);
+		if (last == *at)
+			return false;
+		MemoryContextReset(scratch);
+		MemoryContextSwitchTo(scratch);
+		expression = mcs_dialect_event_expression(namespace, whole, tokens[*at].at, mcs_dialect_token_end(&tokens[last - 1]),
+												  *names, bare_names, false);
+		MemoryContextSwitchTo(context);
+		appendBinaryStringInfo(out, whole + copied, tokens[*at].at - copied);
+		appendStringInfoString(out, expression);
+		copied = mcs_dialect_token_end(&tokens[last - 1]);
+		if (bare_names)
+			*names = add_name(*names, name->value, expression);
+		*at = last;
+		if (*at < end && ++(*at) == end)
+			return false;
+	}
+	return *at > first;
+}
+
+/* change_stream_translate_expression(text, boolean): a condition over the columns of an event as plain SQL */
+Datum
+mcs_change_stream_translate_expression(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		bare_names = PG_GETARG_BOOL(1);
+	char	   *result = mcs_dialect_event_expression(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source),
+													  NIL, bare_names, true);
+
+	PG_RETURN_TEXT_P(cstring_to_text(result));
+}
+
+/* change_stream_translate_fields(text, boolean): "name = expression, ..." over the columns of an event as plain SQL */
+Datum
+mcs_change_stream_translate_fields(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		bare_names = PG_GETARG_BOOL(1);
+	int			count;
+	int			at;
+	DialectToken *tokens = mcs_dialect_lex_text(source, &count);
+	List	   *names = NIL;
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendBinaryStringInfo(&out, source, tokens[0].at);
+	/* create_change_stream says what is wrong with a list that is none */
+	if (!mcs_dialect_fields(get_func_namespace(fcinfo->flinfo->fn_oid), source, tokens, 0, count, bare_names, &names, &out, &at))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	appendStringInfoString(&out, source + mcs_dialect_token_end(&tokens[count - 1]));
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}

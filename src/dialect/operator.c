@@ -1,0 +1,563 @@
+/*
+ * dialect/operator.c
+ *	  Operators over documents, read as a person would: a literal beside a
+ *	  document is text, LIKE and || see plain text, and what has no operator
+ *	  for documents takes the value as the type it has one for.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "dialect/dialect.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_oper.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* Whether a literal is a date, or a date and a time: 2024-05-01, 2024-05-01T12:00:00Z */
+static bool
+is_date(const Dialect *dialect, Node *raw)
+{
+	static const char form[] = "0000-00-00";
+	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	const char *text;
+
+	if (!mcs_dialect_is_literal(dialect, raw))
+		return false;
+	text = strVal(&literal->val);
+	for (int i = 0; form[i]; i++)
+		if (form[i] == '0' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
+			return false;
+	if (atoi(text + 5) < 1 || atoi(text + 5) > 12 || atoi(text + 8) < 1 || atoi(text + 8) > 31)
+		return false;
+	text += strlen(form);
+	return *text == '\0' || ((*text == ' ' || *text == 'T') && isdigit((unsigned char) text[1]) && strspn(text + 1, "0123456789:.+-Z ") == strlen(text + 1));
+}
+
+/* One side of an operator. */
+typedef struct Side
+{
+	Node	  **slot;
+	Node	   *raw;
+	Node	   *expression;		/* NULL: stays raw */
+	Oid			type;
+	bool		document;
+	bool		literal;
+} Side;
+
+static Side
+settle_side(ParseState *pstate, Node **slot)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Side		side = {slot, *slot, NULL, InvalidOid, false, false};
+
+	side.literal = mcs_dialect_is_literal(dialect, *slot);
+	side.expression = mcs_dialect_settle(pstate, slot);
+	side.type = side.expression ? exprType(side.expression) : InvalidOid;
+	side.document = side.type == dialect->document;
+	return side;
+}
+
+/* Puts another expression in the place of a side. */
+static void
+replace_side(Side *side, Node *expression)
+{
+	side->expression = expression;
+	side->type = exprType(expression);
+	side->document = side->type == mcs_dialect_current->document;
+	side->literal = false;
+	*side->slot = mcs_dialect_hold(mcs_dialect_current, expression, -1);
+}
+
+static void
+literal_as(ParseState *pstate, Side *side, const char *type)
+{
+	Node	   *literal = NULL;
+
+	mcs_dialect_literal_as(mcs_dialect_current, side->raw, &literal, type);
+	replace_side(side, transformExpr(pstate, literal, pstate->p_expr_kind));
+}
+
+static void
+cast_side(ParseState *pstate, Side *side, Oid type)
+{
+	replace_side(side, mcs_dialect_cast(pstate, side->raw, side->expression, type));
+}
+
+static bool
+operator_exists(ParseState *pstate, List *name, Oid left, Oid right)
+{
+	Operator	found;
+
+	found = OidIsValid(left) ? oper(pstate, name, left, right, true, -1) : left_oper(pstate, name, right, true, -1);
+	if (!found)
+		return false;
+	ReleaseSysCache(found);
+	return true;
+}
+
+static bool
+is_one_of(const char *name, const char *const *names)
+{
+	for (; *names; names++)
+		if (strcmp(name, *names) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_comparison(const char *name)
+{
+	static const char *const names[] = {"=", "<>", "<", "<=", ">", ">=", NULL};
+
+	return is_one_of(name, names);
+}
+
+/* Where the session does not find the operator, but the extension has it: OPERATOR(schema.=). */
+static bool
+qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	char	   *schema = get_namespace_name(dialect->namespace);
+	List	   *name = list_make2(makeString(schema), llast(e->name));
+	DialectToken *token = &dialect->tokens[mcs_dialect_token_at(dialect, e->location)];
+
+	if (list_length(e->name) != 1 || e->kind != AEXPR_OP || !operator_exists(pstate, name, left, right))
+		return false;
+	mcs_dialect_edit(dialect, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
+					 psprintf("OPERATOR(%s.%s)", quote_identifier(schema), strVal(llast(e->name))));
+	e->name = name;
+	return true;
+}
+
+static bool
+fits(ParseState *pstate, A_Expr *e, Oid left, Oid right)
+{
+	return operator_exists(pstate, e->name, left, right) || qualify(pstate, e, left, right);
+}
+
+/* Compares a document with anything. */
+static void
+comparison(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+{
+	Side	   *other = left->document ? right : left;
+
+	if (left->document && right->document)
+		other = NULL;
+	else if (other->literal)
+		literal_as(pstate, other, "text");
+	if (!left->expression || !right->expression || fits(pstate, e, left->type, right->type) || !other)
+		return;
+	replace_side(other, mcs_dialect_as_document(pstate, other->raw, other->expression));
+	(void) fits(pstate, e, left->type, right->type);
+}
+
+/* a || b with plain text of documents, unless the other side is of a kind that has its own || */
+static void
+concatenation(ParseState *pstate, Side *left, Side *right)
+{
+	Side	   *other = left->document ? right : left;
+	Oid			type = TEXTOID;
+
+	if (!other->document && other->type == JSONBOID)
+		type = JSONBOID;
+	if (left->document)
+		cast_side(pstate, left, type);
+	if (right->document)
+		cast_side(pstate, right, type);
+}
+
+static bool
+is_number(const char *text)
+{
+	while (isspace((unsigned char) *text))
+		text++;
+	return *text && strspn(text, "0123456789+-.eE \t\n") == strlen(text);
+}
+
+/* d + '1 day' */
+static void
+arithmetic_literal(ParseState *pstate, const char *name, Side *side)
+{
+	A_Const    *literal = (A_Const *) mcs_dialect_original(mcs_dialect_current, side->raw);
+
+	if (!is_number(strVal(&literal->val)) && (strcmp(name, "+") == 0 || strcmp(name, "-") == 0))
+		literal_as(pstate, side, "interval");
+}
+
+/* Casts the documents of an operator that has none for documents to what it has one for. */
+static void
+cast_to_fit(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+{
+	for (const Oid *type = mcs_dialect_castable; OidIsValid(*type); type++)
+	{
+		Oid			l = left ? (left->document ? *type : left->type) : InvalidOid;
+		Oid			r = right->document ? *type : right->type;
+
+		if (!operator_exists(pstate, e->name, l, r))
+			continue;
+		if (left && left->document)
+			cast_side(pstate, left, *type);
+		if (right->document)
+			cast_side(pstate, right, *type);
+		return;
+	}
+}
+
+/* LIKE, regular expressions */
+static bool
+is_text_operator(const char *name)
+{
+	static const char *const names[] = {"~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "^@", NULL};
+
+	return is_one_of(name, names);
+}
+
+static void
+patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+{
+	static const char *const arithmetic[] = {"+", "-", "*", "/", NULL};
+	const char *name = strVal(llast(e->name));
+
+	if (!left->document && !right->document)
+		return;
+	if (is_comparison(name))
+		comparison(pstate, e, left, right);
+	else if (strcmp(name, "||") == 0)
+		concatenation(pstate, left, right);
+	else if (is_text_operator(name))
+	{
+		if (left->document)
+			cast_side(pstate, left, TEXTOID);
+		if (right->document)
+			cast_side(pstate, right, TEXTOID);
+	}
+	else
+	{
+		if (is_one_of(name, arithmetic) && (left->literal || right->literal))
+			arithmetic_literal(pstate, name, left->literal ? left : right);
+		if (left->expression && right->expression && !fits(pstate, e, left->type, right->type))
+			cast_to_fit(pstate, e, left, right);
+	}
+}
+
+/* Where the operands of a binary operator begin and end, with the brackets around them. */
+static bool
+around_operator(const Dialect *dialect, Node *left, Node *right, int before, int behind, int *from, int *end)
+{
+	int			ignored;
+	int			to;
+	int			first;
+	int			last;
+
+	if (!mcs_dialect_extent(dialect, left, from, &to) || !mcs_dialect_extent(dialect, right, &first, end))
+		return false;
+	for (ignored = mcs_dialect_token_at(dialect, to); ignored <= before; ignored++)
+	{
+		first = mcs_dialect_token_at(dialect, *from) - 1;
+		if (dialect->tokens[ignored].type != ')' || first < 0)
+			break;
+		*from = dialect->tokens[first].at;
+	}
+	(void) mcs_dialect_extent(dialect, right, &first, end);
+	for (; dialect->tokens[behind].at < first && dialect->tokens[behind].type == '('; behind++)
+	{
+		last = mcs_dialect_token_at(dialect, *end);
+		*end = mcs_dialect_token_end(&dialect->tokens[last]);
+	}
+	return true;
+}
+
+/* The literal of a side as a time, in the text and in the tree. */
+static List *
+as_time(List *pieces, Node *raw, Node **slot)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	DialectToken *token = &dialect->tokens[mcs_dialect_token_at(dialect, literal->location)];
+	TypeCast   *cast = makeNode(TypeCast);
+
+	cast->arg = copyObject((Node *) literal);
+	cast->typeName = SystemTypeName("timestamptz");
+	cast->location = -1;
+	*slot = (Node *) cast;
+	return lappend(pieces, mcs_dialect_piece(psprintf("timestamptz %.*s", token->length, dialect->text + token->at)));
+}
+
+/*
+ * A document beside a literal that is a date: it may hold a text or a date, so
+ * both are compared, and the one of the other kind is not true.
+ */
+static Node *
+with_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	bool		both = strcmp(strVal(llast(e->name)), "<>") == 0;
+	int			i = mcs_dialect_token_at(dialect, e->location);
+	DialectToken *token = &dialect->tokens[i];
+	A_Expr	   *time = copyObject(e);
+	List	   *pieces = list_make1(mcs_dialect_piece(both ? " AND " : " OR "));
+	Node	   *document = is_date(dialect, left) ? right : left;
+	int			from;
+	int			to;
+	int			end;
+	int			first;
+
+	if (!around_operator(dialect, left, right, i - 1, i + 1, &from, &end))
+		return NULL;
+	first = document == left ? from : mcs_dialect_token_end(token);
+	to = document == left ? dialect->tokens[i].at : end;
+	if (document == left)
+	{
+		pieces = lappend(pieces, mcs_dialect_range(first, to));
+		pieces = lappend(pieces, mcs_dialect_piece(psprintf("%.*s ", token->length, dialect->text + token->at)));
+		pieces = as_time(pieces, right, &time->rexpr);
+	}
+	else
+	{
+		pieces = as_time(pieces, left, &time->lexpr);
+		pieces = lappend(pieces, mcs_dialect_piece(psprintf(" %.*s", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_range(first, to));
+	}
+	pieces = lappend(pieces, mcs_dialect_piece(")"));
+	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, end, end, pieces);
+	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	return transformExpr(pstate, (Node *) makeBoolExpr(both ? AND_EXPR : OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
+}
+
+/* Two rows are compared field by field. */
+static void
+rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
+{
+	ListCell   *l;
+	ListCell   *r;
+
+	forboth(l, left->args, r, right->args)
+	{
+		Side		a = settle_side(pstate, (Node **) &lfirst(l));
+		Side		b = settle_side(pstate, (Node **) &lfirst(r));
+
+		/* the fields of rows are compared by one operator class */
+		if (a.document && b.expression && !b.document)
+			replace_side(&b, mcs_dialect_as_document(pstate, b.raw, b.expression));
+		else if (b.document && a.expression && !a.document)
+			replace_side(&a, mcs_dialect_as_document(pstate, a.raw, a.expression));
+	}
+}
+
+/* d BETWEEN '2024-05-01' AND '2024-05-31': as text, or as times */
+static Node *
+between_dates(ParseState *pstate, A_Expr *e, Side *left)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	A_Expr	   *time = copyObject(e);
+	List	   *ends = (List *) e->rexpr;
+	List	   *times = (List *) time->rexpr;
+	List	   *pieces;
+	A_Const    *low = (A_Const *) mcs_dialect_original(dialect, linitial(ends));
+	A_Const    *high = (A_Const *) mcs_dialect_original(dialect, lsecond(ends));
+	int			from;
+	int			to;
+
+	if (!mcs_dialect_extent(dialect, (Node *) e, &from, &to))
+		return NULL;
+	/* up to the first date: d BETWEEN */
+	pieces = list_make2(mcs_dialect_piece(" OR "), mcs_dialect_range(from, low->location));
+	pieces = as_time(pieces, (Node *) low, (Node **) &linitial(times));
+	pieces = lappend(pieces, mcs_dialect_piece(" AND "));
+	pieces = as_time(pieces, (Node *) high, (Node **) &lsecond(times));
+	pieces = lappend(pieces, mcs_dialect_piece(")"));
+	mcs_dialect_literal_as(dialect, (Node *) low, (Node **) &linitial(ends), "text");
+	mcs_dialect_literal_as(dialect, (Node *) high, (Node **) &lsecond(ends), "text");
+	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, to, to, pieces);
+	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	return transformExpr(pstate, (Node *) makeBoolExpr(OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
+}
+
+/* x IN (a, b), x BETWEEN a AND b: like comparisons with each; not NULL where it is analysed already. */
+static Node *
+with_list(ParseState *pstate, A_Expr *e)
+{
+	Side		left;
+	bool		any = false;
+	List	   *sides = NIL;
+	ListCell   *cell;
+
+	if (e->lexpr && IsA(e->lexpr, RowExpr))
+	{
+		foreach(cell, (List *) e->rexpr)
+			if (IsA(lfirst(cell), RowExpr))
+				rows(pstate, e, (RowExpr *) e->lexpr, lfirst(cell));
+		return NULL;
+	}
+	left = settle_side(pstate, &e->lexpr);
+	if (left.document && e->kind != AEXPR_IN && is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
+		is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
+		return between_dates(pstate, e, &left);
+	foreach(cell, (List *) e->rexpr)
+	{
+		Side	   *side = palloc(sizeof(Side));
+
+		*side = settle_side(pstate, (Node **) &lfirst(cell));
+		any |= side->document;
+		sides = lappend(sides, side);
+	}
+	if (any && left.literal)
+		literal_as(pstate, &left, "text");
+	foreach(cell, sides)
+	{
+		Side	   *side = lfirst(cell);
+
+		if (left.document && side->literal)
+			literal_as(pstate, side, "text");
+		if (!side->expression || !left.expression || left.document == side->document || side->type == UNKNOWNOID)
+			continue;
+		if (left.document && !operator_exists(pstate, list_make1(makeString("=")), left.type, side->type))
+			replace_side(side, mcs_dialect_as_document(pstate, side->raw, side->expression));
+	}
+	return NULL;
+}
+
+/* x = ANY (array): a document may be the element, or the array */
+static void
+with_array(ParseState *pstate, A_Expr *e)
+{
+	Side		left = settle_side(pstate, &e->lexpr);
+	Side		right = settle_side(pstate, &e->rexpr);
+	int			from;
+	int			to;
+	Dialect    *dialect = mcs_dialect_current;
+
+	if (left.document && right.literal && mcs_dialect_extent(dialect, right.raw, &from, &to))
+	{
+		mcs_dialect_edit(dialect, EDIT_CLOSE, to, to, "::text[]");
+		replace_side(&right, coerce_to_target_type(pstate, right.expression, UNKNOWNOID, TEXTARRAYOID, -1, COERCION_EXPLICIT,
+												   COERCE_EXPLICIT_CAST, -1));
+	}
+	if (left.document && is_text_operator(strVal(llast(e->name))))
+		cast_side(pstate, &left, TEXTOID);
+	if (!right.document || !mcs_dialect_extent(dialect, right.raw, &from, &to))
+		return;
+	if (left.literal)
+		literal_as(pstate, &left, "text");
+	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_qualified(dialect, "document_elements")), "))");
+	replace_side(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
+}
+
+/* Whether nothing but blanks stands between a token and the next. */
+static bool
+only_blanks(const Dialect *dialect, int i)
+{
+	for (int at = mcs_dialect_token_end(&dialect->tokens[i]); at < dialect->tokens[i + 1].at; at++)
+		if (!isspace((unsigned char) dialect->text[at]))
+			return false;
+	return true;
+}
+
+/* changed_fields CONTAINS 'a.b', document CONTAINS value */
+static Node *
+contains(ParseState *pstate, A_Expr *e, bool negated)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	int			i = mcs_dialect_token_at(dialect, e->location);
+	Side		left = settle_side(pstate, &e->lexpr);
+	Side		right = settle_side(pstate, &e->rexpr);
+	DialectToken *word = &dialect->tokens[i];
+	int			before = i - (negated ? 2 : 1);
+	int			from;
+	int			end;
+	const char *function = "change_stream_wrote";
+	FuncCall   *call;
+
+	if (left.document)
+	{
+		function = "document_contains";
+		replace_side(&right, mcs_dialect_as_document(pstate, right.raw, right.expression));
+	}
+	else if (left.type != TEXTARRAYOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("CONTAINS needs changed_fields or a document on its left, not a value of type %s",
+						left.expression ? format_type_be(left.type) : "record"),
+				 mcs_dialect_error_at(dialect, word->at)));
+	else if (right.document)
+		cast_side(pstate, &right, TEXTOID);
+	if (!around_operator(dialect, left.raw, right.raw, before, i + 1, &from, &end))
+		elog(ERROR, "an operand of CONTAINS has no place");
+	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_qualified(dialect, function)),
+					 negated ? "))" : ")");
+	if (negated)
+		mcs_dialect_remove_tokens(dialect, i - 1, i);
+	/* the blank in front goes, the one behind stays: changed_fields, 'status' */
+	mcs_dialect_edit(dialect, EDIT_REPLACE, only_blanks(dialect, before) ? mcs_dialect_token_end(&dialect->tokens[before]) : word->at,
+					 mcs_dialect_token_end(word), ",");
+	call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
+						list_make2(*left.slot, *right.slot), COERCE_EXPLICIT_CALL, -1);
+	if (negated)
+		return transformExpr(pstate, (Node *) makeBoolExpr(NOT_EXPR, list_make1(call), -1), pstate->p_expr_kind);
+	return transformExpr(pstate, (Node *) call, pstate->p_expr_kind);
+}
+
+/* Analyses an operator whose operands may be documents. */
+Node *
+mcs_dialect_operator(ParseState *pstate, A_Expr *e)
+{
+	const char *name = e->name ? strVal(llast(e->name)) : "";
+	Side		left = {0};
+	Side		right = {0};
+	bool		dated;
+	Node	   *result;
+
+	if (e->kind == AEXPR_OP && (strcmp(name, DIALECT_CONTAINS) == 0 || strcmp(name, DIALECT_NOT_CONTAINS) == 0))
+		return contains(pstate, e, strcmp(name, DIALECT_NOT_CONTAINS) == 0);
+	switch (e->kind)
+	{
+		case AEXPR_IN:
+		case AEXPR_BETWEEN:
+		case AEXPR_NOT_BETWEEN:
+		case AEXPR_BETWEEN_SYM:
+		case AEXPR_NOT_BETWEEN_SYM:
+			result = with_list(pstate, e);
+			if (result)
+				return result;
+			break;
+		case AEXPR_OP_ANY:
+		case AEXPR_OP_ALL:
+			with_array(pstate, e);
+			break;
+		default:
+			if (e->lexpr && e->rexpr && IsA(e->lexpr, RowExpr) && IsA(e->rexpr, RowExpr))
+			{
+				rows(pstate, e, (RowExpr *) e->lexpr, (RowExpr *) e->rexpr);
+				break;
+			}
+			if (!e->rexpr)
+				break;
+			if (e->lexpr && IsA(e->lexpr, RowExpr) && IsA(mcs_dialect_original(mcs_dialect_current, e->rexpr), SubLink))
+			{
+				/* (a, b) = (SELECT ...): analysis looks for this pair */
+				e->rexpr = copyObject(mcs_dialect_original(mcs_dialect_current, e->rexpr));
+				break;
+			}
+			if (!e->lexpr)
+			{
+				right = settle_side(pstate, &e->rexpr);
+				if (right.document && !operator_exists(pstate, e->name, InvalidOid, right.type))
+					cast_to_fit(pstate, e, NULL, &right);
+				break;
+			}
+			left = settle_side(pstate, &e->lexpr);
+			right = settle_side(pstate, &e->rexpr);
+			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
+				((left.document && is_date(mcs_dialect_current, right.raw)) || (right.document && is_date(mcs_dialect_current, left.raw)));
+			patch_operator(pstate, e, &left, &right);
+			if (dated && list_length(e->name) == 1 && (result = with_date(pstate, e, left.raw, right.raw)) != NULL)
+				return result;
+	}
+	return transformExpr(pstate, (Node *) e, pstate->p_expr_kind);
+}

@@ -1,0 +1,556 @@
+/*
+ * dialect/prepare.c
+ *	  Makes a parsed query ready for analysis with our hooks.
+ *
+ * What an operator, a CASE or a function call becomes depends on the types of
+ * its parts, which are known only in the middle of analysis.  So each such
+ * node is kept aside and overwritten by a ParamRef with a number of ours: when
+ * analysis comes there, the hook for parameters analyses the original.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "dialect/dialect.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_target.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+typedef struct PrepareState
+{
+	Dialect    *dialect;
+	SelectStmt *select;			/* the innermost one around */
+} PrepareState;
+
+static bool prepare_node(Node *node, PrepareState *state);
+
+/* What stood where a ParamRef of ours does; any other node is itself. */
+Node *
+mcs_dialect_original(const Dialect *dialect, Node *node)
+{
+	while (node && IsA(node, ParamRef))
+	{
+		int			number = ((ParamRef *) node)->number;
+
+		if (number < DIALECT_FIRST_DEFERRED || number >= DIALECT_FIRST_HELD)
+			break;
+		node = ((DialectDeferred *) list_nth(dialect->deferred, number - DIALECT_FIRST_DEFERRED))->original;
+	}
+	return node;
+}
+
+/* The size of a node that can be kept aside, 0 for all others. */
+static size_t
+deferrable_size(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_A_Expr:
+			return sizeof(A_Expr);
+		case T_CaseExpr:
+			return sizeof(CaseExpr);
+		case T_CoalesceExpr:
+			return sizeof(CoalesceExpr);
+		case T_MinMaxExpr:
+			return sizeof(MinMaxExpr);
+		case T_FuncCall:
+			return sizeof(FuncCall);
+		case T_TypeCast:
+			return sizeof(TypeCast);
+		case T_A_Indirection:
+			return sizeof(A_Indirection);
+		case T_SubLink:
+			return sizeof(SubLink);
+		case T_ColumnRef:
+			return sizeof(ColumnRef);
+		case T_A_Const:
+			return sizeof(A_Const);
+		case T_CollateClause:
+			return sizeof(CollateClause);
+		case T_NullTest:
+			return sizeof(NullTest);
+		case T_BooleanTest:
+			return sizeof(BooleanTest);
+		default:
+			return 0;
+	}
+}
+
+static bool
+has_star(Node *node)
+{
+	if (IsA(node, ColumnRef))
+		return IsA(llast(((ColumnRef *) node)->fields), A_Star);
+	if (IsA(node, A_Indirection))
+		return IsA(llast(((A_Indirection *) node)->indirection), A_Star);
+	return false;
+}
+
+/* Keeps a node aside; NULL where it cannot be. */
+static DialectDeferred *
+defer(Dialect *dialect, Node *node)
+{
+	size_t		size;
+	DialectDeferred *deferred;
+	ParamRef   *stand_in = (ParamRef *) node;
+
+	if (IsA(node, ParamRef))
+	{
+		if (stand_in->number < DIALECT_FIRST_DEFERRED || stand_in->number >= DIALECT_FIRST_HELD)
+			return NULL;
+		return list_nth(dialect->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
+	}
+	size = deferrable_size(node);
+	if (size == 0 || has_star(node))
+		return NULL;
+	deferred = palloc0(sizeof(DialectDeferred));
+	deferred->original = palloc(size);
+	memcpy(deferred->original, node, size);
+	NodeSetTag(node, T_ParamRef);
+	stand_in->number = DIALECT_FIRST_DEFERRED + list_length(dialect->deferred);
+	stand_in->location = exprLocation(deferred->original);
+	dialect->deferred = lappend(dialect->deferred, deferred);
+	return deferred;
+}
+
+/* Notes what the context of a node needs it to be. */
+void
+mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type)
+{
+	DialectDeferred *deferred;
+
+	if (node == NULL || IsA(node, A_Const) || (want == WANT_TYPE && !OidIsValid(type)))
+		return;
+	deferred = defer(dialect, node);
+	if (!deferred)
+		return;
+	deferred->want = want;
+	deferred->type = type;
+}
+
+static void
+want_boolean(PrepareState *state, Node *node)
+{
+	mcs_dialect_want(state->dialect, node, WANT_BOOLEAN, InvalidOid);
+}
+
+/* ---- items of a select list ---- */
+
+/* Fixes the names of columns before the nodes that they come from are overwritten. */
+static void
+name_items(Dialect *dialect, List *targets)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, cell);
+		DialectItem *item;
+
+		if (target->name || !target->val || has_star(target->val) || target->location < 0)
+			continue;
+		item = palloc0(sizeof(DialectItem));
+		item->from = target->location;
+		item->value = target->val;
+		item->name = FigureColname(target->val);
+		item->is_reference = IsA(target->val, ColumnRef) || IsA(target->val, A_Indirection);
+		dialect->items = lappend(dialect->items, item);
+		if (!IsA(target->val, ColumnRef))
+			target->name = item->name;
+	}
+}
+
+/* ---- columns that are assigned to ---- */
+
+/* The type of a relation's column, InvalidOid where it has none of the name. */
+static Oid
+column_type(Oid relid, const char *name)
+{
+	AttrNumber	number = get_attnum(relid, name);
+
+	return number == InvalidAttrNumber ? InvalidOid : get_atttype(relid, number);
+}
+
+/* The types of the columns an INSERT fills, in its order. */
+static List *
+insert_types(Oid relid, List *columns)
+{
+	List	   *types = NIL;
+	ListCell   *cell;
+
+	if (columns == NIL)
+	{
+		for (AttrNumber number = 1;; number++)
+		{
+			char	   *name = get_attname(relid, number, true);
+
+			if (name == NULL)
+				return types;
+			types = lappend_oid(types, get_atttype(relid, number));
+		}
+	}
+	foreach(cell, columns)
+	{
+		ResTarget  *column = lfirst_node(ResTarget, cell);
+
+		types = lappend_oid(types, column->indirection ? InvalidOid : column_type(relid, column->name));
+	}
+	return types;
+}
+
+/* Notes the types that a row of expressions is assigned to. */
+static void
+want_row(Dialect *dialect, List *values, List *types)
+{
+	ListCell   *cell;
+	ListCell   *type;
+
+	forboth(cell, values, type, types)
+	{
+		Node	   *value = lfirst(cell);
+
+		if (IsA(value, ResTarget))
+			value = ((ResTarget *) value)->val;
+		if (has_star(value))
+			break;
+		mcs_dialect_want(dialect, value, WANT_TYPE, lfirst_oid(type));
+	}
+}
+
+/* Notes the types that the columns of a query are assigned to. */
+static void
+want_columns(Dialect *dialect, SelectStmt *select, List *types)
+{
+	ListCell   *cell;
+
+	if (select->op != SETOP_NONE)
+	{
+		want_columns(dialect, select->larg, types);
+		want_columns(dialect, select->rarg, types);
+		return;
+	}
+	foreach(cell, select->valuesLists)
+		want_row(dialect, lfirst(cell), types);
+	want_row(dialect, select->targetList, types);
+}
+
+/* Notes the types that assignments of an UPDATE need. */
+static void
+want_assignments(Dialect *dialect, Oid relid, List *targets)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, cell);
+
+		if (target->indirection || !target->val)
+			continue;
+		if (IsA(target->val, MultiAssignRef))
+		{
+			MultiAssignRef *multi = (MultiAssignRef *) target->val;
+
+			if (IsA(multi->source, RowExpr) && multi->colno <= list_length(((RowExpr *) multi->source)->args))
+				mcs_dialect_want(dialect, list_nth(((RowExpr *) multi->source)->args, multi->colno - 1),
+								 WANT_TYPE, column_type(relid, target->name));
+			continue;
+		}
+		mcs_dialect_want(dialect, target->val, WANT_TYPE, column_type(relid, target->name));
+	}
+}
+
+static Oid
+target_relation(RangeVar *relation)
+{
+	return RangeVarGetRelid(relation, NoLock, true);
+}
+
+/* ---- set operations ---- */
+
+/* Numbers the columns of all branches, so that one knows what the others are. */
+static void
+number_columns(Dialect *dialect, SelectStmt *select, int set)
+{
+	ListCell   *cell;
+
+	if (select->op != SETOP_NONE)
+	{
+		number_columns(dialect, select->larg, set);
+		number_columns(dialect, select->rarg, set);
+		return;
+	}
+	foreach(cell, select->targetList)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, cell);
+		DialectDeferred *deferred;
+
+		if (has_star(target->val))
+			break;
+		if (foreach_current_index(cell) >= 64)
+			break;
+		if (!target->name && IsA(target->val, ColumnRef))
+			target->name = FigureColname(target->val);
+		deferred = defer(dialect, target->val);
+		if (!deferred)
+			continue;
+		deferred->set = set;
+		deferred->column = foreach_current_index(cell);
+	}
+}
+
+static void
+prepare_set(Dialect *dialect, SelectStmt *select)
+{
+	dialect->sets++;
+	if (list_length(dialect->set_columns) < dialect->sets)
+	{
+		/* other attempts need it, too */
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
+
+		dialect->set_columns = lappend(dialect->set_columns, palloc0(sizeof(DialectSetColumns)));
+		MemoryContextSwitchTo(old);
+	}
+	number_columns(dialect, select, dialect->sets);
+}
+
+/* ---- nodes ---- */
+
+/* A SELECT: its own names, and the conditions it has. */
+static bool
+prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
+{
+	Dialect    *dialect = state->dialect;
+	PrepareState inner = {dialect, select};
+
+	if (select->op != SETOP_NONE)
+	{
+		/* ORDER BY and the like of the whole */
+		SelectStmt *left = select->larg;
+		SelectStmt *right = select->rarg;
+
+		select->larg = select->rarg = NULL;
+		(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
+		select->larg = left;
+		select->rarg = right;
+		(void) prepare_select(left, state, true);
+		(void) prepare_select(right, state, true);
+		if (!is_branch)
+			prepare_set(dialect, select);
+		return false;
+	}
+	mcs_dialect_windows(dialect, select);
+	/* an expression by itself makes no column */
+	if (dialect->mode == DIALECT_STATEMENT || state->select)
+		name_items(dialect, select->targetList);
+	(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
+	want_boolean(state, select->whereClause);
+	want_boolean(state, select->havingClause);
+	return false;
+}
+
+static bool
+prepare_insert(InsertStmt *insert, PrepareState *state)
+{
+	Dialect    *dialect = state->dialect;
+	Oid			relid = target_relation(insert->relation);
+
+	name_items(dialect, mcs_returning_list(insert));
+	(void) raw_expression_tree_walker((Node *) insert, prepare_node, state);
+	if (OidIsValid(relid))
+	{
+		if (insert->selectStmt)
+			want_columns(dialect, (SelectStmt *) insert->selectStmt, insert_types(relid, insert->cols));
+		if (insert->onConflictClause)
+			want_assignments(dialect, relid, insert->onConflictClause->targetList);
+	}
+	if (insert->onConflictClause)
+		want_boolean(state, insert->onConflictClause->whereClause);
+	return false;
+}
+
+static bool
+prepare_update(UpdateStmt *update, PrepareState *state)
+{
+	Oid			relid = target_relation(update->relation);
+
+	name_items(state->dialect, mcs_returning_list(update));
+	(void) raw_expression_tree_walker((Node *) update, prepare_node, state);
+	if (OidIsValid(relid))
+		want_assignments(state->dialect, relid, update->targetList);
+	want_boolean(state, update->whereClause);
+	return false;
+}
+
+static bool
+prepare_merge(MergeStmt *merge, PrepareState *state)
+{
+	Oid			relid = target_relation(merge->relation);
+	ListCell   *cell;
+
+	(void) raw_expression_tree_walker((Node *) merge, prepare_node, state);
+	want_boolean(state, merge->joinCondition);
+	foreach(cell, merge->mergeWhenClauses)
+	{
+		MergeWhenClause *when = lfirst_node(MergeWhenClause, cell);
+
+		want_boolean(state, when->condition);
+		if (!OidIsValid(relid))
+			continue;
+		if (when->commandType == CMD_UPDATE)
+			want_assignments(state->dialect, relid, when->targetList);
+		else if (when->commandType == CMD_INSERT)
+			want_row(state->dialect, when->values, insert_types(relid, when->targetList));
+	}
+	return false;
+}
+
+/* A function in FROM keeps its column's name though it is overwritten. */
+static bool
+prepare_range_function(RangeFunction *range, PrepareState *state)
+{
+	ListCell   *cell;
+
+	foreach(cell, range->functions)
+	{
+		FuncCall   *call = linitial(lfirst(cell));
+
+		(void) prepare_node((Node *) ((List *) lsecond(lfirst(cell))), state);
+		if (!IsA(call, FuncCall) || range->is_rowsfrom || range->coldeflist || range->ordinality || lsecond(lfirst(cell)))
+		{
+			(void) raw_expression_tree_walker((Node *) call, prepare_node, state);
+			continue;
+		}
+		if (list_length(call->args) > 1 && strcmp(strVal(llast(call->funcname)), "unnest") == 0)
+		{
+			(void) raw_expression_tree_walker((Node *) call, prepare_node, state);
+			continue;
+		}
+		if (!range->alias)
+			range->alias = makeAlias(strVal(llast(call->funcname)), NIL);
+		(void) prepare_node((Node *) call, state);
+	}
+	return false;
+}
+
+/* Where a boolean is needed, and nodes to be kept aside. */
+static void
+prepare_expression(Node *node, PrepareState *state)
+{
+	ListCell   *cell;
+
+	switch (nodeTag(node))
+	{
+		case T_BoolExpr:
+			foreach(cell, ((BoolExpr *) node)->args)
+				want_boolean(state, lfirst(cell));
+			break;
+		case T_BooleanTest:
+			want_boolean(state, (Node *) ((BooleanTest *) node)->arg);
+			(void) defer(state->dialect, node);
+			break;
+		case T_JoinExpr:
+			want_boolean(state, ((JoinExpr *) node)->quals);
+			break;
+		case T_FuncCall:
+			want_boolean(state, ((FuncCall *) node)->agg_filter);
+			(void) defer(state->dialect, node);
+			break;
+		case T_CaseExpr:
+			if (!((CaseExpr *) node)->arg)
+				foreach(cell, ((CaseExpr *) node)->args)
+					want_boolean(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
+			(void) defer(state->dialect, node);
+			break;
+			/* analysis overwrites what is in these, and we may need it again */
+		case T_SubLink:
+		case T_NullTest:
+		case T_A_Expr:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_TypeCast:
+		case T_CollateClause:
+		case T_A_Indirection:
+			(void) defer(state->dialect, node);
+			break;
+		default:
+			break;
+	}
+}
+
+/* One node, after all in it. */
+static bool
+prepare_node(Node *node, PrepareState *state)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_SelectStmt:
+			return prepare_select((SelectStmt *) node, state, false);
+		case T_InsertStmt:
+			return prepare_insert((InsertStmt *) node, state);
+		case T_UpdateStmt:
+			return prepare_update((UpdateStmt *) node, state);
+		case T_DeleteStmt:
+			name_items(state->dialect, mcs_returning_list((DeleteStmt *) node));
+			(void) raw_expression_tree_walker(node, prepare_node, state);
+			want_boolean(state, ((DeleteStmt *) node)->whereClause);
+			return false;
+		case T_MergeStmt:
+			return prepare_merge((MergeStmt *) node, state);
+		case T_MultiAssignRef:
+			/* analysis looks at the kind of the source */
+			(void) raw_expression_tree_walker(((MultiAssignRef *) node)->source, prepare_node, state);
+			return false;
+		case T_RangeFunction:
+			return prepare_range_function((RangeFunction *) node, state);
+		case T_RangeVar:
+			if (mcs_dialect_placeholder(state->dialect, (RangeVar *) node))
+			{
+				Node	   *relation = mcs_dialect_relation(state->dialect, (RangeVar *) node);
+
+				memcpy(node, relation, IsA(relation, RangeVar) ? sizeof(RangeVar) : sizeof(RangeSubselect));
+			}
+			return false;
+		case T_ColumnRef:
+			if (((ColumnRef *) node)->location >= 0 && state->select)
+			{
+				DialectPlace *place = mcs_dialect_place(state->dialect, ((ColumnRef *) node)->location);
+
+				if (place->home == NULL)
+					place->home = state->select;
+			}
+			return false;
+		default:
+			(void) raw_expression_tree_walker(node, prepare_node, state);
+			prepare_expression(node, state);
+			return false;
+	}
+}
+
+/* Makes a query ready for analysis. */
+void
+mcs_dialect_prepare(Dialect *dialect, Node *query)
+{
+	PrepareState state = {dialect, NULL};
+
+	(void) prepare_node(query, &state);
+	if (IsA(query, SelectStmt))
+	{
+		if (dialect->into)
+			want_columns(dialect, (SelectStmt *) query, dialect->into);
+		if (dialect->want_boolean && ((SelectStmt *) query)->targetList)
+			mcs_dialect_want(dialect, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, WANT_BOOLEAN, InvalidOid);
+	}
+}
+
+/* Makes the arguments of CALL ready for analysis. */
+void
+mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call)
+{
+	PrepareState state = {dialect, NULL};
+
+	(void) raw_expression_tree_walker((Node *) call, prepare_node, &state);
+}

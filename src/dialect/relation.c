@@ -1,0 +1,235 @@
+/*
+ * dialect/relation.c
+ *	  What CHANGE_STREAM(orders) and CHANGE_STREAM ON DATABASE stand for.
+ *
+ * A relation on the search path that has the columns of events: the
+ * collection's foreign table, or a view over change_stream_events.  Where
+ * there is none, it is all_changes with the other collections left out.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "dialect/dialect.h"
+#include "foreign/foreign.h"
+#include "commands/defrem.h"
+#include "nodes/makefuncs.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#define ALL_CHANGES "all_changes"
+
+/* What a name in the parsed text stands for; NULL where it is just a name. */
+DialectRelation *
+mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
+{
+	DialectRelation *relation;
+	unsigned long number;
+
+	if (name->schemaname || strncmp(name->relname, DIALECT_PLACEHOLDER, strlen(DIALECT_PLACEHOLDER)) != 0)
+		return NULL;
+	number = strtoul(name->relname + strlen(DIALECT_PLACEHOLDER), NULL, 10);
+	if (number >= list_length(dialect->streams))
+		return NULL;
+	relation = list_nth(dialect->streams, number);
+	return dialect->tokens[relation->token].at == name->location ? relation : NULL;
+}
+
+static bool
+has_column(Oid relid, const char *name, Oid type)
+{
+	AttrNumber	number = get_attnum(relid, name);
+
+	return number != InvalidAttrNumber && get_atttype(relid, number) == type;
+}
+
+/* Whether a relation has the columns of events. */
+static bool
+has_event_columns(const Dialect *dialect, Oid relid)
+{
+	return has_column(relid, "operation_type", TEXTOID) &&
+		has_column(relid, "collection_name", TEXTOID) &&
+		has_column(relid, "document_key", dialect->document) &&
+		has_column(relid, "full_document", dialect->document) &&
+		has_column(relid, "update_description", dialect->document) &&
+		has_column(relid, "cluster_time", TIMESTAMPTZOID);
+}
+
+/* A relation of events on the search path, InvalidOid where there is none. */
+static Oid
+find_relation(const Dialect *dialect, const char *name)
+{
+	List	   *path = fetch_search_path(true);
+	ListCell   *cell;
+
+	foreach(cell, path)
+	{
+		Oid			relid = get_relname_relid(name, lfirst_oid(cell));
+
+		if (OidIsValid(relid) && has_event_columns(dialect, relid))
+			return relid;
+	}
+	return InvalidOid;
+}
+
+/* The option of a foreign table, NULL where it has none. */
+static char *
+table_option(Oid relid, const char *name)
+{
+	ListCell   *cell;
+
+	if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE)
+		return NULL;
+	foreach(cell, GetForeignTable(relid)->options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+static void
+not_found(const Dialect *dialect, const DialectRelation *relation)
+{
+	const char *server = "mongo";
+
+	if (relation->collection)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("no relation on the search path holds the changes of collection \"%s\"", relation->collection),
+				 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
+						 relation->database ? quote_identifier(relation->database) : "your_database",
+						 quote_identifier(relation->collection), server),
+				 mcs_dialect_error_at(dialect, dialect->tokens[relation->name].at)));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("no relation \"%s\" on the search path holds the changes of the database", ALL_CHANGES),
+			 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
+					 relation->database ? quote_identifier(relation->database) : "your_database", ALL_CHANGES, server),
+			 mcs_dialect_error_at(dialect, dialect->tokens[relation->token].at)));
+}
+
+/* Finds the relation, and notes whether its rows must be filtered. */
+static void
+find(const Dialect *dialect, DialectRelation *relation)
+{
+	char	   *database;
+
+	relation->filtered = false;
+	relation->relid = InvalidOid;
+	if (relation->collection)
+	{
+		relation->relid = find_relation(dialect, relation->folded);
+		if (!OidIsValid(relation->relid))
+			relation->relid = find_relation(dialect, relation->collection);
+		if (!OidIsValid(relation->relid))
+			relation->relid = find_relation(dialect, mcs_dialect_snake_case(relation->collection, strlen(relation->collection)));
+	}
+	if (!OidIsValid(relation->relid))
+	{
+		relation->relid = find_relation(dialect, ALL_CHANGES);
+		relation->filtered = relation->collection != NULL;
+	}
+	if (!OidIsValid(relation->relid))
+		not_found(dialect, relation);
+	if (relation->database)
+	{
+		database = table_option(relation->relid, "database");
+		relation->filtered |= !database || strcmp(database, relation->database) != 0;
+	}
+}
+
+/* The relation's name, with its schema where the session needs it. */
+static char *
+written_name(Oid relid)
+{
+	if (RelationIsVisible(relid))
+		return pstrdup(quote_identifier(get_rel_name(relid)));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* all_changes without the events of other collections or databases, as a sub-select */
+static char *
+filtered_rows(const DialectRelation *relation)
+{
+	StringInfoData select;
+
+	initStringInfo(&select);
+	appendStringInfo(&select, "(SELECT * FROM %s WHERE ", written_name(relation->relid));
+	if (relation->database)
+		appendStringInfo(&select, "database_name = %s%s", quote_literal_cstr(relation->database), relation->collection ? " AND " : "");
+	if (relation->collection)
+		appendStringInfo(&select, "collection_name = %s", quote_literal_cstr(relation->collection));
+	appendStringInfoChar(&select, ')');
+	return select.data;
+}
+
+/*
+ * The node of FROM in place of a placeholder, and the edit that goes with it.
+ * The relation keeps the name under which the statement can call it.
+ */
+Node *
+mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
+{
+	DialectRelation *relation = mcs_dialect_placeholder(dialect, placeholder);
+	DialectToken *name = &dialect->tokens[relation->name];
+	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
+	RangeSubselect *rows;
+	char	   *text;
+
+	relation->used = true;
+	if (dialect->one_event)
+		relation->filtered = true;
+	else
+		find(dialect, relation);
+	if (!relation->filtered)
+	{
+		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
+										 get_rel_name(relation->relid), placeholder->location);
+
+		text = written_name(relation->relid);
+		table->alias = placeholder->alias;
+		if (!table->alias && strcmp(table->relname, called) != 0)
+		{
+			table->alias = makeAlias(called, NIL);
+			text = psprintf("%s AS %s", text, quote_identifier(called));
+		}
+		mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
+		return (Node *) table;
+	}
+	text = dialect->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
+	rows = makeNode(RangeSubselect);
+	rows->subquery = linitial_node(RawStmt, raw_parser(psprintf("%s", text), RAW_PARSE_DEFAULT))->stmt;
+	rows->alias = placeholder->alias;
+	if (!rows->alias)
+	{
+		rows->alias = makeAlias(called, NIL);
+		text = psprintf("%s AS %s", text, quote_identifier(called));
+	}
+	mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
+	return (Node *) rows;
+}
+
+/* Refuses CHANGE_STREAM where no relation can stand. */
+void
+mcs_dialect_check_relations(const Dialect *dialect)
+{
+	ListCell   *cell;
+
+	foreach(cell, dialect->streams)
+	{
+		DialectRelation *relation = lfirst(cell);
+
+		if (!relation->used)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("CHANGE_STREAM names a relation, and can stand only where a table can"),
+					 errhint("SELECT ... FROM CHANGE_STREAM(orders);"),
+					 mcs_dialect_error_at(dialect, dialect->tokens[relation->token].at)));
+	}
+}

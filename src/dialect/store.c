@@ -1,0 +1,252 @@
+/*
+ * dialect/store.c
+ *	  CREATE EVENT_STORE n [WITH (...)] AS SELECT ...: a table with the columns
+ *	  of the SELECT that only grows, a stream, and the handler that fills it.
+ *
+ * The handler runs the SELECT once for each event, over the one row that
+ * "change" is.  Its condition is the stream's filter, too, so that other events
+ * do not come at all.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/statement.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* Refuses what makes no sense for one event at a time. */
+static void
+refuse(const Statement *statement, int at, const char *what)
+{
+	int			token = 0;
+
+	while (token < statement->end && statement->tokens[token].at < at)
+		token++;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the SELECT of an event store cannot have %s", what),
+			 errdetail("It runs once for each event."),
+			 errhint("Query the event store, or a view over it."),
+			 mcs_statement_position(statement, token)));
+}
+
+/* ORDER BY cluster_time is how events come; nothing else can be kept. */
+static void
+check_order(const Statement *statement, const SelectStmt *select, int base)
+{
+	ListCell   *cell;
+
+	foreach(cell, select->sortClause)
+	{
+		SortBy	   *sort = lfirst_node(SortBy, cell);
+		ColumnRef  *ref = (ColumnRef *) sort->node;
+
+		if (!IsA(ref, ColumnRef) || !IsA(llast(ref->fields), String) || strcmp(strVal(llast(ref->fields)), "cluster_time") != 0 ||
+			sort->sortby_dir == SORTBY_DESC)
+			refuse(statement, base + Max(exprLocation(sort->node), 0), "an ORDER BY other than cluster_time");
+	}
+}
+
+/* Checks what shows before analysis. */
+static const SelectStmt *
+check_select(const Statement *statement, const Dialect *dialect)
+{
+	List	   *parsed = raw_parser(dialect->parsed, RAW_PARSE_DEFAULT);
+	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	Node	   *from;
+
+	if (!IsA(select, SelectStmt))
+		refuse(statement, dialect->base, "anything but SELECT");
+	if (select->op != SETOP_NONE)
+		refuse(statement, dialect->base, "UNION, INTERSECT or EXCEPT");
+	if (select->groupClause)
+		refuse(statement, dialect->base + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
+	if (select->havingClause)
+		refuse(statement, dialect->base, "HAVING");
+	if (select->distinctClause)
+		refuse(statement, dialect->base, "DISTINCT");
+	if (select->limitCount || select->limitOffset)
+		refuse(statement, dialect->base + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
+	check_order(statement, select, dialect->base);
+	from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
+	if (list_length(dialect->streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_placeholder(dialect, (RangeVar *) from))
+		refuse(statement, dialect->base, "another FROM than one CHANGE_STREAM");
+	return select;
+}
+
+/* The relations that a condition calls by name. */
+static bool
+names_relation(Node *node, const char *name)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		return true;
+	if (IsA(node, ColumnRef))
+	{
+		Node	   *first = linitial(((ColumnRef *) node)->fields);
+
+		return IsA(first, String) && list_length(((ColumnRef *) node)->fields) > 1 && strcmp(strVal(first), name) == 0;
+	}
+	return raw_expression_tree_walker(node, names_relation, (void *) name);
+}
+
+/* The condition of WHERE as the stream's filter; NULL where a filter cannot say it. */
+static char *
+where_filter(const Dialect *dialect, const SelectStmt *select)
+{
+	static const char *const ends[] = {"ORDER", NULL};
+	const RangeVar *from = linitial(select->fromClause);
+	const DialectRelation *relation = linitial(dialect->streams);
+	int			first = 0;
+	int			end;
+
+	if (!select->whereClause ||
+		names_relation(select->whereClause, from->alias ? from->alias->aliasname : relation->folded ? relation->folded : "all_changes"))
+		return NULL;
+	for (int i = 0; i < dialect->token_count && !first; i++)
+	{
+		if (dialect->tokens[i].type == '(')
+			i = mcs_dialect_matching(dialect->tokens, i);
+		else if (mcs_dialect_is(dialect->text, &dialect->tokens[i], "WHERE"))
+			first = i + 1;
+	}
+	for (end = first; end < dialect->token_count && !mcs_dialect_is_any(dialect->text, &dialect->tokens[end], ends); end++)
+		if (dialect->tokens[end].type == '(')
+			end = mcs_dialect_matching(dialect->tokens, end);
+	if (!first || end <= first)
+		return NULL;
+	return mcs_dialect_event_expression(dialect->namespace, dialect->whole, dialect->base + dialect->tokens[first].at,
+										dialect->base + mcs_dialect_token_end(&dialect->tokens[end - 1]), NIL, true, true);
+}
+
+/* The columns of the table, as the SELECT makes them. */
+static char *
+table_columns(const Statement *statement, const Dialect *dialect)
+{
+	StringInfoData columns;
+	ListCell   *cell;
+
+	initStringInfo(&columns);
+	foreach(cell, dialect->result)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+		Oid			type = exprType((Node *) target->expr);
+
+		if (target->resjunk)
+			continue;
+		appendStringInfo(&columns, "%s\n  %s %s", columns.len ? "," : "", quote_identifier(target->resname),
+						 type == UNKNOWNOID ? "text" : format_type_with_typemod(type, exprTypmod((Node *) target->expr)));
+	}
+	if (columns.len == 0)
+		refuse(statement, dialect->base, "no columns");
+	return columns.data;
+}
+
+static const char *
+option(const StreamClauses *clauses, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, clauses->options)
+	{
+		StatementOption *given = lfirst(cell);
+
+		if (strcmp(given->name, name) == 0)
+			return given->value;
+	}
+	return NULL;
+}
+
+/* Adds full_document => 'updateLookup' where the SELECT reads the document and nothing else is said. */
+static void
+default_image(StreamClauses *clauses, const Dialect *dialect, const char *select)
+{
+	const char *image = "full_document";
+	bool		used = false;
+
+	for (const char *at = select; (at = strstr(at, image)) != NULL; at += strlen(image))
+		used |= strncmp(at, "full_document_", strlen("full_document_")) != 0;
+	if (used && !option(clauses, image))
+	{
+		StatementOption *added = palloc0(sizeof(StatementOption));
+
+		added->name = image;
+		added->value = "'updateLookup'";
+		clauses->options = lappend(clauses->options, added);
+	}
+}
+
+static void
+tell_start(const StreamClauses *clauses, const char *name)
+{
+	static const char *const positions[] = {"start_at", "resume_after", "start_after", NULL};
+
+	for (int i = 0; positions[i]; i++)
+	{
+		const char *value = option(clauses, positions[i]);
+
+		if (value)
+		{
+			ereport(NOTICE, (errmsg("event store \"%s\" begins with %s %s", name, positions[i], value)));
+			return;
+		}
+	}
+	ereport(NOTICE,
+			(errmsg("event store \"%s\" begins with the changes from now on", name),
+			 errhint("WITH (start_at = 'earliest') begins with the oldest that MongoDB still has.")));
+}
+
+/* CREATE EVENT_STORE n [WITH (...)] AS SELECT ... */
+char *
+mcs_create_store(Statement *statement)
+{
+	StreamClauses clauses = {0};
+	char	   *name = mcs_statement_name(statement, "the event store");
+	Dialect    *dialect;
+	const SelectStmt *select;
+	DialectRelation *relation;
+	char	   *filter;
+	char	   *rows;
+	StringInfoData out;
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, NULL};
+
+	if (mcs_statement_skip(statement, "WITH"))
+		mcs_statement_options(statement, &clauses.options, false);
+	mcs_statement_expect(statement, "AS");
+	if (statement->i >= statement->end)
+		mcs_statement_error(statement, "SELECT is expected here.");
+	dialect = mcs_dialect_begin(statement->namespace, statement->whole, statement->tokens[statement->i].at,
+								mcs_dialect_token_end(&statement->tokens[statement->end - 1]), DIALECT_STATEMENT);
+	dialect->change_type = mcs_dialect_row_type(dialect, "change_stream_events");
+	dialect->one_event = true;
+	callback.arg = dialect;
+	error_context_stack = &callback;
+	select = check_select(statement, dialect);
+	error_context_stack = callback.previous;
+	rows = mcs_dialect_fragment(dialect);
+	if (dialect->has_aggregates)
+		refuse(statement, dialect->base, "aggregate or window functions");
+	relation = linitial(dialect->streams);
+	clauses.collection = relation->collection;
+	clauses.database = relation->database;
+	filter = where_filter(dialect, select);
+	if (filter)
+		clauses.filters = list_make1(filter);
+	default_image(&clauses, dialect, rows);
+	tell_start(&clauses, name);
+
+	initStringInfo(&out);
+	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(statement, dialect));
+	appendStringInfo(&out, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION %s();\n",
+					 quote_identifier(name), mcs_statement_qualified(statement, "change_stream_append_only"));
+	appendStringInfo(&out, "SELECT %s(%s", mcs_statement_qualified(statement, "create_change_stream"), quote_literal_cstr(name));
+	mcs_stream_arguments(&out, &clauses, true);
+	appendStringInfo(&out, ");\nSELECT %s(%s, %s, body => %s, start_at => 'earliest')",
+					 mcs_statement_qualified(statement, "create_change_handler"), quote_literal_cstr(name), quote_literal_cstr(name),
+					 mcs_statement_quote(psprintf("BEGIN\nINSERT INTO %s\n%s;\nEND", quote_identifier(name), rows), "body"));
+	return out.data;
+}

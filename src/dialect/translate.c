@@ -1,0 +1,81 @@
+/*
+ * dialect/translate.c
+ *	  The SQL functions that translate.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
+
+/* One statement, the tokens first..end of the text, as plain SQL. */
+char *
+mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end)
+{
+	char	   *made = mcs_dialect_new_statement(namespace, text, tokens, first, end);
+
+	if (made)
+		return made;
+	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
+												  DIALECT_STATEMENT));
+}
+
+/* A text of several statements as plain SQL. */
+static char *
+translate_text(Oid namespace, const char *text)
+{
+	StringInfoData out;
+	int			count;
+	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
+	int			at = 0;
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(context, "dialect statement", ALLOCSET_DEFAULT_SIZES);
+
+	initStringInfo(&out);
+	for (int i = 0; i < count;)
+	{
+		int			end = mcs_dialect_statement_end(text, tokens, i);
+
+		CHECK_FOR_INTERRUPTS();
+		if (end > i)
+		{
+			int			to = mcs_dialect_token_end(&tokens[end - 1]);
+			char	   *made;
+
+			MemoryContextSwitchTo(scratch);
+			made = mcs_dialect_statement(namespace, text, tokens, i, end);
+			MemoryContextSwitchTo(context);
+			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
+			appendStringInfoString(&out, made);
+			MemoryContextReset(scratch);
+			at = to;
+		}
+		i = end + 1;
+	}
+	MemoryContextDelete(scratch);
+	appendStringInfoString(&out, text + at);
+	return out.data;
+}
+
+/* change_stream_translate(text): statements in the dialect as plain SQL */
+Datum
+mcs_change_stream_translate(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source)));
+}
+
+/* change_stream_translate_body(text): a PL/pgSQL block with "change" as plain PL/pgSQL */
+Datum
+mcs_change_stream_translate_body(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_body(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
+}

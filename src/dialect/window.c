@@ -1,0 +1,300 @@
+/*
+ * dialect/window.c
+ *	  A window function inside an aggregate: avg(lead(t) OVER (ORDER BY t) - t)
+ *
+ * It is computed over the rows of the group, so in a sub-select around FROM
+ * and WHERE, partitioned by the keys of GROUP BY.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
+#include "dialect/dialect.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+typedef struct WindowSearch
+{
+	bool		in_aggregate;
+	List	   *found;			/* of FuncCall */
+} WindowSearch;
+
+static bool
+is_aggregate(FuncCall *call)
+{
+	FuncCandidateList candidates;
+
+	if (call->over)
+		return false;
+	if (call->agg_star || call->agg_distinct || call->agg_filter || call->agg_order || call->agg_within_group)
+		return true;
+	candidates = FuncnameGetCandidates(call->funcname, list_length(call->args), NIL, false, false, false, true);
+	for (; candidates; candidates = candidates->next)
+		if (get_func_prokind(candidates->oid) == PROKIND_AGGREGATE)
+			return true;
+	return false;
+}
+
+/* Finds window functions inside aggregates of one SELECT. */
+static bool
+search(Node *node, WindowSearch *state)
+{
+	if (node == NULL || IsA(node, SelectStmt) || IsA(node, SubLink))
+		return false;
+	if (IsA(node, FuncCall))
+	{
+		FuncCall   *call = (FuncCall *) node;
+		WindowSearch inner = {state->in_aggregate || is_aggregate(call), state->found};
+
+		if (call->over && state->in_aggregate)
+		{
+			state->found = lappend(state->found, call);
+			return false;
+		}
+		(void) raw_expression_tree_walker(node, search, &inner);
+		state->found = inner.found;
+		return false;
+	}
+	return raw_expression_tree_walker(node, search, state);
+}
+
+static void
+not_possible(const Dialect *dialect, const FuncCall *call, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("this window function cannot be computed inside an aggregate"),
+			 errdetail("%s", why),
+			 errhint("Compute it in a WITH query, and aggregate its column."),
+			 mcs_dialect_error_at(dialect, call->location)));
+}
+
+/* The expression of a key of GROUP BY, which may be the number or the name of an output column. */
+static Node *
+group_key(const Dialect *dialect, const SelectStmt *select, Node *key, const FuncCall *call)
+{
+	ListCell   *cell;
+
+	if (IsA(key, GroupingSet))
+		not_possible(dialect, call, "GROUP BY has several sets of keys.");
+	if (IsA(key, A_Const) && IsA(&((A_Const *) key)->val, Integer))
+	{
+		int			number = intVal(&((A_Const *) key)->val);
+
+		if (number >= 1 && number <= list_length(select->targetList))
+			return list_nth_node(ResTarget, select->targetList, number - 1)->val;
+	}
+	if (IsA(key, ColumnRef) && list_length(((ColumnRef *) key)->fields) == 1 && IsA(linitial(((ColumnRef *) key)->fields), String))
+		foreach(cell, select->targetList)
+		{
+			ResTarget  *target = lfirst_node(ResTarget, cell);
+
+			if (target->name && strcmp(target->name, strVal(linitial(((ColumnRef *) key)->fields))) == 0)
+				return target->val;
+		}
+	return key;
+}
+
+/* The one relation of FROM, by the name that the statement calls it. */
+static char *
+relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *call)
+{
+	Node	   *from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
+
+	if (from && IsA(from, RangeVar))
+	{
+		RangeVar   *relation = (RangeVar *) from;
+		DialectRelation *stream;
+
+		if (relation->alias)
+			return relation->alias->aliasname;
+		stream = mcs_dialect_placeholder(dialect, relation);
+		if (stream)
+			return stream->folded ? stream->folded : pstrdup("all_changes");
+		return relation->relname;
+	}
+	if (from && IsA(from, RangeSubselect) && ((RangeSubselect *) from)->alias)
+		return ((RangeSubselect *) from)->alias->aliasname;
+	not_possible(dialect, call, "FROM is not a single relation.");
+	return NULL;
+}
+
+static bool
+is(const Dialect *dialect, int i, const char *word)
+{
+	return mcs_dialect_is(dialect->text, &dialect->tokens[i], word);
+}
+
+/* The FROM of the SELECT in whose list a call stands, and the token behind its WHERE. */
+static bool
+find_from(const Dialect *dialect, int i, int *first, int *last)
+{
+	static const char *const clauses[] = {"GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT", "OFFSET", "FETCH", "FOR",
+	"UNION", "INTERSECT", "EXCEPT", NULL};
+	int			depth = 0;
+
+	/* out of the brackets of the aggregate, to FROM at the level of the list */
+	for (*first = 0; dialect->tokens[i].type != TOKEN_END; i++)
+	{
+		int			type = dialect->tokens[i].type;
+
+		if (type == '(' || type == '[')
+			i = mcs_dialect_matching(dialect->tokens, i);
+		else if (type == ')' || type == ']')
+		{
+			if (*first)
+				break;
+			depth++;
+		}
+		else if (type == ';')
+			break;
+		else if (!*first && is(dialect, i, "FROM") && !is(dialect, i - 1, "DISTINCT") && depth > 0 &&
+				 !is(dialect, i - 2, "EXTRACT"))
+			*first = i + 1;
+		else if (*first && mcs_dialect_is_any(dialect->text, &dialect->tokens[i], clauses))
+			break;
+	}
+	*last = i - 1;
+	return *first > 0;
+}
+
+/* The text of PARTITION BY keys, to be put behind OVER ( */
+static List *
+partition_pieces(const Dialect *dialect, const List *keys, bool more)
+{
+	List	   *pieces = list_make1(mcs_dialect_piece("PARTITION BY "));
+	ListCell   *cell;
+
+	foreach(cell, keys)
+	{
+		int			from;
+		int			to;
+
+		if (!mcs_dialect_extent(dialect, lfirst(cell), &from, &to))
+			continue;
+		if (foreach_current_index(cell) > 0)
+			pieces = lappend(pieces, mcs_dialect_piece(", "));
+		pieces = lappend(pieces, mcs_dialect_range(from, to));
+	}
+	return lappend(pieces, mcs_dialect_piece(more ? ", " : " "));
+}
+
+/* Adds the keys to a window, in the tree and in the text. */
+static void
+partition(Dialect *dialect, const FuncCall *call, const List *keys, int over)
+{
+	WindowDef  *window = call->over;
+	int			open = over + 1;
+	int			behind;
+	bool		more = window->partitionClause != NIL;
+	ListCell   *cell;
+	List	   *partition = NIL;
+
+	if (window->name || window->refname)
+		not_possible(dialect, call, "Its window is defined elsewhere.");
+	foreach(cell, keys)
+		partition = lappend(partition, copyObject(lfirst(cell)));
+	window->partitionClause = list_concat(partition, window->partitionClause);
+	if (keys == NIL)
+		return;
+	behind = mcs_dialect_token_end(&dialect->tokens[open]);
+	if (more)
+	{
+		/* PARTITION BY a: ours first */
+		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[open + 1].at, dialect->tokens[open + 3].at, "");
+		behind = dialect->tokens[open + 3].at;
+	}
+	mcs_dialect_edit_pieces(dialect, EDIT_OPEN, behind, behind, partition_pieces(dialect, keys, more));
+}
+
+/* The token OVER of a call. */
+static int
+over_token(const Dialect *dialect, int i, int to)
+{
+	int			over = i;
+
+	for (; dialect->tokens[i].at < to && dialect->tokens[i].type != TOKEN_END; i++)
+	{
+		if (dialect->tokens[i].type == '(')
+			i = mcs_dialect_matching(dialect->tokens, i);
+		else if (is(dialect, i, "OVER"))
+			over = i;
+	}
+	return over;
+}
+
+/* Moves window functions that stand inside aggregates into a sub-select. */
+void
+mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
+{
+	WindowSearch state = {false, NIL};
+	List	   *keys = NIL;
+	List	   *pieces = list_make1(mcs_dialect_piece("(SELECT *"));
+	SelectStmt *inner;
+	RangeSubselect *rows;
+	ColumnRef  *star;
+	char	   *name;
+	int			first;
+	int			last;
+	ListCell   *cell;
+
+	(void) search((Node *) select->targetList, &state);
+	(void) search(select->havingClause, &state);
+	(void) search((Node *) select->sortClause, &state);
+	if (state.found == NIL)
+		return;
+	dialect->found_form = true;
+	name = relation_name(dialect, select, linitial(state.found));
+	foreach(cell, select->groupClause)
+		keys = lappend(keys, copyObject(group_key(dialect, select, lfirst(cell), linitial(state.found))));
+	if (!find_from(dialect, mcs_dialect_token_at(dialect, ((FuncCall *) linitial(state.found))->location), &first, &last))
+		not_possible(dialect, linitial(state.found), "It stands in front of no FROM.");
+
+	inner = makeNode(SelectStmt);
+	star = makeNode(ColumnRef);
+	star->fields = list_make1(makeNode(A_Star));
+	star->location = -1;
+	inner->targetList = list_make1(makeNode(ResTarget));
+	linitial_node(ResTarget, inner->targetList)->val = (Node *) star;
+	linitial_node(ResTarget, inner->targetList)->location = -1;
+	foreach(cell, state.found)
+	{
+		FuncCall   *call = lfirst_node(FuncCall, cell);
+		FuncCall   *moved = palloc(sizeof(FuncCall));
+		ResTarget  *target = makeNode(ResTarget);
+		ColumnRef  *column = (ColumnRef *) call;
+		char	   *column_name = psprintf("window_%d", ++dialect->windows);
+		int			from;
+		int			to;
+		int			location = call->location;
+
+		if (!mcs_dialect_extent(dialect, (Node *) call, &from, &to))
+			continue;
+		partition(dialect, call, keys, over_token(dialect, mcs_dialect_token_at(dialect, call->location), to));
+		memcpy(moved, call, sizeof(FuncCall));
+		target->name = column_name;
+		target->val = (Node *) moved;
+		target->location = -1;
+		inner->targetList = lappend(inner->targetList, target);
+		pieces = lappend(pieces, mcs_dialect_piece(", "));
+		pieces = lappend(pieces, mcs_dialect_range(from, to));
+		pieces = lappend(pieces, mcs_dialect_piece(psprintf(" AS %s", column_name)));
+		mcs_dialect_edit(dialect, EDIT_MOVE, from, to, column_name);
+		NodeSetTag(column, T_ColumnRef);
+		column->fields = list_make1(makeString(column_name));
+		column->location = location;
+	}
+	pieces = lappend(pieces, mcs_dialect_piece(" FROM "));
+	mcs_dialect_edit_pieces(dialect, EDIT_OPEN, dialect->tokens[first].at, dialect->tokens[first].at, pieces);
+	mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(&dialect->tokens[last]), mcs_dialect_token_end(&dialect->tokens[last]),
+					 psprintf(") AS %s", quote_identifier(name)));
+	inner->fromClause = select->fromClause;
+	inner->whereClause = select->whereClause;
+	rows = makeNode(RangeSubselect);
+	rows->subquery = (Node *) inner;
+	rows->alias = makeAlias(name, NIL);
+	select->fromClause = list_make1(rows);
+	select->whereClause = NULL;
+}

@@ -1,0 +1,233 @@
+/*
+ * dialect/word.c
+ *	  The dialect's words that PostgreSQL's grammar does not know.
+ *
+ * In the copy of the text that is parsed they become something that parses,
+ * byte for byte as long, so that places in both texts are the same: CONTAINS
+ * an operator of eight characters, CHANGE_STREAM(orders) a name of thirteen
+ * and blanks.  What they become in the end is decided by the analysis.
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/* Blanks out a range of what is parsed. */
+static void
+blank(Dialect *dialect, int from, int to)
+{
+	memset(dialect->parsed + from, ' ', to - from);
+}
+
+/* Whether a token can be the end of an operand. */
+static bool
+ends_operand(const Dialect *dialect, int i)
+{
+	static const char *const values[] = {"END", "NULL", "TRUE", "FALSE", NULL};
+	const DialectToken *token = &dialect->tokens[i];
+
+	switch (token->type)
+	{
+		case ')':
+		case ']':
+		case TOKEN_STRING:
+		case TOKEN_PARAMETER:
+			return true;
+		case TOKEN_WORD:
+		case TOKEN_UNICODE_WORD:
+			return !mcs_dialect_is_reserved(dialect->text, token) || mcs_dialect_is_any(dialect->text, token, values);
+		default:
+			return false;
+	}
+}
+
+/* Whether a token can be the beginning of an operand. */
+static bool
+begins_operand(const Dialect *dialect, int i)
+{
+	static const char *const values[] = {"CASE", "CAST", "ARRAY", "ANY", NULL};
+	const DialectToken *token = &dialect->tokens[i];
+
+	switch (token->type)
+	{
+		case '(':
+		case TOKEN_STRING:
+		case TOKEN_UNICODE_STRING:
+		case TOKEN_PARAMETER:
+		case TOKEN_INTEGER:
+		case TOKEN_FLOAT:
+			return true;
+		case TOKEN_WORD:
+		case TOKEN_UNICODE_WORD:
+			return !mcs_dialect_is_reserved(dialect->text, token) || mcs_dialect_is_any(dialect->text, token, values);
+		default:
+			return false;
+	}
+}
+
+/* x CONTAINS y, x NOT CONTAINS y */
+static void
+contains(Dialect *dialect, int i)
+{
+	DialectToken *tokens = dialect->tokens;
+	bool		negated = i > 0 && mcs_dialect_is(dialect->text, &tokens[i - 1], "NOT");
+	int			left = i - (negated ? 2 : 1);
+
+	if (left < 0 || !ends_operand(dialect, left) || !begins_operand(dialect, i + 1))
+		return;
+	if (tokens[left].type == '.' || tokens[i + 1].type == '.')
+		return;
+	if (negated)
+		blank(dialect, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
+	memcpy(dialect->parsed + tokens[i].at, negated ? DIALECT_NOT_CONTAINS : DIALECT_CONTAINS, tokens[i].length);
+	dialect->has_words = true;
+}
+
+/* How a name of MongoDB is written: as it stands, as nothing there folds letters. */
+static char *
+name_as_written(const Dialect *dialect, int i)
+{
+	const DialectToken *token = &dialect->tokens[i];
+
+	if (token->type == TOKEN_WORD && dialect->text[token->at] != '"')
+		return pnstrdup(dialect->text + token->at, token->length);
+	return pstrdup(token->value);
+}
+
+static bool
+is_name(const Dialect *dialect, int i)
+{
+	return dialect->tokens[i].value != NULL &&
+		(dialect->tokens[i].type == TOKEN_STRING || !mcs_dialect_is_reserved(dialect->text, &dialect->tokens[i]));
+}
+
+/*
+ * Makes the tokens from..to stand for a relation; name is the one whose place
+ * it takes, the others go.
+ */
+static void
+stand_for(Dialect *dialect, int from, int to, int name, char *collection, char *folded, char *database)
+{
+	DialectRelation *relation = palloc0(sizeof(DialectRelation));
+	char		placeholder[32];
+
+	if (list_length(dialect->streams) >= DIALECT_MAX_STREAMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("a statement names more than %d change streams", DIALECT_MAX_STREAMS)));
+	relation->token = from;
+	relation->name = name;
+	relation->collection = collection;
+	relation->folded = folded;
+	relation->database = database;
+	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(dialect->streams));
+	dialect->streams = lappend(dialect->streams, relation);
+	for (int i = from; i < to; i++)
+		blank(dialect, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]));
+	memcpy(dialect->parsed + dialect->tokens[from].at, placeholder, strlen(placeholder));
+	mcs_dialect_remove_tokens(dialect, from, name);
+	for (int i = name + 1; i < to; i++)
+		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]), "");
+	dialect->has_words = true;
+}
+
+/* A name of a collection, maybe with its database in front; false where there is none. */
+static bool
+collection_name(const Dialect *dialect, int i, int *end, int *name, char **database)
+{
+	if (!is_name(dialect, i))
+		return false;
+	*name = i;
+	*database = NULL;
+	if (dialect->tokens[i + 1].type == '.' && is_name(dialect, i + 2))
+	{
+		*database = name_as_written(dialect, i);
+		*name = i + 2;
+	}
+	*end = *name + 1;
+	return true;
+}
+
+/* CHANGE_STREAM ON DATABASE, with a name or without */
+static void
+on_database(Dialect *dialect, int i)
+{
+	/* words that can follow a relation and are names by the letter */
+	static const char *const followers[] = {"CROSS", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "JOIN", "TABLESAMPLE", "AS", NULL};
+	int			name = i + 3;
+
+	if (is_name(dialect, name) && !mcs_dialect_is_any(dialect->text, &dialect->tokens[name], followers))
+		stand_for(dialect, i, name + 1, name, NULL, NULL, name_as_written(dialect, name));
+	else
+		stand_for(dialect, i, i + 3, i + 2, NULL, NULL, NULL);
+}
+
+/* CHANGE_STREAM in its places: a relation of FROM, and in front of a CTE's name */
+static void
+change_stream(Dialect *dialect, int i)
+{
+	static const char *const before_cte[] = {"WITH", "RECURSIVE", NULL};
+	DialectToken *tokens = dialect->tokens;
+	int			end;
+	int			name;
+	char	   *database;
+
+	if (i == 0)
+		return;
+	if (mcs_dialect_is(dialect->text, &tokens[i + 1], "ON") && mcs_dialect_is(dialect->text, &tokens[i + 2], "DATABASE"))
+		on_database(dialect, i);
+	else if (mcs_dialect_is(dialect->text, &tokens[i + 1], "ON") &&
+			 collection_name(dialect, i + 2, &end, &name, &database))
+		stand_for(dialect, i, end, name, name_as_written(dialect, name), tokens[name].value, database);
+	else if (tokens[i + 1].type == '(' && mcs_dialect_is(dialect->text, &tokens[i + 2], "DATABASE") &&
+			 tokens[i + 3].type == ')')
+		stand_for(dialect, i, i + 4, i + 2, NULL, NULL, NULL);
+	else if (tokens[i + 1].type == '(' && collection_name(dialect, i + 2, &end, &name, &database) && tokens[end].type == ')')
+		stand_for(dialect, i, end + 1, name, name_as_written(dialect, name), tokens[name].value, database);
+	else if ((mcs_dialect_is_any(dialect->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
+			 is_name(dialect, i + 1) && (mcs_dialect_is(dialect->text, &tokens[i + 2], "AS") || tokens[i + 2].type == '('))
+	{
+		if (mcs_dialect_is(dialect->text, &tokens[i + 1], "AS"))
+			return;
+		blank(dialect, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
+		mcs_dialect_remove_tokens(dialect, i, i + 1);
+		dialect->has_words = true;
+	}
+}
+
+/* change.full_document.a: a path, whatever it is in */
+static bool
+is_change_path(const Dialect *dialect, int i)
+{
+	const DialectToken *tokens = dialect->tokens;
+
+	return mcs_dialect_is(dialect->text, &tokens[i], "change") && tokens[i + 1].type == '.' &&
+		tokens[i + 2].type == TOKEN_WORD && tokens[i + 3].type == '.';
+}
+
+/* Finds the dialect's words and makes the text parse. */
+void
+mcs_dialect_words(Dialect *dialect)
+{
+	DialectToken *tokens = dialect->tokens;
+	MemoryContext old;
+
+	for (int i = 0; i < dialect->token_count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (tokens[i].type != TOKEN_WORD || (i > 0 && tokens[i - 1].type == '.'))
+			continue;
+		if (mcs_dialect_is(dialect->text, &tokens[i], "CHANGE_STREAM"))
+			change_stream(dialect, i);
+		else if (mcs_dialect_is(dialect->text, &tokens[i], "CONTAINS"))
+			contains(dialect, i);
+		else if (mcs_dialect_is(dialect->text, &tokens[i], "TIME_WINDOW") && tokens[i + 1].type == '(')
+			dialect->has_words = true;
+		else if (is_change_path(dialect, i))
+			dialect->has_change_path = true;
+	}
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
+	dialect->word_edits = list_copy(dialect->edits);
+	MemoryContextSwitchTo(old);
+}

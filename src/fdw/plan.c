@@ -1,0 +1,351 @@
+/*
+ * fdw/plan.c
+ *	  The wrapper's handler, and planning: how many rows, at what cost, which
+ *	  conditions MongoDB evaluates, which columns are needed.
+ *
+ * Planning never contacts MongoDB.  How many events there are is known from
+ * ANALYZE, or guessed.  A read costs what MongoDB reads, which is everything
+ * from the start of the read to its end, and what it sends, which is what the
+ * conditions that are sent let through.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/stratnum.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "fdw/fdw.h"
+#include "foreign/fdwapi.h"
+#include "match/match.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
+#include "optimizer/restrictinfo.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_handler);
+
+/* Opening a change stream, in units of the planner: three round trips on a connection that stands. */
+#define STARTUP_COST		50.0
+
+/* For each event that MongoDB reads, and for each that it sends. */
+#define COST_PER_EVENT_READ 0.01
+#define COST_PER_EVENT_SENT 0.03
+
+/* A query that wants no more rows than this is better served by a small reply. */
+#define SMALL_LIMIT			500
+
+/* What planning knows of a foreign table. */
+typedef struct FdwRelation
+{
+	FdwTable   *table;
+	MatchRelation match;
+} FdwRelation;
+
+/* Conditions sorted by who evaluates them; one may be in several lists. */
+typedef struct FdwConditions
+{
+	List	   *bounds;			/* of FdwBound: where the read begins and ends */
+	List	   *sent;			/* of Expr: what MongoDB evaluates */
+	List	   *local;			/* of Expr: what is evaluated here */
+	List	   *settled;		/* of Expr: what is not, since bounds and MongoDB say all of it */
+	List	   *filtering;		/* of RestrictInfo: what beside bounds lets MongoDB send less */
+	List	   *others;			/* of RestrictInfo: all that are no bounds */
+} FdwConditions;
+
+/* ---- conditions ---- */
+
+static void
+sort_condition(const FdwRelation *fdw, Index varno, RestrictInfo *info, FdwConditions *conditions)
+{
+	Expr	   *clause = info->clause;
+	FdwBound   *bound = palloc0(sizeof(FdwBound));
+	MatchResult result;
+	bool		is_bound = mcs_fdw_bound(fdw->table, varno, clause, bound);
+
+	if (is_bound)
+	{
+		conditions->bounds = lappend(conditions->bounds, bound);
+		if (bound->exact)
+		{
+			conditions->settled = lappend(conditions->settled, clause);
+			return;
+		}
+	}
+	else
+		conditions->others = lappend(conditions->others, info);
+	result = mcs_match_check(&fdw->match, clause);
+	if (result != MATCH_NOT)
+	{
+		conditions->sent = lappend(conditions->sent, clause);
+		if (!is_bound)
+			conditions->filtering = lappend(conditions->filtering, info);
+	}
+	if (result == MATCH_EXACT)
+		conditions->settled = lappend(conditions->settled, clause);
+	else
+		conditions->local = lappend(conditions->local, clause);
+}
+
+/* Sorts a list of RestrictInfo; what is constant is the plan's affair, above. */
+static void
+sort_conditions(const FdwRelation *fdw, Index varno, List *infos, FdwConditions *conditions)
+{
+	ListCell   *cell;
+
+	memset(conditions, 0, sizeof(*conditions));
+	foreach(cell, infos)
+	{
+		RestrictInfo *info = lfirst_node(RestrictInfo, cell);
+
+		if (!info->pseudoconstant)
+			sort_condition(fdw, varno, info, conditions);
+	}
+}
+
+/* ---- sizes and paths ---- */
+
+static void
+get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
+{
+	FdwRelation *fdw = palloc0(sizeof(FdwRelation));
+	Relation	relation = table_open(relid, NoLock);
+	FdwConditions conditions;
+
+	fdw->table = mcs_fdw_table(relation);
+	table_close(relation, NoLock);
+	fdw->match.varno = baserel->relid;
+	fdw->match.natts = fdw->table->natts;
+	fdw->match.columns = fdw->table->columns;
+	fdw->match.images_change = mcs_fdw_looks_up(fdw->table);
+	baserel->fdw_private = fdw;
+	baserel->tuples = mcs_fdw_events(baserel->tuples);
+	set_baserel_size_estimates(root, baserel);
+
+	/* conditions on time are better known than by statistics of the past */
+	sort_conditions(fdw, baserel->relid, baserel->baserestrictinfo, &conditions);
+	if (conditions.bounds != NIL)
+		baserel->rows = clamp_row_est(baserel->tuples *
+									  mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds) *
+									  clauselist_selectivity(root, conditions.others, baserel->relid, JOIN_INNER, NULL));
+}
+
+/* Adds a path; outer: relations whose values it needs, pathkeys: the order that is known. */
+static void
+add_foreign_path(PlannerInfo *root, RelOptInfo *baserel, List *infos, double rows, List *pathkeys, Relids outer)
+{
+	FdwRelation *fdw = baserel->fdw_private;
+	FdwConditions conditions;
+	QualCost	local;
+	double		read,
+				sent;
+	Cost		startup,
+				total;
+
+	sort_conditions(fdw, baserel->relid, infos, &conditions);
+	read = baserel->tuples * mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds);
+	sent = read * clauselist_selectivity(root, conditions.filtering, baserel->relid, JOIN_INNER, NULL);
+	cost_qual_eval(&local, conditions.local, root);
+	startup = STARTUP_COST + local.startup + baserel->reltarget->cost.startup;
+	total = startup + read * COST_PER_EVENT_READ + sent * (COST_PER_EVENT_SENT + local.per_tuple) +
+		rows * (cpu_tuple_cost + baserel->reltarget->cost.per_tuple);
+	add_path(baserel, (Path *)
+			 create_foreignscan_path(root, baserel, NULL, rows,
+#if PG_VERSION_NUM >= 180000
+									 0,
+#endif
+									 startup, total, pathkeys, outer, NULL,
+#if PG_VERSION_NUM >= 170000
+									 NIL,
+#endif
+									 NIL));
+}
+
+/* Events come in the order of cluster_time: the query's order, if that begins so. */
+static List *
+known_order(PlannerInfo *root, RelOptInfo *baserel)
+{
+	FdwRelation *fdw = baserel->fdw_private;
+	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	PathKey    *key;
+
+	if (root->query_pathkeys == NIL || !fdw->table->keeps_times)
+		return NIL;
+	key = linitial_node(PathKey, root->query_pathkeys);
+	if (key->pk_opfamily != family || key->pk_nulls_first || key->pk_eclass->ec_has_volatile ||
+#if PG_VERSION_NUM >= 180000
+		key->pk_cmptype != COMPARE_LT
+#else
+		key->pk_strategy != BTLessStrategyNumber
+#endif
+		)
+		return NIL;
+	for (int i = 0; i < fdw->table->natts; i++)
+	{
+		ListCell   *cell;
+
+		if (fdw->table->columns[i] != EVENT_CLUSTER_TIME)
+			continue;
+		foreach(cell, key->pk_eclass->ec_members)
+		{
+			EquivalenceMember *member = lfirst_node(EquivalenceMember, cell);
+			Var		   *var = (Var *) member->em_expr;
+
+			if (IsA(var, Var) && var->varno == baserel->relid && var->varattno == i + 1)
+				return list_make1(key);
+		}
+	}
+	return NIL;
+}
+
+/* Paths that take the bounds of the read from the rows of other relations. */
+static void
+add_parameterized_paths(PlannerInfo *root, RelOptInfo *baserel)
+{
+	FdwRelation *fdw = baserel->fdw_private;
+	List	   *parameters = NIL;
+	ListCell   *cell;
+
+	foreach(cell, baserel->joininfo)
+	{
+		RestrictInfo *info = lfirst_node(RestrictInfo, cell);
+		FdwBound	bound;
+		Relids		outer;
+
+		if (!join_clause_is_movable_to(info, baserel) ||
+			!mcs_fdw_bound(fdw->table, baserel->relid, info->clause, &bound))
+			continue;
+		outer = bms_union(info->clause_relids, baserel->lateral_relids);
+		outer = bms_del_member(outer, baserel->relid);
+		if (!bms_is_empty(outer))
+			parameters = list_append_unique_ptr(parameters, get_baserel_parampathinfo(root, baserel, outer));
+	}
+	foreach(cell, parameters)
+	{
+		ParamPathInfo *info = lfirst_node(ParamPathInfo, cell);
+
+		add_foreign_path(root, baserel, list_concat_copy(info->ppi_clauses, baserel->baserestrictinfo),
+						 info->ppi_rows, NIL, info->ppi_req_outer);
+	}
+}
+
+static void
+get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
+{
+	add_foreign_path(root, baserel, baserel->baserestrictinfo, baserel->rows,
+					 known_order(root, baserel), baserel->lateral_relids);
+	add_parameterized_paths(root, baserel);
+}
+
+/* ---- the plan ---- */
+
+/* Adds the event columns that expressions read. */
+static Bitmapset *
+add_columns(Bitmapset *columns, const FdwRelation *fdw, Node *expressions)
+{
+	Bitmapset  *attributes = NULL;
+	bool		whole;
+
+	pull_varattnos(expressions, fdw->match.varno, &attributes);
+	whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attributes);
+	for (int i = 0; i < fdw->table->natts; i++)
+		if (fdw->table->columns[i] >= 0 &&
+			(whole || bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, attributes)))
+			columns = bms_add_member(columns, fdw->table->columns[i]);
+	return columns;
+}
+
+/* A set of columns for a plan, which can hold lists. */
+static List *
+column_list(const Bitmapset *columns)
+{
+	List	   *list = NIL;
+	int			column = -1;
+
+	while ((column = bms_next_member(columns, column)) >= 0)
+		list = lappend_int(list, column);
+	return list;
+}
+
+/* Bounds for a plan: their values go to *values. */
+static List *
+bound_lists(List *bounds, List **values)
+{
+	List	   *lists = NIL;
+	ListCell   *cell;
+
+	foreach(cell, bounds)
+	{
+		FdwBound   *bound = lfirst(cell);
+
+		lists = lappend(lists, mcs_fdw_bound_numbers(bound));
+		*values = lappend(*values, bound->value);
+	}
+	return lists;
+}
+
+/* How many rows the query wants of this scan, if they are few and all that the scan returns are wanted; else 0. */
+static int
+small_limit(PlannerInfo *root, RelOptInfo *baserel, const FdwConditions *conditions)
+{
+	Query	   *query = root->parse;
+
+	if (root->limit_tuples < 1 || root->limit_tuples > SMALL_LIMIT || conditions->local != NIL ||
+		!bms_equal(root->all_baserels, baserel->relids) ||
+		query->groupClause || query->groupingSets || query->hasAggs || query->hasWindowFuncs ||
+		query->distinctClause || query->sortClause || query->hasTargetSRFs || query->setOperations)
+		return 0;
+	return (int) root->limit_tuples;
+}
+
+static ForeignScan *
+get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
+		 List *tlist, List *clauses, Plan *outer_plan)
+{
+	FdwRelation *fdw = baserel->fdw_private;
+	FdwConditions conditions;
+	Bitmapset  *used;
+	Bitmapset  *asked;
+	List	   *values = NIL;
+	List	   *bounds;
+	List	   *sent_values;
+	List	   *private = NIL;
+
+	sort_conditions(fdw, baserel->relid, clauses, &conditions);
+	used = add_columns(NULL, fdw, (Node *) baserel->reltarget->exprs);
+	used = add_columns(used, fdw, (Node *) conditions.local);
+	asked = add_columns(bms_copy(used), fdw, (Node *) conditions.sent);
+	bounds = bound_lists(conditions.bounds, &values);
+	sent_values = mcs_match_values(&fdw->match, conditions.sent);
+
+	/* in the order of FdwPrivate */
+	private = lappend(private, column_list(used));
+	private = lappend(private, column_list(asked));
+	private = lappend(private, bounds);
+	private = lappend(private, list_make2_int(baserel->relid, small_limit(root, baserel, &conditions)));
+	private = lappend(private, conditions.sent);
+	private = lappend(private, sent_values);
+	return make_foreignscan(tlist, conditions.local, baserel->relid, list_concat_copy(values, sent_values),
+							private, NIL, conditions.settled, outer_plan);
+}
+
+Datum
+mcs_mongo_change_stream_handler(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	routine->GetForeignRelSize = get_rel_size;
+	routine->GetForeignPaths = get_paths;
+	routine->GetForeignPlan = get_plan;
+	routine->BeginForeignScan = mcs_fdw_begin;
+	routine->IterateForeignScan = mcs_fdw_iterate;
+	routine->ReScanForeignScan = mcs_fdw_rescan;
+	routine->EndForeignScan = mcs_fdw_end;
+	routine->ExplainForeignScan = mcs_fdw_explain;
+	routine->AnalyzeForeignTable = mcs_fdw_analyze;
+	routine->ImportForeignSchema = mcs_fdw_import;
+	PG_RETURN_POINTER(routine);
+}

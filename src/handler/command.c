@@ -1,0 +1,285 @@
+/*
+ * handler/command.c
+ *	  The functions that make, change and end handlers.
+ *
+ * Who may do so is who may do it with the stream.  Each locks the stream's rows
+ * or the handler's and the positions of its workers, so that a worker which is
+ * about to commit waits, then sees that something has changed, and rolls back:
+ * when a function has returned, nothing is done by the old definition any more.
+ */
+#include "mongo_change_stream.h"
+
+#include "handler/handler.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "stream/stream_internal.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+/* The arguments of create_change_handler. */
+typedef enum CreateArgument
+{
+	CREATE_HANDLER_NAME,
+	CREATE_STREAM_NAME,
+	CREATE_BODY,
+	CREATE_PROCEDURE,
+	CREATE_CONDITION,
+	CREATE_START_AT,
+	CREATE_RETRY_ATTEMPTS,
+	CREATE_RETRY_DELAY,
+	CREATE_MAX_RETRY_DELAY,
+	CREATE_TIMEOUT,
+	CREATE_ON_FAILURE,
+	CREATE_WORKERS,
+	CREATE_PAUSED
+} CreateArgument;
+
+/* Which argument of create_change_handler a field is; those of alter_change_handler follow its handler_name in order. */
+static const CreateArgument field_arguments[HANDLER_FIELDS] = {
+	CREATE_BODY, CREATE_PROCEDURE, CREATE_CONDITION, CREATE_RETRY_ATTEMPTS, CREATE_RETRY_DELAY,
+	CREATE_MAX_RETRY_DELAY, CREATE_TIMEOUT, CREATE_ON_FAILURE, CREATE_WORKERS
+};
+
+#define ALTER_FIRST_FIELD	1
+#define ALTER_RESET			(ALTER_FIRST_FIELD + HANDLER_FIELDS)
+
+PG_FUNCTION_INFO_V1(mcs_create_change_handler);
+PG_FUNCTION_INFO_V1(mcs_alter_change_handler);
+PG_FUNCTION_INFO_V1(mcs_pause_change_handler);
+PG_FUNCTION_INFO_V1(mcs_resume_change_handler);
+PG_FUNCTION_INFO_V1(mcs_drop_change_handler);
+
+/* ---- arguments and rights ---- */
+
+/* The handler that the first argument names, of whose stream the caller must be an owner. */
+Handler *
+mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update)
+{
+	Handler    *handler;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("handler_name must not be null")));
+	handler = mcs_handler_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), for_update, false);
+	mcs_check_owner(handler->owner, "change handler", handler->name);
+	return handler;
+}
+
+/* ---- create_change_handler ---- */
+
+static void
+refuse_duplicate(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("change handler \"%s\" already exists", name)));
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+static void
+check_as_owner(Handler *handler)
+{
+	OwnerScope	scope;
+
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
+	mcs_handler_check(handler);
+	mcs_owner_end(&scope);
+}
+
+Datum
+mcs_create_change_handler(PG_FUNCTION_ARGS)
+{
+	Handler    *handler = palloc0(sizeof(Handler));
+	Stream	   *stream;
+	int64		last_event_id;
+
+	PreventCommandIfReadOnly("create_change_handler()");
+	handler->name = required_text(fcinfo, CREATE_HANDLER_NAME, "handler_name");
+	mcs_check_handler_name(handler->name);
+	handler->stream = required_text(fcinfo, CREATE_STREAM_NAME, "stream_name");
+	handler->owner = mcs_stream_load_own(handler->stream, false)->owner;
+	for (int field = 0; field < HANDLER_FIELDS; field++)
+	{
+		mcs_handler_field_reset(handler, field);
+		if (!PG_ARGISNULL(field_arguments[field]))
+			mcs_handler_field_set(handler, field, PG_GETARG_DATUM(field_arguments[field]));
+	}
+	handler->start_at = PG_ARGISNULL(CREATE_START_AT) ? "now" : text_to_cstring(PG_GETARG_TEXT_PP(CREATE_START_AT));
+	handler->paused = !PG_ARGISNULL(CREATE_PAUSED) && PG_GETARG_BOOL(CREATE_PAUSED);
+	handler->settings = mcs_settings_capture();
+	check_as_owner(handler);
+
+	if (mcs_handler_load(handler->name, false, true))
+		refuse_duplicate(handler->name);
+	/* the stream's worker, which says of new events whether they wait for handlers, is held up from here on */
+	stream = mcs_stream_load_own(handler->stream, true);
+	last_event_id = mcs_handler_start(handler, stream);
+	if (!mcs_handler_insert(handler, last_event_id))
+		refuse_duplicate(handler->name);
+	mcs_handler_tell_of_absent_documents(handler, stream);
+	if (!stream->has_handlers)
+	{
+		mcs_catalog_redefined(handler->stream);
+		mcs_wake_at_commit(handler->stream);
+	}
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	PG_RETURN_VOID();
+}
+
+/* ---- alter_change_handler ---- */
+
+/* Which fields the argument reset names. */
+static void
+take_reset(bool *reset, FunctionCallInfo fcinfo)
+{
+	ListCell   *cell;
+
+	memset(reset, 0, sizeof(bool) * HANDLER_FIELDS);
+	if (PG_ARGISNULL(ALTER_RESET))
+		return;
+	foreach(cell, mcs_texts_from_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
+	{
+		HandlerField field = mcs_handler_field_named(lfirst(cell));
+
+		if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s is both given and named in reset", mcs_handler_field_name(field))));
+		reset[field] = true;
+	}
+}
+
+/* Another number of workers divides the events differently, so all must stand at one event. */
+static void
+change_workers(const Handler *handler)
+{
+	int64		least,
+				greatest;
+
+	if (!mcs_handler_lock_positions(handler->name, &least, &greatest))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the workers of change handler \"%s\" are at different events", handler->name),
+				 errdetail("The first is at event " INT64_FORMAT ", the last at event " INT64_FORMAT ".", least, greatest),
+				 errhint("Let them catch up, with the change stream paused: SELECT pause_change_stream(%s);",
+						 quote_literal_cstr(handler->stream))));
+	mcs_handler_set_workers(handler->name, handler->workers, least);
+}
+
+Datum
+mcs_alter_change_handler(PG_FUNCTION_ARGS)
+{
+	bool		reset[HANDLER_FIELDS];
+	Handler    *handler;
+	int			workers;
+
+	PreventCommandIfReadOnly("alter_change_handler()");
+	handler = mcs_handler_load_own(fcinfo, true);
+	workers = handler->workers;
+	take_reset(reset, fcinfo);
+	for (int field = 0; field < HANDLER_FIELDS; field++)
+	{
+		if (reset[field])
+			mcs_handler_field_reset(handler, field);
+		else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
+			mcs_handler_field_set(handler, field, PG_GETARG_DATUM(ALTER_FIRST_FIELD + field));
+	}
+	/* one of the two takes the place of the other */
+	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) && PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_PROCEDURE))
+		handler->procedure = NULL;
+	else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_PROCEDURE) && PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY))
+		handler->body = NULL;
+	check_as_owner(handler);
+	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) || !PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_CONDITION))
+		mcs_handler_tell_of_absent_documents(handler, mcs_stream_load(handler->stream, false, false));
+	mcs_handler_update(handler);
+	if (handler->workers != workers)
+		change_workers(handler);
+	else
+		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
+	/* what has failed was another definition */
+	mcs_handler_forget_attempts(handler->name);
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	PG_RETURN_VOID();
+}
+
+/* ---- pause_change_handler, resume_change_handler, drop_change_handler ---- */
+
+Datum
+mcs_pause_change_handler(PG_FUNCTION_ARGS)
+{
+	Handler    *handler;
+
+	PreventCommandIfReadOnly("pause_change_handler()");
+	handler = mcs_handler_load_own(fcinfo, true);
+	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
+	mcs_handler_pause(handler->name);
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	PG_RETURN_VOID();
+}
+
+/* Tells of the way back from a state that was told of. */
+static void
+alert_of_resume(const Handler *handler)
+{
+	Alert		alert = {.of_handler = true,.name = handler->name,.from = mcs_state_name(STREAM_ERROR),
+	.to = mcs_state_name(STREAM_STARTING),.reason = "resume_change_handler() was called"};
+
+	mcs_alert(&alert);
+}
+
+Datum
+mcs_resume_change_handler(PG_FUNCTION_ARGS)
+{
+	Handler    *handler;
+
+	PreventCommandIfReadOnly("resume_change_handler()");
+	handler = mcs_handler_load_own(fcinfo, true);
+	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+	mcs_handler_redefined(handler->name);
+	mcs_handler_resume(handler->name);
+	if (handler->stopped_reason)
+		alert_of_resume(handler);
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	PG_RETURN_VOID();
+}
+
+Datum
+mcs_drop_change_handler(PG_FUNCTION_ARGS)
+{
+	Handler    *handler;
+	int64		least;
+	OwnerScope	scope;
+
+	PreventCommandIfReadOnly("drop_change_handler()");
+	handler = mcs_handler_load_own(fcinfo, true);
+	(void) mcs_handler_lock_positions(handler->name, &least, NULL);
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
+	least = mcs_events_release(handler->stream, handler->name, least);
+	mcs_owner_end(&scope);
+	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
+	(void) mcs_stream_load(handler->stream, true, false);
+	mcs_handler_delete(handler->name);
+	mcs_catalog_redefined(handler->stream);
+	mcs_wake_at_commit(handler->stream);
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
+	(void) mcs_events_release(handler->stream, handler->name, least);
+	mcs_owner_end(&scope);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,328 @@
+/*
+ * handler/handler.h
+ *	  Handlers: SQL that runs once for each event of a stream.
+ *
+ * Functions of users write definitions into change_handlers; the launcher of
+ * the stream family starts a worker for each handler that has something to do;
+ * the worker runs the handler's code on one event after the other and commits
+ * effects, position and the events' status together.  Uses the families
+ * document, mongo, event and stream; nothing uses this one.
+ */
+#ifndef MCS_HANDLER_H
+#define MCS_HANDLER_H
+
+#include "mongo_change_stream.h"
+
+#include "access/htup.h"
+#include "stream/stream.h"
+
+#define HANDLER_MAX_WORKERS 64
+
+/* One row of change_handlers with what it needs of its stream, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct Handler
+{
+	char	   *name;
+	char	   *stream;
+	Oid			owner;			/* of the stream, and so of the handler */
+	char	   *body;
+	char	   *procedure;
+	char	   *condition;
+	char	   *translated_body;
+	char	   *translated_condition;
+	char	   *start_at;
+	int			retry_attempts;
+	Interval   *retry_delay;
+	Interval   *max_retry_delay;
+	Interval   *timeout;
+	bool		stop_on_failure;	/* else the event becomes a dead letter */
+	int			workers;
+	bool		paused;
+	char	   *stopped_reason;
+	List	   *settings;		/* of char *, "name=value" */
+	bool		restored;		/* the stream was made in another cluster or database */
+} Handler;
+
+/* An error as a dead letter keeps it. */
+typedef struct HandlerError
+{
+	char	   *sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *context;
+} HandlerError;
+
+/* Where one worker of a handler is: its row of change_handler_progress. */
+typedef struct HandlerPosition
+{
+	int64		last_event_id;	/* everything up to here that is this worker's is done */
+	int64		definition_version; /* of the handler; to be read before its definition is */
+	int64		failed_event;	/* failed and not done yet; 0: none */
+	int			attempts;		/* that have failed on it */
+	TimestampTz next_retry_at;
+	HandlerError error;
+} HandlerPosition;
+
+/* ---- tables/handler.c: every query on the tables of handlers ---- */
+
+extern Handler *mcs_handler_load(const char *name, bool for_update, bool missing_ok);
+extern bool mcs_handler_insert(const Handler *handler, int64 last_event_id);
+extern void mcs_handler_update(const Handler *handler);
+extern void mcs_handler_pause(const char *name);
+extern void mcs_handler_resume(const char *name);
+
+/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
+extern void mcs_handler_forget_attempts(const char *name);
+extern void mcs_handler_stop(const char *name, const char *reason);
+extern void mcs_handler_delete(const char *name);
+
+/* The position of a worker in palloc'ed memory; NULL where it has none. */
+extern HandlerPosition *mcs_handler_position(const char *name, int worker);
+
+/* Locks all positions of a handler; false where they differ.  *least and *greatest may be NULL. */
+extern bool mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest);
+extern void mcs_handler_set_workers(const char *name, int workers, int64 last_event_id);
+
+/* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
+extern void mcs_handler_redefined(const char *name);
+
+/*
+ * Moves a worker from a position to an event; false where it is not there any
+ * more, or somebody else has changed the definition under which it came there.
+ */
+extern bool mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
+
+/* Notes a failed attempt at an event, or with next_retry_at 0 the last one; false as above. */
+extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
+
+/* What is noted about the process itself, for those that die: see handler/run.c. */
+extern bool mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
+extern void mcs_handler_ready(const char *name, int worker);
+extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
+extern void mcs_handler_ends(const char *name, int worker);
+
+extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
+extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
+
+typedef struct DeadLetter
+{
+	int64		event_id;
+	Datum		event;			/* of type change_stream_events */
+	int			attempts;
+} DeadLetter;
+
+/* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
+extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
+extern void mcs_dead_letter_delete(const char *handler, int64 event_id);
+extern void mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error);
+extern int64 mcs_dead_letters_discard(const char *handler);
+
+/* Where another handler of a stream is, by worker: what decides an event's status. */
+typedef struct HandlerStanding
+{
+	int			worker;
+	int			workers;
+	int64		last_event_id;
+	int64		failed_event;
+	bool		gave_up;		/* it has stopped at failed_event */
+} HandlerStanding;
+extern List *mcs_handler_standings(const char *stream, const char *but_handler);
+
+/* ---- handler/definition.c: what the arguments may be ---- */
+
+typedef enum HandlerField
+{
+	HANDLER_BODY,
+	HANDLER_PROCEDURE,
+	HANDLER_CONDITION,
+	HANDLER_RETRY_ATTEMPTS,
+	HANDLER_RETRY_DELAY,
+	HANDLER_MAX_RETRY_DELAY,
+	HANDLER_TIMEOUT,
+	HANDLER_ON_FAILURE,
+	HANDLER_WORKERS,
+	HANDLER_FIELDS
+} HandlerField;
+
+extern void mcs_handler_field_set(Handler *handler, HandlerField field, Datum value);
+extern void mcs_handler_field_reset(Handler *handler, HandlerField field);
+extern HandlerField mcs_handler_field_named(const char *name);
+extern const char *mcs_handler_field_name(HandlerField field);
+extern void mcs_check_handler_name(const char *name);
+
+/* Checks what depends on more than one field, compiles, and fills the translations. */
+extern void mcs_handler_check(Handler *handler);
+
+/* Says it where a body reads the full document of events that may come without. */
+extern void mcs_handler_tell_of_absent_documents(const Handler *handler, const Stream *stream);
+
+/* The position before the first event that the handler shall run on; the stream's position is locked. */
+extern int64 mcs_handler_start(const Handler *handler, const Stream *stream);
+
+/* ---- handler/command.c ---- */
+extern Handler *mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update);
+
+
+/* ---- handler/code.c: what a handler runs ---- */
+
+typedef struct HandlerCode HandlerCode;
+
+/*
+ * Makes a handler's code ready to run, in a memory context of its own below
+ * the current one.  As the owner, under the handler's settings.  replay: the
+ * subtransaction that mcs_code_remove ends it in, so that code which has itself
+ * run again makes another; none in a worker.
+ */
+extern HandlerCode *mcs_code_prepare(const Handler *handler, SubTransactionId replay);
+extern void mcs_code_validate(const Handler *handler);
+
+/* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */
+extern ErrorData *mcs_handler_attempt(void (*action) (void *), void *arg);
+
+/* Whether a condition can be analysed as it is. */
+extern bool mcs_condition_is_plain(const char *condition);
+
+/* False when something that it depends on has changed: prepare it again. */
+extern bool mcs_code_valid(const HandlerCode *code);
+extern void mcs_code_remove(HandlerCode *code);
+
+/* Runs the code on an event; false where the condition leaves it out.  What it allocates is left in the current context. */
+extern bool mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms);
+
+/* Checks what the code has deferred to the end of the transaction. */
+extern void mcs_code_finish(void);
+
+/* ---- handler/events.c: events as rows ---- */
+
+typedef struct HandlerEvent
+{
+	int64		event_id;
+	HeapTuple	row;
+	bool		ran;
+	int64		microseconds;
+} HandlerEvent;
+
+typedef struct HandlerBatch
+{
+	int			count;
+	HandlerEvent *events;
+	int64		through;		/* everything up to here was looked at; the position before where nothing was */
+} HandlerBatch;
+
+/* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
+extern void mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);
+
+/* The oldest kept event, 0 where there is none. */
+extern int64 mcs_events_oldest(const char *stream);
+
+typedef enum HandlerOutcome
+{
+	OUTCOME_DONE,
+	OUTCOME_RETRY,
+	OUTCOME_ERROR
+} HandlerOutcome;
+
+/* What became of an event, to be written into its row. */
+typedef struct HandlerResult
+{
+	int64		event_id;
+	HandlerOutcome outcome;
+	bool		was_ours;		/* the status that it has is this handler's doing */
+	int			attempts;		/* to be added */
+	int64		microseconds;	/* to be added */
+	const char *error;
+} HandlerResult;
+
+/* Writes results, in event_id order; see the top of the file for when. */
+extern void mcs_events_write(const char *stream, const char *handler, const HandlerResult *results, int count);
+
+/* For a handler that goes: events that wait for it alone are processed; returns the last that there is. */
+extern int64 mcs_events_release(const char *stream, const char *handler, int64 after);
+
+/* ---- shared/handler_slot.c: a handler's worker in shared memory ---- */
+extern bool mcs_slot_attach_handler(char *handler, int *worker);
+extern void mcs_slot_running(int64 event_id, TimestampTz since);
+extern void mcs_slot_moved(double events_per_second);
+extern bool mcs_slot_take_obstructs(void);
+
+/* Notes that an event became a dead letter. */
+extern void mcs_slot_add_letter(int64 event_id);
+
+/*
+ * How many events the handler has given up of which nobody was told, and the last
+ * of them; 0 while it is too early to tell again, unless at_once, and then
+ * *tell_at is when it is not.
+ */
+extern int64 mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+
+extern int64 mcs_slot_newest(void);
+extern bool mcs_slot_has_news(int64 newest);
+
+/* Says that there is nothing to do; false where something has come since mcs_slot_newest returned this. */
+extern bool mcs_slot_rest(int64 newest);
+
+/* ---- handler/worker.c, handler/run.c ---- */
+
+/* Events of one transaction, at most. */
+#define HANDLER_BATCH_EVENTS 1000
+
+/* A worker: one handler, or one part of its events. */
+typedef struct HandlerWorker
+{
+	char		stream[NAMEDATALEN];
+	char		name[NAMEDATALEN];
+	int			number;
+	Handler    *handler;
+	int			timeout_ms;
+	HandlerPosition position;
+	HandlerCode *code;
+	MemoryContext definition_context;	/* of handler, position and code */
+	MemoryContext error_context;	/* below it: the position's error */
+	MemoryContext batch_context;	/* reset after each transaction */
+	MemoryContext event_context;	/* reset after each event */
+
+	/* the transaction at work */
+	HandlerBatch batch;
+	int			at;				/* the event whose code is running; -1: none */
+	TimestampTz began;			/* the event at work */
+
+	int			limit;			/* events of the next transaction */
+	int64		careful_until;	/* up to this event each is announced, and alone; 0: none */
+	int64		died_on;		/* the event on which processes died too often; 0: none */
+	bool		begun;			/* noted that this process works */
+	int			unready;		/* processes in a row that died before they had come to an event */
+	int			failures;		/* of our own side, in a row */
+	bool		reload;
+	int64		newest;			/* the slot's when the table was looked into */
+	StreamReport report;
+	TimestampTz idle_since;		/* 0: something to do */
+	TimestampTz tell_at;		/* when dead letters are to be told of; 0: there are none */
+	double		rate;
+	int64		rate_events;
+	TimestampTz rate_since;
+} HandlerWorker;
+
+PGDLLEXPORT extern void mcs_handler_main(Datum arg);
+extern void mcs_handler_init(void);
+extern void mcs_handler_transaction_begin(HandlerWorker *worker);
+extern void mcs_handler_transaction_commit(HandlerWorker *worker);
+
+/* Tells of the handler's stop, in its transaction: what the reason names, and nothing of documents. */
+extern void mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason);
+
+/* How a step ended. */
+typedef enum HandlerStep
+{
+	STEP_DONE,					/* there may be more */
+	STEP_EMPTY,					/* no event waits */
+	STEP_WAIT					/* the next event is to be retried later */
+} HandlerStep;
+
+extern void mcs_handler_begin_process(HandlerWorker *worker);
+extern void mcs_handler_is_ready(HandlerWorker *worker);
+extern HandlerStep mcs_handler_step(HandlerWorker *worker);
+
+/* After an error in code on an event, the transaction being rolled back. */
+extern void mcs_handler_failed(HandlerWorker *worker, const ErrorData *error);
+extern HandlerError mcs_handler_error(const ErrorData *error);
+
+#endif							/* MCS_HANDLER_H */

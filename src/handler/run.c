@@ -1,0 +1,475 @@
+/*
+ * handler/run.c
+ *	  One transaction of a handler: events, what the code makes of them, the
+ *	  position, and the events' status.
+ *
+ * Exactly once
+ * ------------
+ * The stored position of a worker says which of its events are done.  A
+ * transaction reads the events behind it, runs the code on each in event_id
+ * order, and moves the position behind the last of them, on the condition that
+ * it is where it was and the definition is the one that ran.  Either all of that
+ * is there or nothing: after any crash the worker goes on from what is stored, and
+ * events never change their numbers.  A function that pauses, alters or drops the
+ * handler changes the positions' definition_version, so a transaction that saves
+ * its position after it does not find it, and is rolled back; the slot's flag is
+ * only there to end a wait.
+ *
+ * Failures
+ * --------
+ * While all goes well a transaction takes many events, without a subtransaction
+ * for each: they would cost more than most handlers do.  When the code fails
+ * on an event the whole transaction is rolled back, the failure is noted in
+ * another one, and the events before it, of which each has succeeded once, are
+ * run again by themselves.  Then the event that failed is first, and alone; and
+ * from there on transactions grow again, from one event on.  So what a
+ * transaction can't take back (a command sent to MongoDB, a number of a
+ * sequence) may happen once more for the events of a transaction in which a
+ * later one failed, as it may after a crash.
+ *
+ * An event that has failed as often as it may becomes a dead letter, in the
+ * transaction that moves the position behind it; or the handler stops before it.
+ *
+ * An event on which the process dies (a library that crashes, the system that
+ * kills it) can't note its failure.  So when the process before this one has not
+ * ended in order, the next events are run one by one, each being noted before in
+ * a transaction of its own; and one on which several processes in a row have
+ * died is given up.
+ */
+#include "mongo_change_stream.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "handler/handler.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "tables/tables_internal.h"
+#include "shared/shared_internal.h"
+#include "worker/worker_internal.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* The longest that one transaction shall run code. */
+#define BATCH_MICROSECONDS	(USECS_PER_SEC / 2)
+
+/*
+ * How many processes may die while they run an event.  Some may do so by no fault
+ * of the event: a process that dies takes all others with it.
+ */
+#define MAX_CRASHES		3
+
+/* Longest texts that are kept of an error. */
+#define ERROR_BYTES		8192
+
+void
+mcs_handler_transaction_begin(HandlerWorker *worker)
+{
+	mcs_step_begin(worker->name, worker->batch_context);
+}
+
+void
+mcs_handler_transaction_commit(HandlerWorker *worker)
+{
+	mcs_step_commit(worker->batch_context);
+}
+
+/* ---- what runs ---- */
+
+/* The last event that the next transaction may take. */
+static int64
+last_event(const HandlerWorker *worker)
+{
+	const HandlerPosition *position = &worker->position;
+
+	/* up to the event that failed, which is then the first of a transaction */
+	return position->failed_event > position->last_event_id + 1 ? position->failed_event - 1 : PG_INT64_MAX;
+}
+
+/* Runs the code on the events of the batch until it has taken long enough; how many. */
+static int
+run_events(HandlerWorker *worker)
+{
+	HandlerBatch *batch = &worker->batch;
+	TimestampTz begin = GetCurrentTimestamp();
+	int			level = mcs_settings_begin(worker->handler->settings);
+	MemoryContext old = MemoryContextSwitchTo(worker->event_context);
+	int			done = 0;
+
+	worker->began = begin;
+	while (done < batch->count && worker->began - begin < BATCH_MICROSECONDS)
+	{
+		HandlerEvent *event = &batch->events[done];
+		TimestampTz end;
+
+		CHECK_FOR_INTERRUPTS();
+		worker->at = done;
+		mcs_slot_running(event->event_id, worker->began);
+		event->ran = mcs_code_run(worker->code, event->row, worker->timeout_ms);
+		end = GetCurrentTimestamp();
+		event->microseconds = Max(end - worker->began, 0);
+		worker->began = end;
+		MemoryContextReset(worker->event_context);
+		done++;
+	}
+	if (done > 0)
+		mcs_code_finish();
+	mcs_slot_running(0, 0);
+	worker->at = -1;
+	MemoryContextSwitchTo(old);
+	mcs_settings_end(level);
+	return done;
+}
+
+/* Writes into the events' rows that they are done. */
+static void
+write_results(HandlerWorker *worker, int count)
+{
+	HandlerResult *results = palloc0(sizeof(HandlerResult) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+	{
+		HandlerEvent *event = &worker->batch.events[i];
+
+		results[i].event_id = event->event_id;
+		results[i].outcome = OUTCOME_DONE;
+		results[i].was_ours = event->event_id == worker->position.failed_event;
+		results[i].attempts = event->ran ? 1 : 0;
+		results[i].microseconds = event->ran ? event->microseconds : 0;
+	}
+	mcs_events_write(worker->handler->stream, worker->name, results, count);
+}
+
+/* Whether the handler's own code has altered, paused or dropped it, or dropped its stream, in this transaction. */
+static bool
+changed_itself(const HandlerWorker *worker)
+{
+	return mcs_wakes_at_commit(worker->stream, worker->name);
+}
+
+/* Rolls a transaction back: what it was about has changed. */
+static void
+roll_back(HandlerWorker *worker)
+{
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(worker->batch_context);
+	MemoryContextReset(worker->batch_context);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	worker->reload = true;
+}
+
+/* After a commit: memory follows the table. */
+static void
+moved(HandlerWorker *worker, int64 to, int events)
+{
+	HandlerPosition *position = &worker->position;
+
+	position->last_event_id = to;
+	if (position->failed_event && position->failed_event <= to)
+	{
+		position->failed_event = 0;
+		position->attempts = 0;
+		position->next_retry_at = 0;
+	}
+	worker->rate_events += events;
+	worker->failures = 0;
+	mcs_slot_trusted();
+	mcs_slot_moved(worker->rate);
+}
+
+/* Ends the transaction of a batch of which so many events were run. */
+static void
+finish_batch(HandlerWorker *worker, int done)
+{
+	int64		to = done < worker->batch.count ? worker->batch.events[done - 1].event_id : worker->batch.through;
+	bool		itself = changed_itself(worker);
+	bool		saved = mcs_handler_save(worker->name, worker->number, &worker->position, to, done);
+
+	if ((!saved && !itself) || mcs_slot_is_changed())
+	{
+		roll_back(worker);
+		return;
+	}
+	if (saved)
+		write_results(worker, done);
+	mcs_handler_transaction_commit(worker);
+	moved(worker, to, done);
+	worker->reload = itself;
+}
+
+/* ---- giving up ---- */
+
+/* Whether the first event of the batch has failed as often as it may. */
+static bool
+is_given_up(const HandlerWorker *worker)
+{
+	return worker->position.failed_event != 0 && worker->position.attempts > worker->handler->retry_attempts;
+}
+
+/* Makes the first event of the batch a dead letter, or stops the handler before it. */
+static void
+give_up(HandlerWorker *worker)
+{
+	Handler    *handler = worker->handler;
+	HandlerPosition *position = &worker->position;
+	int64		event_id = position->failed_event;
+	HandlerResult result;
+	bool		saved = true;
+
+	memset(&result, 0, sizeof(result));
+	result.event_id = event_id;
+	result.outcome = OUTCOME_ERROR;
+	result.error = position->error.message;
+	if (handler->stop_on_failure)
+	{
+		const HandlerPosition *stored;
+
+		/* from here on nobody changes the definition */
+		(void) mcs_handler_load(handler->name, true, true);
+		stored = mcs_handler_position(worker->name, worker->number);
+		if (stored == NULL || stored->definition_version != position->definition_version)
+		{
+			roll_back(worker);
+			return;
+		}
+		mcs_handler_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
+												 position->error.message));
+		/* not the message, which may hold values of the event */
+		mcs_handler_alert_of_stop(worker, psprintf("event " INT64_FORMAT " failed %d times, at last with SQLSTATE %s", event_id,
+												   position->attempts, position->error.sqlstate));
+		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+		mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	}
+	else
+	{
+		saved = mcs_handler_save(worker->name, worker->number, position, event_id, 1);
+		if (saved)
+			mcs_dead_letter_insert(handler, event_id, &position->error, position->attempts);
+	}
+	if (!saved || mcs_slot_is_changed())
+	{
+		roll_back(worker);
+		return;
+	}
+	mcs_events_write(handler->stream, handler->name, &result, 1);
+	mcs_handler_transaction_commit(worker);
+	ereport(LOG,
+			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
+					handler->name, event_id, handler->stream, position->attempts),
+			 errdetail("%s: %s", position->error.sqlstate, position->error.message)));
+	if (handler->stop_on_failure)
+		worker->reload = true;
+	else
+	{
+		mcs_slot_add_letter(event_id);
+		moved(worker, event_id, 1);
+	}
+}
+
+/* ---- processes that die ---- */
+
+/* When this process begins: whether the one before it has died, and on what. */
+void
+mcs_handler_begin_process(HandlerWorker *worker)
+{
+	int64		running_event;
+	int			repeats;
+	int			starts;
+	bool		disorderly;
+
+	if (worker->begun)
+		return;
+	worker->begun = true;
+	disorderly = mcs_handler_begins(worker->name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
+	/* before anything of the users' is touched that the process may die of */
+	mcs_handler_transaction_commit(worker);
+	mcs_handler_transaction_begin(worker);
+	if (!disorderly)
+		return;
+	worker->unready = starts;
+	worker->careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
+	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
+		worker->died_on = running_event;
+}
+
+/* The code is ready to run: whatever processes died of before they had come to an event, it is not that. */
+void
+mcs_handler_is_ready(HandlerWorker *worker)
+{
+	if (worker->unready == 0)
+		return;
+	mcs_handler_ready(worker->name, worker->number);
+	worker->unready = 0;
+}
+
+/* Notes the event that is run next, and begins a new transaction for it. */
+static void
+announce(HandlerWorker *worker, int64 event_id)
+{
+	mcs_handler_announce(worker->name, worker->number, event_id);
+	mcs_handler_transaction_commit(worker);
+	mcs_handler_transaction_begin(worker);
+	mcs_events_read(&worker->batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
+					worker->number, worker->handler->workers);
+}
+
+/* The first event of the batch has killed processes: it fails for the last time, without being run. */
+static void
+take_death(HandlerWorker *worker)
+{
+	HandlerPosition *position = &worker->position;
+
+	position->failed_event = worker->died_on;
+	position->attempts = Max(worker->handler->retry_attempts, position->attempts) + 1;
+	position->error.sqlstate = "57P02";
+	position->error.message = "the process died while it handled this event";
+	position->error.detail = "Several processes in a row have.";
+	position->error.context = NULL;
+	worker->died_on = 0;
+}
+
+/* ---- one step ---- */
+
+HandlerStep
+mcs_handler_step(HandlerWorker *worker)
+{
+	HandlerPosition *position = &worker->position;
+	int			done;
+
+	mcs_handler_transaction_begin(worker);
+	worker->at = -1;
+	if (!mcs_code_valid(worker->code))
+	{
+		mcs_handler_transaction_commit(worker);
+		worker->reload = true;
+		return STEP_DONE;
+	}
+	mcs_events_read(&worker->batch, worker->handler->stream, position->last_event_id, last_event(worker),
+					worker->limit, worker->number, worker->handler->workers);
+	if (worker->batch.through == position->last_event_id)
+	{
+		mcs_handler_transaction_commit(worker);
+		return STEP_EMPTY;
+	}
+	if (worker->batch.count > 0 && worker->batch.events[0].event_id == worker->died_on)
+		take_death(worker);
+	if (worker->batch.count > 0 && worker->batch.events[0].event_id == position->failed_event)
+	{
+		if (is_given_up(worker))
+		{
+			give_up(worker);
+			return STEP_DONE;
+		}
+		if (position->next_retry_at > GetCurrentTimestamp())
+		{
+			mcs_handler_transaction_commit(worker);
+			return STEP_WAIT;
+		}
+		/* alone: what comes behind it has not succeeded yet */
+		worker->batch.count = 1;
+		worker->batch.through = position->failed_event;
+		worker->limit = 1;
+	}
+	if (worker->careful_until > position->last_event_id && worker->batch.count > 0)
+		announce(worker, worker->batch.events[0].event_id);
+	done = run_events(worker);
+	finish_batch(worker, done);
+	if (!worker->reload)
+		worker->limit = Min(worker->limit * 2, HANDLER_BATCH_EVENTS);
+	return STEP_DONE;
+}
+
+/* ---- failures ---- */
+
+/* A copy of an error's text, of bounded length, that lives until the next error. */
+static char *
+keep_text(HandlerWorker *worker, const char *source)
+{
+	Size		length;
+	char	   *copy;
+
+	if (source == NULL)
+		return NULL;
+	length = strlen(source) > ERROR_BYTES ? pg_mbcliplen(source, strlen(source), ERROR_BYTES) : strlen(source);
+	copy = MemoryContextAlloc(worker->error_context, length + 1);
+	memcpy(copy, source, length);
+	copy[length] = '\0';
+	return copy;
+}
+
+HandlerError
+mcs_handler_error(const ErrorData *error)
+{
+	HandlerError kept;
+
+	kept.sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	kept.message = pstrdup(error->message ? error->message : "");
+	kept.detail = error->detail ? pstrdup(error->detail) : NULL;
+	kept.context = error->context ? pstrdup(error->context) : NULL;
+	return kept;
+}
+
+/* When to try again after that many failures of one event. */
+static TimestampTz
+next_retry(const Handler *handler, int attempts)
+{
+	double		delay = (double) mcs_interval_microseconds(handler->retry_delay) * pow(2, Min(attempts - 1, 40));
+
+	delay = Min(delay, (double) mcs_interval_microseconds(handler->max_retry_delay));
+	return GetCurrentTimestamp() + (int64) delay;
+}
+
+/* Takes an error into the position: one more attempt has failed. */
+static void
+take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
+{
+	HandlerPosition *position = &worker->position;
+	bool		obstructs = mcs_slot_take_obstructs();
+	bool		timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !obstructs &&
+		GetCurrentTimestamp() - worker->began >= (int64) worker->timeout_ms * 1000;
+
+	MemoryContextReset(worker->error_context);
+	position->attempts = position->failed_event == event_id ? position->attempts + 1 : 1;
+	position->failed_event = event_id;
+	position->next_retry_at = next_retry(worker->handler, position->attempts);
+	position->error.sqlstate = keep_text(worker, obstructs ? "55P03" : unpack_sql_state(error->sqlerrcode));
+	position->error.message = keep_text(worker, obstructs ? "the handler was cancelled because its change stream waited for a lock that it held"
+										: timed_out ? "the handler was cancelled because it ran longer than its timeout" : error->message);
+	position->error.detail = keep_text(worker, timed_out ? "The handler ran longer than its timeout." : error->detail);
+	position->error.context = keep_text(worker, error->context);
+}
+
+void
+mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
+{
+	HandlerPosition *position = &worker->position;
+	int			at = worker->at;
+	int64		event_id = worker->batch.events[at].event_id;
+	int64		microseconds = Max(GetCurrentTimestamp() - worker->began, 0);
+	HandlerResult result;
+
+	worker->at = -1;
+	take_error(worker, error, event_id);
+	memset(&result, 0, sizeof(result));
+	result.event_id = event_id;
+	result.outcome = OUTCOME_RETRY;
+	result.attempts = 1;
+	result.microseconds = microseconds;
+	result.error = position->error.message;
+
+	mcs_handler_transaction_begin(worker);
+	if (!mcs_handler_save_failure(worker->name, worker->number, position) || mcs_slot_is_changed())
+	{
+		roll_back(worker);
+		return;
+	}
+	mcs_events_write(worker->handler->stream, worker->name, &result, 1);
+	mcs_handler_transaction_commit(worker);
+	/* the events before it, which have succeeded once, and then slowly more */
+	worker->limit = Max(at, 1);
+	mcs_slot_moved(worker->rate);
+}

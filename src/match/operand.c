@@ -1,0 +1,512 @@
+/*
+ * match/operand.c
+ *	  Which column, or which part of a document, an expression is.
+ *
+ * All spellings of a path end in the same: the steps from the event's top to
+ * the value.  document_get tries several paths; the value, if there is one,
+ * stands at one of them, so a condition holds only if it holds at one of them.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "match/match_internal.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+/* Bounds of what is sent. */
+#define MAX_STEPS		50
+#define MAX_KEY			1000
+#define MAX_PATHS		16
+
+/*
+ * Fields of an event that extra has not, since they have columns of their own;
+ * and two by which MongoDB tells oplog entries from each other before it makes
+ * events of them, which then are not the same (6.0: any write of a session has
+ * a txnNumber, only events of a transaction show it).
+ */
+static const char *const no_extra_fields[] = {
+	"_id", "operationType", "ns", "documentKey", "fullDocument", "fullDocumentBeforeChange", "updateDescription",
+	"clusterTime", "wallTime", "splitEvent", "lsid", "txnNumber"
+};
+
+/* How a function reaches into a document. */
+typedef struct PathFunction
+{
+	const char *symbol;
+	enum
+	{
+		REACH_STEP,				/* by one step */
+		REACH_STEPS,			/* by a text[] */
+		REACH_GET,				/* by a text[], as the dialect reads it */
+		REACH_NOWHERE			/* only makes a text of it */
+	}			reach;
+	bool		to_text;
+} PathFunction;
+
+static const PathFunction path_functions[] = {
+	{"mcs_document_field", REACH_STEP, false},
+	{"mcs_document_field_text", REACH_STEP, true},
+	{"mcs_document_element", REACH_STEP, false},
+	{"mcs_document_element_text", REACH_STEP, true},
+	{"mcs_document_path", REACH_STEPS, false},
+	{"mcs_document_path_text", REACH_STEPS, true},
+	{"mcs_document_get", REACH_GET, false},
+	{"mcs_document_text", REACH_NOWHERE, true}
+};
+
+/* Where a column's value stands in an event; NULL for what is computed. */
+const char *
+mcs_match_key(EventColumn column)
+{
+	switch (column)
+	{
+		case EVENT_OPERATION_TYPE:
+			return "operationType";
+		case EVENT_DATABASE_NAME:
+			return "ns.db";
+		case EVENT_COLLECTION_NAME:
+			return "ns.coll";
+		case EVENT_DOCUMENT_KEY:
+			return "documentKey";
+		case EVENT_FULL_DOCUMENT:
+			return "fullDocument";
+		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
+			return "fullDocumentBeforeChange";
+		case EVENT_UPDATE_DESCRIPTION:
+			return "updateDescription";
+		case EVENT_CLUSTER_TIME:
+			return "clusterTime";
+		case EVENT_CHANGE_TIMESTAMP:
+			return "wallTime";
+		case EVENT_RESUME_TOKEN:
+			return "_id._data";
+		case EVENT_CHANGED_FIELDS:
+		case EVENT_FULL_DOCUMENT_SOURCE:
+		case EVENT_EXTRA:
+		case EVENT_COLUMNS:
+			break;
+	}
+	return NULL;
+}
+
+/* ---- steps ---- */
+
+/* The constants of path steps as strings: a text or an integer; false for what is none. */
+static bool
+constant_step(Node *node, List **steps)
+{
+	Const	   *constant = (Const *) node;
+
+	if (!IsA(node, Const) || constant->constisnull)
+		return false;
+	if (constant->consttype == TEXTOID)
+		*steps = lappend(*steps, TextDatumGetCString(constant->constvalue));
+	else if (constant->consttype == INT4OID)
+		*steps = lappend(*steps, psprintf("%d", DatumGetInt32(constant->constvalue)));
+	else
+		return false;
+	return true;
+}
+
+/* The elements of a constant text[]; false where there is a null among them. */
+static bool
+constant_steps(Node *node, List **steps)
+{
+	Const	   *constant = (Const *) node;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (!IsA(node, Const) || constant->constisnull || constant->consttype != TEXTARRAYOID)
+		return false;
+	deconstruct_array(DatumGetArrayTypeP(constant->constvalue), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count && i <= MAX_STEPS; i++)
+	{
+		if (nulls[i])
+			return false;
+		*steps = lappend(*steps, TextDatumGetCString(elements[i]));
+	}
+	return true;
+}
+
+/* A path with one more step; NULL where a step can't be sent. */
+static MatchPath *
+add_step(const MatchPath *path, char *key)
+{
+	MatchPath  *longer = palloc(sizeof(MatchPath));
+	size_t		digits;
+	size_t		size = strlen(key);
+
+	if (list_length(path->steps) >= MAX_STEPS || size > MAX_KEY)
+		return NULL;
+	*longer = *path;
+	longer->steps = lappend(list_copy(path->steps), key);
+	if (key[0] == '\0' || key[0] == '$' || strchr(key, '.'))
+		longer->literal = true;
+	/* MongoDB reads 0, 1, 2 … as positions, but counts none from the end, and knows no 01 */
+	digits = strspn(key + (key[0] == '-' || key[0] == '+'), "0123456789");
+	if (digits > 0 && digits + (key[0] == '-' || key[0] == '+') == size)
+	{
+		if (digits != size || size > 9 || (key[0] == '0' && size > 1))
+			return NULL;
+		longer->has_index = true;
+	}
+	return longer;
+}
+
+/* Adds steps that are taken one by one. */
+static MatchPath *
+add_steps(const MatchPath *path, List *steps)
+{
+	MatchPath  *longer = (MatchPath *) path;
+	ListCell   *cell;
+
+	foreach(cell, steps)
+	{
+		longer = add_step(longer, lfirst(cell));
+		if (!longer)
+			return NULL;
+	}
+	return longer;
+}
+
+/* ---- the paths of document_get ---- */
+
+static bool
+is_alphanumeric(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* user_id as userId: NULL where that is the same. */
+static char *
+camel_case(const char *key)
+{
+	size_t		size = strlen(key);
+	char	   *camel = palloc(size + 1);
+	char	   *to = camel;
+
+	for (size_t i = 0; i < size; i++)
+	{
+		if (key[i] == '_' && i > 0 && i + 1 < size && is_alphanumeric(key[i - 1]) && is_alphanumeric(key[i + 1]))
+			*to++ = pg_ascii_toupper((unsigned char) key[++i]);
+		else
+			*to++ = key[i];
+	}
+	*to = '\0';
+	return strlen(camel) == size ? NULL : camel;
+}
+
+/* Steps joined by dots. */
+static char *
+joined(List *steps)
+{
+	StringInfoData key;
+	ListCell   *cell;
+
+	initStringInfo(&key);
+	foreach(cell, steps)
+		appendStringInfo(&key, "%s%s", foreach_current_index(cell) == 0 ? "" : ".", (char *) lfirst(cell));
+	return key.data;
+}
+
+/* A step that holds dots taken as a path, and the steps behind it. */
+static List *
+split(const char *key, List *rest)
+{
+	List	   *steps = NIL;
+	const char *dot;
+
+	while ((dot = strchr(key, '.')) != NULL)
+	{
+		steps = lappend(steps, pnstrdup(key, dot - key));
+		key = dot + 1;
+	}
+	steps = lappend(steps, pstrdup(key));
+	return list_concat(steps, list_copy(rest));
+}
+
+/* Collects the paths that document_get may follow; false where they are too many or one can't be sent. */
+static bool
+get_paths(const MatchPath *path, List *steps, List **paths)
+{
+	List	   *keys = NIL;
+	char	   *first;
+	ListCell   *cell;
+	int			camel_at;
+
+	check_stack_depth();
+	if (steps == NIL)
+	{
+		*paths = lappend(*paths, (void *) path);
+		return list_length(*paths) <= MAX_PATHS;
+	}
+	first = linitial(steps);
+	/* the first step alone, then all of them as one key; each as it is and in camel case */
+	keys = list_make2(first, camel_case(first));
+	if (list_length(steps) > 1)
+	{
+		keys = lappend(keys, joined(steps));
+		keys = lappend(keys, camel_case(joined(steps)));
+	}
+	camel_at = 2;
+	foreach(cell, keys)
+	{
+		bool		is_first = foreach_current_index(cell) < camel_at;
+		MatchPath  *longer;
+
+		if (lfirst(cell) == NULL)
+			continue;
+		longer = add_step(path, lfirst(cell));
+		if (!longer || !get_paths(longer, is_first ? list_copy_tail(steps, 1) : NIL, paths))
+			return false;
+	}
+	return strchr(first, '.') == NULL || get_paths(path, split(first, list_copy_tail(steps, 1)), paths);
+}
+
+/* ---- operands ---- */
+
+static bool take_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand);
+
+/* Takes a column of the relation. */
+static bool
+take_column(const MatchRelation *relation, const Var *var, MatchOperand *operand)
+{
+	MatchPath  *path;
+
+	if (var->varno != relation->varno || var->varlevelsup != 0 || var->varattno <= 0 ||
+		var->varattno > relation->natts || relation->columns[var->varattno - 1] < 0)
+		return false;
+	operand->column = relation->columns[var->varattno - 1];
+	operand->type = var->vartype;
+	switch (operand->column)
+	{
+		case EVENT_OPERATION_TYPE:
+		case EVENT_DATABASE_NAME:
+		case EVENT_COLLECTION_NAME:
+		case EVENT_RESUME_TOKEN:
+		case EVENT_FULL_DOCUMENT_SOURCE:
+			operand->kind = OPERAND_TEXT;
+			return true;
+		case EVENT_CHANGED_FIELDS:
+			operand->kind = OPERAND_FIELDS;
+			return true;
+		case EVENT_CLUSTER_TIME:
+		case EVENT_CHANGE_TIMESTAMP:
+			operand->kind = OPERAND_TIME;
+			return true;
+		case EVENT_DOCUMENT_KEY:
+		case EVENT_FULL_DOCUMENT:
+		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
+		case EVENT_UPDATE_DESCRIPTION:
+		case EVENT_EXTRA:
+			operand->kind = OPERAND_DOCUMENT;
+			path = palloc0(sizeof(MatchPath));
+			if (operand->column != EVENT_EXTRA)
+			{
+				path->steps = list_make1((void *) mcs_match_key(operand->column));
+				path->column_steps = 1;
+			}
+			operand->paths = list_make1(path);
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Lengthens an operand's paths by constant steps. */
+static bool
+reach(MatchOperand *operand, List *steps, bool as_get)
+{
+	List	   *paths = NIL;
+	ListCell   *cell;
+
+	foreach(cell, operand->paths)
+	{
+		MatchPath  *longer;
+
+		if (as_get)
+		{
+			if (!get_paths(lfirst(cell), steps, &paths))
+				return false;
+			continue;
+		}
+		longer = add_steps(lfirst(cell), steps);
+		if (!longer)
+			return false;
+		paths = lappend(paths, longer);
+	}
+	operand->paths = paths;
+	return true;
+}
+
+/* Takes a function that reaches into a document, or makes a text of one. */
+static bool
+take_function(const MatchRelation *relation, Oid function, List *args, Oid type, MatchOperand *operand)
+{
+	char	   *symbol = args == NIL ? NULL : mcs_match_symbol(function);
+	List	   *steps = NIL;
+
+	for (int i = 0; symbol && i < lengthof(path_functions); i++)
+	{
+		const PathFunction *known = &path_functions[i];
+
+		if (strcmp(symbol, known->symbol) != 0)
+			continue;
+		if (!take_operand(relation, linitial(args), operand) || operand->kind != OPERAND_DOCUMENT)
+			return false;
+		if (known->reach == REACH_STEP ? !constant_step(lsecond(args), &steps) :
+			known->reach != REACH_NOWHERE && !constant_steps(lsecond(args), &steps))
+			return false;
+		if (known->to_text)
+			operand->kind = OPERAND_PLAIN_TEXT;
+		operand->type = type;
+		return reach(operand, steps, known->reach == REACH_GET);
+	}
+	return false;
+}
+
+/* Whether a cast between numbers or times only rounds, and numbers not before the point. */
+static bool
+only_rounds(const FuncExpr *expr)
+{
+	Const	   *typmod;
+
+	if (expr->funcid >= FirstNormalObjectId || expr->funcformat == COERCE_EXPLICIT_CALL)
+		return false;
+	if (list_length(expr->args) == 1)
+		return true;
+	typmod = lsecond(expr->args);
+	if (!IsA(typmod, Const) || typmod->constisnull || typmod->consttype != INT4OID)
+		return false;
+	/* of numeric's type modifier, the last 11 bits are the scale, and it may be negative */
+	return expr->funcresulttype != NUMERICOID ||
+		(((DatumGetInt32(typmod->constvalue) - VARHDRSZ) & 0x7FF) ^ 1024) >= 1024;
+}
+
+/* Takes a cast of a document's value, or of a number or time made of one. */
+static bool
+take_cast(const MatchRelation *relation, FuncExpr *expr, MatchOperand *operand)
+{
+	Oid			from = list_length(expr->args) > 0 ? exprType(linitial(expr->args)) : InvalidOid;
+	char	   *symbol;
+
+	if (!mcs_match_can_cast(expr->funcresulttype))
+		return false;
+	if (mcs_match_can_recast(from, expr->funcresulttype))
+	{
+		if (!only_rounds(expr) || !take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_CAST)
+			return false;
+		operand->rounds = true;
+		operand->type = expr->funcresulttype;
+		return true;
+	}
+	symbol = mcs_match_symbol(expr->funcid);
+	if (!symbol || strncmp(symbol, "mcs_document_to_", 16) != 0 ||
+		!take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_DOCUMENT)
+		return false;
+	operand->kind = OPERAND_CAST;
+	operand->type = expr->funcresulttype;
+	return true;
+}
+
+/* Takes a cast of a value's plain text. */
+static bool
+take_text_cast(const MatchRelation *relation, CoerceViaIO *expr, MatchOperand *operand)
+{
+	if (!mcs_match_can_cast(expr->resulttype) || !take_operand(relation, expr->arg, operand) ||
+		operand->kind != OPERAND_PLAIN_TEXT)
+		return false;
+	operand->kind = OPERAND_CAST;
+	operand->type = expr->resulttype;
+	operand->of_text = true;
+	return true;
+}
+
+/* document['a']['b'] */
+static bool
+take_subscripts(const MatchRelation *relation, SubscriptingRef *expr, MatchOperand *operand)
+{
+	List	   *steps = NIL;
+	ListCell   *cell;
+
+	if (expr->refassgnexpr || expr->reflowerindexpr || !take_operand(relation, expr->refexpr, operand) ||
+		operand->kind != OPERAND_DOCUMENT)
+		return false;
+	foreach(cell, expr->refupperindexpr)
+		if (!lfirst(cell) || !constant_step(lfirst(cell), &steps))
+			return false;
+	return reach(operand, steps, false);
+}
+
+/* What an expression is, no matter whether it can be sent. */
+static bool
+take_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand)
+{
+	check_stack_depth();
+	memset(operand, 0, sizeof(*operand));
+	while (expr && IsA(expr, RelabelType))
+		expr = ((RelabelType *) expr)->arg;
+	if (!expr)
+		return false;
+	switch (nodeTag(expr))
+	{
+		case T_Var:
+			return take_column(relation, (Var *) expr, operand);
+		case T_OpExpr:
+			set_opfuncid((OpExpr *) expr);
+			return take_function(relation, ((OpExpr *) expr)->opfuncid, ((OpExpr *) expr)->args,
+								 ((OpExpr *) expr)->opresulttype, operand);
+		case T_FuncExpr:
+			return take_function(relation, ((FuncExpr *) expr)->funcid, ((FuncExpr *) expr)->args,
+								 ((FuncExpr *) expr)->funcresulttype, operand) ||
+				take_cast(relation, (FuncExpr *) expr, operand);
+		case T_CoerceViaIO:
+			return take_text_cast(relation, (CoerceViaIO *) expr, operand);
+		case T_SubscriptingRef:
+			return take_subscripts(relation, (SubscriptingRef *) expr, operand);
+		default:
+			return false;
+	}
+}
+
+/* Whether a path leads to what is not in extra, or can't be asked for. */
+static bool
+leaves_extra(const MatchPath *path)
+{
+	if (path->steps == NIL)
+		return true;
+	for (int i = 0; i < lengthof(no_extra_fields); i++)
+		if (strcmp(linitial(path->steps), no_extra_fields[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Whether MongoDB can find an operand's value. */
+static bool
+can_reach(const MatchOperand *operand)
+{
+	ListCell   *cell;
+
+	foreach(cell, operand->paths)
+	{
+		MatchPath  *path = lfirst(cell);
+
+		/* what may be a position can't be told to $getField */
+		if ((path->literal && path->has_index) || (operand->column == EVENT_EXTRA && leaves_extra(path)))
+			return false;
+	}
+	return true;
+}
+
+/* What an expression is; false where it is nothing that can be sent. */
+bool
+mcs_match_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand)
+{
+	return take_operand(relation, expr, operand) && can_reach(operand);
+}

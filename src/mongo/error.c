@@ -1,0 +1,375 @@
+/*
+ * mongo/error.c
+ *	  What a failure of MongoDB or of its driver means: SQLSTATE, class, words.
+ *
+ * SQLSTATEs are chosen so that a program finds the standard one where there is
+ * one:
+ *
+ *		08001	no connection could be made		08006	a connection was lost
+ *		28P01	user or password are wrong		42501	the user lacks a privilege
+ *		57P03	the server can't serve now		57014	time limit or killOp
+ *		22023	MongoDB refuses an argument		0A000	this server can't do it
+ *		54000	larger than BSON can be			53200	out of memory
+ *		55000	the oplog or the images are gone; retrying without a change is vain
+ *
+ * and those with an evident twin (23505, 42P01 ...).  The rest is HV000, the
+ * foreign data wrapper's own "error".
+ *
+ * Classes follow MongoDB's specification of resumable change stream errors:
+ * whatever is not a server's answer is a network error and passes, a server's
+ * answer passes if it carries the label ResumableChangeStreamError or a code of
+ * the specification's list.  Servers that refuse us are a class of their own,
+ * because that is mended by somebody elsewhere, without our noticing.  What is
+ * known to be for good is CONFIGURATION or HISTORY_LOST.  REFUSED is for good
+ * only where the request has never worked: a server that is restarted alone for
+ * maintenance, or upgraded, says such things for a while.  And what is not
+ * listed (a full disk, a bug, a server of tomorrow) is taken to pass.
+ */
+#include "mongo/thread.h"
+
+#include <mongoc/mongoc.h>
+
+typedef struct ErrorCode
+{
+	int32		code;
+	MongoErrorClass class;
+	int			sqlstate;
+} ErrorCode;
+
+/* Answers of servers, by code. */
+static const ErrorCode server_codes[] = {
+	{1, MONGO_ERROR_TRANSIENT, ERRCODE_FDW_ERROR},	/* InternalError */
+	{2, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* BadValue */
+	{6, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE}, /* HostUnreachable */
+	{7, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE}, /* HostNotFound */
+	{9, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* FailedToParse */
+	{11, MONGO_ERROR_AUTHENTICATION, ERRCODE_INVALID_PASSWORD}, /* UserNotFound */
+	{13, MONGO_ERROR_AUTHENTICATION, ERRCODE_INSUFFICIENT_PRIVILEGE},	/* Unauthorized */
+	{14, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* TypeMismatch */
+	{15, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* Overflow: a malformed token */
+	{18, MONGO_ERROR_AUTHENTICATION, ERRCODE_INVALID_PASSWORD}, /* AuthenticationFailed */
+	{20, MONGO_ERROR_CONFIGURATION, ERRCODE_FEATURE_NOT_SUPPORTED}, /* IllegalOperation */
+	{24, MONGO_ERROR_TRANSIENT, ERRCODE_LOCK_NOT_AVAILABLE},	/* LockTimeout */
+	{26, MONGO_ERROR_REFUSED, ERRCODE_UNDEFINED_TABLE},	/* NamespaceNotFound */
+	{43, MONGO_ERROR_TRANSIENT, ERRCODE_INVALID_CURSOR_STATE},	/* CursorNotFound */
+	{47, MONGO_ERROR_CONFIGURATION, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* NoMatchingDocument */
+	{48, MONGO_ERROR_REFUSED, ERRCODE_DUPLICATE_TABLE},	/* NamespaceExists */
+	{50, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED},	/* MaxTimeMSExpired */
+	{59, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED}, /* CommandNotFound */
+	{63, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* StaleShardVersion */
+	{72, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidOptions */
+	{73, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidNamespace */
+	{89, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE},	/* NetworkTimeout */
+	{91, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ShutdownInProgress */
+	{112, MONGO_ERROR_TRANSIENT, ERRCODE_T_R_SERIALIZATION_FAILURE},	/* WriteConflict */
+	{121, MONGO_ERROR_REFUSED, ERRCODE_CHECK_VIOLATION},	/* DocumentValidationFailure */
+	{133, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* FailedToSatisfyReadPreference */
+	{134, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ReadConcernMajorityNotAvailableYet */
+	{136, MONGO_ERROR_HISTORY_LOST, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* CappedPositionLost */
+	{150, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* StaleEpoch */
+	{166, MONGO_ERROR_CONFIGURATION, ERRCODE_WRONG_OBJECT_TYPE},	/* CommandNotSupportedOnView */
+	{175, MONGO_ERROR_TRANSIENT, ERRCODE_INVALID_CURSOR_STATE}, /* QueryPlanKilled */
+	{189, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* PrimarySteppedDown */
+	{202, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* NetworkInterfaceExceededTimeLimit */
+	{207, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* InvalidUUID: a malformed token */
+	{234, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* RetryChangeStream */
+	{237, MONGO_ERROR_TRANSIENT, ERRCODE_INVALID_CURSOR_STATE}, /* CursorKilled */
+	{260, MONGO_ERROR_HISTORY_LOST, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* InvalidResumeToken */
+	{262, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED},	/* ExceededTimeLimit */
+	{280, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE},	/* ChangeStreamFatalError */
+	{286, MONGO_ERROR_HISTORY_LOST, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},	/* ChangeStreamHistoryLost */
+	{314, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ObjectIsBusy */
+	{358, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* InternalTransactionNotSupported */
+	{391, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW},	/* ReauthenticationRequired */
+	{8000, MONGO_ERROR_AUTHENTICATION, ERRCODE_INVALID_PASSWORD},	/* AtlasError: bad auth */
+	{9001, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE},	/* SocketException */
+	{10107, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotWritablePrimary */
+	{10334, MONGO_ERROR_TOO_LARGE, ERRCODE_PROGRAM_LIMIT_EXCEEDED}, /* BSONObjectTooLarge */
+	{11000, MONGO_ERROR_REFUSED, ERRCODE_UNIQUE_VIOLATION},	/* DuplicateKey */
+	{11600, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* InterruptedAtShutdown */
+	{11601, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED}, /* Interrupted */
+	{11602, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* InterruptedDueToReplStateChange */
+	{13388, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* StaleConfig */
+	{13435, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotPrimaryNoSecondaryOk */
+	{13436, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW}, /* NotPrimaryOrSecondary */
+	{40324, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown pipeline stage */
+	{40415, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* unknown field */
+	{40573, MONGO_ERROR_REFUSED, ERRCODE_FEATURE_NOT_SUPPORTED},	/* not a replica set */
+};
+
+/* ---- filling in: runs in the driver's thread, so nothing of PostgreSQL ---- */
+
+/* Copies words of unknown origin: valid UTF-8, cut at a character's end. */
+static void
+copy_words(char *to, size_t size, const char *from)
+{
+	size_t		length = strlen(from);
+
+	if (length >= size)
+	{
+		length = size - 1;
+		while (length > 0 && ((unsigned char) from[length] & 0xC0) == 0x80)
+			length--;
+	}
+	memcpy(to, from, length);
+	to[length] = '\0';
+	if (!bson_utf8_validate(to, length, false))
+		for (char *c = to; *c; c++)
+			if ((unsigned char) *c >= 0x80)
+				*c = '?';
+}
+
+/* Takes documents out of the server's words: they say what the user stored. */
+static void
+strip_documents(MongoError *error)
+{
+	static const char command[] = " to execute command { ";
+	char	   *place;
+
+	/* not authorized on db to execute command { aggregate: "orders", ... */
+	place = strstr(error->message, command);
+	if (place != NULL)
+	{
+		char	   *name = place + sizeof(command) - 3;
+		size_t		length = strcspn(name + 2, ":");
+
+		memmove(name, name + 2, length);
+		name[length] = '\0';
+		return;
+	}
+
+	/* ... was not found for event: { _id: ... */
+	place = strstr(error->message, "event: {");
+	if (place != NULL)
+	{
+		place[5] = '\0';
+		return;
+	}
+}
+
+/* Fills in a failure that is not the server's. */
+void
+mcs_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message)
+{
+	size_t		length;
+
+	memset(error, 0, sizeof(*error));
+	error->class = class;
+	error->sqlstate = sqlstate;
+	copy_words(error->message, sizeof(error->message), message);
+
+	/* whoever shows it ends the sentence */
+	length = strlen(error->message);
+	while (length > 0 && (error->message[length - 1] == '.' || error->message[length - 1] == ' '))
+		error->message[--length] = '\0';
+}
+
+/* Whether the array of labels at iter has one. */
+static bool
+holds_label(const bson_iter_t *iter, const char *label)
+{
+	bson_iter_t labels;
+
+	if (!BSON_ITER_HOLDS_ARRAY(iter) || !bson_iter_recurse(iter, &labels))
+		return false;
+	while (bson_iter_next(&labels))
+		if (BSON_ITER_HOLDS_UTF8(&labels) && strcmp(bson_iter_utf8(&labels, NULL), label) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Whether a reply carries a label of its error.  mongoc_error_has_label() aborts
+ * where writeConcernError is no document.
+ */
+static bool
+has_label(const bson_t *reply, const char *label)
+{
+	bson_iter_t iter;
+	bson_iter_t child;
+
+	return (bson_iter_init_find(&iter, reply, "errorLabels") && holds_label(&iter, label)) ||
+		(bson_iter_init_find(&iter, reply, "writeConcernError") && BSON_ITER_HOLDS_DOCUMENT(&iter) &&
+		 bson_iter_recurse(&iter, &child) && bson_iter_find(&child, "errorLabels") && holds_label(&child, label));
+}
+
+/* Class and SQLSTATE of a server's answer. */
+static void
+classify_server(MongoError *error, const bson_t *reply)
+{
+	error->class = MONGO_ERROR_TRANSIENT;
+	error->sqlstate = ERRCODE_FDW_ERROR;
+	for (size_t i = 0; i < lengthof(server_codes); i++)
+	{
+		if (server_codes[i].code == error->code)
+		{
+			error->class = server_codes[i].class;
+			error->sqlstate = server_codes[i].sqlstate;
+			break;
+		}
+	}
+	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED) && reply != NULL &&
+		(has_label(reply, "ResumableChangeStreamError") || has_label(reply, "RetryableError")))
+	{
+		error->class = MONGO_ERROR_TRANSIENT;
+		error->sqlstate = ERRCODE_CANNOT_CONNECT_NOW;
+	}
+}
+
+/* Whether the words tell of a TLS handshake that one of the sides refused. */
+static bool
+tls_refused(const char *message)
+{
+	const char *place = strstr(message, "TLS handshake failed");
+
+	return place != NULL &&
+		(strstr(place, "certif") != NULL || strstr(place, "error:") != NULL || strstr(place, "OCSP") != NULL);
+}
+
+/* Class and SQLSTATE of a failure in the driver or on the way. */
+static void
+classify_driver(MongoError *error, uint32 domain, uint32 code)
+{
+	const char *message = error->message;
+
+	error->class = MONGO_ERROR_TRANSIENT;
+	error->sqlstate = ERRCODE_CONNECTION_FAILURE;
+
+	if (strstr(message, "Failed to initialize TLS") != NULL)
+	{
+		error->class = MONGO_ERROR_CONFIGURATION;
+		error->sqlstate = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+	}
+	else if (tls_refused(message))
+	{
+		error->class = MONGO_ERROR_AUTHENTICATION;
+		error->sqlstate = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+	}
+	else if (code == MONGOC_ERROR_PROTOCOL_BAD_WIRE_VERSION)
+	{
+		error->class = MONGO_ERROR_CONFIGURATION;
+		error->sqlstate = ERRCODE_FEATURE_NOT_SUPPORTED;
+	}
+	else if (domain == MONGOC_ERROR_SCRAM || domain == MONGOC_ERROR_SASL ||
+			 (domain == MONGOC_ERROR_CLIENT && code == MONGOC_ERROR_CLIENT_AUTHENTICATE))
+	{
+		/* the driver calls a connection lost amid authentication by the same name */
+		if (strstr(message, "socket error or timeout") == NULL &&
+			strstr(message, "Failure during socket") == NULL)
+		{
+			error->class = MONGO_ERROR_AUTHENTICATION;
+			error->sqlstate = ERRCODE_INVALID_PASSWORD;
+		}
+	}
+	else if (domain == MONGOC_ERROR_SERVER_SELECTION ||
+			 (domain == MONGOC_ERROR_STREAM && code != MONGOC_ERROR_STREAM_SOCKET))
+		error->sqlstate = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+	else if (domain == MONGOC_ERROR_PROTOCOL)
+		error->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
+	else if (domain == MONGOC_ERROR_COMMAND || domain == MONGOC_ERROR_BSON ||
+			 domain == MONGOC_ERROR_NAMESPACE)
+	{
+		error->class = MONGO_ERROR_CONFIGURATION;
+		error->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
+	}
+}
+
+/* Fills in what the driver reported; reply is the server's answer or NULL. */
+void
+mcs_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
+					  const bson_t *reply, bool at_open)
+{
+	bson_iter_t iter;
+
+	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE, message);
+	error->at_open = at_open;
+	if (domain == MONGOC_ERROR_SERVER || domain == MONGOC_ERROR_WRITE_CONCERN)
+	{
+		error->code = code;
+		if (reply != NULL && bson_iter_init_find(&iter, reply, "codeName") && BSON_ITER_HOLDS_UTF8(&iter))
+			copy_words(error->code_name, sizeof(error->code_name), bson_iter_utf8(&iter, NULL));
+		classify_server(error, reply);
+	}
+	else
+		classify_driver(error, domain, code);
+	strip_documents(error);
+}
+
+/* ---- raising: PostgreSQL's side ---- */
+
+/* What the user can do about a server's answer, or NULL. */
+static const char *
+server_hint(const MongoError *error)
+{
+	switch (error->code)
+	{
+		case 11:
+		case 18:
+		case 8000:
+			return "Check username, password and auth_source: ALTER USER MAPPING FOR role SERVER server OPTIONS (SET password '...').";
+		case 13:
+			if (strstr(error->message, "requires authentication") != NULL)
+				return "MongoDB asks for a user: CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...', auth_source 'admin').";
+			return "Grant the MongoDB user what is missing, for example db.grantRolesToUser(\"user\", [{role: \"read\", db: \"database\"}]); SELECT * FROM check_mongo_server() tells what a change stream needs.";
+		case 47:
+			return "Let the collection keep images: db.runCommand({collMod: \"collection\", changeStreamPreAndPostImages: {enabled: true}}), or ask for them with whenAvailable instead of required.";
+		case 136:
+		case 260:
+		case 286:
+			return "Start from a later point, such as 'earliest' or 'now', and make the oplog larger if this happens again: db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 24}).";
+		case 280:
+			return "The pipeline must leave _id, operationType, ns, clusterTime and documentKey as they are.";
+		case 10334:
+			return "Leave large fields out with a $project stage in pipeline, or use a MongoDB that has $changeStreamSplitLargeEvent (6.0.9 or later).";
+		case 40573:
+			return "Change streams need a replica set: start mongod with --replSet and run rs.initiate(); one member is enough.";
+		default:
+			return NULL;
+	}
+}
+
+/* The hint that mcs_mongo_raise would give, or NULL. */
+const char *
+mcs_mongo_hint(const MongoError *error)
+{
+	if (error->code != 0)
+		return server_hint(error);
+	if (error->class == MONGO_ERROR_PARKED)
+		return "Reconnect: this process may no longer reach MongoDB.";
+	if (error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
+		return "Check what the server's uri leads to: it does not behave as a MongoDB does.";
+	if (error->unresolved[0] != '\0')
+		return "Clients use the host names that the replica set announces: make them resolvable on the database server, by DNS or in /etc/hosts, or talk to the one member that the uri names by adding directConnection=true to it.";
+	if (tls_refused(error->message))
+		return "Check tlsCAFile, tlsCertificateKeyFile and the host names in the server's uri against the certificate of MongoDB.";
+	if (error->class == MONGO_ERROR_AUTHENTICATION)
+		return "Check username, password, auth_source and auth_mechanism of the user mapping: ALTER USER MAPPING FOR role SERVER server OPTIONS (SET password '...').";
+	if (error->sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION)
+		return "Check that MongoDB runs and that the server's uri leads to it: ALTER SERVER server OPTIONS (SET uri 'mongodb://...').";
+	return NULL;
+}
+
+/* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */
+void
+mcs_mongo_raise(const MongoError *error, const char *action)
+{
+	const char *hint = mcs_mongo_hint(error);
+
+	if (error->class == MONGO_ERROR_PARKED && error->sqlstate == ERRCODE_OUT_OF_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed in MongoDB's driver, to %s.", action),
+				 errhint("This session can no longer reach MongoDB; reconnect.")));
+
+	ereport(ERROR,
+			(errcode(error->sqlstate),
+			 errmsg("could not %s", action),
+			 error->code == 0
+			 ? errdetail("%s.", error->message)
+			 : error->code_name[0] == '\0'
+			 ? errdetail("MongoDB error %d: %s.", error->code, error->message)
+			 : errdetail("MongoDB error %d (%s): %s.", error->code, error->code_name, error->message),
+			 hint == NULL ? 0 : errhint("%s", hint)));
+	pg_unreachable();
+}

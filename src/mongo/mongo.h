@@ -1,0 +1,338 @@
+/*
+ * mongo/mongo.h
+ *	  The wall around MongoDB's driver.  On this side: PostgreSQL, errors by
+ *	  ereport, memory by palloc, waits on latches.  On the other side: one
+ *	  thread for each session, which alone calls libmongoc and calls nothing
+ *	  of PostgreSQL.  What crosses the wall are plain structs and the bytes of
+ *	  BSON documents.
+ *
+ * A session is opened for a server and a role.  It runs one thing at a time: a
+ * command (mcs_session_command) or a change stream (mcs_cursor_*).  Opening a
+ * session does not contact MongoDB; the first command does, in the thread.
+ *
+ * Sessions, cursors and replies belong to the memory context that was current
+ * when they were made, and go with it (a reset callback ends what is not
+ * palloc'ed), so an error anywhere leaves nothing behind.
+ *
+ * Uses the document family.  The only header through which other families
+ * reach MongoDB; mongoc types never appear in it.
+ */
+#ifndef MCS_MONGO_H
+#define MCS_MONGO_H
+
+#include "mongo_change_stream.h"
+
+#include "document/document.h"
+
+#include "nodes/pg_list.h"
+
+/* ---- errors (mongo/error.c) ---- */
+
+/* What a failure means for somebody who would try again. */
+typedef enum MongoErrorClass
+{
+	MONGO_ERROR_NONE = 0,
+	MONGO_ERROR_TRANSIENT,		/* network, failover, cursor gone: again from the last token */
+	MONGO_ERROR_HISTORY_LOST,	/* the oplog no longer reaches back to the token or time */
+	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
+	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
+	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
+	MONGO_ERROR_PARKED,			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
+	MONGO_ERROR_HANGING,		/* the driver's thread does not come back; the session is worth nothing */
+	MONGO_ERROR_REFUSED			/* the request can't work here and now: for good, unless it has worked before */
+} MongoErrorClass;
+
+/* A failure by value; it never holds a password, a URI or a document. */
+typedef struct MongoError
+{
+	MongoErrorClass class;
+	int			sqlstate;
+	int32		code;			/* MongoDB's error code, 0 where no server answered */
+	bool		at_open;		/* the failing command opened the stream (aggregate), not a getMore */
+	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
+	char		message[1024];	/* the server's or the driver's own words */
+	char		unresolved[256];	/* hosts whose names lead nowhere here, separated by commas */
+} MongoError;
+
+/* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */
+extern void mcs_mongo_raise(const MongoError *error, const char *action) pg_attribute_noreturn();
+
+/* The hint that mcs_mongo_raise would give, or NULL; for status views. */
+extern const char *mcs_mongo_hint(const MongoError *error);
+
+/* ---- servers, mappings and their options (mongo/option.c) ---- */
+
+/* Where and as whom to connect: server and user mapping merged, palloc'ed. */
+typedef struct MongoTarget
+{
+	Oid			serverid;
+	Oid			userid;			/* whose mapping */
+	Oid			umid;			/* InvalidOid where the role has none: connect without credentials */
+	char	   *server_name;
+	char	   *uri;			/* never with credentials */
+	char	   *database;		/* option of the server, or NULL */
+	char	   *username;		/* NULL without credentials */
+	char	   *password;
+	char	   *auth_source;
+	char	   *auth_mechanism;
+	bool		password_required;	/* false where a superuser lets everybody do without */
+	bool		password_option;	/* whether the server has that option */
+	const char *refused_role;	/* the role's name, if it must not connect so: see mongo/identity.c */
+	const char *refused_mechanism;	/* what would lend it the database server's identity; NULL: it has no password */
+} MongoTarget;
+
+/*
+ * The target for a role.  server NULL: the only server of this wrapper.  Raises
+ * 42704 (no such server), 42P08-like 22023 (several), 42501 (no USAGE).
+ */
+extern MongoTarget *mcs_mongo_target(const char *server, Oid userid);
+
+/* The same for a foreign table's server: who may read the table needs no right on the server. */
+extern MongoTarget *mcs_mongo_target_of_table(Oid serverid, Oid userid);
+
+/* Whether the URI's read preference is another than primary. */
+extern bool mcs_mongo_reads_elsewhere(const MongoTarget *target);
+
+/* The value of an option in a list of DefElem, or NULL. */
+extern char *mcs_mongo_option(List *options, const char *name);
+
+/* MongoDB's spelling of a mode of fullDocument or (before) fullDocumentBeforeChange; NULL if it is none. */
+extern const char *mcs_mongo_image_mode(const char *mode, bool before);
+
+/* ---- connection strings (mongo/uri.c) ---- */
+
+/* Raises an error unless a text is one that the current user may set as an option of that name. */
+extern void mcs_mongo_uri_check(const char *option, const char *uri);
+
+/* The mechanism that one asks for, palloc'ed; NULL where it does not. */
+extern char *mcs_mongo_uri_mechanism(const char *uri);
+
+/* Raises an error if the current user must not lend the database server's files and identity to connections. */
+extern void mcs_mongo_check_server_access(const char *what);
+
+/* ---- whose identity a connection has (mongo/identity.c) ---- */
+
+extern void mcs_mongo_check_mechanism(const char *what, const char *mechanism, const char *username, const char *password);
+extern void mcs_mongo_check_password_required(const char *option, bool required);
+extern void mcs_mongo_note_identity(MongoTarget *target);
+extern void mcs_mongo_check_identity(const MongoTarget *target);
+
+/* ---- sessions (mongo/session.c; the thread is in mongo/thread.c) ---- */
+
+typedef struct MongoSession MongoSession;
+
+/* A reply of a command: bytes of the driver, good until freed or its context is reset. */
+typedef struct MongoReply
+{
+	const uint8 *data;			/* the reply document */
+	uint32		size;
+} MongoReply;
+
+/*
+ * A session of one's own.  Raises 28000 where the target's role must not connect
+ * as what only the database server is.  purpose goes into appName and
+ * is seen in currentOp (a stream's name).
+ */
+extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
+
+/*
+ * From now on waits of a session fail after timeout_ms altogether, and as soon
+ * as stop, which is asked when the latch was set, says so.  It is to be closed
+ * then.  For questions that are not worth holding up anything.
+ */
+extern void mcs_session_limit(MongoSession *session, long timeout_ms, bool (*stop) (void));
+
+/* Tells the thread to stop and wakes its socket; waits for its end if that comes soon (0.1 s). */
+extern void mcs_session_close(MongoSession *session);
+
+/*
+ * A session of the backend's cache, keyed by user mapping (or server and role
+ * without one), for functions; dropped when server or mapping change.  Not to
+ * be closed by the caller; after an error inside a command it is dropped.
+ */
+extern MongoSession *mcs_session_cached(const MongoTarget *target);
+
+/*
+ * Runs one command and waits for its reply, answering to interrupts.  With
+ * error NULL a failure is raised (action as for mcs_mongo_raise); else it
+ * returns NULL and fills *error.  Runs on the primary; it is repeated only where
+ * a server refused it for no longer being that.
+ */
+extern MongoReply *mcs_session_command(MongoSession *session, const char *database, const uint8 *command, uint32 size,
+									   const char *action, MongoError *error);
+extern void mcs_reply_free(MongoReply *reply);
+
+/* The monotonic clock in microseconds, by which replies say when they were asked for. */
+extern int64 mcs_session_clock(void);
+
+/* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
+extern uint64 mcs_reply_operation_time(const MongoReply *reply);
+
+/* ---- change streams (mongo/cursor.c) ---- */
+
+typedef enum ChangeStreamStart
+{
+	CHANGE_STREAM_NOW,
+	CHANGE_STREAM_RESUME_AFTER, /* token */
+	CHANGE_STREAM_START_AFTER,	/* token */
+	CHANGE_STREAM_AT_TIME		/* time, inclusive */
+} ChangeStreamStart;
+
+/* What to watch.  Strings and bytes are borrowed for the call of mcs_cursor_open only. */
+typedef struct ChangeStreamSpec
+{
+	const char *database;		/* NULL: every database of the deployment */
+	const char *collection;		/* NULL: every collection of the database */
+	const char *full_document;	/* MongoDB's spelling; NULL: not sent */
+	const char *full_document_before_change;	/* the same */
+	bool		show_expanded_events;
+	ChangeStreamStart start;
+	const char *token;			/* as text */
+	uint64		time;			/* seconds << 32 | ordinal */
+	const uint8 *stages;		/* BSON array of the stages after $changeStream, or NULL */
+	uint32		stages_size;
+	int			batch_size;		/* events a getMore asks for, 0: MongoDB's own */
+	int			max_await_ms;	/* how long MongoDB holds a getMore without events */
+	bool		whole_events;	/* do without the split stage, which costs MongoDB a sixth of its time */
+	const char *comment;		/* seen in currentOp and the profiler */
+	bool		sole;			/* nobody else gives that comment: cursors of it that nobody reads are ended */
+	Size		queue_bytes;	/* replies kept ahead: at least one, then up to this many bytes */
+	bool		open_only;		/* no getMore at all: there is only the reply that opened the stream */
+} ChangeStreamSpec;
+
+/* One reply of a change stream.  Events are read in place; the batch is good until freed. */
+typedef struct MongoBatch
+{
+	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch) */
+	uint32		events_size;
+	int			event_count;
+	const char *token;			/* post-batch token as text, palloc'ed; NULL where the server sent none */
+	uint64		operation_time;
+	int64		asked_at;		/* when MongoDB was asked for it, by mcs_session_clock */
+	uint64		set_time;		/* the newest that the set is known to have reached, 0: unknown; for a member that is behind */
+	int64		came_at;		/* when the reply was there, by the same clock */
+	bool		current;		/* these are MongoDB's time now, not that of a member that stands still */
+	bool		opened;			/* the reply of the aggregate that opened the cursor */
+	bool		closed;			/* the server closed the cursor with this reply (id 0) */
+	MongoReply *reply;			/* owns the bytes */
+} MongoBatch;
+
+typedef enum MongoCursorResult
+{
+	MONGO_CURSOR_BATCH,			/* *batch is filled */
+	MONGO_CURSOR_TIMEOUT,		/* nothing within timeout_ms */
+	MONGO_CURSOR_LATCH,			/* MyLatch was set (and reset); the caller looks why */
+	MONGO_CURSOR_FAILED			/* *error is filled; the cursor is finished */
+} MongoCursorResult;
+
+typedef struct MongoCursor MongoCursor;
+
+/*
+ * Opens a change stream in the session's thread and lets it run ahead: the
+ * aggregate with batchSize 0, then getMore after getMore into a queue bounded
+ * by queue_bytes.  Returns at once.  $changeStreamSplitLargeEvent is added as
+ * the last stage where the server knows it (asked once a session), unless the
+ * spec wants whole events.
+ */
+extern MongoCursor *mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec);
+
+/*
+ * The next reply.  timeout_ms 0 only looks whether one is there, -1 waits
+ * without end; interrupts are processed while it waits.
+ */
+extern MongoCursorResult mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoError *error);
+extern void mcs_batch_free(MongoBatch *batch);
+
+/* Whether large events come in fragments; known after the opening reply. */
+extern bool mcs_cursor_splits(const MongoCursor *cursor);
+
+/* Ends the cursor; the server's cursor is killed by the thread, without waiting for it. */
+extern void mcs_cursor_close(MongoCursor *cursor);
+
+/* ---- questions answered by trying (mongo/probe.c) ---- */
+
+/*
+ * Opens a change stream and ends it, waiting for the reply: may this be watched,
+ * and which is the token and the operationTime of now?  *token (may be NULL) is
+ * palloc'ed; false with *error filled.
+ */
+extern bool mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
+								 char **token, uint64 *operation_time, bool *splits, MongoError *error);
+
+/*
+ * The primary's operationTime now, which is not before any write that was
+ * acknowledged to anybody; 0 where it tells none.  A change stream that is read
+ * from another member (mcs_mongo_reads_elsewhere) is bounded by it, as that
+ * member's own time may be far behind.
+ */
+extern bool mcs_mongo_primary_time(MongoSession *session, uint64 *time, MongoError *error);
+extern uint64 mcs_mongo_time_now(const MongoTarget *target, const char *action);
+
+/*
+ * The time of the oldest entry of the oplog; 0 where it could not be read and is
+ * known only to hold the server's whole life.  Who may not read the oplog finds
+ * its start by trying change streams of database and collection (as in
+ * ChangeStreamSpec).  False with *error filled.
+ */
+extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *collection,
+								   uint64 *oldest, MongoError *error);
+
+/* Whether a change stream of database and collection can still start at a time; false also with error->class set. */
+extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
+									uint64 time, MongoError *error);
+
+/*
+ * Whether MongoDB's history has the event of a token: UNKNOWN where the oplog no
+ * longer reaches back to it, or MongoDB can't be asked.
+ */
+typedef enum HistoryAnswer
+{
+	HISTORY_UNKNOWN,
+	HISTORY_HAS,
+	HISTORY_HAS_NOT
+} HistoryAnswer;
+
+extern HistoryAnswer mcs_mongo_history_has(MongoSession *session, const char *database, const char *collection,
+										   const char *token, MongoError *error);
+
+/* ---- what is missing (mongo/check.c) ---- */
+
+/* A string as JavaScript has it, for commands in hints. */
+extern char *mcs_mongo_js_string(const char *string);
+
+/* ---- tokens and times (mongo/token.c) ---- */
+
+/*
+ * A token is MongoDB's _data (hex digits that begin with a timestamp, 82) and,
+ * where it has _typeBits, a dot and their hex: see mongo/token.c.
+ */
+
+/* A token as MongoDB sends it, in place. */
+typedef struct TokenParts
+{
+	const char *data;
+	uint32		length;
+	const uint8 *bits;
+	uint32		bits_size;
+} TokenParts;
+
+extern bool mcs_token_valid(const char *token);
+extern bool mcs_token_parts(const DocumentValue *token, TokenParts *parts);
+extern void mcs_token_append(StringInfo text, const TokenParts *parts);
+extern char *mcs_token_document(const char *token);
+extern char *mcs_token_read(const char *text);
+extern uint64 mcs_token_time(const char *token);
+extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
+extern bool mcs_token_within_transaction(const char *data, size_t length);
+extern bool mcs_token_is_of_version(const char *token, const char *other);
+extern bool mcs_token_of_split_stream(const char *token);
+extern char *mcs_token_from_time(uint64 time);
+extern bool mcs_token_of_event(const char *token);
+extern bool mcs_token_same_event(const char *a, const char *b);
+extern bool mcs_token_same_collection(const char *a, const char *b);
+extern bool mcs_token_lacks_type_bits(const char *token, const MongoError *error);
+
+/* ---- set-up ---- */
+extern void mcs_mongo_init(void);
+
+#endif							/* MCS_MONGO_H */

@@ -1,0 +1,531 @@
+/*
+ * mongo/thread.c
+ *	  The hand-over between PostgreSQL's thread of a process (the near side) and
+ *	  a driver's thread (the far side).
+ *
+ * The near side puts one request at a time: a command, or a change stream.  The
+ * far side answers with replies in a queue; for a change stream it runs ahead,
+ * getMore after getMore, while the queue is empty or holds less than the
+ * request's queue_bytes.  Everything that both touch is in DriverThread and is
+ * read and written under its mutex; the mutex is never held over anything that
+ * blocks or that can fail, on either side.  Whenever something is put into the
+ * queue, or fails, the far side rings near_bell, an eventfd on which the near
+ * side waits together with its latch.  The near side wakes the far side by the
+ * condition work, and by ringing guard.bell when it waits for the network.
+ *
+ * Breaking off.  end_cursor lets a getMore under way take CURSOR_GRACE_MS more,
+ * as one that is about to return leaves the connection usable; stop breaks off
+ * at once.  Both set the guard's time under the mutex, and the thread resets it
+ * only under the mutex after having seen the wish, so no wish is lost.  To kill
+ * the server's cursor the thread then gets a little time of its own.
+ *
+ * The end.  stop never waits; join waits until a time given.  A thread that
+ * can't be woken (in getaddrinfo, say) is left alone: it holds a reference to
+ * DriverThread, and whoever drops the last one frees it.  The process must not
+ * run exit()'s destructors beside such a thread, as those of OpenSSL and
+ * libmongoc pull away what it uses; see mongo/session.c.
+ *
+ * Hanging.  Every wait of ours ends, but not every one of the driver: the
+ * resolver may take minutes, and a driver with a bug for ever.  The guard says
+ * since when the thread has been out of our reach (left_at); a near side that
+ * waits looks at that, gives the thread up after guard.hang_ms and says so.
+ *
+ * Out of memory.  libbson has no way to report it, so a thread whose allocation
+ * fails marks itself as failed, rings near_bell, and sleeps for ever inside
+ * malloc's caller.  So does one that an assertion of the driver would abort()
+ * (mongo/library.c).  It holds no lock that the near side takes, for the near
+ * side calls nothing of the driver that could: what needs the driver's allocator
+ * is done here, even the reading of a connection string.
+ */
+#include "mongo/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "mongo/far_side.h"
+
+#define STACK_SIZE			(1024 * 1024)
+#define CURSOR_GRACE_MS		50	/* what a getMore under way may still take when its cursor ends */
+#define CURSOR_KILL_MS		1000	/* to close a cursor in a session that goes on */
+#define FAREWELL_MS			350 /* to close cursor and session at the end */
+
+typedef enum RequestKind
+{
+	REQUEST_NONE,
+	REQUEST_COMMAND,
+	REQUEST_CHANGE_STREAM,
+	REQUEST_URI					/* whether the driver takes the configuration */
+} RequestKind;
+
+struct DriverThread
+{
+	pthread_mutex_t mutex;
+	pthread_cond_t work;		/* something to do for the far side */
+	pthread_cond_t end;			/* the far side has ended */
+	pthread_t	id;
+	int			references;		/* one for each side */
+	int			near_bell;
+	SocketGuard guard;
+	DriverConfig *config;		/* the far side's */
+
+	/* wishes of the near side */
+	RequestKind kind;
+	DriverRequest *request;		/* not yet taken up */
+	bool		end_cursor;
+	bool		stop;
+	int64		farewell_until; /* for cursor and session to be closed after that */
+
+	/* what the far side has to say */
+	bool		killing;		/* closing a cursor of the server */
+	bool		busy;			/* with a request, or a change stream is open */
+	bool		failed;			/* error is filled and not yet told */
+	bool		parked;			/* for ever; error says why */
+	bool		ended;
+	bool		splits;
+	MongoError	error;
+	DriverReply *first;
+	DriverReply *last;
+	Size		queued;			/* bytes in the queue */
+	Size		queue_bytes;	/* of the open change stream */
+	bool		open_only;		/* the same */
+};
+
+/* the thread that runs, NULL on the near side */
+static __thread DriverThread *this_thread;
+
+/* threads that have not ended */
+static int	thread_count;
+
+/* ---- both sides; the mutex is held ---- */
+
+/* Frees the queue. */
+static void
+drop_queue(DriverThread *thread)
+{
+	while (thread->first != NULL)
+	{
+		DriverReply *reply = thread->first;
+
+		thread->first = reply->next;
+		mcs_reply_discard(reply);
+	}
+	thread->last = NULL;
+	thread->queued = 0;
+}
+
+/* Drops a reference and unlocks; the last one frees everything. */
+static void
+release(DriverThread *thread)
+{
+	bool		last = --thread->references == 0;
+
+	if (last)
+		drop_queue(thread);
+	pthread_mutex_unlock(&thread->mutex);
+	if (!last)
+		return;
+
+	free(thread->request);
+	free(thread->config->uri);
+	free(thread->config->app_name);
+	free(thread->config->username);
+	free(thread->config->password);
+	free(thread->config->auth_source);
+	free(thread->config->auth_mechanism);
+	free(thread->config);
+	close(thread->near_bell);
+	close(thread->guard.bell);
+	pthread_cond_destroy(&thread->work);
+	pthread_cond_destroy(&thread->end);
+	pthread_mutex_destroy(&thread->mutex);
+	free(thread);
+}
+
+/* ---- the far side ---- */
+
+/* Lets waits last for ever, or for some time, from now on. */
+static void
+allow(DriverThread *thread, int milliseconds)
+{
+	int64		until = milliseconds == 0 ? 0 : bson_get_monotonic_time() + milliseconds * INT64CONST(1000);
+
+	__atomic_store_n(&thread->guard.give_up_at, until, __ATOMIC_SEQ_CST);
+}
+
+/* Hands over a reply, or the error in its place. */
+static void
+hand_over(DriverThread *thread, DriverReply *reply, const MongoError *error, bool still_busy)
+{
+	if (reply == NULL)
+	{
+		thread->error = *error;
+		thread->failed = true;
+	}
+	else
+	{
+		if (thread->last == NULL)
+			thread->first = reply;
+		else
+			thread->last->next = reply;
+		thread->last = reply;
+		thread->queued += reply->size;
+	}
+	thread->busy = still_busy;
+	mcs_bell_ring(thread->near_bell);
+}
+
+/* Takes up the near side's request.  The mutex is held, and let go in between. */
+static void
+do_request(DriverThread *thread, Driver *driver)
+{
+	DriverRequest *request = thread->request;
+	RequestKind kind = thread->kind;
+	DriverReply *reply;
+	MongoError	error;
+
+	thread->request = NULL;
+	thread->kind = REQUEST_NONE;
+	thread->queue_bytes = request->spec.queue_bytes;
+	thread->open_only = request->spec.open_only;
+	allow(thread, 0);
+	mcs_guard_leave(&thread->guard);
+	pthread_mutex_unlock(&thread->mutex);
+
+	if (kind == REQUEST_COMMAND)
+		reply = mcs_driver_command(driver, request, &error);
+	else if (kind == REQUEST_URI)
+		reply = mcs_driver_check_uri(driver, &error);
+	else
+		reply = mcs_driver_open(driver, request, &error);
+	free(request);
+
+	pthread_mutex_lock(&thread->mutex);
+	thread->splits = mcs_driver_splits(driver);
+	if (kind == REQUEST_CHANGE_STREAM && thread->end_cursor)
+		mcs_reply_discard(reply);
+	else
+		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
+}
+
+/* Fetches the change stream's next reply.  The mutex is held, and let go in between. */
+static void
+do_more(DriverThread *thread, Driver *driver)
+{
+	DriverReply *reply;
+	MongoError	error;
+
+	allow(thread, 0);
+	mcs_guard_leave(&thread->guard);
+	pthread_mutex_unlock(&thread->mutex);
+
+	reply = mcs_driver_more(driver, &error);
+
+	pthread_mutex_lock(&thread->mutex);
+	if (thread->end_cursor)
+		mcs_reply_discard(reply);
+	else
+		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
+}
+
+/* Closes the cursor.  The mutex is held, and let go in between. */
+static void
+do_end_cursor(DriverThread *thread, Driver *driver)
+{
+	allow(thread, CURSOR_KILL_MS);
+	thread->killing = true;
+	pthread_mutex_unlock(&thread->mutex);
+
+	mcs_driver_kill_cursor(driver);
+
+	pthread_mutex_lock(&thread->mutex);
+	thread->killing = false;
+	thread->end_cursor = false;
+}
+
+/* Whether the change stream may run further ahead. */
+static bool
+has_room(const DriverThread *thread)
+{
+	return thread->busy && !thread->open_only && (thread->first == NULL || thread->queued < thread->queue_bytes);
+}
+
+/* The thread's life. */
+static void *
+thread_main(void *arg)
+{
+	DriverThread *thread = arg;
+	Driver	   *driver;
+
+	this_thread = thread;
+	driver = mcs_driver_new(thread->config, &thread->guard);
+
+	pthread_mutex_lock(&thread->mutex);
+	while (!thread->stop)
+	{
+		if (thread->end_cursor)
+			do_end_cursor(thread, driver);
+		else if (thread->request != NULL)
+			do_request(thread, driver);
+		else if (mcs_driver_has_cursor(driver) && has_room(thread))
+			do_more(thread, driver);
+		else
+		{
+			mcs_guard_return(&thread->guard);
+			pthread_cond_wait(&thread->work, &thread->mutex);
+		}
+	}
+	__atomic_store_n(&thread->guard.give_up_at, thread->farewell_until, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&thread->mutex);
+
+	mcs_driver_kill_cursor(driver);
+	mcs_driver_free(driver);
+
+	pthread_mutex_lock(&thread->mutex);
+	thread->ended = true;
+	__atomic_fetch_sub(&thread_count, 1, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&thread->end);
+	release(thread);
+	return NULL;
+}
+
+/*
+ * For the allocator and for assertions: does not return if the caller is a
+ * driver's thread.  An assertion calls it within a signal handler; the thread
+ * raised that signal itself, at a place where it does not hold the mutex.
+ */
+void
+mcs_thread_park(int sqlstate, const char *why)
+{
+	DriverThread *thread = this_thread;
+
+	if (thread == NULL)
+		return;
+	pthread_mutex_lock(&thread->mutex);
+	thread->parked = true;
+	mcs_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
+	thread->failed = true;
+	thread->busy = false;
+	mcs_bell_ring(thread->near_bell);
+	pthread_mutex_unlock(&thread->mutex);
+	for (;;)
+		pause();
+}
+
+/* ---- the near side ---- */
+
+/*
+ * Starts the system's thread with all signals blocked: they are for PostgreSQL's.
+ * But for SIGABRT, whose handler (mongo/library.c) abort() must reach.
+ */
+static int
+create_thread(DriverThread *thread)
+{
+	pthread_attr_t attributes;
+	sigset_t	all;
+	sigset_t	before;
+	int			status;
+
+	status = pthread_attr_init(&attributes);
+	if (status != 0)
+		return status;
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	sigfillset(&all);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	status = pthread_create(&thread->id, &attributes, thread_main, thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return status;
+}
+
+/* Takes over config, unless it returns NULL with errno set. */
+DriverThread *
+mcs_thread_start(DriverConfig *config)
+{
+	DriverThread *thread = calloc(1, sizeof(DriverThread));
+	pthread_condattr_t monotonic;
+	int			status;
+
+	if (thread == NULL)
+		return NULL;
+	thread->config = config;
+	thread->references = 2;
+	pthread_mutex_init(&thread->mutex, NULL);
+	pthread_cond_init(&thread->work, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&thread->end, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	thread->near_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread->guard.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread->guard.hang_ms = 2 * MCS_HANG_MARGIN_MS;
+
+	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
+	status = thread->near_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
+	if (status != 0)
+	{
+		__atomic_fetch_sub(&thread_count, 1, __ATOMIC_SEQ_CST);
+		if (thread->near_bell >= 0)
+			close(thread->near_bell);
+		if (thread->guard.bell >= 0)
+			close(thread->guard.bell);
+		free(thread);
+		errno = status;
+		return NULL;
+	}
+	return thread;
+}
+
+/* How many threads of this process have not ended. */
+int
+mcs_thread_count(void)
+{
+	return __atomic_load_n(&thread_count, __ATOMIC_SEQ_CST);
+}
+
+int
+mcs_thread_bell(const DriverThread *thread)
+{
+	return thread->near_bell;
+}
+
+/* Puts a request; there must be no other. */
+void
+mcs_thread_request(DriverThread *thread, DriverRequest *request)
+{
+	pthread_mutex_lock(&thread->mutex);
+	free(thread->request);		/* of a thread that hangs and was asked again */
+	thread->request = request;
+	thread->kind = request->command != NULL ? REQUEST_COMMAND :
+		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
+	if (!thread->parked)
+	{
+		thread->failed = false;
+		thread->busy = true;
+	}
+	pthread_cond_signal(&thread->work);
+	pthread_mutex_unlock(&thread->mutex);
+}
+
+/* Takes the next reply, or the failure, if there is one.  Replies from before a failure come first. */
+ThreadState
+mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error)
+{
+	ThreadState state;
+
+	pthread_mutex_lock(&thread->mutex);
+	if (thread->first != NULL)
+	{
+		state = THREAD_REPLY;
+		*reply = thread->first;
+		thread->first = (*reply)->next;
+		if (thread->first == NULL)
+			thread->last = NULL;
+		thread->queued -= (*reply)->size;
+		(*reply)->next = NULL;
+		pthread_cond_signal(&thread->work);
+	}
+	else if (thread->failed)
+	{
+		state = THREAD_FAILED;
+		*error = thread->error;
+		thread->failed = thread->parked;
+	}
+	else
+		state = thread->busy ? THREAD_BUSY : THREAD_IDLE;
+	pthread_mutex_unlock(&thread->mutex);
+	return state;
+}
+
+/* Whether the server splits large events; known after the opening reply. */
+bool
+mcs_thread_splits(DriverThread *thread)
+{
+	bool		splits;
+
+	pthread_mutex_lock(&thread->mutex);
+	splits = thread->splits;
+	pthread_mutex_unlock(&thread->mutex);
+	return splits;
+}
+
+/* Since when the thread is where no wait of ours can end it. */
+int64
+mcs_thread_gone_since(DriverThread *thread, int *allowed_ms, char *name, Size size)
+{
+	SocketGuard *guard = &thread->guard;
+	int64		left_at = __atomic_load_n(&guard->left_at, __ATOMIC_SEQ_CST);
+
+	*allowed_ms = __atomic_load_n(&guard->hang_ms, __ATOMIC_SEQ_CST);
+	name[0] = '\0';
+	if (__atomic_load_n(&guard->resolving, __ATOMIC_SEQ_CST))
+		bson_strncpy(name, guard->name, size);
+	return left_at;
+}
+
+/* Drops queued replies and ends the change stream, if there is one. */
+void
+mcs_thread_end_cursor(DriverThread *thread)
+{
+	pthread_mutex_lock(&thread->mutex);
+	drop_queue(thread);
+	if (thread->request != NULL)
+	{
+		/* not even begun */
+		free(thread->request);
+		thread->request = NULL;
+		thread->kind = REQUEST_NONE;
+	}
+	else if (!thread->stop)
+	{
+		thread->end_cursor = true;
+		mcs_guard_set(&thread->guard, bson_get_monotonic_time() + CURSOR_GRACE_MS * INT64CONST(1000));
+		pthread_cond_signal(&thread->work);
+	}
+	thread->failed = thread->parked;
+	thread->busy = false;
+	pthread_mutex_unlock(&thread->mutex);
+}
+
+/* Tells the thread to end; it breaks off what it is doing, unless that is to close a cursor. */
+void
+mcs_thread_stop(DriverThread *thread)
+{
+	pthread_mutex_lock(&thread->mutex);
+	if (!thread->stop)
+	{
+		int64		now = bson_get_monotonic_time();
+
+		thread->stop = true;
+		thread->farewell_until = now + FAREWELL_MS * INT64CONST(1000);
+		mcs_guard_set(&thread->guard, thread->killing ? thread->farewell_until : now);
+		pthread_cond_signal(&thread->work);
+	}
+	pthread_mutex_unlock(&thread->mutex);
+}
+
+/* Waits until the thread has ended, at most until a monotonic time; then drops the near side's hold on it. */
+bool
+mcs_thread_join(DriverThread *thread, int64 until)
+{
+	struct timespec when = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
+	pthread_t	id = thread->id;
+	bool		ended;
+
+	pthread_mutex_lock(&thread->mutex);
+	while (!thread->ended && !thread->parked &&
+		   pthread_cond_timedwait(&thread->end, &thread->mutex, &when) == 0)
+		;
+	ended = thread->ended;
+	release(thread);
+
+	/* a thread that has ended only has the libraries' own cleaning-up left, which is quick */
+	if (ended)
+		pthread_join(id, NULL);
+	else
+		pthread_detach(id);
+	return ended;
+}

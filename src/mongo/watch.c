@@ -1,0 +1,432 @@
+/*
+ * mongo/watch.c
+ *	  Whether the server that a change stream is read from is still there, and
+ *	  still the one to read from.  Runs in the driver's thread.
+ *
+ * Silence.  A getMore is answered within its maxTimeMS, unless the server has
+ * much of the oplog to pass over, which may take hours and must not be begun
+ * anew for ever.  A connection whose other end is gone is silent, too, and may
+ * lead through something that lets new connections pass.  So after some
+ * seconds of silence the server is asked on a new connection what it is doing
+ * for us: a server that does not answer, or no longer knows of the operation,
+ * has nothing more to say on the old one.  Where it doesn't tell, silence ends
+ * the connection after a minute, the next time after two, and so on.
+ *
+ * Role.  A server keeps cursors when it is no longer primary, and goes on
+ * answering when it is cut off from the set: with nothing, for ever.  So every
+ * few seconds it is asked, on the cursor's own connection, what it is, and a
+ * cursor on a server that no longer fits the read preference is given up.
+ *
+ * Standing still.  Every member's operationTime moves at least each ten seconds
+ * by the primary's no-ops.  Where it does not, the members are looked at with a
+ * client of its own; a cursor is given up if the set has moved on and another
+ * member can be read.
+ *
+ * Cursors left behind.  A process that was killed leaves its cursor on the
+ * server until its session ends there, half an hour later.  A stream that has a
+ * comment of its own ends such cursors some time after it was opened.
+ */
+#include "mongo/driver.h"
+
+#include "mongo/far_side.h"
+
+#define PROBE_MS			3000	/* what connecting to a server and asking it may take */
+#define SECOND_LOOK_MS		1000
+#define SILENT_LIMIT_MAX_MS	3600000
+#define ROLE_EVERY_MS		10000
+#define STILL_MS			15000	/* longer than the primary's no-ops are apart */
+#define BEHIND_S			10	/* a member that stands still and is so far behind is left */
+#define ORPHANS_AFTER_MS	15000
+#define IDLE_MS				10000	/* a cursor not read for so long is nobody's, unless a getMore is under way */
+
+static int64
+from_now(int64 milliseconds)
+{
+	return bson_get_monotonic_time() + milliseconds * INT64CONST(1000);
+}
+
+/* A timestamp at a dotted path of a document as seconds << 32 | ordinal; 0 where there is none. */
+static uint64
+find_time(const bson_t *document, const char *path)
+{
+	bson_iter_t iter;
+	bson_iter_t found;
+	uint32		seconds;
+	uint32		ordinal;
+
+	if (!bson_iter_init(&iter, document) || !bson_iter_find_descendant(&iter, path, &found) ||
+		!BSON_ITER_HOLDS_TIMESTAMP(&found))
+		return 0;
+	bson_iter_timestamp(&found, &seconds, &ordinal);
+	return (uint64) seconds << 32 | ordinal;
+}
+
+/* Whether a document has a field that is true. */
+static bool
+is_true(const bson_t *document, const char *key)
+{
+	bson_iter_t iter;
+
+	return bson_iter_init_find(&iter, document, key) && bson_iter_as_bool(&iter);
+}
+
+/* ---- silence ---- */
+
+/* The id of a host in a client that has just looked at the set; 0 where the host did not answer. */
+static uint32
+find_host(mongoc_client_t *client, const char *host)
+{
+	size_t		count;
+	mongoc_server_description_t **known = mongoc_client_get_server_descriptions(client, &count);
+	uint32		id = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(mongoc_server_description_host(known[i])->host_and_port, host) == 0 &&
+			strcmp(mongoc_server_description_type(known[i]), "Unknown") != 0)
+			id = mongoc_server_description_id(known[i]);
+	mongoc_server_descriptions_destroy_all(known, count);
+	return id;
+}
+
+typedef enum Found
+{
+	FOUND_YES,
+	FOUND_NO,
+	FOUND_UNKNOWN
+} Found;
+
+/* Whether a server is at work on what is waited for. */
+static Found
+find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const mongoc_read_prefs_t *prefs)
+{
+	bson_t		command = BSON_INITIALIZER;
+	bson_t		body;
+	bson_iter_t iter;
+	bson_iter_t operations;
+	DriverReply *reply;
+	MongoError	ignored;
+	Found		found = FOUND_UNKNOWN;
+
+	BSON_APPEND_INT32(&command, "currentOp", 1);
+	BSON_APPEND_BOOL(&command, "$ownOps", true);
+	if (driver->in_more)
+		BSON_APPEND_INT64(&command, "command.getMore", driver->cursor_id);
+	else
+		BSON_APPEND_UTF8(&command, "appName", mongoc_uri_get_appname(driver->uri));
+	reply = mcs_driver_run(driver, client, NULL, server_id, "admin", &command, prefs, false, &ignored);
+	bson_destroy(&command);
+	if (reply == NULL)
+		return FOUND_UNKNOWN;
+	if (bson_init_static(&body, reply->data, reply->size) && bson_iter_init_find(&iter, &body, "inprog") &&
+		BSON_ITER_HOLDS_ARRAY(&iter) && bson_iter_recurse(&iter, &operations))
+		found = bson_iter_next(&operations) ? FOUND_YES : FOUND_NO;
+	mcs_reply_discard(reply);
+	return found;
+}
+
+/* What a server that does not answer on its connection does, seen from a new one. */
+static Found
+look_for_operation(Driver *driver)
+{
+	mongoc_client_t *client = mcs_driver_probe(driver, PROBE_MS);
+	mongoc_read_prefs_t *nearest = mongoc_read_prefs_new(MONGOC_READ_NEAREST);
+	bson_error_t ignored;
+	uint32		server_id = 0;
+	Found		found = FOUND_NO;
+
+	if (client != NULL)
+	{
+		mongoc_server_description_destroy(mongoc_client_select_server(client, false, nearest, &ignored));
+		server_id = find_host(client, driver->server_host);
+	}
+	if (server_id != 0)
+		found = find_operation(driver, client, server_id, nearest);
+	else
+		driver->missed = true;	/* gone, whatever it was doing */
+	if (client != NULL)
+		mongoc_client_destroy(client);
+	mongoc_read_prefs_destroy(nearest);
+	return found;
+}
+
+bool
+mcs_watch_alive(void *arg)
+{
+	Driver	   *driver = arg;
+	SocketGuard *guard = driver->guard;
+	Found		found;
+
+	guard->alive = NULL;		/* the look itself has plain timeouts */
+	found = look_for_operation(driver);
+	guard->alive = mcs_watch_alive;
+	guard->complaint[0] = '\0';
+
+	switch (found)
+	{
+		case FOUND_YES:
+			driver->missed = false;
+			return true;
+		case FOUND_NO:
+			/* its reply may have been on the way just then: it is here by the next look */
+			if (driver->missed)
+				return false;
+			driver->missed = true;
+			guard->patience_ms = Min(guard->patience_ms, SECOND_LOOK_MS);
+			return true;
+		case FOUND_UNKNOWN:
+			break;
+	}
+	driver->silent_ms += guard->patience_ms;
+	if (driver->silent_ms < driver->silent_limit_ms)
+		return true;
+	driver->silent_limit_ms = Min(2 * driver->silent_limit_ms, SILENT_LIMIT_MAX_MS);
+	return false;
+}
+
+/* ---- the role ---- */
+
+void
+mcs_watch_begin(Driver *driver)
+{
+	/* a stream that stays knows from the beginning; a scan is over before it matters */
+	driver->role_at = driver->cursor_comment != NULL ? 0 : from_now(ROLE_EVERY_MS);
+	driver->set_at = from_now(STILL_MS);
+	driver->orphans_at = driver->cursor_comment != NULL ? from_now(ORPHANS_AFTER_MS) : 0;
+	driver->moved_at = bson_get_monotonic_time();
+	driver->operation_time = 0;
+	driver->set_time = 0;
+	driver->secondary = false;
+	driver->router = false;
+}
+
+void
+mcs_watch_reply(Driver *driver, DriverReply *reply)
+{
+	bson_t		body;
+	uint64		time;
+
+	driver->silent_limit_ms = MCS_SILENT_LIMIT_MS;
+	if (!bson_init_static(&body, reply->data, reply->size))
+		return;
+	time = find_time(&body, "operationTime");
+	if (time > driver->operation_time)
+	{
+		driver->operation_time = time;
+		driver->moved_at = bson_get_monotonic_time();
+		driver->set_at = from_now(STILL_MS);
+	}
+	/* what a secondary has heard of the others */
+	if (driver->secondary)
+		driver->set_time = Max(driver->set_time, find_time(&body, "$clusterTime.clusterTime"));
+	reply->set_time = driver->set_time;
+	reply->current = !driver->secondary || bson_get_monotonic_time() < driver->moved_at + STILL_MS * INT64CONST(1000);
+}
+
+static void
+unfit(MongoError *error, const char *message)
+{
+	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW, message);
+}
+
+/* Whether what a server says of itself fits the read preference. */
+static bool
+fits(Driver *driver, const bson_t *hello, MongoError *error)
+{
+	bool		primary = is_true(hello, "ismaster");
+	bson_iter_t iter;
+
+	if (driver->router || driver->direct)
+		return true;
+	switch (mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(driver->uri)))
+	{
+		case MONGOC_READ_PRIMARY:
+			if (!primary)
+				unfit(error, "the member that the change stream was read from is no longer the primary");
+			return primary;
+		case MONGOC_READ_PRIMARY_PREFERRED:
+			if (primary || !bson_iter_init_find(&iter, hello, "primary"))
+				return true;
+			unfit(error, "there is a primary again to read the change stream from");
+			return false;
+		case MONGOC_READ_SECONDARY:
+			if (primary)
+				unfit(error, "the member that the change stream was read from has become the primary");
+			return !primary;
+		default:
+			return true;
+	}
+}
+
+/* Asks the cursor's server what it is. */
+static bool
+look_at_role(Driver *driver, MongoError *error)
+{
+	bson_t		command = BSON_INITIALIZER;
+	bson_t		body;
+	bson_iter_t iter;
+	DriverReply *reply;
+	bool		fit = true;
+
+	BSON_APPEND_INT32(&command, "isMaster", 1);	/* hello is not known to every server */
+	driver->guard->patience_ms = driver->patience_ms;
+	reply = mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, "admin", &command, NULL, false, error);
+	bson_destroy(&command);
+	if (reply == NULL)
+		return error->code != 0;	/* a connection that failed will fail again; an answer is an answer */
+	if (bson_init_static(&body, reply->data, reply->size))
+	{
+		driver->router = bson_iter_init_find(&iter, &body, "msg");
+		driver->secondary = !driver->router && is_true(&body, "secondary");
+		fit = fits(driver, &body, error);
+	}
+	mcs_reply_discard(reply);
+	return fit;
+}
+
+/* ---- standing still ---- */
+
+/* The newest write that any member of a set says it has, as a client has seen it. */
+static uint64
+newest_write(mongoc_client_t *client)
+{
+	size_t		count;
+	mongoc_server_description_t **known = mongoc_client_get_server_descriptions(client, &count);
+	uint64		newest = 0;
+
+	for (size_t i = 0; i < count; i++)
+		newest = Max(newest, find_time(mongoc_server_description_hello_response(known[i]), "lastWrite.opTime.ts"));
+	mongoc_server_descriptions_destroy_all(known, count);
+	return newest;
+}
+
+/* Looks at the whole set, since the cursor's server stands still. */
+static bool
+look_at_set(Driver *driver, MongoError *error)
+{
+	const mongoc_read_prefs_t *prefs = mongoc_uri_get_read_prefs_t(driver->uri);
+	mongoc_client_t *client = mcs_driver_probe(driver, PROBE_MS);
+	mongoc_server_description_t *other;
+	bson_error_t ignored;
+	bool		fit = true;
+
+	if (client == NULL)
+		return true;
+	other = mongoc_client_select_server(client, false, prefs, &ignored);
+	driver->set_time = Max(driver->set_time, newest_write(client));
+
+	/* among several that fit, the choice is by chance */
+	for (int try = 0; try < 8 && other != NULL &&
+		 strcmp(mongoc_server_description_host(other)->host_and_port, driver->server_host) == 0; try++)
+	{
+		mongoc_server_description_destroy(other);
+		other = mongoc_client_select_server(client, false, prefs, &ignored);
+	}
+	if (other != NULL && strcmp(mongoc_server_description_host(other)->host_and_port, driver->server_host) != 0 &&
+		(driver->set_time >> 32) > (driver->operation_time >> 32) + BEHIND_S)
+	{
+		bson_strncpy(driver->avoid, driver->server_host, sizeof(driver->avoid));
+		unfit(error, "the member that the change stream was read from stands still while others go on");
+		fit = false;
+	}
+	mongoc_server_description_destroy(other);
+	mongoc_client_destroy(client);
+	return fit;
+}
+
+/* ---- cursors left behind ---- */
+
+/* The question for our own cursors with the stream's comment that nobody has read for a while. */
+static bson_t *
+build_orphans(const Driver *driver)
+{
+	/* by the server's clock, as that is the one it notes times by */
+	return BCON_NEW("aggregate", BCON_INT32(1),
+					"pipeline", "[",
+					"{", "$currentOp", "{",
+					"allUsers", BCON_BOOL(false), "idleCursors", BCON_BOOL(true), "localOps", BCON_BOOL(driver->router), "}", "}",
+					"{", "$match", "{",
+					"type", BCON_UTF8("idleCursor"),
+					"cursor.originatingCommand.comment", BCON_UTF8(driver->cursor_comment),
+					"cursor.cursorId", "{", "$ne", BCON_INT64(driver->cursor_id), "}",
+					"$expr", "{", "$lt", "[", BCON_UTF8("$cursor.lastAccessDate"),
+					"{", "$subtract", "[", BCON_UTF8("$$NOW"), BCON_INT32(IDLE_MS), "]", "}", "]", "}",
+					"}", "}",
+					"]",
+					"cursor", "{", "}");
+}
+
+/* Ends a cursor that a reply to build_orphans describes. */
+static void
+end_orphan(Driver *driver, const bson_iter_t *described)
+{
+	bson_iter_t field;
+	bson_iter_t cursor;
+	const char *dot;
+	char	   *database;
+	bson_t	   *command;
+	MongoError	ignored;
+
+	if (!bson_iter_recurse(described, &field) || !bson_iter_find(&field, "ns") || !BSON_ITER_HOLDS_UTF8(&field) ||
+		(dot = strchr(bson_iter_utf8(&field, NULL), '.')) == NULL ||
+		!bson_iter_recurse(described, &cursor) || !bson_iter_find_descendant(&cursor, "cursor.cursorId", &cursor) ||
+		!BSON_ITER_HOLDS_INT64(&cursor))
+		return;
+	database = bson_strndup(bson_iter_utf8(&field, NULL), dot - bson_iter_utf8(&field, NULL));
+	command = BCON_NEW("killCursors", BCON_UTF8(dot + 1), "cursors", "[", BCON_INT64(bson_iter_int64(&cursor)), "]");
+	mcs_reply_discard(mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, database, command,
+									 mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
+	bson_destroy(command);
+	bson_free(database);
+}
+
+/* Ends the cursors that killed processes have left on the cursor's server; that it can't be done is nobody's business. */
+static void
+end_orphans(Driver *driver)
+{
+	bson_t	   *command = build_orphans(driver);
+	bson_t		body;
+	bson_iter_t iter;
+	bson_iter_t found;
+	DriverReply *reply;
+	MongoError	ignored;
+
+	driver->guard->patience_ms = driver->patience_ms;
+	reply = mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, "admin", command,
+						   mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored);
+	bson_destroy(command);
+	if (reply == NULL)
+		return;
+	if (bson_init_static(&body, reply->data, reply->size) && bson_iter_init(&iter, &body) &&
+		bson_iter_find_descendant(&iter, "cursor.firstBatch", &found) && BSON_ITER_HOLDS_ARRAY(&found) &&
+		bson_iter_recurse(&found, &iter))
+		while (bson_iter_next(&iter))
+			end_orphan(driver, &iter);
+	mcs_reply_discard(reply);
+}
+
+/* ---- all of it ---- */
+
+bool
+mcs_watch_server(Driver *driver, MongoError *error)
+{
+	int64		now = bson_get_monotonic_time();
+
+	if (now >= driver->role_at)
+	{
+		driver->role_at = from_now(ROLE_EVERY_MS);
+		if (!look_at_role(driver, error))
+			return false;
+	}
+	if (now >= driver->set_at)
+	{
+		driver->set_at = from_now(STILL_MS);
+		if (!driver->direct && !driver->router && !look_at_set(driver, error))
+			return false;
+	}
+	if (driver->orphans_at != 0 && now >= driver->orphans_at)
+	{
+		driver->orphans_at = 0;
+		end_orphans(driver);
+	}
+	return true;
+}

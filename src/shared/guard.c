@@ -1,0 +1,110 @@
+/*
+ * shared/guard.c
+ *	  Keeps handlers from holding up ingest.
+ *
+ * A handler's code may take any lock that its owner may take, and keep it while
+ * it sleeps.  When the stream's worker has waited for a lock for a moment and
+ * the code of a handler is what it waits for, be it through a statement of
+ * somebody else that waits in between, the code is cancelled: its event fails
+ * and is tried again as after any other failure.  The launcher looks for that
+ * while there are processes of handlers.
+ */
+#include "mongo_change_stream.h"
+
+#include <signal.h>
+
+#include "catalog/pg_type.h"
+#include "storage/proc.h"
+#include "shared/shared_internal.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+/* The processes that one waits for. */
+int
+mcs_guard_blockers(int pid, int32 **blockers)
+{
+	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT, &elements, NULL, &count);
+	*blockers = palloc(sizeof(int32) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		(*blockers)[i] = DatumGetInt32(elements[i]);
+	return count;
+}
+
+/* Cancels a handler's code; false where the process is none of a handler that runs any. */
+static bool
+cancel_handler(int pid)
+{
+	bool		found = false;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->pid != pid || pg_atomic_read_u64(&slot->running_event) == 0)
+			continue;
+		slot->obstructs = true;
+		kill(slot->pid, SIGINT);
+		found = true;
+	}
+	LWLockRelease(mcs_shared->lock);
+	return found;
+}
+
+/* Cancels the handlers that a stream's worker waits for, itself or behind others. */
+static void
+clear_way(int pid)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream guard", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int32	   *blockers;
+	int			count = mcs_guard_blockers(pid, &blockers);
+
+	for (int i = 0; i < count; i++)
+	{
+		int32	   *behind;
+		int			behind_count;
+
+		if (blockers[i] == 0 || cancel_handler(blockers[i]))
+			continue;
+		behind_count = mcs_guard_blockers(blockers[i], &behind);
+		for (int j = 0; j < behind_count; j++)
+			(void) cancel_handler(behind[j]);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * One look: whether there are processes of handlers, so that another look is
+ * due.  A worker that waits at two looks in a row is helped.
+ */
+bool
+mcs_guard_look(void)
+{
+	int			waiting[16];
+	int			count = 0;
+	bool		handlers = false;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && !handlers; i++)
+		handlers = mcs_shared->slots[i].in_use && (mcs_shared->slots[i].pid != 0 || mcs_shared->slots[i].launching);
+	for (int i = 0; handlers && i < mcs_shared->max_streams; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+		bool		waits = slot->in_use && slot->proc && slot->proc->waitLock != NULL;
+
+		if (waits && slot->waited && count < lengthof(waiting))
+			waiting[count++] = slot->pid;
+		slot->waited = waits;
+	}
+	LWLockRelease(mcs_shared->lock);
+	for (int i = 0; i < count; i++)
+		clear_way(waiting[i]);
+	return handlers;
+}

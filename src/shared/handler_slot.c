@@ -1,0 +1,211 @@
+/*
+ * shared/handler_slot.c
+ *	  The slot of a handler's worker in shared memory.  The locks are explained
+ *	  in shared/memory.c.
+ *
+ * A slot is there for each worker of a handler that shall run, also while it
+ * has no process: a process is started when the stream's worker has committed
+ * events (mcs_slot_wake_handlers), and rests, which ends it, when it has seen
+ * them all and nothing has come for a while.
+ */
+#include "mongo_change_stream.h"
+
+#include "funcapi.h"
+#include "handler/handler.h"
+#include "miscadmin.h"
+#include "shared/shared_internal.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
+
+/* A person is told of a handler's dead letters at most so often. */
+#define LETTERS_INTERVAL_MS 60000
+
+/* With the lock held: whether a slot is of the handler that this process runs. */
+static bool
+is_of_this_handler(const StreamSlot *slot)
+{
+	return slot->in_use && slot->database == mcs_my_slot->database && strcmp(slot->handler, mcs_my_slot->handler) == 0;
+}
+
+/* Which handler, and which of its workers, this process is; after mcs_slot_attach. */
+bool
+mcs_slot_attach_handler(char *handler, int *worker)
+{
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	strlcpy(handler, mcs_my_slot->handler, NAMEDATALEN);
+	*worker = mcs_my_slot->worker;
+	LWLockRelease(mcs_shared->lock);
+	return handler[0] != '\0';
+}
+
+/* Publishes the event whose code is running, 0: none. */
+void
+mcs_slot_running(int64 event_id, TimestampTz since)
+{
+	if (event_id)
+		pg_atomic_write_u64(&mcs_my_slot->running_since, (uint64) since);
+	pg_atomic_write_u64(&mcs_my_slot->running_event, (uint64) event_id);
+}
+
+/* A position was committed: whoever waits for it looks again. */
+void
+mcs_slot_moved(double events_per_second)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->events_per_second = events_per_second;
+	mcs_my_slot->quick_exits = 0;
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Whether what ran was cancelled because it held up its change stream. */
+bool
+mcs_slot_take_obstructs(void)
+{
+	bool		obstructs;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	obstructs = mcs_my_slot->obstructs;
+	mcs_my_slot->obstructs = false;
+	LWLockRelease(mcs_shared->lock);
+	return obstructs;
+}
+
+void
+mcs_slot_add_letter(int64 event_id)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->letters++;
+	mcs_my_slot->last_letter = event_id;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Whichever of a handler's processes that has some comes first tells for all of them. */
+int64
+mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz told_at = 0;
+	int64		count = 0;
+
+	*last = 0;
+	*tell_at = 0;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_my_slot->letters > 0; i++)
+		if (is_of_this_handler(&mcs_shared->slots[i]))
+		{
+			count += mcs_shared->slots[i].letters;
+			*last = Max(*last, mcs_shared->slots[i].last_letter);
+			told_at = Max(told_at, mcs_shared->slots[i].letters_told_at);
+		}
+	if (count > 0 && !at_once && !TimestampDifferenceExceeds(told_at, now, LETTERS_INTERVAL_MS))
+	{
+		count = 0;
+		*tell_at = TimestampTzPlusMilliseconds(told_at, LETTERS_INTERVAL_MS);
+	}
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && count > 0; i++)
+		if (is_of_this_handler(&mcs_shared->slots[i]))
+		{
+			mcs_shared->slots[i].letters = 0;
+			mcs_shared->slots[i].letters_told_at = now;
+		}
+	LWLockRelease(mcs_shared->lock);
+	return count;
+}
+
+/* The stream's last event of which the slot was told; to be asked before the table is looked into. */
+int64
+mcs_slot_newest(void)
+{
+	int64		newest;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	newest = mcs_my_slot->newest_event;
+	LWLockRelease(mcs_shared->lock);
+	return newest;
+}
+
+/*
+ * Whether there is more to do than what was seen when mcs_slot_newest returned
+ * this.  To be asked before each wait: what PostgreSQL itself waits for in a
+ * transaction may have taken the latch that told of it.
+ */
+bool
+mcs_slot_has_news(int64 newest)
+{
+	bool		news;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	news = mcs_my_slot->changed || mcs_my_slot->newest_event != newest;
+	LWLockRelease(mcs_shared->lock);
+	return news;
+}
+
+bool
+mcs_slot_rest(int64 newest)
+{
+	bool		rests;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	rests = !mcs_my_slot->changed && mcs_my_slot->newest_event == newest;
+	if (rests)
+	{
+		mcs_my_slot->work = false;
+		mcs_my_slot->events_per_second = 0;
+	}
+	LWLockRelease(mcs_shared->lock);
+	return rests;
+}
+
+static void
+put_slot(ReturnSetInfo *result, StreamSlot *slot)
+{
+	Datum		values[8];
+	bool		nulls[8] = {0};
+	uint64		running = pg_atomic_read_u64(&slot->running_event);
+	bool		active = running != 0 && slot->report.state != STREAM_RETRYING;
+
+	mcs_slot_correct(slot);
+	values[0] = CStringGetTextDatum(slot->handler);
+	values[1] = Int32GetDatum(slot->worker);
+	values[2] = CStringGetTextDatum(mcs_state_name(active ? STREAM_ACTIVE : slot->report.state));
+	values[3] = CStringGetTextDatum(active ? "running" : slot->report.reason);
+	values[4] = Int32GetDatum(slot->pid);
+	nulls[4] = slot->pid == 0;
+	values[5] = Float8GetDatum(slot->events_per_second);
+	values[6] = Int64GetDatum((int64) running);
+	nulls[6] = running == 0;
+	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->running_since));
+	nulls[7] = running == 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * change_handler_workers() -> setof record: the slots of this database's
+ * handlers whose streams the caller may see.
+ */
+Datum
+mcs_change_handler_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StreamSlot *copies;
+	StreamsSeen seen;
+	int			count = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!mcs_shared)
+		return (Datum) 0;
+	copies = palloc_extended(sizeof(StreamSlot) * (mcs_shared->max_slots - mcs_shared->max_streams), MCXT_ALLOC_HUGE);
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].wanted && mcs_shared->slots[i].database == MyDatabaseId)
+			copies[count++] = mcs_shared->slots[i];
+	LWLockRelease(mcs_shared->lock);
+	seen = mcs_streams_seen();
+	for (int i = 0; i < count; i++)
+		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
+			put_slot(result, &copies[i]);
+	return (Datum) 0;
+}

@@ -1,0 +1,532 @@
+/*
+ * shared/slot.c
+ *	  The slot of a stream in shared memory: what its worker publishes there and
+ *	  what others read and wait for.  The locks are explained in shared/memory.c.
+ */
+#include "mongo_change_stream.h"
+
+#include <math.h>
+
+#include "common/pg_prng.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "shared/shared_internal.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* The pause before a worker that ended with an error is started again doubles between these. */
+#define RELAUNCH_MIN_MS		1000
+#define RELAUNCH_MAX_MS		60000
+
+/* A process that has said nothing for so long may wait for the disk. */
+#define DISK_WAIT_MS		1000
+
+/* So long after the last one that was left out the status tells of it. */
+#define SUPPRESSED_MS		60000
+
+StreamSlot *mcs_my_slot = NULL;
+
+/* No other process has been at this slot since PostgreSQL came back from a crash. */
+static bool is_first = false;
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
+
+/* What ended this process, if it is an error. */
+static char end_error[512];
+static emit_log_hook_type previous_emit_log = NULL;
+
+/* ---- workers ---- */
+
+static void
+keep_error(ErrorData *error)
+{
+	if (previous_emit_log)
+		previous_emit_log(error);
+	if (error->elevel >= ERROR && mcs_my_slot)
+		mcs_text_copy(end_error, sizeof(end_error), error->message ? error->message : "");
+}
+
+/* An error was dealt with, so it is not what this process will end by. */
+void
+mcs_slot_forget_error(void)
+{
+	end_error[0] = '\0';
+}
+
+/* Why the process ended, for who looks before the next one reports. */
+static void
+report_end(StreamSlot *slot)
+{
+	slot->report.state = slot->yields ? STREAM_STARTING : STREAM_RETRYING;
+	if (slot->yields)
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason),
+					  "no free worker process: it gave its own to a role that has fewer; raise max_worker_processes and restart PostgreSQL");
+	else if (end_error[0])
+	{
+		mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "its process ended and will be started again: %s", end_error);
+		mcs_text_copy(slot->report.last_error, sizeof(slot->report.last_error), end_error);
+	}
+	else
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process ended and will be started again");
+	slot->report.next_retry_at = slot->not_before;
+	slot->yields = false;
+}
+
+/*
+ * At a worker's exit: the slot is free for the next one.  An exit with an error
+ * soon after the start lengthens the pause before the next start.
+ */
+static void
+detach_worker(int code, Datum arg)
+{
+	StreamSlot *slot = mcs_my_slot;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!slot)
+		return;
+	mcs_my_slot = NULL;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	slot->pid = 0;
+	slot->proc = NULL;
+	pg_atomic_write_u64(&slot->running_event, 0);
+	if (code != 0)
+	{
+		double		pause;
+
+		if (TimestampDifferenceExceeds(slot->launched_at, now, RELAUNCH_MAX_MS))
+			slot->quick_exits = 0;
+		pause = Min(RELAUNCH_MIN_MS * pow(2, Min(slot->quick_exits, 10)), RELAUNCH_MAX_MS);
+		slot->quick_exits++;
+		slot->not_before = TimestampTzPlusMilliseconds(now, (int64) (pause * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
+		report_end(slot);
+		slot->state_since = now;
+	}
+	else if (!slot->wanted)
+		slot->in_use = false;
+	mcs_shmem_wake_launcher();
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Takes the slot of a ticket; false where it is no longer this worker's. */
+bool
+mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
+{
+	StreamSlot *slot;
+	bool		ours;
+
+	if (ticket.index < 0 || ticket.index >= mcs_shared->max_slots)
+		return false;
+	slot = &mcs_shared->slots[ticket.index];
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	ours = mcs_enabled && slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
+		!mcs_shmem_is_blocked(slot->database);
+	slot->launching = ours ? false : slot->launching;
+	if (ours)
+	{
+		slot->pid = MyProcPid;
+		slot->proc = MyProc;
+		slot->changed = false;
+		slot->launched_at = GetCurrentTimestamp();
+		is_first = mcs_shared->after_crash && !slot->attached;
+		slot->attached = true;
+		slot->yields = false;
+		slot->report.state = STREAM_STARTING;
+		slot->report.next_retry_at = 0;
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
+		strlcpy(stream, slot->stream, NAMEDATALEN);
+		*database = slot->database;
+		*owner = slot->owner;
+	}
+	else if (slot->in_use && slot->generation == ticket.generation && slot->pid == 0)
+		slot->launching = false;
+	LWLockRelease(mcs_shared->lock);
+	if (ours)
+	{
+		mcs_my_slot = slot;
+		previous_emit_log = emit_log_hook;
+		emit_log_hook = keep_error;
+		before_shmem_exit(detach_worker, (Datum) 0);
+	}
+	return ours;
+}
+
+/* Whether the definition may have changed since it was last read. */
+bool
+mcs_slot_is_changed(void)
+{
+	bool		changed;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	changed = mcs_my_slot->changed;
+	LWLockRelease(mcs_shared->lock);
+	return changed;
+}
+
+/* The same, and takes the mark away: to be followed by reading the definition. */
+bool
+mcs_slot_take_changed(void)
+{
+	bool		changed;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	changed = mcs_my_slot->changed;
+	mcs_my_slot->changed = false;
+	LWLockRelease(mcs_shared->lock);
+	return changed;
+}
+
+/* Tells the launcher that this stream shall not run, for an exit without error. */
+void
+mcs_slot_release(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->wanted = mcs_my_slot->changed; /* changed again meanwhile: let the launcher look */
+	LWLockRelease(mcs_shared->lock);
+}
+
+/*
+ * Whether the process that was here before, if the catalog says that there was
+ * one, has died: no other has been here since PostgreSQL came back from a crash.
+ */
+bool
+mcs_slot_is_first(void)
+{
+	return is_first;
+}
+
+/* The process has shown that it does not die of what it does: others may be tried. */
+void
+mcs_slot_trusted(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	if (mcs_my_slot->deaths > 0)
+		mcs_shmem_wake_launcher();
+	mcs_my_slot->deaths = 0;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* A notification was left out, since the queue is too full; a line in the log once a minute. */
+void
+mcs_slot_suppressed(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		told;
+
+	if (!mcs_my_slot)
+		return;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	told = !TimestampDifferenceExceeds(mcs_my_slot->suppressed_at, now, SUPPRESSED_MS);
+	if (!told)
+		mcs_my_slot->suppressed_at = now;
+	LWLockRelease(mcs_shared->lock);
+	if (!told)
+		ereport(LOG,
+				(errmsg("notifications of change stream \"%s\" are left out, since PostgreSQL's queue of them is more than half full",
+						mcs_my_slot->stream),
+				 errhint("A session that listens is in a transaction since long ago: look at pg_stat_activity.xact_start. Nothing is lost that is read by event_id.")));
+}
+
+/* Publishes state, reason and error. */
+void
+mcs_slot_report(const StreamReport *report)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	if (mcs_my_slot->report.state != report->state)
+		mcs_my_slot->state_since = GetCurrentTimestamp();
+	mcs_my_slot->report = *report;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/*
+ * Publishes MongoDB's time as a reply has it, before what came with it is
+ * written, and when that was; 0: a reply of a member that stands still, from
+ * which nothing can be learned of the time.
+ */
+void
+mcs_slot_heard(uint64 operation_time, TimestampTz heard_at)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->operation_time = Max(mcs_my_slot->operation_time, operation_time);
+	mcs_my_slot->heard_at = Max(mcs_my_slot->heard_at, heard_at);
+	mcs_my_slot->await_ms = 0;
+	mcs_my_slot->replied_at = GetCurrentTimestamp();
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes that nothing is at hand and MongoDB is asked for more, and how long it may be silent then. */
+void
+mcs_slot_waiting(int await_ms)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->await_ms = await_ms;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Publishes a position that is committed. */
+void
+mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	if (!mcs_my_slot->changed)
+	{
+		mcs_my_slot->saved_time = saved_time;
+		mcs_my_slot->drained = drained;
+		mcs_my_slot->asked_at = asked_at;
+	}
+	mcs_my_slot->replied_at = GetCurrentTimestamp();
+	mcs_my_slot->events_per_second = events_per_second;
+	mcs_my_slot->quick_exits = 0;
+	LWLockRelease(mcs_shared->lock);
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* Whether somebody waits for the position, so that saving it is worth a transaction. */
+bool
+mcs_slot_sync_wanted(void)
+{
+	bool		wanted;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	wanted = mcs_my_slot->sync_until != 0 && mcs_my_slot->sync_until > GetCurrentTimestamp();
+	LWLockRelease(mcs_shared->lock);
+	return wanted;
+}
+
+/* Publishes how far the oplog reaches back, in microseconds. */
+void
+mcs_slot_oplog_window(int64 microseconds)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_my_slot->oplog_window = microseconds;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Tells the stream's handlers which event is committed now; those that have no worker get one. */
+void
+mcs_slot_wake_handlers(int64 last_event_id)
+{
+	bool		launch = false;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->database != mcs_my_slot->database || strcmp(slot->stream, mcs_my_slot->stream) != 0)
+			continue;
+		slot->newest_event = last_event_id;
+		slot->work = true;
+		if (slot->proc)
+			SetLatch(&slot->proc->procLatch);
+		else
+			launch = true;
+	}
+	if (launch)
+		mcs_shmem_wake_launcher();
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* ---- functions in any backend ---- */
+
+/*
+ * Waits until a stream of this database has saved a position past a cluster
+ * time, at most until a time; false where it has not.  Past means: a greater
+ * time, or this time with nothing behind it, since events of one transaction
+ * all have one time and may be spread over several batches.  A stream that is
+ * opened while nothing happens has a position before the events of the next
+ * time: an empty reply proves something of that time only if it was asked for
+ * after the time was seen, or if the position has moved to that time since.
+ */
+bool
+mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
+{
+	bool		synced = false;
+	int64		since = mcs_session_clock();
+
+	if (!mcs_shared)
+		return false;
+	ConditionVariablePrepareToSleep(&mcs_shared->moved);
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		StreamSlot *slot;
+
+		LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+		slot = mcs_shmem_find_slot(MyDatabaseId, stream, "", 0);
+		if (slot)
+		{
+			synced = slot->saved_time > time ||
+				(slot->saved_time == time && (slot->drained || slot->asked_at >= since));
+			slot->sync_until = Max(slot->sync_until, until);
+		}
+		LWLockRelease(mcs_shared->lock);
+		if (synced || now >= until)
+			break;
+		/* the slot may not be there yet, so look again now and then */
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(now, until), 1000), PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return synced;
+}
+
+void
+mcs_slot_begin_wait(void)
+{
+	if (mcs_shared)
+		ConditionVariablePrepareToSleep(&mcs_shared->moved);
+}
+
+void
+mcs_slot_wait(TimestampTz until)
+{
+	if (mcs_shared)
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(GetCurrentTimestamp(), until), 1000),
+										   PG_WAIT_EXTENSION);
+}
+
+void
+mcs_slot_end_wait(void)
+{
+	ConditionVariableCancelSleep();
+}
+
+static Datum
+interval_datum(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+/*
+ * Microseconds from the saved position to MongoDB's time now, which is the
+ * newest that was heard of and what has passed since; -1: not known.  While
+ * MongoDB has been asked for more than there is, its silence says that nothing
+ * happens, for as long as it was told to be silent.
+ */
+static int64
+slot_lag(const StreamSlot *slot)
+{
+	int64		lag;
+	int64		silence;
+
+	if (slot->operation_time == 0 || slot->saved_time == 0)
+		return -1;
+	lag = ((int64) (slot->operation_time >> 32) - (int64) (slot->saved_time >> 32)) * USECS_PER_SEC;
+	silence = GetCurrentTimestamp() - slot->heard_at;
+	if (slot->report.state == STREAM_ACTIVE)
+		silence -= slot->await_ms * INT64CONST(1000);
+	return Max(lag, 0) + Max(silence, 0);
+}
+
+/* What a stream does that follows from a position which MongoDB's time has not reached; NULL for any other. */
+static char *
+future_start(const StreamSlot *slot)
+{
+	if (slot->report.state != STREAM_ACTIVE || slot->operation_time == 0 || slot->saved_time >> 32 <= slot->operation_time >> 32)
+		return NULL;
+	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
+}
+
+/* Adds something that is beside the state to its reason. */
+static void
+add_to_reason(StreamSlot *slot, const char *more)
+{
+	char	   *said = pstrdup(slot->report.reason);
+
+	mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "%s; %s", said, more);
+}
+
+/*
+ * Corrects what a slot says about its state by what is known better here: what
+ * keeps a process from being there, what the one that is there waits for.
+ */
+void
+mcs_slot_correct(StreamSlot *slot)
+{
+	char	   *reason = NULL;
+
+	if (!mcs_enabled)
+	{
+		slot->report.state = STREAM_PAUSED;
+		reason = MCS_REASON_DISABLED;
+	}
+	else if (slot->pid == 0)
+		reason = slot->report.state == STREAM_IDLE ? NULL : mcs_reason_of_owner(slot->owner);
+	else if (slot->proc && slot->handler[0] == '\0')
+		reason = mcs_reason_of_wait(slot->pid, slot->proc->wait_event_info,
+									TimestampDifferenceExceeds(slot->replied_at, GetCurrentTimestamp(), DISK_WAIT_MS));
+	if (reason == NULL)
+		reason = future_start(slot);
+	if (reason)
+		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), reason);
+	if (slot->suppressed_at != 0 && !TimestampDifferenceExceeds(slot->suppressed_at, GetCurrentTimestamp(), SUPPRESSED_MS))
+		add_to_reason(slot, "notifications are left out, since PostgreSQL's queue of them is more than half full");
+	if (mcs_schema_is_old())
+		add_to_reason(slot, "the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE");
+}
+
+static void
+put_slot(ReturnSetInfo *result, StreamSlot *slot)
+{
+	Datum		values[10];
+	bool		nulls[10] = {0};
+	int64		lag = slot_lag(slot);
+
+	mcs_slot_correct(slot);
+	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
+		add_to_reason(slot, psprintf("%d %% of MongoDB's oplog lies behind the position. %s",
+									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
+
+	values[0] = CStringGetTextDatum(slot->stream);
+	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
+	values[2] = CStringGetTextDatum(slot->report.reason);
+	values[3] = TimestampTzGetDatum(slot->state_since);
+	values[4] = Int32GetDatum(slot->pid);
+	nulls[4] = slot->pid == 0;
+	values[5] = Float8GetDatum(slot->events_per_second);
+	nulls[6] = lag < 0;
+	values[6] = interval_datum(lag);
+	nulls[7] = slot->oplog_window < 0;
+	values[7] = interval_datum(slot->oplog_window);
+	nulls[8] = slot->report.last_error[0] == '\0';
+	values[8] = CStringGetTextDatum(slot->report.last_error);
+	nulls[9] = slot->report.next_retry_at == 0;
+	values[9] = TimestampTzGetDatum(slot->report.next_retry_at);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * change_stream_workers() -> setof record: the slots of this database's streams
+ * that the caller may see.
+ */
+Datum
+mcs_change_stream_workers(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StreamSlot *copies;
+	StreamsSeen seen;
+	int			count = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!mcs_shared)
+		return (Datum) 0;
+	copies = palloc_extended(sizeof(StreamSlot) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId && mcs_shared->slots[i].handler[0] == '\0')
+			copies[count++] = mcs_shared->slots[i];
+	LWLockRelease(mcs_shared->lock);
+	seen = mcs_streams_seen();
+	for (int i = 0; i < count; i++)
+		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
+			put_slot(result, &copies[i]);
+	return (Datum) 0;
+}

@@ -1,0 +1,630 @@
+/*
+ * stream/command.c
+ *	  The functions that make, change and end streams.
+ *
+ * Each checks the caller's rights, then its arguments, then asks MongoDB where
+ * that is needed, all without a lock; then it locks the stream's rows, those of
+ * change_streams and change_stream_progress in this order, looks again, and
+ * writes.  The lock on the progress row holds up the worker's batch, and the
+ * wake-up at commit makes the worker throw that batch away.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "stream/stream_internal.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* The arguments of create_change_stream. */
+typedef enum CreateArgument
+{
+	CREATE_STREAM_NAME,
+	CREATE_COLLECTION,
+	CREATE_DATABASE,
+	CREATE_SERVER,
+	CREATE_FILTER,
+	CREATE_ADD_FIELDS,
+	CREATE_OPERATIONS,
+	CREATE_PIPELINE,
+	CREATE_FULL_DOCUMENT,
+	CREATE_FULL_DOCUMENT_BEFORE_CHANGE,
+	CREATE_SHOW_EXPANDED_EVENTS,
+	CREATE_MAX_AWAIT_TIME,
+	CREATE_BATCH_SIZE,
+	CREATE_RESUME_AFTER,
+	CREATE_START_AFTER,
+	CREATE_START_AT,
+	CREATE_INITIAL_SNAPSHOT,
+	CREATE_RETENTION,
+	CREATE_NOTIFY,
+	CREATE_PAUSED,
+	CREATE_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
+	CREATE_MASK_FIELDS,
+	CREATE_ON_ERROR
+} CreateArgument;
+
+/* Which argument of create_change_stream a field is. */
+static const CreateArgument field_arguments[STREAM_FIELDS] = {
+	CREATE_FILTER, CREATE_ADD_FIELDS, CREATE_OPERATIONS, CREATE_PIPELINE, CREATE_FULL_DOCUMENT,
+	CREATE_FULL_DOCUMENT_BEFORE_CHANGE, CREATE_SHOW_EXPANDED_EVENTS, CREATE_MAX_AWAIT_TIME, CREATE_BATCH_SIZE,
+	CREATE_RETENTION, CREATE_NOTIFY, CREATE_EXCLUDE_FIELDS, CREATE_MASK_FIELDS,
+	CREATE_ON_ERROR
+};
+
+/* The arguments of alter_change_stream: stream_name, the fields of version 1.0, reset, the other fields. */
+#define ALTER_FIRST_FIELD	1
+#define ALTER_RESET			(ALTER_FIRST_FIELD + FIELD_EXCLUDE_FIELDS)
+#define ALTER_FIELD(field)	(ALTER_FIRST_FIELD + (field) + ((field) < FIELD_EXCLUDE_FIELDS ? 0 : 1))
+
+/* Fields that change what MongoDB is asked. */
+static const bool field_is_mongos[STREAM_FIELDS] = {
+	[FIELD_FILTER] = true,
+	[FIELD_OPERATIONS] = true,
+	[FIELD_PIPELINE] = true,
+	[FIELD_FULL_DOCUMENT] = true,
+	[FIELD_FULL_DOCUMENT_BEFORE_CHANGE] = true,
+	[FIELD_SHOW_EXPANDED_EVENTS] = true
+};
+
+PG_FUNCTION_INFO_V1(mcs_create_change_stream);
+PG_FUNCTION_INFO_V1(mcs_alter_change_stream);
+PG_FUNCTION_INFO_V1(mcs_pause_change_stream);
+PG_FUNCTION_INFO_V1(mcs_resume_change_stream);
+PG_FUNCTION_INFO_V1(mcs_drop_change_stream);
+
+/* ---- arguments and rights ---- */
+
+/* An argument of type text; NULL for null. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/* Whether an argument is there, which the function may not have in version 1.0, and not null. */
+static bool
+is_given(FunctionCallInfo fcinfo, int number)
+{
+	return number < PG_NARGS() && !PG_ARGISNULL(number);
+}
+
+static bool
+bool_argument(FunctionCallInfo fcinfo, int number)
+{
+	return !PG_ARGISNULL(number) && PG_GETARG_BOOL(number);
+}
+
+char *
+mcs_stream_name_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("stream_name must not be null")));
+	return text_argument(fcinfo, 0);
+}
+
+/* Raises unless the caller is an owner; whose it is, is told to those who can become that role only. */
+void
+mcs_check_owner(Oid owner, const char *what, const char *name)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of %s \"%s\"", what, name),
+				 is_member_of_role(GetUserId(), owner) ?
+				 errhint("SET ROLE %s;", quote_identifier(GetUserNameFromId(owner, false))) : 0));
+}
+
+/* The stream, of which the caller must be an owner. */
+Stream *
+mcs_stream_load_own(const char *name, bool for_update)
+{
+	Stream	   *stream = mcs_stream_load(name, for_update, false);
+
+	mcs_check_owner(stream->owner, "change stream", name);
+	return stream;
+}
+
+static void
+refuse_snapshot(bool initial_snapshot)
+{
+	if (initial_snapshot)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("initial_snapshot is not supported yet")));
+}
+
+/* Before 17 a background worker cannot be a role that may not log in. */
+static void
+check_owner_can_login(Oid role)
+{
+#if PG_VERSION_NUM < 170000
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can_login = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!can_login)
+	{
+		char	   *name = GetUserNameFromId(role, false);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" cannot own a change stream, as it may not log in", name),
+				 errdetail("A stream's worker runs as the stream's owner, and before PostgreSQL 17 that takes the right to log in."),
+				 errhint("ALTER ROLE %s LOGIN;", quote_identifier(name))));
+	}
+#endif
+}
+
+static void
+tell_if_not_preloaded(const Stream *stream)
+{
+	if (!mcs_shmem_ready())
+		ereport(WARNING,
+				(errmsg("change stream \"%s\" will not run", stream->name),
+				 errdetail("Its worker needs the library to be loaded when the server starts."),
+				 errhint("Add '%s' to shared_preload_libraries and restart the server.", MCS_EXTENSION)));
+}
+
+/* ---- create_change_stream ---- */
+
+/* Server, database and collection, of which the first two have defaults. */
+static MongoTarget *
+take_place(Stream *stream, FunctionCallInfo fcinfo)
+{
+	char	   *server = text_argument(fcinfo, CREATE_SERVER);
+	MongoTarget *target = mcs_mongo_target(server, stream->owner);
+
+	stream->server = target->server_name;
+	stream->database = text_argument(fcinfo, CREATE_DATABASE);
+	if (stream->database == NULL)
+		stream->database = target->database;
+	if (stream->database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no database is given, and server \"%s\" has no option \"database\"", stream->server),
+				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
+						 quote_identifier(stream->server))));
+	mcs_check_database_name(stream->database);
+	stream->collection = text_argument(fcinfo, CREATE_COLLECTION);
+	if (stream->collection && strcmp(stream->database, "*") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a stream on every database cannot be on one collection"),
+				 errhint("Leave out collection and add the argument filter => %s.",
+						 quote_literal_cstr(psprintf("collection_name = %s", quote_literal_cstr(stream->collection))))));
+	if (stream->collection)
+		mcs_check_collection_name(stream->collection, stream->database);
+	return target;
+}
+
+static void
+take_fields(Stream *stream, FunctionCallInfo fcinfo)
+{
+	for (int field = 0; field < STREAM_FIELDS; field++)
+	{
+		mcs_field_reset(stream, field);
+		if (is_given(fcinfo, field_arguments[field]))
+			mcs_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
+	}
+}
+
+/* Where the stream starts, by the one of three arguments that says so. */
+static void
+take_start(StreamStart *start, StreamOrigin *origin, FunctionCallInfo fcinfo)
+{
+	origin->resume_after = text_argument(fcinfo, CREATE_RESUME_AFTER);
+	origin->start_after = text_argument(fcinfo, CREATE_START_AFTER);
+	origin->start_at = text_argument(fcinfo, CREATE_START_AT);
+	if ((origin->resume_after != NULL) + (origin->start_after != NULL) + (origin->start_at != NULL) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("only one of resume_after, start_after and start_at can be given")));
+	start->kind = START_TOKEN;
+	if (origin->resume_after)
+		start->token = mcs_check_token(origin->resume_after, "resume_after");
+	else if (origin->start_after)
+		start->token = mcs_check_token(origin->start_after, "start_after");
+	else
+		mcs_start_parse(start, origin->start_at ? origin->start_at : "now");
+}
+
+static void
+refuse_duplicate(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("change stream \"%s\" already exists", name)));
+}
+
+/*
+ * Goes on numbering after what a restore has left of a stream of that name, if
+ * the caller may: it is nobody's, and becomes his.
+ */
+static void
+take_remains(Stream *stream)
+{
+	StreamRemains remains;
+
+	if (!mcs_stream_remains(stream->name, &remains))
+		return;
+	if (!has_privs_of_role(GetUserId(), mcs_catalog_owner()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("there are events or positions of a change stream \"%s\" that does not exist", stream->name),
+				 errdetail("They are nobody's, as after a restore without the stream's definition."),
+				 errhint("Restore the rest, choose another name, or have a superuser say whose they are: INSERT INTO %s VALUES (%s, %s, " INT64_FORMAT ");",
+						 quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "change_stream_kept_events"),
+						 quote_literal_cstr(stream->name),
+						 quote_literal_cstr(quote_identifier(GetUserNameFromId(GetUserId(), false))), remains.last_event_id)));
+	stream->last_event_id = remains.last_event_id;
+	ereport(NOTICE,
+			(errmsg("change stream \"%s\" goes on numbering after event " INT64_FORMAT, stream->name, remains.last_event_id),
+			 remains.token ? errhint("What was there before ended at the position %s: resume_change_stream(%s, start_at => ...).",
+									 remains.token, quote_literal_cstr(stream->name)) : 0));
+}
+
+/* Goes on numbering after the events that a dropped stream of the name has left, if the caller may. */
+static void
+take_kept_events(Stream *stream)
+{
+	Oid			owner;
+
+	if (!mcs_catalog_kept_events(stream->name, &owner, &stream->last_event_id))
+	{
+		take_remains(stream);
+		return;
+	}
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
+				 errhint("Choose another name.")));
+	mcs_catalog_forget_kept_events(stream->name);
+}
+
+/* What a restore has left beside the events is not to act in the name of the new stream's owner. */
+static void
+forget_remains(const Stream *stream)
+{
+	int64		handlers = mcs_handlers_pause_remaining(stream->name);
+
+	mcs_grants_forget_stream(stream->name);
+	if (handlers > 0)
+		ereport(NOTICE,
+				(errmsg("handlers that an earlier change stream \"%s\" has left are paused", stream->name),
+				 errdetail("They would run with the rights of the new one's owner."),
+				 errhint("See change_handlers, and resume_change_handler or drop_change_handler.")));
+}
+
+/* Fixes the position; a paused stream may do without MongoDB, unless only that knows the position. */
+static void
+fix_start(Stream *stream, const MongoTarget *target, const StreamStart *start)
+{
+	if (stream->paused && start->kind != START_EARLIEST)
+		stream->resume_token = start->token;
+	else
+		stream->resume_token = mcs_start_resolve(stream, target, start);
+}
+
+Datum
+mcs_create_change_stream(PG_FUNCTION_ARGS)
+{
+	Stream	   *stream = palloc0(sizeof(Stream));
+	StreamOrigin origin;
+	StreamStart start = {START_NONE, NULL, true};
+	MongoTarget *target;
+
+	PreventCommandIfReadOnly("create_change_stream()");
+	stream->name = mcs_stream_name_argument(fcinfo);
+	mcs_check_stream_name(stream->name);
+	stream->owner = GetUserId();
+	check_owner_can_login(stream->owner);
+	target = take_place(stream, fcinfo);
+	take_fields(stream, fcinfo);
+	take_start(&start, &origin, fcinfo);
+	refuse_snapshot(bool_argument(fcinfo, CREATE_INITIAL_SNAPSHOT));
+	stream->paused = bool_argument(fcinfo, CREATE_PAUSED);
+	stream->settings = mcs_settings_capture();
+	mcs_definition_check(stream, false);
+
+	if (mcs_stream_load(stream->name, false, true))
+		refuse_duplicate(stream->name);
+	fix_start(stream, target, &start);
+	take_kept_events(stream);
+	forget_remains(stream);
+	if (!mcs_catalog_insert_stream(stream, &origin))
+		refuse_duplicate(stream->name);
+	mcs_wake_at_commit(stream->name);
+	tell_if_not_preloaded(stream);
+	PG_RETURN_VOID();
+}
+
+/* ---- alter_change_stream ---- */
+
+/* Which fields the argument reset names. */
+static void
+take_reset(bool *reset, FunctionCallInfo fcinfo)
+{
+	ListCell   *cell;
+
+	memset(reset, 0, sizeof(bool) * STREAM_FIELDS);
+	if (PG_ARGISNULL(ALTER_RESET))
+		return;
+	foreach(cell, mcs_texts_from_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
+	{
+		StreamField field = mcs_field_named(lfirst(cell));
+
+		if (is_given(fcinfo, ALTER_FIELD(field)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s is both given and named in reset", mcs_field_name(field))));
+		reset[field] = true;
+	}
+}
+
+/* Changes the fields that are given or reset; returns whether MongoDB will be asked something else. */
+static bool
+change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
+{
+	bool		mongos = false;
+
+	for (int field = 0; field < STREAM_FIELDS; field++)
+	{
+		if (reset[field])
+			mcs_field_reset(stream, field);
+		else if (is_given(fcinfo, ALTER_FIELD(field)))
+			mcs_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIELD(field)));
+		else
+			continue;
+		mongos = mongos || field_is_mongos[field];
+	}
+	return mongos;
+}
+
+/* Checks a definition as its owner, whose functions it may call, under its own settings. */
+static void
+check_as_owner(Stream *stream, bool silent)
+{
+	OwnerScope	scope;
+
+	mcs_owner_begin(&scope, stream->owner, stream->settings, false);
+	mcs_definition_check(stream, silent);
+	mcs_owner_end(&scope);
+}
+
+Datum
+mcs_alter_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	bool		reset[STREAM_FIELDS];
+	Stream	   *stream;
+
+	PreventCommandIfReadOnly("alter_change_stream()");
+	stream = mcs_stream_load_own(name, false);
+	take_reset(reset, fcinfo);
+	if (change_fields(stream, reset, fcinfo) && !stream->paused && !stream->stopped_state && !stream->restored)
+	{
+		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
+
+		check_as_owner(stream, true);
+		(void) mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+	}
+
+	stream = mcs_stream_load_own(name, true);
+	(void) change_fields(stream, reset, fcinfo);
+	check_as_owner(stream, false);
+	mcs_catalog_update_definition(stream);
+	/* the event that it stopped at is dealt with otherwise now */
+	if (stream->stopped_token && stream->on_error != STREAM_ON_ERROR_STOP)
+		mcs_catalog_forget_stop(name);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}
+
+/* ---- pause_change_stream, resume_change_stream ---- */
+
+Datum
+mcs_pause_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+
+	PreventCommandIfReadOnly("pause_change_stream()");
+	(void) mcs_stream_load_own(name, true);
+	mcs_catalog_pause(name);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The position to resume at, NULL where the stored one stays.  A stream that
+ * was made paused and has none yet starts now; where MongoDB can't be reached
+ * that is when it can.
+ */
+static char *
+resume_position(const Stream *stream, const char *start_at)
+{
+	StreamStart start = {START_NONE, NULL, false};
+	char	   *token;
+
+	if (start_at)
+	{
+		mcs_start_parse(&start, start_at);
+		return mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+	}
+	if (stream->resume_token)
+		return NULL;
+	token = mcs_start_resolve_now(stream, mcs_mongo_target(stream->server, stream->owner));
+	if (token == NULL)
+		ereport(NOTICE,
+				(errmsg("change stream \"%s\" will start when MongoDB can be reached", stream->name),
+				 errdetail("It has no position yet, and MongoDB could not be asked for one.")));
+	return token;
+}
+
+/* Where a position lies from another one: of different forms only the times can be compared. */
+static int
+compare_positions(const char *a, const char *b)
+{
+	if (mcs_token_time(a) != mcs_token_time(b))
+		return mcs_token_time(a) < mcs_token_time(b) ? -1 : 1;
+	if (mcs_token_of_split_stream(a) != mcs_token_of_split_stream(b))
+		return 0;
+	return mcs_token_compare(a, strlen(a), b, strlen(b));
+}
+
+/* A row for what lies between the stored position and the new one, or that events repeat from there. */
+static void
+leave_gap(const Stream *stream, const char *token)
+{
+	int			compared;
+
+	if (stream->resume_token == NULL)
+		return;
+	compared = compare_positions(stream->resume_token, token);
+	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
+		mcs_write_gap(stream->name, stream->resume_token, token, "history lost");
+	else if (compared < 0)
+		mcs_write_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
+	else if (compared > 0)
+		mcs_write_gap(stream->name, stream->resume_token, token,
+					  "resume_change_stream was told to go back: from here on events repeat that the stream has had");
+}
+
+/* The token of the event to leave out, if it can be the one that is in the way; moved: the position is not the stored one. */
+static char *
+check_skip(const Stream *stream, const char *text, const char *position, bool moved)
+{
+	char	   *token = mcs_check_token(text, "skip");
+
+	if (!mcs_token_of_event(token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("skip is no event's token: \"%s\"", text),
+				 errdetail("It stands for a time, as those do that MongoDB sends between events."),
+				 errhint("Take the token of the event that change stream \"%s\" stopped at from its reason or last_error in change_stream_status.",
+						 stream->name)));
+	if (position && (mcs_token_same_event(token, position) || compare_positions(token, position) < 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("change stream \"%s\" has passed the event to skip", stream->name),
+				 errdetail("The event is %s, the position %s.", token, position),
+				 errhint("Take the token of the event that it stopped at from its reason or last_error in change_stream_status.")));
+	if (stream->stopped_token && !moved && !mcs_token_same_event(token, stream->stopped_token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("skip is not the event that change stream \"%s\" stopped at", stream->name),
+				 errdetail("It stopped at %s.", stream->stopped_token),
+				 errhint("SELECT resume_change_stream(%s, skip => %s);", quote_literal_cstr(stream->name),
+						 quote_literal_cstr(stream->stopped_token))));
+	return token;
+}
+
+Datum
+mcs_resume_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	char	   *start_at = text_argument(fcinfo, 1);
+	char	   *skip = text_argument(fcinfo, 3);
+	Stream	   *stream;
+	char	   *token;
+
+	PreventCommandIfReadOnly("resume_change_stream()");
+	stream = mcs_stream_load_own(name, false);
+	refuse_snapshot(bool_argument(fcinfo, 2));
+	if (skip)
+		(void) mcs_check_token(skip, "skip");
+	token = resume_position(stream, start_at);
+
+	stream = mcs_stream_load_own(name, true);
+	if (skip)
+		skip = check_skip(stream, skip, start_at ? token : stream->resume_token, start_at != NULL);
+	if (token && (start_at || stream->resume_token == NULL))
+	{
+		leave_gap(stream, token);
+		mcs_catalog_set_position(name, token);
+	}
+	mcs_handlers_mend(name);
+	mcs_catalog_resume(name, skip);
+	if (stream->stopped_state)
+		mcs_alert_of_stream(name, stream->stopped_state, mcs_state_name(STREAM_STARTING),
+							"resume_change_stream() was called", NULL);
+	mcs_wake_at_commit(name);
+	tell_if_not_preloaded(stream);
+	PG_RETURN_VOID();
+}
+
+/* ---- drop_change_stream ---- */
+
+/* Of a stream that is gone only the events can be left. */
+static bool
+drop_kept_events(const char *name)
+{
+	Oid			owner;
+	int64		last_event_id;
+
+	if (!mcs_catalog_kept_events(name, &owner, &last_event_id))
+		return false;
+	mcs_check_owner(owner, "change stream", name);
+	mcs_events_delete_all(name, owner);
+	mcs_catalog_forget_kept_events(name);
+	return true;
+}
+
+/* What handlers have given up is work left to somebody, which a drop shall not take away without being told to. */
+static void
+refuse_dead_letters(const char *name)
+{
+	int64		count = mcs_stream_dead_letters(name);
+
+	if (count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("change stream \"%s\" has dead letters", name),
+				 errdetail_plural("Its handlers have given up " INT64_FORMAT " event, which would be deleted.",
+								  "Its handlers have given up " INT64_FORMAT " events, which would be deleted.", count, count),
+				 errhint("See change_stream_dead_letters, or SELECT drop_change_stream(%s, discard_dead_letters => true);",
+						 quote_literal_cstr(name))));
+}
+
+Datum
+mcs_drop_change_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name = mcs_stream_name_argument(fcinfo);
+	bool		keep_events = bool_argument(fcinfo, 1);
+	/* in version 1.0 there was no such argument */
+	bool		discard = PG_NARGS() < 3 || bool_argument(fcinfo, 2);
+	Stream	   *stream;
+
+	PreventCommandIfReadOnly("drop_change_stream()");
+	stream = mcs_stream_load(name, false, true);
+	if (stream == NULL && !keep_events && drop_kept_events(name))
+		PG_RETURN_VOID();
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("change stream \"%s\" does not exist", name)));
+	mcs_check_owner(stream->owner, "change stream", name);
+	/* handlers before the stream; those that are made meanwhile are locked behind it */
+	mcs_handlers_lock(name);
+	stream = mcs_stream_load_own(name, true);
+	mcs_handlers_lock(name);
+	if (!discard)
+		refuse_dead_letters(name);
+	if (!keep_events)
+		mcs_events_delete_all(name, stream->owner);
+	mcs_catalog_delete_stream(stream, keep_events);
+	mcs_wake_at_commit(name);
+	PG_RETURN_VOID();
+}

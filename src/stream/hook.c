@@ -1,0 +1,405 @@
+/*
+ * stream/hook.c
+ *	  Statements of others that concern streams: those that need a database
+ *	  without our processes, and those that would take away what a stream needs.
+ *
+ * A worker is a session like any other, so DROP DATABASE, ALTER DATABASE ...
+ * RENAME or SET TABLESPACE, CREATE DATABASE ... TEMPLATE would refuse to run
+ * beside it, and DROP EXTENSION would wait for it.  Before them our processes
+ * are asked to leave and kept out until the transaction ends.  Nobody can do
+ * that with a database or an extension that is not his.
+ *
+ * Rights are asked here, before the statement, as the user of that moment; what
+ * is left to the transaction's end only lets our processes in again.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_foreign_server.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "shared/shared_internal.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#define BLOCK_TIMEOUT_MS	3000
+
+/* A database that this transaction keeps our processes out of. */
+typedef struct BlockedDatabase
+{
+	Oid			database;
+	bool		dropped;		/* gone if the transaction commits */
+} BlockedDatabase;
+
+static List *blocked = NIL;		/* in TopMemoryContext, for it must outlive an aborted transaction's memory */
+static ProcessUtility_hook_type previous_process_utility = NULL;
+
+static bool
+owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+static bool
+owns_extension(Oid extension)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ExtensionRelationId, extension, GetUserId());
+#else
+	return pg_extension_ownercheck(extension, GetUserId());
+#endif
+}
+
+static bool
+owns_server(const char *name)
+{
+	Oid			server = get_foreign_server_oid(name, true);
+
+	if (!OidIsValid(server))
+		return false;
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ForeignServerRelationId, server, GetUserId());
+#else
+	return pg_foreign_server_ownercheck(server, GetUserId());
+#endif
+}
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple	role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = superuser();
+
+	if (HeapTupleIsValid(role))
+	{
+		may |= ((Form_pg_authid) GETSTRUCT(role))->rolcreatedb;
+		ReleaseSysCache(role);
+	}
+	return may;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	ListCell   *cell;
+
+	if (blocked == NIL || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	foreach(cell, blocked)
+	{
+		BlockedDatabase *entry = lfirst(cell);
+
+		mcs_shmem_unblock_database(entry->database, entry->dropped && event == XACT_EVENT_COMMIT);
+	}
+	list_free_deep(blocked);
+	blocked = NIL;
+}
+
+static void
+block(Oid database, bool dropped)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	BlockedDatabase *entry = palloc(sizeof(BlockedDatabase));
+
+	entry->database = database;
+	entry->dropped = dropped;
+	blocked = lappend(blocked, entry);
+	MemoryContextSwitchTo(old);
+	mcs_shmem_block_database(database, BLOCK_TIMEOUT_MS);
+}
+
+/* The database called name, if the user owns it and is not in it; else the statement fails by itself. */
+static Oid
+own_other_database(const char *name)
+{
+	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
+
+	return OidIsValid(database) && database != MyDatabaseId && owns_database(database) ? database : InvalidOid;
+}
+
+static const char *
+option_string(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+
+		if (strcmp(option->defname, name) == 0)
+			return option->arg ? defGetString(option) : NULL;
+	}
+	return NULL;
+}
+
+/* Whether the user may copy a database that he does not own. */
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+/* CREATE DATABASE copies a template, by default template1. */
+static void
+block_template(const CreatedbStmt *statement)
+{
+	const char *name = option_string(statement->options, "template");
+	Oid			database = get_database_oid(name ? name : "template1", true);
+
+	if (OidIsValid(database) && may_create_databases() && (is_template(database) || owns_database(database)))
+		block(database, false);
+}
+
+/*
+ * Raises 2BP01 where streams still depend on what shall be dropped.  Of streams
+ * that the user may not see it tells no more than how many there are.
+ */
+static void
+refuse_if_needed(List *streams, int others, const char *what, const char *name)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (streams == NIL && others == 0)
+		return;
+	initStringInfo(&names);
+	foreach(cell, streams)
+		appendStringInfo(&names, "%s%s", names.len ? ", " : "", (char *) lfirst(cell));
+	if (others > 0)
+		appendStringInfo(&names, "%s%d of %s", names.len ? ", and " : "", others,
+						 strcmp(what, "role") == 0 ? "the role" : "other roles");
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("%s \"%s\" cannot be dropped because change streams need it", what, name),
+			 errdetail("Change streams: %s.", names.data),
+			 streams != NIL ?
+			 errhint("Drop each of them first: SELECT drop_change_stream(%s);", quote_literal_cstr(linitial(streams))) :
+			 errhint("Have their owner or a superuser drop them first.")));
+}
+
+/* Whether the user may drop a role at all; else that is what he is told, and nothing of its streams. */
+static bool
+may_drop_role(Oid role)
+{
+	if (superuser())
+		return true;
+#if PG_VERSION_NUM >= 160000
+	if (!is_admin_of_role(GetUserId(), role))
+		return false;
+#endif
+	return has_createrole_privilege(GetUserId()) && !superuser_arg(role);
+}
+
+/* Refuses to drop a role that has streams, here or, running, in another database. */
+static void
+refuse_role_if_needed(Oid role, const char *name, List *streams)
+{
+	bool		visible = has_privs_of_role(GetUserId(), role);
+
+	refuse_if_needed(visible ? streams : NIL, visible ? 0 : list_length(streams), "role", name);
+}
+
+static void
+before_drop(const DropStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->objects)
+	{
+		Node	   *object = lfirst(cell);
+		const char *name;
+		Oid			extension;
+		int			others;
+
+		if (!IsA(object, String))
+			continue;
+		name = strVal(object);
+		if (statement->removeType == OBJECT_FOREIGN_SERVER)
+		{
+			/*
+			 * Who may not drop it learns no names of streams.  A script of
+			 * pg_dump --clean drops the server on the way to the extension
+			 * and all streams; such a script is known by this setting.
+			 */
+			if (check_function_bodies && owns_server(name))
+			{
+				List	   *streams = mcs_streams_of_server(name, &others);
+
+				refuse_if_needed(streams, others, "server", name);
+			}
+		}
+		else if (strcmp(name, MCS_EXTENSION) == 0 &&
+				 OidIsValid(extension = get_extension_oid(name, true)) && owns_extension(extension))
+			block(MyDatabaseId, false);
+	}
+}
+
+static void
+before_drop_role(const DropRoleStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->roles)
+	{
+		RoleSpec   *spec = lfirst(cell);
+		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
+
+		if (!OidIsValid(role) || !may_drop_role(role))
+			continue;			/* refused by itself */
+		if (OidIsValid(mcs_extension_schema()))
+			refuse_role_if_needed(role, spec->rolename, mcs_streams_of_role(role));
+		refuse_role_if_needed(role, spec->rolename, mcs_shmem_streams_of_role(role));
+	}
+}
+
+/* What has to happen before a statement. */
+static void
+before_statement(Node *statement)
+{
+	Oid			database = InvalidOid;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			if (OidIsValid(database = own_other_database(((DropdbStmt *) statement)->dbname)))
+				block(database, true);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE &&
+				OidIsValid(database = own_other_database(((RenameStmt *) statement)->subname)))
+				block(database, false);
+			break;
+		case T_AlterDatabaseStmt:
+			if (option_string(((AlterDatabaseStmt *) statement)->options, "tablespace") &&
+				OidIsValid(database = own_other_database(((AlterDatabaseStmt *) statement)->dbname)))
+				block(database, false);
+			break;
+		case T_CreatedbStmt:
+			block_template((CreatedbStmt *) statement);
+			break;
+		case T_DropStmt:
+			if ((((DropStmt *) statement)->removeType == OBJECT_FOREIGN_SERVER ||
+				 ((DropStmt *) statement)->removeType == OBJECT_EXTENSION) &&
+				OidIsValid(mcs_extension_schema()))
+				before_drop((DropStmt *) statement);
+			break;
+		case T_DropRoleStmt:
+			before_drop_role((DropRoleStmt *) statement);
+			break;
+		default:
+			break;
+	}
+}
+
+/* The roles that a statement drops, to be remembered until it has. */
+static List *
+roles_to_drop(Node *statement)
+{
+	List	   *roles = NIL;
+	ListCell   *cell;
+
+	if (!IsA(statement, DropRoleStmt))
+		return NIL;
+	foreach(cell, ((DropRoleStmt *) statement)->roles)
+	{
+		RoleSpec   *spec = lfirst(cell);
+		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
+
+		if (OidIsValid(role))
+			roles = lappend_oid(roles, role);
+	}
+	return roles;
+}
+
+static bool
+renames_server(Node *statement)
+{
+	return IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_FOREIGN_SERVER;
+}
+
+/*
+ * DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another;
+ * what dropped roles were granted ends; streams follow a server that is renamed.
+ */
+static void
+after_statement(Node *statement, List *dropped_roles)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && dropped_roles == NIL && !renames_server(statement))
+		return;
+	if (!OidIsValid(mcs_extension_schema()))
+		return;
+	CommandCounterIncrement();
+	if (dropped_roles != NIL)
+	{
+		foreach(cell, dropped_roles)
+			mcs_grants_forget_role(lfirst_oid(cell));
+	}
+	else if (IsA(statement, RenameStmt))
+		mcs_streams_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
+	else if (IsA(statement, DropOwnedStmt))
+	{
+		foreach(cell, ((DropOwnedStmt *) statement)->roles)
+			mcs_streams_drop_of_role(get_rolespec_oid(lfirst(cell), false));
+	}
+	else
+	{
+		ReassignOwnedStmt *reassign = (ReassignOwnedStmt *) statement;
+
+		foreach(cell, reassign->roles)
+			mcs_streams_reassign(get_rolespec_oid(lfirst(cell), false), get_rolespec_oid(reassign->newrole, false));
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = previous_process_utility ? previous_process_utility : standard_ProcessUtility;
+	bool		ours = mcs_shmem_ready() && !RecoveryInProgress() && IsTransactionState();
+	List	   *dropped_roles = NIL;
+
+	if (ours)
+	{
+		before_statement(pstmt->utilityStmt);
+		dropped_roles = roles_to_drop(pstmt->utilityStmt);
+	}
+	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (ours && IsTransactionState())
+		after_statement(pstmt->utilityStmt, dropped_roles);
+}
+
+/* Installs the hook; only in the postmaster, so that every session has it. */
+void
+mcs_stream_hook_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	previous_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	RegisterXactCallback(at_transaction_end, NULL);
+}

@@ -1,0 +1,251 @@
+/*
+ * stream/namespace.c
+ *	  What a new stream shall watch: whether MongoDB has it, and can have changes
+ *	  of it.
+ *
+ * MongoDB opens a change stream on whatever it is told, since what is not there
+ * may come.  So a stream on a view, on a time series or with a name in another
+ * case would be taken and stay empty for ever.  Two small questions show it,
+ * which take no right that watching does not take: with nameOnly and
+ * authorizedCollections listCollections needs no privilege of its own, and
+ * listDatabases shows what the role may read.  Where they are refused all the
+ * same, nothing is said.
+ *
+ * What can never work is an error, what may come is a NOTICE.
+ */
+#include "mongo_change_stream.h"
+
+#include "stream/stream_internal.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* What MongoDB has of a name. */
+typedef struct Found
+{
+	bool		exact;
+	char	   *type;			/* of a collection: "collection", "view", "timeseries" */
+	char	   *other_case;		/* a name that differs in nothing but the case of letters, or NULL */
+} Found;
+
+/* {$regex: "^name$", $options: "i"}, whatever is in the name */
+static void
+append_name(DocumentBuilder *builder, const char *name)
+{
+	StringInfoData pattern;
+
+	initStringInfo(&pattern);
+	appendStringInfoChar(&pattern, '^');
+	for (const char *c = name; *c; c++)
+	{
+		if (strchr("\\^$.|?*+()[]{}", *c))
+			appendStringInfoChar(&pattern, '\\');
+		appendStringInfoChar(&pattern, *c);
+	}
+	appendStringInfoChar(&pattern, '$');
+	mcs_document_begin_object(builder, "name");
+	mcs_document_append_string(builder, "$regex", pattern.data);
+	mcs_document_append_string(builder, "$options", "i");
+	mcs_document_end(builder);
+}
+
+/* The collections of a name in a database, or (collection NULL) the databases of a name. */
+static Document *
+command(const char *database, const char *collection)
+{
+	DocumentBuilder builder;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_append_int32(&builder, collection ? "listCollections" : "listDatabases", 1);
+	mcs_document_begin_object(&builder, "filter");
+	append_name(&builder, collection ? collection : database);
+	mcs_document_end(&builder);
+	mcs_document_append_bool(&builder, "nameOnly", true);
+	if (collection)
+		mcs_document_append_bool(&builder, "authorizedCollections", true);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* A string field of an object, palloc'ed; NULL where there is none. */
+static char *
+string_field(const DocumentValue *object, const char *key)
+{
+	DocumentValue value;
+	const char *string;
+	uint32		size;
+
+	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
+		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size))
+		return NULL;
+	return pnstrdup(string, size);
+}
+
+/* The array of what was found in a reply; false where there is none. */
+static bool
+found_array(const MongoReply *reply, bool collections, DocumentValue *array)
+{
+	if (!collections)
+		return mcs_document_find(reply->data, reply->size, "databases", array) && array->type == DOCUMENT_ARRAY;
+	return mcs_document_find(reply->data, reply->size, "cursor", array) && array->type == DOCUMENT_OBJECT &&
+		mcs_document_find(array->data, array->size, "firstBatch", array) && array->type == DOCUMENT_ARRAY;
+}
+
+/* Asks for a collection, or (collection NULL) a database; false where MongoDB does not answer that. */
+static bool
+look_for(MongoSession *session, const char *database, const char *collection, Found *found, uint64 *now)
+{
+	Document   *question = command(database, collection);
+	const char *wanted = collection ? collection : database;
+	MongoError	ignored;
+	MongoReply *reply;
+	DocumentValue array;
+	DocumentIterator it;
+
+	memset(found, 0, sizeof(*found));
+	reply = mcs_session_command(session, collection ? database : "admin", DOCUMENT_VALUE(question), DOCUMENT_VALUE_SIZE(question),
+								"look for the stream's collection", &ignored);
+	if (reply == NULL)
+		return false;
+	*now = Max(*now, mcs_reply_operation_time(reply));
+	if (!found_array(reply, collection != NULL, &array))
+	{
+		mcs_reply_free(reply);
+		return false;
+	}
+	mcs_document_iterate(&it, array.data, array.size);
+	while (mcs_document_next(&it))
+	{
+		char	   *name = string_field(&it.value, "name");
+
+		if (name == NULL)
+			continue;
+		if (strcmp(name, wanted) == 0)
+		{
+			found->exact = true;
+			found->type = string_field(&it.value, "type");
+		}
+		else
+			found->other_case = name;
+	}
+	mcs_reply_free(reply);
+	return true;
+}
+
+/* MongoDB has views and time series, but no changes of them. */
+static void
+refuse_type(const Stream *stream, const char *type)
+{
+	bool		view = strcmp(type, "view") == 0;
+
+	if (strcmp(type, "collection") == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s.%s\" is a %s", stream->database, stream->collection, view ? "view" : "time series"),
+			 errdetail("MongoDB has no change streams of %s.", view ? "views" : "time series"),
+			 view ? errhint("Watch the collection that the view reads, with a filter.") : 0));
+}
+
+/* The database is not there under this name: another of that name keeps it from ever being. */
+static void
+refuse_database(const Stream *stream, const char *other)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_DATABASE),
+			 errmsg("MongoDB of server \"%s\" has no database \"%s\"", stream->server, stream->database),
+			 errdetail("It has \"%s\", and takes no second one that differs only in the case of letters.", other),
+			 errhint("Add the argument database => %s.", quote_literal_cstr(other))));
+}
+
+/* A.b may have been meant as the collection of that name in the server's own database. */
+static bool
+is_dotted_collection(const Stream *stream, const MongoTarget *target, MongoSession *session, uint64 *now)
+{
+	Found		found;
+
+	return target->database && stream->collection && strcmp(target->database, stream->database) != 0 &&
+		look_for(session, target->database, psprintf("%s.%s", stream->database, stream->collection), &found, now) &&
+		found.exact;
+}
+
+/* Tells of what is not there yet. */
+static void
+tell_missing(const Stream *stream, const MongoTarget *target, MongoSession *session, bool has_database,
+			 const char *other_case, uint64 *now)
+{
+	char	   *what = has_database ? psprintf("collection \"%s.%s\"", stream->database, stream->collection) :
+		psprintf("database \"%s\"", stream->database);
+
+	if (other_case)
+		ereport(NOTICE,
+				(errmsg("MongoDB has no %s yet", what),
+				 errdetail("It has \"%s.%s\", which is another.", stream->database, other_case),
+				 errhint("If that is meant, drop the stream and make it with collection => %s.", quote_literal_cstr(other_case))));
+	else if (!has_database && is_dotted_collection(stream, target, session, now))
+		ereport(NOTICE,
+				(errmsg("MongoDB has no %s yet", what),
+				 errdetail("Database \"%s\" has a collection \"%s.%s\", which is another.",
+						   target->database, stream->database, stream->collection),
+				 errhint("If that is meant, drop the stream and make it with collection => %s, in the dialect ON %s.",
+						 quote_literal_cstr(psprintf("%s.%s", stream->database, stream->collection)),
+						 quote_identifier(psprintf("%s.%s", stream->database, stream->collection)))));
+	else
+		ereport(NOTICE,
+				(errmsg("MongoDB has no %s yet", what),
+				 errdetail("The stream waits for it.")));
+}
+
+/* What the stream is to watch; *now becomes MongoDB's time. */
+static void
+check_names(const Stream *stream, const MongoTarget *target, MongoSession *session, uint64 *now)
+{
+	Found		collection;
+	Found		database;
+
+	if (stream->collection)
+	{
+		if (!look_for(session, stream->database, stream->collection, &collection, now))
+			return;
+		if (collection.exact)
+		{
+			if (collection.type)
+				refuse_type(stream, collection.type);
+			return;
+		}
+	}
+	if (!look_for(session, stream->database, NULL, &database, now))
+		return;
+	if (!database.exact && database.other_case)
+		refuse_database(stream, database.other_case);
+	if (!database.exact || stream->collection)
+		tell_missing(stream, target, session, database.exact, stream->collection ? collection.other_case : NULL, now);
+}
+
+/* A time of MongoDB, by the second. */
+TimestampTz
+mcs_time_from_mongo(uint64 time)
+{
+	return ((int64) (time >> 32) - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
+}
+
+/*
+ * Raises an error for what can never have events, and tells of what is not there
+ * yet and of a position, to start after, that MongoDB's time has not reached.
+ */
+void
+mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token)
+{
+	Found		ignored;
+	uint64		now = 0;
+
+	if (strcmp(stream->database, "*") != 0)
+		check_names(stream, target, session, &now);
+	else
+		(void) look_for(session, "admin", NULL, &ignored, &now);
+	if (now != 0 && mcs_token_time(token) >> 32 > now >> 32)
+		ereport(NOTICE,
+				(errmsg("change stream \"%s\" starts in the future", stream->name),
+				 errdetail("It waits until %s; what is written before is not part of it.",
+						   timestamptz_to_str(mcs_time_from_mongo(mcs_token_time(token))))));
+}

@@ -1,0 +1,257 @@
+/*
+ * stream/pipeline.c
+ *	  A stream's definition as what MongoDB is asked, and what of its answers
+ *	  becomes a row.
+ *
+ * A stream on one collection watches the collection's database, if the role
+ * may, because a change stream on a collection ends when that is dropped or
+ * renamed.  The first stage then lets through what happens to the collection,
+ * and what happens to it without an event of its own: that another collection
+ * is renamed onto it, and that the database is dropped.  So the pipeline
+ * lets more through than the user asked for, and the verdict sorts it out.
+ */
+#include "mongo_change_stream.h"
+
+#include "stream/stream_internal.h"
+
+/* Events a getMore asks for where the user leaves it to us: more is slower. */
+#define FASTEST_BATCH_SIZE	1000
+
+/* Replies that are kept ahead of the worker. */
+#define QUEUE_BYTES			(16 * 1024 * 1024)
+
+/* What the worker must know of, whichever operations the user asked for. */
+static const char *const worker_operations[] = {"drop", "rename", "dropDatabase", "invalidate"};
+
+/* Whether a borrowed text is a string. */
+static bool
+text_is(const EventText *text, const char *string)
+{
+	return text->data && strlen(string) == text->length && memcmp(text->data, string, text->length) == 0;
+}
+
+/* Begins a stage with one operator; end it with end_stage. */
+static void
+begin_stage(DocumentBuilder *builder, const char *name)
+{
+	mcs_document_begin_object(builder, NULL);
+	mcs_document_begin_object(builder, name);
+}
+
+static void
+end_stage(DocumentBuilder *builder)
+{
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+}
+
+/* {key: value}, an element of an array. */
+static void
+append_condition(DocumentBuilder *builder, const char *key, const char *value)
+{
+	mcs_document_begin_object(builder, NULL);
+	mcs_document_append_string(builder, key, value);
+	mcs_document_end(builder);
+}
+
+/* The first stage of a collection's stream on its database. */
+static void
+append_scope(DocumentBuilder *builder, const char *collection)
+{
+	begin_stage(builder, "$match");
+	mcs_document_begin_array(builder, "$or");
+	append_condition(builder, "ns.coll", collection);
+	append_condition(builder, "to.coll", collection);
+	mcs_document_begin_object(builder, NULL);
+	mcs_document_begin_object(builder, "operationType");
+	mcs_document_begin_array(builder, "$in");
+	mcs_document_append_string(builder, NULL, "dropDatabase");
+	mcs_document_append_string(builder, NULL, "invalidate");
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+	end_stage(builder);
+}
+
+static bool
+has_operation(const Stream *stream, const char *operation, uint32 length)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->operations)
+		if (strlen(lfirst(cell)) == length && memcmp(lfirst(cell), operation, length) == 0)
+			return true;
+	return false;
+}
+
+bool
+mcs_worker_must_see(const ChangeEvent *event)
+{
+	for (int i = 0; i < lengthof(worker_operations); i++)
+		if (text_is(&event->operation_type, worker_operations[i]))
+			return true;
+	return false;
+}
+
+/* operationType: {$in: […]}: the operations that are asked for, those that the worker needs, or both. */
+static void
+append_operations(DocumentBuilder *builder, const Stream *stream, bool users, bool workers)
+{
+	ListCell   *cell;
+
+	mcs_document_begin_object(builder, "operationType");
+	mcs_document_begin_array(builder, "$in");
+	if (users)
+		foreach(cell, stream->operations)
+			mcs_document_append_string(builder, NULL, lfirst(cell));
+	for (int i = 0; i < lengthof(worker_operations) && workers; i++)
+		if (!users || !has_operation(stream, worker_operations[i], strlen(worker_operations[i])))
+			mcs_document_append_string(builder, NULL, worker_operations[i]);
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+}
+
+/* The operations that are asked for as a condition; NULL for all. */
+static Document *
+operations_filter(const Stream *stream)
+{
+	DocumentBuilder builder;
+
+	if (stream->operations == NIL)
+		return NULL;
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	append_operations(&builder, stream, true, true);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/*
+ * The condition that MongoDB evaluates for the user, made of the operations
+ * and of what match says of the filter (NULL: nothing); NULL for none.
+ */
+Document *
+mcs_pushed_filter(const Stream *stream, const Document *match)
+{
+	DocumentBuilder builder;
+
+	if (match == NULL)
+		return operations_filter(stream);
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_array(&builder, "$or");
+	if (stream->operations != NIL)
+	{
+		mcs_document_begin_object(&builder, NULL);
+		append_operations(&builder, stream, true, false);
+		mcs_document_begin_array(&builder, "$and");
+		mcs_document_append_document(&builder, NULL, match);
+		mcs_document_end(&builder);
+		mcs_document_end(&builder);
+	}
+	else
+		mcs_document_append_document(&builder, NULL, match);
+	mcs_document_begin_object(&builder, NULL);
+	append_operations(&builder, stream, false, true);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/*
+ * A $match of the user's pipeline.  In a collection's stream it lets a rename
+ * onto the collection through: nothing else tells that its contents changed.
+ */
+static void
+append_user_match(DocumentBuilder *builder, const DocumentValue *condition, const char *collection)
+{
+	begin_stage(builder, "$match");
+	mcs_document_begin_array(builder, "$or");
+	mcs_document_append_value(builder, NULL, condition);
+	mcs_document_begin_object(builder, NULL);
+	mcs_document_append_string(builder, "operationType", "rename");
+	mcs_document_append_string(builder, "to.coll", collection);
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+	end_stage(builder);
+}
+
+static void
+append_user_stages(DocumentBuilder *builder, const Document *pipeline, const char *collection)
+{
+	DocumentIterator it;
+
+	mcs_document_iterate(&it, DOCUMENT_VALUE(pipeline), DOCUMENT_VALUE_SIZE(pipeline));
+	while (mcs_document_next(&it))
+	{
+		DocumentValue condition;
+
+		if (collection && mcs_document_find(it.value.data, it.value.size, "$match", &condition))
+			append_user_match(builder, &condition, collection);
+		else
+			mcs_document_append_value(builder, NULL, &it.value);
+	}
+}
+
+/* MongoDB's word, or NULL where it is what MongoDB does anyway. */
+static const char *
+unless_default(const char *word, const char *usual)
+{
+	return strcmp(word, usual) == 0 ? NULL : word;
+}
+
+void
+mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec)
+{
+	const char *filtered = at_collection ? NULL : stream->collection;
+	Document   *match = stream->pushed_filter;
+	DocumentBuilder builder;
+	Document   *stages;
+
+	memset(spec, 0, sizeof(*spec));
+	spec->database = unless_default(stream->database, "*");
+	spec->collection = at_collection ? stream->collection : NULL;
+	spec->full_document = unless_default(stream->full_document, "default");
+	spec->full_document_before_change = unless_default(stream->full_document_before_change, "off");
+	spec->show_expanded_events = stream->show_expanded_events;
+	spec->batch_size = stream->batch_size > 0 ? stream->batch_size : FASTEST_BATCH_SIZE;
+	spec->max_await_ms = stream->max_await_ms;
+	spec->queue_bytes = QUEUE_BYTES;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_array(&builder, NULL);
+	if (filtered)
+		append_scope(&builder, filtered);
+	/* the filter is about what the user's stages make of an event */
+	if (stream->pipeline)
+		append_user_stages(&builder, stream->pipeline, filtered);
+	if (match)
+	{
+		mcs_document_begin_object(&builder, NULL);
+		mcs_document_append_document(&builder, "$match", match);
+		mcs_document_end(&builder);
+	}
+	mcs_document_end(&builder);
+	stages = mcs_document_finish(&builder);
+	spec->stages = DOCUMENT_VALUE(stages);
+	spec->stages_size = DOCUMENT_VALUE_SIZE(stages);
+}
+
+StreamVerdict
+mcs_stream_verdict(const Stream *stream, const ChangeEvent *event)
+{
+	const EventText *operation = &event->operation_type;
+	bool		named = operation->data && has_operation(stream, operation->data, operation->length);
+
+	if (stream->collection && !text_is(&event->collection, stream->collection))
+	{
+		if (text_is(operation, "rename") && text_is(&event->to_collection, stream->collection))
+			return STREAM_GAP;
+		if (text_is(operation, "dropDatabase") || text_is(operation, "invalidate"))
+			return named ? STREAM_STORE : STREAM_SKIP;
+		return STREAM_SKIP;
+	}
+	return stream->operations == NIL || named ? STREAM_STORE : STREAM_SKIP;
+}

@@ -1,0 +1,91 @@
+/*
+ * stream/stream_internal.h
+ *	  What the files behind the functions on streams share: arguments, checks,
+ *	  positions.
+ */
+#ifndef MCS_STREAM_COMMAND_H
+#define MCS_STREAM_COMMAND_H
+
+#include "stream/stream.h"
+
+/* ---- stream/command.c ---- */
+extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
+extern Stream *mcs_stream_load_own(const char *name, bool for_update);
+
+/* ---- stream/definition.c ---- */
+
+/* What create_change_stream sets and alter_change_stream changes, by the arguments' names. */
+typedef enum StreamField
+{
+	FIELD_FILTER,
+	FIELD_ADD_FIELDS,
+	FIELD_OPERATIONS,
+	FIELD_PIPELINE,
+	FIELD_FULL_DOCUMENT,
+	FIELD_FULL_DOCUMENT_BEFORE_CHANGE,
+	FIELD_SHOW_EXPANDED_EVENTS,
+	FIELD_MAX_AWAIT_TIME,
+	FIELD_BATCH_SIZE,
+	FIELD_RETENTION,
+	FIELD_NOTIFY,
+	FIELD_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
+	FIELD_MASK_FIELDS,
+	FIELD_ON_ERROR,
+	STREAM_FIELDS
+} StreamField;
+
+extern void mcs_field_set(Stream *stream, StreamField field, Datum value);
+extern void mcs_field_reset(Stream *stream, StreamField field);
+extern StreamField mcs_field_named(const char *name);
+extern const char *mcs_field_name(StreamField field);
+
+extern void mcs_check_stream_name(const char *name);
+extern void mcs_check_database_name(const char *name);
+extern void mcs_check_collection_name(const char *name, const char *database);
+
+/* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
+extern void mcs_definition_check(Stream *stream, bool silent);
+
+/* ---- base/settings.c: the creator's settings, under which expressions run ---- */
+extern List *mcs_settings_capture(void);
+
+/* ---- stream/start.c ---- */
+
+typedef enum StartKind
+{
+	START_NONE,					/* nothing said */
+	START_NOW,
+	START_EARLIEST,
+	START_TOKEN
+} StartKind;
+
+typedef struct StreamStart
+{
+	StartKind	kind;
+	char	   *token;			/* of START_TOKEN: to start after */
+	bool		first;			/* the stream begins: what it is to watch is looked at, too */
+} StreamStart;
+
+/* Reads a position as users write it: 'now', 'earliest', a time, or a token. */
+extern void mcs_start_parse(StreamStart *start, const char *text);
+extern char *mcs_check_token(const char *token, const char *argument);
+
+/*
+ * Asks MongoDB: opens the stream once where the position says, so that all that
+ * can be refused is refused now, and returns the token to start after.
+ */
+extern char *mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start);
+
+/* The same, but NULL where MongoDB can't be reached. */
+extern char *mcs_start_resolve_now(const Stream *stream, const MongoTarget *target);
+
+/* ---- stream/namespace.c ---- */
+
+/* What a new stream watches, from a token on: raises, or gives NOTICEs, about what has no events, or none yet. */
+extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token);
+
+/* ---- stream/pipeline.c, stream/pipeline_check.c ---- */
+extern Document *mcs_pushed_filter(const Stream *stream, const Document *match);
+extern void mcs_pipeline_check(const Document *pipeline);
+
+#endif							/* MCS_STREAM_COMMAND_H */

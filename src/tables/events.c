@@ -1,0 +1,316 @@
+/*
+ * tables/events.c
+ *	  Deleting events.
+ *
+ * The owner of the events table may hang triggers on it, and they run as the
+ * stream's owner, whoever deletes: so rows are found and deleted here, below
+ * SQL, and not by a statement of the tables' owner.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "stream/parked.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+/* How many events are deleted in one transaction, and how many singly where something refers to some. */
+#define EXPIRE_CHUNK	1000
+#define EXPIRE_SINGLY	200
+
+/* A deletion while it runs: the table, and the scan in event_id order. */
+typedef struct EventDeletion
+{
+	EventsTable *table;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;		/* what the scan found */
+	TupleTableSlot *locked;		/* its newest version */
+	Snapshot	snapshot;
+} EventDeletion;
+
+/* Of all rows of a stream behind an event. */
+static void
+begin_deletion(EventDeletion *deletion, const char *stream, int64 after)
+{
+	ScanKeyData keys[2];
+
+	deletion->table = mcs_events_table_open(CMD_DELETE, NULL, 0);
+	deletion->index = mcs_events_open_key(deletion->table->relation);
+	deletion->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(deletion->snapshot);
+	mcs_events_begin_command(deletion->table, deletion->snapshot);
+
+	deletion->slot = table_slot_create(deletion->table->relation, NULL);
+	deletion->locked = table_slot_create(deletion->table->relation, NULL);
+	deletion->scan = index_beginscan(deletion->table->relation, deletion->index, deletion->snapshot,
+#if PG_VERSION_NUM >= 180000
+									 NULL,
+#endif
+									 2, 0);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
+	keys[0].sk_collation = deletion->index->rd_indcollation[0];
+	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	index_rescan(deletion->scan, keys, 2, NULL, 0);
+}
+
+/*
+ * Deletes the row that the scan found, in its newest version: somebody may be
+ * writing how its processing went.  False where the lock is not to be had
+ * without waiting and wait is not allowed.
+ */
+static bool
+delete_row(EventDeletion *deletion, bool wait)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(deletion->table->relation, &deletion->slot->tts_tid, deletion->snapshot, deletion->locked,
+							  GetCurrentCommandId(false), LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip,
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_WouldBlock)
+		return false;
+	if (result != TM_Ok)
+		return true;			/* somebody else has deleted it */
+	mcs_events_delete_row(deletion->table, deletion->locked);
+	return true;
+}
+
+/* The operation_type of the row that the scan found. */
+static const char *
+operation_of(EventDeletion *deletion)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(deletion->slot, deletion->table->map.attributes[ROW_EVENT + EVENT_OPERATION_TYPE], &isnull);
+
+	return isnull ? "" : TextDatumGetCString(value);
+}
+
+static void
+end_deletion(EventDeletion *deletion)
+{
+	index_endscan(deletion->scan);
+	mcs_events_end_command(deletion->table);
+	ExecDropSingleTupleTableSlot(deletion->slot);
+	ExecDropSingleTupleTableSlot(deletion->locked);
+	PopActiveSnapshot();
+	UnregisterSnapshot(deletion->snapshot);
+	index_close(deletion->index, NoLock);
+	mcs_events_table_close(deletion->table);
+	CommandCounterIncrement();
+}
+
+/* The last event that every handler of a stream has seen, whether it runs or not. */
+static int64
+handled_event(const char *stream)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT min(p.last_event_id) FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+	Datum		least;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	(void) mcs_catalog_execute(&find, values, NULL);
+	least = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	mcs_catalog_end(&scope);
+	return isnull ? PG_INT64_MAX : DatumGetInt64(least);
+}
+
+/* Which events are too old. */
+typedef struct ExpiryBounds
+{
+	const char *stream;
+	TimestampTz before;			/* received before this */
+	int64		last;			/* and not behind this one */
+	int			limit;			/* at a time */
+	int64		after;			/* behind this one; moved */
+	bool		more;			/* the limit was what ended it */
+	int64		deleted;
+} ExpiryBounds;
+
+/* Deletes the oldest events within bounds. */
+static void
+delete_old(ExpiryBounds *bounds)
+{
+	EventDeletion deletion;
+	AttrNumber	received_at;
+	AttrNumber	event_id;
+	int			looked = 0;
+
+	bounds->more = false;
+	bounds->deleted = 0;
+	begin_deletion(&deletion, bounds->stream, bounds->after);
+	received_at = deletion.table->map.attributes[ROW_RECEIVED_AT];
+	event_id = deletion.table->map.attributes[ROW_EVENT_ID];
+	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(deletion.slot, received_at, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (isnull || DatumGetTimestampTz(value) >= bounds->before)
+			break;
+		value = slot_getattr(deletion.slot, event_id, &isnull);
+		if (isnull || DatumGetInt64(value) > bounds->last)
+			break;
+		bounds->more = looked++ == bounds->limit;
+		if (bounds->more || !delete_row(&deletion, false))
+			break;
+		bounds->after = DatumGetInt64(value);
+		bounds->deleted++;
+	}
+	end_deletion(&deletion);
+}
+
+/* The same in a subtransaction; the error where something of the table's owner keeps it from being done, else NULL. */
+static ErrorData *
+try_delete_old(ExpiryBounds *bounds)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ExpiryBounds attempt = *bounds;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(context);
+		delete_old(&attempt);
+		mcs_check_deferred();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error && !mcs_error_is_events(error))
+		ReThrowError(error);
+	if (error == NULL)
+		*bounds = attempt;
+	return error;
+}
+
+/* The first event behind another; 0 where there is none. */
+static int64
+next_event_id(const char *stream, int64 after)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT min(event_id) FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2", TEXTOID, INT8OID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(after)};
+	Datum		next;
+	bool		isnull;
+
+	mcs_catalog_begin(&scope);
+	(void) mcs_catalog_execute(&find, values, NULL);
+	next = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	mcs_catalog_end(&scope);
+	return isnull ? 0 : DatumGetInt64(next);
+}
+
+void
+mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry)
+{
+	ExpiryBounds bounds = {.stream = stream,.after = expiry->after,.limit = EXPIRE_CHUNK};
+	Stream	   *current = mcs_stream_load(stream, false, true);
+
+	expiry->after = 0;
+	if (current == NULL)
+		return;
+	bounds.before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+															IntervalPGetDatum(retention)));
+	bounds.last = Min(current->last_event_id - 1, handled_event(stream));
+	if (try_delete_old(&bounds) != NULL)
+	{
+		/* something refers to one of them: one by one, and past those that must stay */
+		bounds.limit = 1;
+		for (int i = 0; i < EXPIRE_SINGLY; i++)
+		{
+			ErrorData  *error = try_delete_old(&bounds);
+
+			if (error)
+			{
+				expiry->kept++;
+				mcs_text_copy(expiry->reason, sizeof(expiry->reason), error->message ? error->message : "");
+				bounds.after = next_event_id(stream, bounds.after);
+				bounds.more = true;
+			}
+			if (!bounds.more)
+				break;
+		}
+	}
+	if (bounds.more)
+		expiry->after = bounds.after;
+}
+
+void
+mcs_events_delete_all(const char *stream, Oid owner)
+{
+	EventDeletion deletion;
+	OwnerScope	scope;
+
+	mcs_owner_begin(&scope, owner, NIL, false);
+	begin_deletion(&deletion, stream, 0);
+	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) delete_row(&deletion, true);
+	}
+	end_deletion(&deletion);
+	mcs_owner_end(&scope);
+}
+
+bool
+mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row)
+{
+	EventDeletion deletion;
+	bool		found;
+
+	begin_deletion(&deletion, stream, event_id - 1);
+	found = index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot);
+	if (found)
+	{
+		const AttrNumber *attributes = deletion.table->map.attributes;
+		bool		isnull;
+
+		slot_getallattrs(deletion.slot);
+		found = DatumGetInt64(slot_getattr(deletion.slot, attributes[ROW_EVENT_ID], &isnull)) == event_id;
+		for (int column = ROW_PROCESSING_STATUS; column <= ROW_PROCESSING_ERROR && found; column++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(deletion.table->relation), attributes[column] - 1);
+			Datum		value = slot_getattr(deletion.slot, attributes[column], &row->nulls[column]);
+
+			if (!row->nulls[column])
+				row->values[column] = datumCopy(value, attribute->attbyval, attribute->attlen);
+		}
+	}
+	if (found && strcmp(operation_of(&deletion), "gap") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("event " INT64_FORMAT " of change stream \"%s\" is no gap row any more", event_id, stream),
+				 errdetail("The event that was put aside belongs in its place."),
+				 errhint("SELECT discard_dead_letters(stream_name => %s);", quote_literal_cstr(stream))));
+	if (found)
+		(void) delete_row(&deletion, true);
+	end_deletion(&deletion);
+	return found;
+}

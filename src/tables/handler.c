@@ -1,0 +1,634 @@
+/*
+ * tables/handler.c
+ *	  Every query on the tables of handlers.  They run as those on the tables
+ *	  of streams do (tables/stream.c).
+ *
+ * Locks are taken in one order: the handler's row, the rows of its workers, the
+ * stream's rows.  A function that makes a handler has the stream's first, but
+ * nobody else knows the rows that it makes then.  A
+ * handler's row is locked so that dead letters can refer to it meanwhile: they
+ * are inserted by a worker that has its own row already.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "handler/handler.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+static void
+add_int64(CatalogValues *values, int64 value)
+{
+	mcs_values_add(values, Int64GetDatum(value), false);
+}
+
+/* ---- reading what SPI returned: the values live in the caller's context ---- */
+
+static Datum
+result_datum(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+static int64
+result_int64(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = result_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static int32
+result_int32(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = result_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+static bool
+result_bool(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = result_datum(row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+static char *
+result_text(uint64 row, int column, MemoryContext context)
+{
+	bool		isnull;
+	Datum		value = result_datum(row, column, &isnull);
+
+	return isnull ? NULL : MemoryContextStrdup(context, TextDatumGetCString(value));
+}
+
+static Interval *
+result_interval(uint64 row, int column, MemoryContext context)
+{
+	bool		isnull;
+	Datum		value = result_datum(row, column, &isnull);
+	Interval   *interval = MemoryContextAllocZero(context, sizeof(Interval));
+
+	if (!isnull)
+		*interval = *DatumGetIntervalP(value);
+	return interval;
+}
+
+/* ---- handlers ---- */
+
+/* A handler from the first row of the result. */
+static Handler *
+handler_from_result(const char *name, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Handler    *handler = palloc0(sizeof(Handler));
+	bool		isnull;
+
+	handler->name = pstrdup(name);
+	handler->stream = result_text(0, 1, context);
+	handler->owner = DatumGetObjectId(result_datum(0, 2, &isnull));
+	handler->body = result_text(0, 3, context);
+	handler->procedure = result_text(0, 4, context);
+	handler->condition = result_text(0, 5, context);
+	handler->translated_body = result_text(0, 6, context);
+	handler->translated_condition = result_text(0, 7, context);
+	handler->start_at = result_text(0, 8, context);
+	handler->retry_attempts = result_int32(0, 9);
+	handler->retry_delay = result_interval(0, 10, context);
+	handler->max_retry_delay = result_interval(0, 11, context);
+	handler->timeout = result_interval(0, 12, context);
+	handler->stop_on_failure = strcmp(result_text(0, 13, context), "stop") == 0;
+	handler->workers = result_int32(0, 14);
+	handler->paused = result_bool(0, 15);
+	handler->stopped_reason = result_text(0, 16, context);
+	handler->settings = mcs_texts_from_array(DatumGetArrayTypePCopy(result_datum(0, 17, &isnull)));
+	handler->restored = result_int64(0, 18) != (int64) GetSystemIdentifier() ||
+		DatumGetObjectId(result_datum(0, 19, &isnull)) != MyDatabaseId;
+	MemoryContextSwitchTo(old);
+	return handler;
+}
+
+/* The handler, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
+Handler *
+mcs_handler_load(const char *name, bool for_update, bool missing_ok)
+{
+#define HANDLER_QUERY \
+		"SELECT h.stream_name, s.owner::pg_catalog.oid, h.body, h.procedure, h.condition, h.translated_body, " \
+		"h.translated_condition, h.start_at, h.retry_attempts, h.retry_delay, h.max_retry_delay, h.timeout, h.on_failure, " \
+		"h.workers, h.paused, h.stopped_reason, h.settings, s.system_identifier, s.database_oid " \
+		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) WHERE h.handler_name = $1"
+	static CatalogStatement load = CATALOG_STATEMENT(HANDLER_QUERY, TEXTOID);
+	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR NO KEY UPDATE OF h", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	Handler    *handler = NULL;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0)
+		handler = handler_from_result(name, scope.caller);
+	mcs_catalog_end(&scope);
+	if (handler == NULL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("change handler \"%s\" does not exist", name)));
+	return handler;
+}
+
+/* What alter_change_handler may change, in the order of insert and update. */
+static void
+add_definition(CatalogValues *values, const Handler *handler)
+{
+	mcs_values_add_text(values, handler->body);
+	mcs_values_add_text(values, handler->procedure);
+	mcs_values_add_text(values, handler->condition);
+	mcs_values_add_text(values, handler->translated_body);
+	mcs_values_add_text(values, handler->translated_condition);
+	mcs_values_add(values, Int32GetDatum(handler->retry_attempts), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->retry_delay), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->max_retry_delay), false);
+	mcs_values_add(values, IntervalPGetDatum(handler->timeout), false);
+	mcs_values_add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
+	mcs_values_add(values, Int32GetDatum(handler->workers), false);
+}
+
+#define DEFINITION_COLUMNS \
+	"body, procedure, condition, translated_body, translated_condition, retry_attempts, retry_delay, max_retry_delay, " \
+	"timeout, on_failure, workers"
+#define DEFINITION_TYPES \
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID
+
+/* The rows of a new handler; false where there is one of that name already. */
+bool
+mcs_handler_insert(const Handler *handler, int64 last_event_id)
+{
+	static CatalogStatement insert = CATALOG_STATEMENT(
+		"INSERT INTO @.change_handlers (" DEFINITION_COLUMNS ", handler_name, stream_name, start_at, paused, settings) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
+		DEFINITION_TYPES, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TEXTARRAYOID);
+	CatalogValues values = {0};
+
+	add_definition(&values, handler);
+	mcs_values_add_text(&values, handler->name);
+	mcs_values_add_text(&values, handler->stream);
+	mcs_values_add_text(&values, handler->start_at);
+	mcs_values_add(&values, BoolGetDatum(handler->paused), false);
+	mcs_values_add_texts(&values, handler->settings, false);
+	if (mcs_catalog_run(&insert, values.values, values.nulls) != 1)
+		return false;
+	mcs_handler_set_workers(handler->name, handler->workers, last_event_id);
+	return true;
+}
+
+void
+mcs_handler_forget_attempts(const char *name)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
+		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	(void) mcs_catalog_run(&forget, values, NULL);
+}
+
+void
+mcs_handler_update(const Handler *handler)
+{
+	static CatalogStatement update = CATALOG_STATEMENT(
+		"UPDATE @.change_handlers SET (" DEFINITION_COLUMNS ") = ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		"WHERE handler_name = $12",
+		DEFINITION_TYPES, TEXTOID);
+	CatalogValues values = {0};
+
+	add_definition(&values, handler);
+	mcs_values_add_text(&values, handler->name);
+	(void) mcs_catalog_run(&update, values.values, values.nulls);
+}
+
+void
+mcs_handler_pause(const char *name)
+{
+	static CatalogStatement pause = CATALOG_STATEMENT(
+		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE handler_name = $1 AND NOT paused", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	(void) mcs_catalog_run(&pause, values, NULL);
+}
+
+/* The handler shall run; an event that it has stopped at is tried anew. */
+void
+mcs_handler_resume(const char *name)
+{
+	static CatalogStatement resume = CATALOG_STATEMENT(
+		"UPDATE @.change_handlers SET paused = false, stopped_reason = NULL, state_since = now() "
+		"WHERE handler_name = $1 AND (paused OR stopped_reason IS NOT NULL)", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	(void) mcs_catalog_run(&resume, values, NULL);
+	mcs_handler_forget_attempts(name);
+}
+
+void
+mcs_handler_stop(const char *name, const char *reason)
+{
+	static CatalogStatement stop = CATALOG_STATEMENT(
+		"UPDATE @.change_handlers SET stopped_reason = $2, state_since = clock_timestamp() WHERE handler_name = $1",
+		TEXTOID, TEXTOID);
+	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(reason)};
+
+	(void) mcs_catalog_run(&stop, values, NULL);
+}
+
+void
+mcs_handler_delete(const char *name)
+{
+	static CatalogStatement delete[] = {
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handler_progress WHERE handler_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_handlers WHERE handler_name = $1", TEXTOID)
+	};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	for (int i = 0; i < lengthof(delete); i++)
+		(void) mcs_catalog_run(&delete[i], values, NULL);
+}
+
+/* ---- positions ---- */
+
+/*
+ * A definition is known by the transaction that made or changed it, which no other
+ * has the number of: so a handler that is dropped and made again under its name
+ * is another one, and code that changes the handler which runs it, in the
+ * transaction that then saves, knows its own doing.
+ */
+#define THIS_TRANSACTION "pg_current_xact_id()::text::bigint"
+
+void
+mcs_handler_redefined(const char *name)
+{
+	static CatalogStatement mark = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET definition_version = " THIS_TRANSACTION " WHERE handler_name = $1", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&mark, values, NULL);
+}
+
+HandlerPosition *
+mcs_handler_position(const char *name, int worker)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT last_event_id, failed_event, attempts, next_retry_at, sqlstate, error, detail, context, "
+		"{definition_version|0::bigint} "
+		"FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2",
+		TEXTOID, INT4OID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+	HandlerPosition *position = NULL;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+	{
+		position = MemoryContextAllocZero(scope.caller, sizeof(HandlerPosition));
+		position->last_event_id = result_int64(0, 1);
+		position->failed_event = result_int64(0, 2);
+		position->attempts = result_int32(0, 3);
+		position->next_retry_at = result_int64(0, 4);
+		position->error.sqlstate = result_text(0, 5, scope.caller);
+		position->error.message = result_text(0, 6, scope.caller);
+		position->error.detail = result_text(0, 7, scope.caller);
+		position->error.context = result_text(0, 8, scope.caller);
+		position->definition_version = result_int64(0, 9);
+	}
+	mcs_catalog_end(&scope);
+	return position;
+}
+
+bool
+mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest)
+{
+	static CatalogStatement lock = CATALOG_STATEMENT(
+		"SELECT last_event_id FROM @.change_handler_progress WHERE handler_name = $1 ORDER BY worker FOR UPDATE", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	int64		low = 0,
+				high = 0;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&lock, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		int64		position = result_int64(i, 1);
+
+		low = i == 0 ? position : Min(low, position);
+		high = i == 0 ? position : Max(high, position);
+	}
+	mcs_catalog_end(&scope);
+	if (least)
+		*least = low;
+	if (greatest)
+		*greatest = high;
+	return low == high;
+}
+
+/* Gives a handler that many workers, all at one position. */
+void
+mcs_handler_set_workers(const char *name, int workers, int64 last_event_id)
+{
+	static CatalogStatement delete = CATALOG_STATEMENT(
+		"DELETE FROM @.change_handler_progress WHERE handler_name = $1 AND worker >= $2", TEXTOID, INT4OID);
+	static CatalogStatement insert = CATALOG_STATEMENT(
+		"INSERT INTO @.change_handler_progress (handler_name, worker, last_event_id{, definition_version|}) "
+		"SELECT $1, n, $3{, " THIS_TRANSACTION "|} FROM generate_series(0, $2 - 1) n ON CONFLICT DO NOTHING",
+		TEXTOID, INT4OID, INT8OID);
+	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(workers), Int64GetDatum(last_event_id)};
+
+	(void) mcs_catalog_run(&delete, values, NULL);
+	(void) mcs_catalog_run(&insert, values, NULL);
+}
+
+/* Nobody but this transaction itself has changed the definition since it was read. */
+#define SAME_DEFINITION "{definition_version|0} IN (" THIS_TRANSACTION ", "
+
+bool
+mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events)
+{
+	static CatalogStatement save = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET last_event_id = $4, events_processed = events_processed + $5, "
+		"updated_at = clock_timestamp(), failed_event = CASE WHEN failed_event > $4 THEN failed_event END, "
+		"attempts = CASE WHEN failed_event > $4 THEN attempts ELSE 0 END, "
+		"next_retry_at = CASE WHEN failed_event > $4 THEN next_retry_at END, running_event = NULL, crashes = 0{, starts = 0|} "
+		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3 AND " SAME_DEFINITION "$6)",
+		TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID);
+	Datum		values[6] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(from->last_event_id), Int64GetDatum(to),
+		Int64GetDatum(events), Int64GetDatum(from->definition_version)};
+
+	return mcs_catalog_run(&save, values, NULL) == 1;
+}
+
+bool
+mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position)
+{
+	static CatalogStatement save = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET failures = failures + 1, updated_at = clock_timestamp(), failed_event = $4, "
+		"attempts = $5, next_retry_at = $6, sqlstate = $7, error = $8, detail = $9, context = $10, "
+		"running_event = NULL, crashes = 0 "
+		"WHERE handler_name = $1 AND worker = $2 AND last_event_id = $3 AND " SAME_DEFINITION "$11)",
+		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID);
+	CatalogValues values = {0};
+
+	mcs_values_add_text(&values, name);
+	mcs_values_add(&values, Int32GetDatum(worker), false);
+	add_int64(&values, position->last_event_id);
+	add_int64(&values, position->failed_event);
+	mcs_values_add(&values, Int32GetDatum(position->attempts), false);
+	mcs_values_add(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
+	mcs_values_add_text(&values, position->error.sqlstate);
+	mcs_values_add_text(&values, position->error.message);
+	mcs_values_add_text(&values, position->error.detail);
+	mcs_values_add_text(&values, position->error.context);
+	add_int64(&values, position->definition_version);
+	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
+}
+
+/* ---- processes that die ---- */
+
+/*
+ * Notes that a process begins to work; first says that a note of another that is
+ * there is of one that has died.  True where it is; *running_event, which may be
+ * 0, was then announced *repeats times more without having been done, and
+ * *starts processes in a row have not come to any event.
+ */
+bool
+mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress p SET alive = true"
+		"{, starts = CASE WHEN o.alive AND $3 AND p.running_event IS NULL THEN p.starts + 1 ELSE p.starts END|} "
+		"FROM (SELECT alive FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
+		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive AND $3, p.running_event, p.crashes, {p.starts|0}",
+		TEXTOID, INT4OID, BOOLOID);
+	CatalogScope scope;
+	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), BoolGetDatum(first)};
+	bool		disorderly = false;
+
+	*running_event = 0;
+	*repeats = 0;
+	*starts = 0;
+	mcs_life_flush();
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&note, values, NULL) > 0)
+	{
+		disorderly = result_bool(0, 1);
+		*running_event = result_int64(0, 2);
+		*repeats = result_int32(0, 3);
+		*starts = result_int32(0, 4);
+	}
+	mcs_catalog_end(&scope);
+	return disorderly;
+}
+
+/* Notes that a process, whose predecessors had not come so far, is ready to run events. */
+void
+mcs_handler_ready(const char *name, int worker)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET starts = 0 WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+
+	if (!mcs_schema_is_old())
+		(void) mcs_catalog_run(&note, values, NULL);
+}
+
+/* Notes which event is run next, and if it was noted before that who ran it has died. */
+void
+mcs_handler_announce(const char *name, int worker, int64 event_id)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET running_event = $3, "
+		"crashes = CASE WHEN running_event = $3 THEN crashes + 1 ELSE 0 END{, starts = 0|} "
+		"WHERE handler_name = $1 AND worker = $2",
+		TEXTOID, INT4OID, INT8OID);
+	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
+
+	mcs_life_flush();
+	(void) mcs_catalog_run(&note, values, NULL);
+}
+
+/* Notes that the process ends in order. */
+void
+mcs_handler_ends(const char *name, int worker)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET alive = false, running_event = NULL, crashes = 0{, starts = 0|} "
+		"WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
+
+	(void) mcs_catalog_run(&note, values, NULL);
+}
+
+/* ---- several handlers of one stream ---- */
+
+List *
+mcs_handler_standings(const char *stream, const char *but_handler)
+{
+	static CatalogStatement list = CATALOG_STATEMENT(
+		"SELECT p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL "
+		"FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1 AND h.handler_name <> $2", TEXTOID, TEXTOID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(but_handler)};
+	List	   *standings = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&list, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		HandlerStanding *standing = MemoryContextAllocZero(scope.caller, sizeof(HandlerStanding));
+		MemoryContext old;
+
+		standing->worker = result_int32(i, 1);
+		standing->workers = result_int32(i, 2);
+		standing->last_event_id = result_int64(i, 3);
+		standing->failed_event = result_int64(i, 4);
+		standing->gave_up = result_bool(i, 5);
+		old = MemoryContextSwitchTo(scope.caller);
+		standings = lappend(standings, standing);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return standings;
+}
+
+/* ---- dead letters ---- */
+
+/* Columns that events and dead letters have in common beside their key. */
+#define EVENT_COLUMN_NAMES \
+	"operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, " \
+	"update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra, " \
+	"received_at, processing_status, processing_time_ms, processing_attempts, processing_error"
+
+/* The same, of the events table, as the types that dead letters keep: the table's owner may have chosen others. */
+#define EVENT_COLUMN_VALUES \
+	"operation_type::text, database_name::text, collection_name::text, document_key::@.document, " \
+	"full_document::@.document, full_document_before_change::@.document, update_description::@.document, " \
+	"changed_fields::text[], cluster_time, change_timestamp, resume_token::text, full_document_source::text, " \
+	"extra::@.document, received_at, processing_status::text, processing_time_ms, processing_attempts, processing_error::text"
+
+void
+mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
+{
+	static CatalogStatement insert = CATALOG_STATEMENT(
+		"INSERT INTO @.change_handler_dead_letters (handler_name, stream_name, event_id, " EVENT_COLUMN_NAMES
+		", sqlstate, error, detail, context, attempts) "
+		"SELECT $1, stream_name, event_id, " EVENT_COLUMN_VALUES ", $4, $5, $6, $7, $8 FROM @.change_stream_events "
+		"WHERE stream_name = $2 AND event_id = $3 "
+		"ON CONFLICT (handler_name, event_id) DO UPDATE SET sqlstate = $4, error = $5, detail = $6, context = $7, "
+		"attempts = $8, failed_at = clock_timestamp()",
+		TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
+	CatalogValues values = {0};
+
+	mcs_values_add_text(&values, handler->name);
+	mcs_values_add_text(&values, handler->stream);
+	add_int64(&values, event_id);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
+	mcs_values_add(&values, Int32GetDatum(attempts), false);
+	(void) mcs_catalog_run(&insert, values.values, values.nulls);
+}
+
+/* Whether a handler other than the one named has given an event up. */
+bool
+mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 AND event_id = $2 AND handler_name <> $3 LIMIT 1",
+		TEXTOID, INT8OID, TEXTOID);
+	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum(event_id), CStringGetTextDatum(but_handler)};
+
+	return mcs_catalog_run(&find, values, NULL) > 0;
+}
+
+List *
+mcs_dead_letters_lock(const char *handler, int64 after, int limit)
+{
+	static CatalogStatement lock = CATALOG_STATEMENT(
+		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END, l.attempts "
+		"FROM @.change_handler_dead_letters l "
+		"LEFT JOIN @.change_stream_events e ON e.stream_name = l.stream_name AND e.event_id = l.event_id "
+		"WHERE l.handler_name = $1 AND l.event_id > $2 ORDER BY l.event_id LIMIT $3 FOR UPDATE OF l",
+		TEXTOID, INT8OID, INT4OID);
+	CatalogScope scope;
+	Datum		values[3] = {CStringGetTextDatum(handler), Int64GetDatum(after), Int32GetDatum(limit)};
+	List	   *letters = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&lock, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+		DeadLetter *letter = palloc0(sizeof(DeadLetter));
+		bool		isnull;
+		Datum		event = result_datum(i, 2, &isnull);
+
+		letter->event_id = result_int64(i, 1);
+		letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
+		letter->attempts = result_int32(i, 3);
+		letters = lappend(letters, letter);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return letters;
+}
+
+void
+mcs_dead_letter_delete(const char *handler, int64 event_id)
+{
+	static CatalogStatement delete = CATALOG_STATEMENT(
+		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1 AND event_id = $2", TEXTOID, INT8OID);
+	Datum		values[2] = {CStringGetTextDatum(handler), Int64GetDatum(event_id)};
+
+	(void) mcs_catalog_run(&delete, values, NULL);
+}
+
+void
+mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error)
+{
+	static CatalogStatement update = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_dead_letters SET sqlstate = $3, error = $4, detail = $5, context = $6, "
+		"attempts = attempts + 1, failed_at = clock_timestamp() WHERE handler_name = $1 AND event_id = $2",
+		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	mcs_values_add_text(&values, handler);
+	add_int64(&values, event_id);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
+	(void) mcs_catalog_run(&update, values.values, values.nulls);
+}
+
+int64
+mcs_dead_letters_discard(const char *handler)
+{
+	static CatalogStatement discard = CATALOG_STATEMENT(
+		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(handler)};
+
+	return (int64) mcs_catalog_run(&discard, values, NULL);
+}

@@ -1,0 +1,154 @@
+/*
+ * tables/parked.c
+ *	  Events that could not be written and were put aside: on_error 'park'.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "tables/tables_internal.h"
+#include "stream/parked.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* The event's columns, in the order of EventColumn, and when it was received. */
+#define PARKED_COLUMNS \
+	"operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, " \
+	"update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra, " \
+	"received_at"
+#define PARKED_TYPES \
+	TEXTOID, TEXTOID, TEXTOID, InvalidOid, InvalidOid, InvalidOid, InvalidOid, TEXTARRAYOID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, TEXTOID, TEXTOID, InvalidOid, TIMESTAMPTZOID
+
+/* Which column of ours stands behind which, as both lists have them. */
+#define PARKED_FIRST	ROW_EVENT
+#define PARKED_COUNT	(ROW_RECEIVED_AT - ROW_EVENT + 1)
+
+void
+mcs_parked_insert(const char *stream, const EventRow *row, const ParkedError *error)
+{
+	static CatalogStatement insert = CATALOG_STATEMENT(
+		"INSERT INTO @.change_stream_parked_events (" PARKED_COLUMNS ", stream_name, event_id, sqlstate, error, detail, context) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+		PARKED_TYPES, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	for (int i = 0; i < PARKED_COUNT; i++)
+		mcs_values_add(&values, row->values[PARKED_FIRST + i], row->nulls[PARKED_FIRST + i]);
+	mcs_values_add_text(&values, stream);
+	mcs_values_add(&values, row->values[ROW_EVENT_ID], false);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
+	(void) mcs_catalog_run(&insert, values.values, values.nulls);
+}
+
+List *
+mcs_parked_lock(const char *stream, int64 after, int limit)
+{
+	static CatalogStatement lock = CATALOG_STATEMENT(
+		"SELECT " PARKED_COLUMNS ", event_id FROM @.change_stream_parked_events "
+		"WHERE stream_name = $1 AND event_id > $2 ORDER BY event_id LIMIT $3 FOR UPDATE",
+		TEXTOID, INT8OID, INT4OID);
+	CatalogScope scope;
+	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum(after), Int32GetDatum(limit)};
+	List	   *rows = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&lock, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+		EventRow   *row = palloc(sizeof(EventRow));
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		memset(row->nulls, true, sizeof(row->nulls));
+		for (int column = 0; column < PARKED_COUNT; column++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(desc, column);
+			Datum		value = SPI_getbinval(tuple, desc, column + 1, &isnull);
+
+			row->nulls[PARKED_FIRST + column] = isnull;
+			if (!isnull && attribute->attlen == -1)
+				row->values[PARKED_FIRST + column] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+			else if (!isnull)
+				row->values[PARKED_FIRST + column] = value;
+		}
+		row->values[ROW_STREAM_NAME] = CStringGetTextDatum(stream);
+		row->nulls[ROW_STREAM_NAME] = false;
+		row->values[ROW_EVENT_ID] = SPI_getbinval(tuple, desc, PARKED_COUNT + 1, &isnull);
+		row->nulls[ROW_EVENT_ID] = false;
+		rows = lappend(rows, row);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return rows;
+}
+
+void
+mcs_parked_delete(const char *stream, int64 event_id)
+{
+	static CatalogStatement delete = CATALOG_STATEMENT(
+		"DELETE FROM @.change_stream_parked_events WHERE stream_name = $1 AND event_id = $2", TEXTOID, INT8OID);
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
+
+	(void) mcs_catalog_run(&delete, values, NULL);
+}
+
+void
+mcs_parked_failed_again(const char *stream, int64 event_id, const ParkedError *error)
+{
+	static CatalogStatement update = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_parked_events SET sqlstate = $3, error = $4, detail = $5, context = $6, "
+		"attempts = attempts + 1, failed_at = clock_timestamp() WHERE stream_name = $1 AND event_id = $2",
+		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	mcs_values_add_text(&values, stream);
+	mcs_values_add(&values, Int64GetDatum(event_id), false);
+	mcs_values_add_text(&values, error->sqlstate);
+	mcs_values_add_text(&values, error->message);
+	mcs_values_add_text(&values, error->detail);
+	mcs_values_add_text(&values, error->context);
+	(void) mcs_catalog_run(&update, values.values, values.nulls);
+}
+
+int64
+mcs_parked_discard(const char *stream)
+{
+	static CatalogStatement discard = CATALOG_STATEMENT(
+		"DELETE FROM @.change_stream_parked_events WHERE stream_name = $1", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	return (int64) mcs_catalog_run(&discard, values, NULL);
+}
+
+/* The handlers of a stream that are past an event already, by name. */
+List *
+mcs_parked_passed(const char *stream, int64 event_id)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT h.handler_name FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1 AND p.last_event_id >= $2 GROUP BY 1 ORDER BY 1", TEXTOID, INT8OID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
+	List	   *names = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&find, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		isnull;
+		Datum		name = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+
+		names = lappend(names, TextDatumGetCString(name));
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return names;
+}

@@ -1,0 +1,144 @@
+/*
+ * tables/roles.c
+ *	  The streams that a server or a role stands behind: for DROP SERVER, DROP
+ *	  ROLE, DROP OWNED and REASSIGN OWNED.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+/* The first column of a statement's rows, as strings in the caller's context. */
+static List *
+names_of(CatalogStatement *statement, Datum value)
+{
+	CatalogScope scope;
+	List	   *names = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(statement, &value, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+
+		names = lappend(names, pstrdup(name));
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return names;
+}
+
+/* The streams of a server that the caller may see; how many others there are is all that he learns of them. */
+List *
+mcs_streams_of_server(const char *server, int *others)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name, owner::pg_catalog.oid::pg_catalog.text FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
+	Oid			user = GetUserId();
+	Datum		value = CStringGetTextDatum(server);
+	CatalogScope scope;
+	List	   *names = NIL;
+	uint64		count;
+
+	*others = 0;
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&find, &value, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext old;
+
+		if (!has_privs_of_role(user, atooid(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2))))
+		{
+			(*others)++;
+			continue;
+		}
+		old = MemoryContextSwitchTo(scope.caller);
+		names = lappend(names, pstrdup(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1)));
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return names;
+}
+
+List *
+mcs_streams_of_role(Oid role)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_streams WHERE owner = $1::pg_catalog.regrole ORDER BY stream_name", OIDOID);
+
+	return names_of(&find, ObjectIdGetDatum(role));
+}
+
+/* A server has got another name: its streams go on with it. */
+void
+mcs_streams_rename_server(const char *from, const char *to)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_streams WHERE server = $1", TEXTOID);
+	static CatalogStatement rename = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET server = $2 WHERE server = $1", TEXTOID, TEXTOID);
+	Datum		values[2] = {CStringGetTextDatum(from), CStringGetTextDatum(to)};
+	ListCell   *cell;
+
+	foreach(cell, names_of(&find, values[0]))
+		mcs_wake_at_commit(lfirst(cell));
+	(void) mcs_catalog_run(&rename, values, NULL);
+}
+
+/* Drops the streams of a role with their events, the events that dropped ones left, and what it was granted. */
+void
+mcs_streams_drop_of_role(Oid role)
+{
+	static CatalogStatement kept = CATALOG_STATEMENT(
+		"SELECT stream_name FROM @.change_stream_kept_events WHERE owner = $1::pg_catalog.regrole", OIDOID);
+	ListCell   *cell;
+
+	foreach(cell, mcs_streams_of_role(role))
+	{
+		Stream	   *stream;
+
+		mcs_handlers_lock(lfirst(cell));
+		stream = mcs_stream_load(lfirst(cell), true, true);
+		if (!stream)
+			continue;
+		mcs_handlers_lock(stream->name);
+		mcs_events_delete_all(stream->name, stream->owner);
+		mcs_catalog_delete_stream(stream, false);
+		mcs_wake_at_commit(stream->name);
+	}
+	foreach(cell, names_of(&kept, ObjectIdGetDatum(role)))
+	{
+		mcs_events_delete_all(lfirst(cell), role);
+		mcs_catalog_forget_kept_events(lfirst(cell));
+	}
+	mcs_grants_forget_role(role);
+}
+
+/* Gives the streams of a role to another; their workers start again as the new owner. */
+void
+mcs_streams_reassign(Oid from, Oid to)
+{
+	static CatalogStatement give_streams = CATALOG_STATEMENT(
+		"UPDATE @.change_streams SET owner = $2::pg_catalog.regrole WHERE owner = $1::pg_catalog.regrole", OIDOID, OIDOID);
+	static CatalogStatement give_kept = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_kept_events SET owner = $2::pg_catalog.regrole WHERE owner = $1::pg_catalog.regrole", OIDOID, OIDOID);
+	Datum		values[2] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
+	ListCell   *cell;
+
+	foreach(cell, mcs_streams_of_role(from))
+	{
+		mcs_handlers_lock(lfirst(cell));
+		mcs_handlers_redefined(lfirst(cell));
+		(void) mcs_stream_load(lfirst(cell), true, true);
+		mcs_catalog_redefined(lfirst(cell));
+		mcs_wake_at_commit(lfirst(cell));
+		mcs_wake_handlers_at_commit(lfirst(cell), NULL);
+	}
+	(void) mcs_catalog_run(&give_streams, values, NULL);
+	(void) mcs_catalog_run(&give_kept, values, NULL);
+}

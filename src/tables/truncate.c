@@ -1,0 +1,122 @@
+/*
+ * tables/truncate.c
+ *	  TRUNCATE of the events table: who had not read all of it yet is told.
+ *
+ * Handlers, and programs that read the events behind the last one that they
+ * have seen, would pass over what is gone without a sign.  So the extension has a
+ * trigger of its own on the table, which leaves a gap row for each stream, in the
+ * place and with the number of its last event: whoever is behind comes to it, who
+ * has read everything does not, and no number is used up.
+ *
+ * TRUNCATE has locked the table against everybody.  A stream's worker locks its
+ * position first and then waits for the table, so to lock the position here would
+ * be a deadlock; it is only read, as it was last committed: what the table held is
+ * what was committed with it.  That is asked of the newest snapshot also in a
+ * transaction that keeps an older one, since TRUNCATE itself knows no snapshots.
+ *
+ * Who may truncate need not be anybody's owner: a row is written as the owner of
+ * its stream, restricted as for maintenance, as its worker writes it; and the
+ * trigger works on the extension's own table only.  A stream whose owner is gone
+ * has nobody to write it, nor anybody who follows it.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "stream/write.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* Where a stream was when its events went. */
+typedef struct TruncatedStream
+{
+	char	   *name;
+	int64		last_event_id;
+	char	   *token;			/* NULL where it has none yet */
+} TruncatedStream;
+
+PG_FUNCTION_INFO_V1(mcs_change_stream_events_truncated);
+
+/* The streams that have had events, by name: List of TruncatedStream. */
+static List *
+truncated_streams(void)
+{
+	static CatalogStatement list = CATALOG_STATEMENT(
+		"SELECT p.stream_name, p.last_event_id, p.resume_token "
+		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
+		"WHERE p.last_event_id > 0 AND s.owner IN (SELECT oid FROM pg_catalog.pg_roles) ORDER BY p.stream_name");
+	CatalogScope scope;
+	List	   *streams = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute_latest(&list);
+	for (uint64 i = 0; i < count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+		TruncatedStream *stream = palloc(sizeof(TruncatedStream));
+		bool		isnull;
+		Datum		token = SPI_getbinval(tuple, desc, 3, &isnull);
+
+		stream->token = isnull ? NULL : TextDatumGetCString(token);
+		stream->name = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull));
+		stream->last_event_id = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		streams = lappend(streams, stream);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return streams;
+}
+
+/* Puts the gap row in the place of a stream's last event. */
+static void
+write_gap(const TruncatedStream *truncated)
+{
+	Stream	   *stream = mcs_stream_load(truncated->name, false, true);
+	StreamProgress progress = {.last_event_id = truncated->last_event_id};
+	StreamWriter *writer;
+	OwnerScope	scope;
+
+	if (stream == NULL)
+		return;					/* made behind the snapshot of the transaction */
+	stream->last_event_id = truncated->last_event_id - 1;
+	stream->resume_token = truncated->token;
+	/* handlers that are past it do not come back to say that they are done */
+	stream->has_handlers = stream->has_handlers && mcs_handlers_behind(stream->name, truncated->last_event_id);
+	mcs_owner_begin(&scope, stream->owner, NIL, false);
+	writer = mcs_writer_begin(stream);
+	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,
+					   "the table of events was truncated: events up to here that were not read before can't be read any more");
+	mcs_events_insert(writer->table, writer->rows, mcs_writer_count(writer));
+	mcs_events_table_close(writer->table);
+	mcs_writer_announce(writer, &progress);
+	mcs_owner_end(&scope);
+	mcs_wake_handlers_at_commit(stream->name, NULL);
+}
+
+/* change_stream_events_truncated() -> trigger: AFTER TRUNCATE on change_stream_events */
+Datum
+mcs_change_stream_events_truncated(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	ListCell   *cell;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
+		RelationGetRelid(data->tg_relation) != mcs_events_relation())
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("change_stream_events_truncated() was not called by an AFTER TRUNCATE trigger of change_stream_events"),
+				 errhint("The extension has made the only trigger that needs it.")));
+	foreach(cell, truncated_streams())
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_gap(lfirst(cell));
+	}
+	return PointerGetDatum(NULL);
+}

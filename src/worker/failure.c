@@ -1,0 +1,166 @@
+/*
+ * worker/failure.c
+ *	  What becomes of a stream when MongoDB, or the way to it, fails: which
+ *	  failures are tried again, which end the worker, and what the status says.
+ *	  The classes are those of mongo/error.c.
+ */
+#include "mongo_change_stream.h"
+
+#include "shared/shared_internal.h"
+#include "worker/worker_internal.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* When a role that was refused is tried again, and when a stream that retreated to its collection first looks for more. */
+#define REFUSED_RETRY_MS	60000
+#define WIDEN_MIN_MS		60000
+
+/* A failure in one line: MongoDB's words, and its code. */
+static char *
+failure_line(const MongoError *failure)
+{
+	if (failure->code == 0)
+		return pstrdup(failure->message);
+	return psprintf("%s (MongoDB error %d%s%s)", failure->message, failure->code,
+					failure->code_name[0] ? " " : "", failure->code_name);
+}
+
+/* What the state says of a refusal: MongoDB's words, and what helps. */
+static char *
+refusal_reason(const MongoError *failure, const char *what)
+{
+	const char *hint = mcs_mongo_hint(failure);
+
+	return psprintf("%s: %s%s%s", what, failure_line(failure), hint ? "; " : "", hint ? hint : "");
+}
+
+/* What the state says of a failure that may pass. */
+static const char *
+passing_reason(const MongoError *failure)
+{
+	if (failure->unresolved[0])
+		return psprintf("MongoDB cannot be reached: the host names that it announces do not resolve here: %s",
+						failure->unresolved);
+	if (failure->code != 0)
+		return psprintf("MongoDB %s the change stream: %s", failure->at_open ? "did not open" : "ended",
+						failure_line(failure));
+	return failure->at_open ? "MongoDB cannot be reached" : psprintf("the change stream was interrupted: %s", failure->message);
+}
+
+/* Tries again what may pass. */
+static void
+retry_passing(StreamWorker *worker, const MongoError *failure)
+{
+	if (failure->at_open)
+		mcs_worker_close_session(worker);
+	mcs_worker_retry(worker, STREAM_RETRYING, passing_reason(failure), failure_line(failure), mcs_worker_next_retry(worker));
+}
+
+/*
+ * The role is refused.  One that may read only its collection may not watch the
+ * database, so the collection is watched then.  But a stream that has watched
+ * the database before may have been refused by a whim of the server: that has
+ * to come twice, and is looked at again now and then.
+ */
+static void
+handle_refused_role(StreamWorker *worker, const MongoError *failure)
+{
+	mcs_worker_close_session(worker);
+	if (failure->code == 13 && worker->stream->collection && !worker->at_collection)
+	{
+		if (worker->was_wide && worker->refusals++ == 0)
+		{
+			retry_passing(worker, failure);
+			return;
+		}
+		worker->at_collection = true;
+		worker->widen_ms = WIDEN_MIN_MS;
+		worker->widen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), worker->widen_ms);
+		return;
+	}
+	worker->at_collection = false;
+	mcs_worker_retry(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
+					 failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
+}
+
+/* Whether what the definition asks for has ever worked, so that it is not the definition's fault. */
+static bool
+has_worked(const StreamWorker *worker)
+{
+	return worker->opened || worker->stream->restarts > 0 || worker->stream->last_event_id > 0;
+}
+
+/* What the definition asks for is refused, for good. */
+static void
+stop_refused(StreamWorker *worker, const MongoError *failure)
+{
+	mcs_worker_stop(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the change stream as it is defined"),
+					failure_line(failure));
+}
+
+/* Deals with what ended the change stream or kept it from opening. */
+void
+mcs_worker_handle_failure(StreamWorker *worker)
+{
+	MongoError	failure = worker->failure;
+	Stream	   *stream = worker->stream;
+
+	worker->failure.class = MONGO_ERROR_NONE;
+	worker->verified = false;
+	mcs_follow_close(worker);
+	MemoryContextSwitchTo(worker->stream_context);
+
+	/* before its class, which is that of codes that nobody knows: a position of 1.0 goes on from its time */
+	if (!worker->from_time && stream->resume_token && mcs_token_lacks_type_bits(stream->resume_token, &failure))
+	{
+		worker->from_time = true;
+		return;
+	}
+	switch (failure.class)
+	{
+		case MONGO_ERROR_NONE:
+			break;
+		case MONGO_ERROR_TRANSIENT:
+			retry_passing(worker, &failure);
+			break;
+		case MONGO_ERROR_HISTORY_LOST:
+			mcs_worker_stop(worker, STREAM_HISTORY_LOST,
+				 psprintf("MongoDB's oplog no longer holds what follows the stored position; SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
+						  quote_literal_cstr(stream->name)), failure_line(&failure));
+			break;
+		case MONGO_ERROR_AUTHENTICATION:
+			handle_refused_role(worker, &failure);
+			break;
+		case MONGO_ERROR_TOO_LARGE:
+			if (worker->too_large == TOO_LARGE_KEY_ONLY)
+				mcs_worker_stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
+								 failure_line(&failure));
+			worker->too_large++;
+			break;
+		case MONGO_ERROR_REFUSED:
+			if (has_worked(worker))
+				retry_passing(worker, &failure);
+			else
+				stop_refused(worker, &failure);
+			break;
+		case MONGO_ERROR_CONFIGURATION:
+			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
+			if (!worker->from_time && stream->resume_token && failure.code == 280)
+				worker->from_time = true;
+			else
+				stop_refused(worker, &failure);
+			break;
+		case MONGO_ERROR_HANGING:
+			/* the thread is lost, and this process with it: the next one begins with all that is fresh */
+			ereport(FATAL,
+					(errcode(failure.sqlstate),
+					 errmsg("%s", failure.message)));
+			break;
+		case MONGO_ERROR_PARKED:
+			ereport(FATAL,
+					(errcode(failure.sqlstate),
+					 failure.sqlstate == ERRCODE_OUT_OF_MEMORY
+					 ? errmsg("MongoDB's driver ran out of memory") : errmsg("MongoDB's driver failed: %s", failure.message)));
+			break;
+	}
+}

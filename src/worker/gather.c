@@ -1,0 +1,264 @@
+/*
+ * worker/gather.c
+ *	  The replies of one transaction: which of them end where MongoDB's
+ *	  transactions do.
+ *
+ * All events of a MongoDB transaction have one cluster time, and no commit
+ * falls between events of one time, up to 64 MB of them.  So before a
+ * transaction begins here, replies are gathered until the last of them ends at a
+ * time that has passed: its post-batch token is beyond the last event's time, or
+ * the next reply goes on with a later one.  An event that is of no transaction is
+ * alone at its time, and waits for nothing.  Behind one of a transaction, a
+ * reply that is not full is all there is, as MongoDB takes a transaction apart
+ * in one go; only what would not fit into the reply could follow, and that comes
+ * at once: it is waited for for a moment.  The end of a full reply says nothing,
+ * so the next one is waited for.  When the connection breaks meanwhile, events of
+ * the time that is open are left for the next cursor, which starts before them.
+ */
+#include "mongo_change_stream.h"
+
+#include "shared/shared_internal.h"
+#include "worker/worker_internal.h"
+#include "utils/memutils.h"
+
+/* Bound of what is held together because it is of one time. */
+#define WHOLE_BYTES		(64 * 1024 * 1024)
+
+/* Behind a reply of this size the next event may just not have fitted. */
+#define FULL_BYTES		(8 * 1024 * 1024)
+
+/* How long what may follow is waited for: behind a reply that is not full, and at most behind one that is. */
+#define HOLD_MS			100
+#define HOLD_FULL_MS	5000
+#define HOLD_STEP_MS	1000
+
+/* Forgets the replies that were read ahead. */
+void
+mcs_gather_forget(StreamWorker *worker)
+{
+	ListCell   *cell;
+
+	foreach(cell, worker->replies)
+		mcs_batch_free(lfirst(cell));
+	list_free_deep(worker->replies);
+	worker->replies = NIL;
+}
+
+/* Makes a reply the one at hand. */
+static void
+take_reply(StreamWorker *worker)
+{
+	worker->have_batch = true;
+	mcs_document_iterate(&worker->events, worker->batch.events, worker->batch.events_size);
+}
+
+/* Reads a reply, if one comes in time; false where none did.  A failure is kept for later. */
+static bool
+read_reply(StreamWorker *worker, MongoBatch *batch, long timeout_ms)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker->session_context);
+	MongoCursorResult result = mcs_cursor_next(worker->cursor, timeout_ms, batch, &worker->failure);
+
+	MemoryContextSwitchTo(old);
+	if (result != MONGO_CURSOR_BATCH)
+		return false;
+	worker->received_at = GetCurrentTimestamp();
+	worker->operation_time = Max(worker->operation_time, Max(batch->operation_time, batch->set_time));
+	worker->waiting = false;
+	mcs_slot_heard(worker->operation_time,
+				   batch->current ? worker->received_at - (mcs_session_clock() - batch->came_at) : 0);
+	return true;
+}
+
+/* Takes the next of the replies that were gathered; false where there is none. */
+bool
+mcs_gather_next(StreamWorker *worker)
+{
+	MongoBatch *next;
+
+	if (worker->replies == NIL)
+		return false;
+	next = linitial(worker->replies);
+	worker->replies = list_delete_first(worker->replies);
+	worker->batch = *next;
+	pfree(next);
+	take_reply(worker);
+	return true;
+}
+
+/*
+ * Takes the next reply, if one comes in time; false where none did.  A
+ * transaction may have ended before the last of those that were gathered for
+ * it (events that go singly), which come first.
+ */
+bool
+mcs_gather_first(StreamWorker *worker, long timeout_ms)
+{
+	if (mcs_gather_next(worker))
+		return true;
+	if (!read_reply(worker, &worker->batch, timeout_ms))
+		return false;
+	take_reply(worker);
+	return true;
+}
+
+/* ---- whole transactions ---- */
+
+/* The cluster time in an event's token; 0 where it has none. */
+static uint64
+event_time(const DocumentValue *event, TokenParts *token)
+{
+	DocumentValue id;
+
+	if (event->type != DOCUMENT_OBJECT || !mcs_document_find(event->data, event->size, "_id", &id) ||
+		!mcs_token_parts(&id, token))
+		return 0;
+	return mcs_token_time(token->data);
+}
+
+/* How a reply ends. */
+typedef enum ReplyEnd
+{
+	END_PASSED,					/* no event of its last time can follow */
+	END_LIKELY,					/* one could only follow at once */
+	END_OPEN
+} ReplyEnd;
+
+/* How a reply ends, and the time of its last event. */
+static ReplyEnd
+reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
+{
+	DocumentIterator it;
+	DocumentValue last = {0};
+	DocumentValue found;
+	EventFragment fragment;
+	TokenParts	token;
+	bool		full = batch->event_count >= worker->batch_size || batch->events_size >= FULL_BYTES;
+	bool		in_transaction;
+
+	*time = 0;
+	mcs_document_iterate(&it, batch->events, batch->events_size);
+	while (mcs_document_next(&it))
+		last = it.value;
+	if (batch->closed || (*time = event_time(&last, &token)) == 0)
+		return END_PASSED;
+	fragment = mcs_event_fragment(last.data, last.size);
+	if (fragment.number < fragment.of)
+		return END_OPEN;
+	if (batch->token && mcs_token_time(batch->token) > *time)
+		return END_PASSED;
+	in_transaction = mcs_token_within_transaction(token.data, token.length) ||
+		mcs_document_find(last.data, last.size, "txnNumber", &found) ||
+		mcs_document_find(last.data, last.size, "lsid", &found);
+	/* the user's pipeline may have taken away what tells */
+	if (full && (in_transaction || worker->stream->pipeline))
+		return END_OPEN;
+	return in_transaction ? END_LIKELY : END_PASSED;
+}
+
+/* What is at hand, of all of which the next transaction may be. */
+static Size
+gathered_bytes(const StreamWorker *worker, int *events)
+{
+	Size		bytes = worker->batch.events_size;
+	ListCell   *cell;
+
+	*events = worker->batch.event_count;
+	foreach(cell, worker->replies)
+	{
+		bytes += ((MongoBatch *) lfirst(cell))->events_size;
+		*events += ((MongoBatch *) lfirst(cell))->event_count;
+	}
+	return bytes;
+}
+
+/* Reads one more reply behind those at hand. */
+static bool
+read_ahead(StreamWorker *worker, long timeout_ms)
+{
+	MongoBatch	batch;
+	MongoBatch *kept;
+	MemoryContext old;
+
+	if (!read_reply(worker, &batch, timeout_ms))
+		return false;
+	old = MemoryContextSwitchTo(worker->session_context);
+	kept = palloc(sizeof(MongoBatch));
+	*kept = batch;
+	worker->replies = lappend(worker->replies, kept);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * Gathers the replies of the next transaction, beginning with the one at hand;
+ * false where it has to wait longer, so that the caller may look around.
+ */
+bool
+mcs_gather(StreamWorker *worker)
+{
+	/* one event is waited for then */
+	if (worker->too_large != TOO_LARGE_NO)
+		return true;
+	for (;;)
+	{
+		const MongoBatch *last = worker->replies == NIL ? &worker->batch : llast(worker->replies);
+		uint64		time;
+		ReplyEnd	end = reply_end(worker, last, &time);
+		int			events;
+		Size		bytes = gathered_bytes(worker, &events);
+		TimestampTz now;
+		long		wait = 0;
+
+		if (last->closed || bytes >= WHOLE_BYTES)
+			return true;
+		if (end != END_PASSED)
+		{
+			now = GetCurrentTimestamp();
+			if (worker->held_since == 0)
+				worker->held_since = now;
+			wait = (end == END_LIKELY ? HOLD_MS : HOLD_FULL_MS + worker->stream->max_await_ms) -
+				(long) ((now - worker->held_since) / 1000);
+			if (wait <= 0)
+			{
+				worker->held_since = 0;
+				return true;
+			}
+		}
+		else if (events >= BATCH_EVENTS || bytes >= BATCH_BYTES)
+			return true;
+		if (read_ahead(worker, Min(wait, HOLD_STEP_MS)))
+		{
+			worker->held_since = 0;
+			continue;
+		}
+		if (worker->failure.class == MONGO_ERROR_NONE)
+			return end == END_PASSED;
+		if (end != END_PASSED && worker->failure.class == MONGO_ERROR_TRANSIENT)
+			worker->held_time = time;
+		return true;
+	}
+}
+
+/*
+ * Whether the next event of the reply at hand has the time of the last one that
+ * was taken, or there is none in it.
+ */
+bool
+mcs_gather_goes_on(const StreamWorker *worker, uint64 time)
+{
+	DocumentIterator ahead = worker->events;
+	TokenParts	token;
+
+	return worker->fragments != NIL || !mcs_document_next(&ahead) || event_time(&ahead.value, &token) == time;
+}
+
+/* Whether the next event of the reply at hand is one to leave for another cursor. */
+bool
+mcs_gather_is_held_back(const StreamWorker *worker)
+{
+	DocumentIterator ahead = worker->events;
+	TokenParts	token;
+
+	return worker->held_time != 0 && mcs_document_next(&ahead) && event_time(&ahead.value, &token) >= worker->held_time;
+}

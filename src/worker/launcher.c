@@ -1,0 +1,249 @@
+/*
+ * worker/launcher.c
+ *	  The launcher, one for the whole cluster, and the prober that it sends into
+ *	  a database to see which streams shall run there.
+ *
+ * The launcher itself is connected to no database: it reads pg_database and
+ * shared memory only, starts probers and workers, and sleeps on its latch.  It
+ * starts after recovery, so nothing of ours runs on a standby.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "shared/shared_internal.h"
+#include "worker/worker_internal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define DATABASE_SCAN_MS	60000
+#define GUARD_MS			200
+#define PROBER_LOCK_TIMEOUT "5s"
+
+PGDLLEXPORT void mcs_launcher_main(Datum arg);
+PGDLLEXPORT void mcs_prober_main(Datum arg);
+
+/* Notes every database that can be connected to, and forgets those that are gone. */
+static void
+scan_databases(void)
+{
+	static int	told_left_out = 0;
+	List	   *databases = NIL;
+	int			left_out = 0;
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	ListCell   *cell;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && database->datconnlimit != DATCONNLIMIT_INVALID_DB)
+			databases = lappend_oid(databases, database->oid);
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	mcs_shmem_remove_databases_but(databases);
+	foreach(cell, databases)
+		left_out += !mcs_shmem_add_database(lfirst_oid(cell));
+	CommitTransactionCommand();
+	if (left_out > 0 && left_out != told_left_out)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("change streams are not looked for in %d databases", left_out),
+				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared->max_databases),
+				 errhint("Raise it and restart PostgreSQL.")));
+	told_left_out = left_out;
+}
+
+static void
+fill_worker(BackgroundWorker *worker, const char *function, const char *type)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, MCS_EXTENSION, sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
+}
+
+/* Starts one prober or worker; what cannot be started now is tried again. */
+static void
+start(const Launch *launch)
+{
+	BackgroundWorker worker;
+
+	if (launch->kind == LAUNCH_PROBER)
+	{
+		fill_worker(&worker, "mcs_prober_main", "mongo_change_stream prober");
+		strlcpy(worker.bgw_name, "mongo_change_stream prober", BGW_MAXLEN);
+		worker.bgw_main_arg = ObjectIdGetDatum(launch->database);
+	}
+	else
+	{
+		StaticAssertStmt(sizeof(launch->ticket) <= BGW_EXTRALEN, "ticket too large for bgw_extra");
+		if (launch->handler[0])
+		{
+			fill_worker(&worker, "mcs_handler_main", "mongo_change_stream handler");
+			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream handler: %s", launch->handler);
+		}
+		else
+		{
+			fill_worker(&worker, "mcs_worker_main", "mongo_change_stream worker");
+			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream worker: %s", launch->stream);
+		}
+		worker.bgw_main_arg = Int32GetDatum(launch->ticket.index);
+		memcpy(worker.bgw_extra, &launch->ticket, sizeof(launch->ticket));
+	}
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		mcs_shmem_launch_failed(launch);
+}
+
+/* Reads the settings again; where that turns everything off or on, it does so. */
+static void
+reload_settings(void)
+{
+	bool		enabled = mcs_enabled;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (enabled && !mcs_enabled)
+	{
+		ereport(LOG, (errmsg("change streams end, since mongo_change_stream.enabled is off")));
+		mcs_shmem_stop_all();
+	}
+	else if (!enabled && mcs_enabled)
+		mcs_shmem_start_all();
+}
+
+/* Entry of the launcher. */
+void
+mcs_launcher_main(Datum arg)
+{
+	TimestampTz scanned_at = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	mcs_shmem_attach_launcher();
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		Launch		launch;
+		long		wait_ms;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload_settings();
+		if (mcs_enabled && TimestampDifferenceExceeds(scanned_at, now, DATABASE_SCAN_MS))
+		{
+			scan_databases();
+			scanned_at = now;
+		}
+		while ((launch = mcs_shmem_next_launch(&wait_ms)).kind != LAUNCH_NOTHING)
+			start(&launch);
+		if (mcs_guard_look())
+			wait_ms = Min(wait_ms, GUARD_MS);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(wait_ms, DATABASE_SCAN_MS), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/*
+ * The streams of this database, in the long-lived context; those that came by a
+ * dump, a template or pg_upgrade are marked as paused, so that a copy never
+ * follows beside its original.
+ */
+static List *
+list_streams(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	List	   *streams = mcs_stream_list();
+	ListCell   *cell;
+
+	MemoryContextSwitchTo(old);
+	foreach(cell, streams)
+	{
+		StreamListed *listed = lfirst(cell);
+		Stream	   *stream = listed->runnable || listed->handler ? NULL : mcs_stream_load(listed->name, false, true);
+
+		if (stream && stream->restored && !stream->paused)
+			mcs_stream_pause_restored(listed->name);
+	}
+	return streams;
+}
+
+/*
+ * Entry of a prober.  It is connected as the bootstrap superuser and therefore
+ * runs no user's code: it reads one table of ours and leaves.
+ */
+void
+mcs_prober_main(Datum arg)
+{
+	Oid			database = DatumGetObjectId(arg);
+	List	   *streams = NIL;
+	bool		installed;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	if (!mcs_shmem_attach_prober(database))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	mcs_shmem_probing(database);
+
+	mcs_worker_pin_settings();
+	/* probers go one at a time: one that waits for a lock would hold up all databases */
+	SetConfigOption("lock_timeout", PROBER_LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	installed = OidIsValid(mcs_extension_schema());
+	if (installed)
+	{
+		streams = list_streams();
+		mcs_grants_forget_missing();
+	}
+	mcs_shmem_probed(database, installed, streams);
+	if (installed)
+		mcs_alert_of_oplogs();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	proc_exit(0);
+}
+
+/* Registers the launcher with the postmaster. */
+void
+mcs_launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	/* pg_upgrade wants nobody in the databases, and nothing written beside it */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	fill_worker(&worker, "mcs_launcher_main", "mongo_change_stream launcher");
+	strlcpy(worker.bgw_name, "mongo_change_stream launcher", BGW_MAXLEN);
+	worker.bgw_restart_time = 1;
+	RegisterBackgroundWorker(&worker);
+}

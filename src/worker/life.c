@@ -1,0 +1,111 @@
+/*
+ * worker/life.c
+ *	  A worker that comes after others which have died: what it notes, how
+ *	  careful it is, and when it gives up.  The notes are explained in
+ *	  tables/life.c.
+ */
+#include "mongo_change_stream.h"
+
+#include "shared/shared_internal.h"
+#include "worker/worker_internal.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Processes that may die of one event: in a batch with others, then when it was noted; one more where others of its time were written with it. */
+#define MAX_CRASHES			3
+
+/* Processes that may die in a row without having written an event. */
+#define MAX_STARTS			12
+
+/* Events after a death that are noted: what a transaction holds, of which the last may be the cause, but for more of its time. */
+#define SINGLE_EVENTS		1000
+
+/* So long a process has to live until its predecessors' deaths are forgotten. */
+#define SURVIVAL_MS			3000
+
+/*
+ * Ends the stream, since one process after the other has died of it: of an event,
+ * or before there was any (token NULL).  Nothing else is done that may kill this
+ * one, too.
+ */
+static void
+stop_after_deaths(StreamWorker *worker, const char *token)
+{
+	char	   *name = quote_literal_cstr(worker->name);
+	char	   *reason = token ?
+		psprintf("%d processes in a row died when they came to the event with the token %s; "
+				 "SELECT resume_change_stream(%s, skip => '%s') leaves it out, SELECT resume_change_stream(%s) tries it again; "
+				 "the server's log says which signal they died of", MAX_CRASHES, token, name, token, name) :
+		psprintf("%d processes in a row died before they had written an event; SELECT resume_change_stream(%s) tries again; "
+				 "the server's log says which signal they died of", worker->starts, name);
+
+	reason = MemoryContextStrdup(TopMemoryContext, reason);
+	mcs_worker_begin(worker);
+	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
+	mcs_progress_error(worker->name, "the process that followed the change stream died");
+	mcs_progress_ends(worker->name);
+	mcs_alert_of_stream(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
+	mcs_worker_commit(worker);
+	worker->report.state = STREAM_ERROR;
+	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
+	mcs_slot_report(&worker->report);
+	ereport(LOG,
+			(errmsg("change stream \"%s\" is error: %s", worker->name, reason)));
+	mcs_worker_leave();
+}
+
+/* Notes that this process is alive, before it does anything else; where its predecessors have died, it is careful. */
+void
+mcs_life_begin(StreamWorker *worker)
+{
+	worker->began_at = GetCurrentTimestamp();
+	mcs_worker_begin(worker);
+	if (OidIsValid(mcs_extension_schema()))
+		worker->after_death = mcs_progress_begins(worker->name, mcs_slot_is_first(), &worker->starts);
+	mcs_worker_commit(worker);
+	worker->begun = true;
+	if (worker->starts >= MAX_STARTS)
+		stop_after_deaths(worker, NULL);
+	worker->singly = worker->after_death ? SINGLE_EVENTS : 0;
+}
+
+/*
+ * Notes which event is written next, in a transaction of its own; does not return
+ * where too many have died of it.  The events of one time, which are a transaction
+ * of MongoDB's, go together behind the first of them, so that it stays whole;
+ * where a process dies of them nevertheless, the next finds out of which.
+ */
+void
+mcs_worker_announce(StreamWorker *worker, const char *token)
+{
+	int			crashes;
+
+	mcs_worker_begin(worker);
+	crashes = mcs_progress_announce(worker->name, token);
+	mcs_worker_commit(worker);
+	if (crashes >= MAX_CRASHES - 1)
+		stop_after_deaths(worker, token);
+	if (crashes > 0)
+		worker->single_time = mcs_token_time(token);
+}
+
+/* After some time of work the predecessors' deaths are forgotten, and this process is as any other again. */
+void
+mcs_life_go_on(StreamWorker *worker, TimestampTz now)
+{
+	if (!worker->after_death || !TimestampDifferenceExceeds(worker->began_at, now, SURVIVAL_MS))
+		return;
+	if (worker->starts > 0)
+	{
+		mcs_worker_begin(worker);
+		mcs_progress_survives(worker->name);
+		mcs_worker_commit(worker);
+	}
+	worker->starts = 0;
+	mcs_slot_trusted();
+	/* in a backlog the event that killed them may still be to come */
+	if (worker->drained)
+		worker->singly = 0;
+	worker->after_death = worker->singly > 0;
+}
