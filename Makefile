@@ -52,6 +52,9 @@ $(SCHEMA_SCRIPTS): mongo_change_stream--%.sql: schema/%.sql schema/script.awk $(
 	awk -v folder=schema -f schema/script.awk $< >$@.new && mv $@.new $@
 
 $(OBJS): $(HEADER_FILES) | driver
+# what a folder's *_internal.h asks for, so that no other folder can include it
+FOLDERS := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard src/*/*.c)))))
+$(foreach folder,$(FOLDERS),$(eval $(filter src/$(folder)/%,$(OBJS)): override CPPFLAGS += -DMCS_INSIDE_$(folder)))
 driver:
 	@test -n "$(MONGOC)" || { echo "The MongoDB C driver is missing. On Debian: apt-get install libmongoc-dev pkg-config" >&2; false; }
 

@@ -1,18 +1,10 @@
 /*
  * mongo_change_stream.h
- *	  What every family of the extension may use: PostgreSQL's base headers,
+ *	  What every file of the extension includes first: PostgreSQL's base headers,
  *	  names and limits that users see, and shims between PostgreSQL versions.
  *
- * The families and the order in which they may include each other (a family
- * uses its own header and those of the families before it):
- *
- *	  document   the type that holds one BSON value
- *	  mongo      the wall around the driver; no other family sees it
- *	  event      one change event and its columns
- *	  fdw        foreign tables: MongoDB's history as relations
- *	  match      SQL conditions as MongoDB's $match
- *	  stream     streams, their workers and their tables
- *	  handler    SQL that runs once for each event of a stream
+ * Each folder has a header of its own name, which says what the folder is for
+ * and which others it may use.
  *
  * Symbols that are not static begin with mcs_; types are CamelCase.
  */
@@ -50,14 +42,6 @@ extern int no_such_variable
 #endif
 
 #define MCS_EXTENSION "mongo_change_stream"
-
-/*
- * Texts into buffers of a fixed size, cut before a character that would not fit
- * whole: what is cut inside one is invalid, and a dump that holds it cannot be
- * restored.  They work in every process, also in one without a database.
- */
-extern void mcs_text_copy(char *to, Size size, const char *from);
-extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attribute_printf(3, 4);
 
 /* Names of streams and handlers are in bytes; NAMEDATALEN - 1, as they are notification channels, too. */
 #define MCS_NAME_MAX (NAMEDATALEN - 1)

@@ -10,8 +10,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include "base/base.h"
 #include "miscadmin.h"
-#include "stream/stream.h"
 
 /*
  * From here to mcs_owner_end, or an error, the session is the owner's.  Where free

@@ -5,7 +5,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "stream/stream_internal.h"
+#include "base/base.h"
 #include "utils/guc.h"
 
 static const char *const captured[] = {"search_path", "TimeZone", "DateStyle", "IntervalStyle"};

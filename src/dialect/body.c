@@ -11,8 +11,8 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
 #include "dialect/body.h"
+#include "dialect/dialect.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 

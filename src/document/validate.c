@@ -10,6 +10,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "base/base.h"
 #include "document/document.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"

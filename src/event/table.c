@@ -37,6 +37,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "event/event.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
@@ -45,7 +46,6 @@
 #include "parser/parse_collate.h"
 #include "parser/parse_relation.h"
 #include "rewrite/rewriteHandler.h"
-#include "event/table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -104,7 +104,7 @@ mcs_row_column_name(RowColumn column)
 static Oid
 our_type(RowColumn column)
 {
-	return OidIsValid(row_columns[column].type) ? row_columns[column].type : mcs_document_type();
+	return OidIsValid(row_columns[column].type) ? row_columns[column].type : mcs_extension_document();
 }
 
 /* The type that a column of ours was made with, for an ALTER TABLE. */
@@ -132,7 +132,7 @@ type_fits(RowColumn column, Oid type)
 		return true;
 	if (ours == TEXTOID)
 		return type == VARCHAROID;
-	if (ours == mcs_document_type())
+	if (ours == mcs_extension_document())
 		return type == JSONBOID || type == JSONOID || type == TEXTOID || type == VARCHAROID;
 	return false;
 }
@@ -206,7 +206,7 @@ mcs_events_map(Relation relation, EventsMap *map)
 		check_column(relation, column, attribute);
 		map->attributes[column] = attribute->attnum;
 		map->is_document[column] = !OidIsValid(row_columns[column].type) &&
-			(attribute->atttypid == mcs_document_type() || getBaseType(attribute->atttypid) == mcs_document_type());
+			(attribute->atttypid == mcs_extension_document() || getBaseType(attribute->atttypid) == mcs_extension_document());
 	}
 	misfit = false;
 }
@@ -354,7 +354,7 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	EventsTable *table = palloc0(sizeof(EventsTable));
 
 	table->command = command;
-	table->relation = table_open(mcs_events_relation(), RowExclusiveLock);
+	table->relation = table_open(mcs_extension_events(), RowExclusiveLock);
 	mcs_events_map(table->relation, &table->map);
 	if (command == CMD_INSERT)
 		check_persistence(table->relation);
@@ -604,4 +604,24 @@ mcs_events_end_command(EventsTable *table)
 	else
 		ExecASDeleteTriggers(table->estate, table->result, NULL);
 	AfterTriggerEndQuery(table->estate);
+}
+
+/* ---- errors ---- */
+
+bool
+mcs_error_is_events(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+		case ERRCODE_INVALID_TRANSACTION_STATE:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return false;
+		default:
+			return error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+				error->sqlerrcode != ERRCODE_INDEX_CORRUPTED;
+	}
 }

@@ -29,6 +29,7 @@
 #include "catalog/pg_type.h"
 #include "commands/proclang.h"
 #include "commands/trigger.h"
+#include "event/event.h"
 #include "funcapi.h"
 #include "handler/handler.h"
 #include "lib/ilist.h"
@@ -37,7 +38,6 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "parser/scansup.h"
-#include "event/table.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -112,7 +112,7 @@ watch_function(HandlerCode *code, Oid function)
 static Oid
 event_type(void)
 {
-	return get_rel_type_id(mcs_events_relation());
+	return get_rel_type_id(mcs_extension_events());
 }
 
 /* ---- bodies ---- */
@@ -357,7 +357,7 @@ compile_condition(const char *condition)
 
 	if (!condition)
 		return NULL;
-	events = table_open(mcs_events_relation(), AccessShareLock);
+	events = table_open(mcs_extension_events(), AccessShareLock);
 	expressions = mcs_condition_compile(events, condition);
 	table_close(events, NoLock);
 	return expressions;

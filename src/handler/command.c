@@ -11,8 +11,8 @@
 
 #include "handler/handler.h"
 #include "miscadmin.h"
-#include "tables/tables_internal.h"
-#include "stream/stream_internal.h"
+#include "stream/stream.h"
+#include "tables/tables.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"

@@ -36,13 +36,12 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "event/event.h"
 #include "executor/executor.h"
 #include "handler/handler.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "tables/tables_internal.h"
-#include "event/table.h"
-#include "worker/worker_internal.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -51,6 +50,7 @@
 #include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "worker/worker.h"
 
 /* Bound of one batch, beside the number of its events. */
 #define BATCH_BYTES		(8 * 1024 * 1024)
@@ -76,7 +76,7 @@ begin_scan(EventScan *scan, const char *stream, int64 after)
 {
 	ScanKeyData keys[2];
 
-	scan->relation = table_open(mcs_events_relation(), AccessShareLock);
+	scan->relation = table_open(mcs_extension_events(), AccessShareLock);
 	mcs_events_map(scan->relation, &scan->map);
 	scan->index = mcs_events_open_key(scan->relation);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -225,7 +225,7 @@ typedef struct EventUpdate
 static void
 lock_statuses(const char *stream)
 {
-	LockDatabaseObject(mcs_events_relation(), hash_bytes((const unsigned char *) stream, strlen(stream)), 0, ExclusiveLock);
+	LockDatabaseObject(mcs_extension_events(), hash_bytes((const unsigned char *) stream, strlen(stream)), 0, ExclusiveLock);
 }
 
 static void

@@ -2,130 +2,18 @@
  * handler/handler.h
  *	  Handlers: SQL that runs once for each event of a stream.
  *
- * Functions of users write definitions into change_handlers; the launcher of
- * the stream family starts a worker for each handler that has something to do;
- * the worker runs the handler's code on one event after the other and commits
- * effects, position and the events' status together.  Uses the families
- * document, mongo, event and stream; nothing uses this one.
+ * Functions of users write definitions into change_handlers; the launcher
+ * starts a worker for each handler that has something to do; the worker runs
+ * the handler's code on one event after the other and commits effects, position
+ * and the events' status together.  Uses all folders but match, fdw and dialect;
+ * nothing uses this one.
  */
 #ifndef MCS_HANDLER_H
 #define MCS_HANDLER_H
 
-#include "mongo_change_stream.h"
-
 #include "access/htup.h"
-#include "stream/stream.h"
-
-#define HANDLER_MAX_WORKERS 64
-
-/* One row of change_handlers with what it needs of its stream, palloc'ed; NULL pointers stand for SQL NULL. */
-typedef struct Handler
-{
-	char	   *name;
-	char	   *stream;
-	Oid			owner;			/* of the stream, and so of the handler */
-	char	   *body;
-	char	   *procedure;
-	char	   *condition;
-	char	   *translated_body;
-	char	   *translated_condition;
-	char	   *start_at;
-	int			retry_attempts;
-	Interval   *retry_delay;
-	Interval   *max_retry_delay;
-	Interval   *timeout;
-	bool		stop_on_failure;	/* else the event becomes a dead letter */
-	int			workers;
-	bool		paused;
-	char	   *stopped_reason;
-	List	   *settings;		/* of char *, "name=value" */
-	bool		restored;		/* the stream was made in another cluster or database */
-} Handler;
-
-/* An error as a dead letter keeps it. */
-typedef struct HandlerError
-{
-	char	   *sqlstate;
-	char	   *message;
-	char	   *detail;
-	char	   *context;
-} HandlerError;
-
-/* Where one worker of a handler is: its row of change_handler_progress. */
-typedef struct HandlerPosition
-{
-	int64		last_event_id;	/* everything up to here that is this worker's is done */
-	int64		definition_version; /* of the handler; to be read before its definition is */
-	int64		failed_event;	/* failed and not done yet; 0: none */
-	int			attempts;		/* that have failed on it */
-	TimestampTz next_retry_at;
-	HandlerError error;
-} HandlerPosition;
-
-/* ---- tables/handler.c: every query on the tables of handlers ---- */
-
-extern Handler *mcs_handler_load(const char *name, bool for_update, bool missing_ok);
-extern bool mcs_handler_insert(const Handler *handler, int64 last_event_id);
-extern void mcs_handler_update(const Handler *handler);
-extern void mcs_handler_pause(const char *name);
-extern void mcs_handler_resume(const char *name);
-
-/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
-extern void mcs_handler_forget_attempts(const char *name);
-extern void mcs_handler_stop(const char *name, const char *reason);
-extern void mcs_handler_delete(const char *name);
-
-/* The position of a worker in palloc'ed memory; NULL where it has none. */
-extern HandlerPosition *mcs_handler_position(const char *name, int worker);
-
-/* Locks all positions of a handler; false where they differ.  *least and *greatest may be NULL. */
-extern bool mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest);
-extern void mcs_handler_set_workers(const char *name, int workers, int64 last_event_id);
-
-/* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
-extern void mcs_handler_redefined(const char *name);
-
-/*
- * Moves a worker from a position to an event; false where it is not there any
- * more, or somebody else has changed the definition under which it came there.
- */
-extern bool mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
-
-/* Notes a failed attempt at an event, or with next_retry_at 0 the last one; false as above. */
-extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
-
-/* What is noted about the process itself, for those that die: see handler/run.c. */
-extern bool mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
-extern void mcs_handler_ready(const char *name, int worker);
-extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
-extern void mcs_handler_ends(const char *name, int worker);
-
-extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
-extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
-
-typedef struct DeadLetter
-{
-	int64		event_id;
-	Datum		event;			/* of type change_stream_events */
-	int			attempts;
-} DeadLetter;
-
-/* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
-extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
-extern void mcs_dead_letter_delete(const char *handler, int64 event_id);
-extern void mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error);
-extern int64 mcs_dead_letters_discard(const char *handler);
-
-/* Where another handler of a stream is, by worker: what decides an event's status. */
-typedef struct HandlerStanding
-{
-	int			worker;
-	int			workers;
-	int64		last_event_id;
-	int64		failed_event;
-	bool		gave_up;		/* it has stopped at failed_event */
-} HandlerStanding;
-extern List *mcs_handler_standings(const char *stream, const char *but_handler);
+#include "shared/shared.h"
+#include "worker/worker.h"
 
 /* ---- handler/definition.c: what the arguments may be ---- */
 
@@ -237,28 +125,6 @@ extern void mcs_events_write(const char *stream, const char *handler, const Hand
 
 /* For a handler that goes: events that wait for it alone are processed; returns the last that there is. */
 extern int64 mcs_events_release(const char *stream, const char *handler, int64 after);
-
-/* ---- shared/handler_slot.c: a handler's worker in shared memory ---- */
-extern bool mcs_slot_attach_handler(char *handler, int *worker);
-extern void mcs_slot_running(int64 event_id, TimestampTz since);
-extern void mcs_slot_moved(double events_per_second);
-extern bool mcs_slot_take_obstructs(void);
-
-/* Notes that an event became a dead letter. */
-extern void mcs_slot_add_letter(int64 event_id);
-
-/*
- * How many events the handler has given up of which nobody was told, and the last
- * of them; 0 while it is too early to tell again, unless at_once, and then
- * *tell_at is when it is not.
- */
-extern int64 mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at);
-
-extern int64 mcs_slot_newest(void);
-extern bool mcs_slot_has_news(int64 newest);
-
-/* Says that there is nothing to do; false where something has come since mcs_slot_newest returned this. */
-extern bool mcs_slot_rest(int64 newest);
 
 /* ---- handler/worker.c, handler/run.c ---- */
 

@@ -46,13 +46,13 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "tables/tables_internal.h"
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "shared/shared.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/worker.h"
 
 /* The longest that one transaction shall run code. */
 #define BATCH_MICROSECONDS	(USECS_PER_SEC / 2)

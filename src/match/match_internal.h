@@ -13,8 +13,12 @@
  * none of its values is an array; where a step may be the position in an
  * array, tests are not exact.
  */
-#ifndef MCS_MATCH_FILTER_H
-#define MCS_MATCH_FILTER_H
+#ifndef MCS_MATCH_INTERNAL_H
+#define MCS_MATCH_INTERNAL_H
+
+#ifndef MCS_INSIDE_match
+#error "match/match_internal.h is for the files of its folder only"
+#endif
 
 #include "match/match.h"
 
@@ -192,4 +196,4 @@ extern MatchOperator mcs_match_negate(MatchOperator operator);
 extern const char *mcs_match_word(MatchOperator operator);
 extern char *mcs_match_symbol(Oid function);
 
-#endif							/* MCS_MATCH_FILTER_H */
+#endif							/* MCS_MATCH_INTERNAL_H */

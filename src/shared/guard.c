@@ -11,11 +11,11 @@
  */
 #include "mongo_change_stream.h"
 
+#include "shared/shared_internal.h"
 #include <signal.h>
 
 #include "catalog/pg_type.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"

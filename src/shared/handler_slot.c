@@ -10,14 +10,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include "funcapi.h"
-#include "handler/handler.h"
 #include "miscadmin.h"
 #include "shared/shared_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-
-PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
 
 /* A person is told of a handler's dead letters at most so often. */
 #define LETTERS_INTERVAL_MS 60000
@@ -157,55 +153,4 @@ mcs_slot_rest(int64 newest)
 	}
 	LWLockRelease(mcs_shared->lock);
 	return rests;
-}
-
-static void
-put_slot(ReturnSetInfo *result, StreamSlot *slot)
-{
-	Datum		values[8];
-	bool		nulls[8] = {0};
-	uint64		running = pg_atomic_read_u64(&slot->running_event);
-	bool		active = running != 0 && slot->report.state != STREAM_RETRYING;
-
-	mcs_slot_correct(slot);
-	values[0] = CStringGetTextDatum(slot->handler);
-	values[1] = Int32GetDatum(slot->worker);
-	values[2] = CStringGetTextDatum(mcs_state_name(active ? STREAM_ACTIVE : slot->report.state));
-	values[3] = CStringGetTextDatum(active ? "running" : slot->report.reason);
-	values[4] = Int32GetDatum(slot->pid);
-	nulls[4] = slot->pid == 0;
-	values[5] = Float8GetDatum(slot->events_per_second);
-	values[6] = Int64GetDatum((int64) running);
-	nulls[6] = running == 0;
-	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->running_since));
-	nulls[7] = running == 0;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
-/*
- * change_handler_workers() -> setof record: the slots of this database's
- * handlers whose streams the caller may see.
- */
-Datum
-mcs_change_handler_workers(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	StreamSlot *copies;
-	StreamsSeen seen;
-	int			count = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (!mcs_shared)
-		return (Datum) 0;
-	copies = palloc_extended(sizeof(StreamSlot) * (mcs_shared->max_slots - mcs_shared->max_streams), MCXT_ALLOC_HUGE);
-	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].wanted && mcs_shared->slots[i].database == MyDatabaseId)
-			copies[count++] = mcs_shared->slots[i];
-	LWLockRelease(mcs_shared->lock);
-	seen = mcs_streams_seen();
-	for (int i = 0; i < count; i++)
-		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
-			put_slot(result, &copies[i]);
-	return (Datum) 0;
 }

@@ -44,13 +44,13 @@
 #include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "shared/shared_internal.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "shared/shared_internal.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -428,6 +428,13 @@ mcs_shmem_add_database(Oid database)
 		note->only_blocked = false;
 	LWLockRelease(mcs_shared->lock);
 	return note != NULL;
+}
+
+/* How many databases are looked at: the setting, as it was when the memory was made. */
+int
+mcs_shmem_max_databases(void)
+{
+	return mcs_shared->max_databases;
 }
 
 /* Forgets databases that are not in the list of Oids, and the slots of their streams. */

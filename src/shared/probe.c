@@ -5,6 +5,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "shared/shared_internal.h"
 #include <math.h>
 
 #include "common/pg_prng.h"
@@ -12,7 +13,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
 #include "utils/timestamp.h"
 
 #define PROBE_RETRY_MS			5000	/* after a prober that failed */

@@ -12,11 +12,11 @@
  */
 #include "mongo_change_stream.h"
 
+#include "shared/shared_internal.h"
 #include <signal.h>
 
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
 #include "utils/timestamp.h"
 
 #define REPROBE_INTERVAL_MS		60000

@@ -1,22 +1,19 @@
 /*
  * shared/shared_internal.h
- *	  What launcher, workers and functions tell each other through shared
- *	  memory.  Only stream_*.c files of the running side include it.
- *
- * A slot exists for each stream that shall run, from the launcher's first look
- * at it until it is paused, stopped or dropped; a worker attaches to it and
- * detaches at its exit.  The protocol of the locks is in shared/memory.c.
+ *	  The shared memory itself, for the files of this folder.
  */
-#ifndef MCS_STREAM_SHMEM_H
-#define MCS_STREAM_SHMEM_H
+#ifndef MCS_SHARED_INTERNAL_H
+#define MCS_SHARED_INTERNAL_H
+
+#ifndef MCS_INSIDE_shared
+#error "shared/shared_internal.h is for the files of its folder only"
+#endif
 
 #include "port/atomics.h"
+#include "shared/shared.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "stream/stream.h"
-
-/* ---- the shared memory itself: for shared/memory.c and shared/slot.c only ---- */
 
 typedef struct DatabaseNote
 {
@@ -104,112 +101,6 @@ extern bool mcs_shmem_is_blocked(Oid database);
 extern DatabaseNote *mcs_shmem_note(Oid database, bool make);
 extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker);
 
-/* Milliseconds until a time, at least 0. */
-static inline long
-mcs_ms_until(TimestampTz now, TimestampTz then)
-{
-	return then <= now ? 0 : (long) ((then - now + 999) / 1000);
-}
-
-/*
- * Whether a time has come until which something waits, which is never for more
- * than a minute: what lies farther ahead was set before the clock was set back.
- */
-static inline bool
-mcs_time_has_come(TimestampTz at, TimestampTz now)
-{
-	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
-}
-
-/* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
-typedef struct SlotTicket
-{
-	int			index;
-	uint32		generation;
-} SlotTicket;
-
-/* What the launcher shall do next. */
-typedef enum LaunchKind
-{
-	LAUNCH_NOTHING,
-	LAUNCH_PROBER,				/* look at a database's streams */
-	LAUNCH_WORKER
-} LaunchKind;
-
-typedef struct Launch
-{
-	LaunchKind	kind;
-	Oid			database;
-	SlotTicket	ticket;			/* of a worker */
-	char		stream[NAMEDATALEN];
-	char		handler[NAMEDATALEN];	/* empty for a stream's worker */
-} Launch;
-
-/* ---- launcher and prober ---- */
-extern void mcs_shmem_attach_launcher(void);
-extern bool mcs_shmem_add_database(Oid database);
-extern void mcs_shmem_stop_all(void);
-extern void mcs_shmem_start_all(void);
-extern void mcs_shmem_remove_databases_but(List *databases);
-extern Launch mcs_shmem_next_launch(long *wait_ms);
-extern void mcs_shmem_launch_failed(const Launch *launch);
-extern bool mcs_shmem_attach_prober(Oid database);
-extern void mcs_shmem_probing(Oid database);
-extern void mcs_shmem_probed(Oid database, bool installed, List *streams);
-
-/* ---- workers ---- */
 extern StreamSlot *mcs_my_slot; /* NULL in other processes */
-extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
-extern bool mcs_slot_take_changed(void);
-extern bool mcs_slot_is_changed(void);
-extern void mcs_slot_report(const StreamReport *report);
-extern void mcs_slot_suppressed(void);
-extern bool mcs_slot_is_first(void);
-extern void mcs_slot_forget_error(void);
-extern void mcs_slot_correct(StreamSlot *slot);
-extern void mcs_slot_trusted(void);
-extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
-extern void mcs_slot_heard(uint64 operation_time, TimestampTz heard_at);
-extern void mcs_slot_waiting(int await_ms);
-extern bool mcs_slot_sync_wanted(void);
-extern void mcs_slot_oplog_window(int64 microseconds);
-extern void mcs_slot_wake_handlers(int64 last_event_id);
-extern void mcs_slot_release(void);
 
-/* How far the slots are taken, for who has none. */
-typedef struct SlotCount
-{
-	bool		launcher;		/* runs */
-	bool		database;		/* is one that the launcher looks at */
-	bool		databases_full;
-	int			max_databases;
-	int			slots;
-	int			taken;
-	int			of_owner;
-	int			limit;			/* of an owner; 0: none */
-} SlotCount;
-extern void mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count);
-
-/* Settings. */
-extern bool mcs_enabled;
-extern int	mcs_max_streams_per_role;
-extern int	mcs_max_handlers_per_role;
-extern int	mcs_reserved_processes;
-
-#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
-
-/* ---- stream/reason.c ---- */
-extern char *mcs_reason_of_owner(Oid owner);
-extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
-
-/* ---- shared/guard.c ---- */
-extern int	mcs_guard_blockers(int pid, int32 **blockers);
-extern bool mcs_guard_look(void);
-
-/* ---- DDL that needs a database without our processes ---- */
-extern void mcs_shmem_block_database(Oid database, long timeout_ms);
-extern void mcs_shmem_unblock_database(Oid database, bool dropped);
-extern List *mcs_shmem_streams_of_role(Oid role);
-
-
-#endif							/* MCS_STREAM_SHMEM_H */
+#endif							/* MCS_SHARED_INTERNAL_H */

@@ -5,6 +5,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "shared/shared_internal.h"
 #include <math.h>
 
 #include "common/pg_prng.h"
@@ -14,7 +15,6 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -23,18 +23,10 @@
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
 
-/* A process that has said nothing for so long may wait for the disk. */
-#define DISK_WAIT_MS		1000
-
-/* So long after the last one that was left out the status tells of it. */
-#define SUPPRESSED_MS		60000
-
 StreamSlot *mcs_my_slot = NULL;
 
 /* No other process has been at this slot since PostgreSQL came back from a crash. */
 static bool is_first = false;
-
-PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 
 /* What ended this process, if it is an error. */
 static char end_error[512];
@@ -221,7 +213,7 @@ mcs_slot_suppressed(void)
 	if (!mcs_my_slot)
 		return;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	told = !TimestampDifferenceExceeds(mcs_my_slot->suppressed_at, now, SUPPRESSED_MS);
+	told = !TimestampDifferenceExceeds(mcs_my_slot->suppressed_at, now, SLOT_SUPPRESSED_MS);
 	if (!told)
 		mcs_my_slot->suppressed_at = now;
 	LWLockRelease(mcs_shared->lock);
@@ -344,10 +336,9 @@ mcs_slot_wake_handlers(int64 last_event_id)
  * after the time was seen, or if the position has moved to that time since.
  */
 bool
-mcs_slot_wait_synced(const char *stream, uint64 time, TimestampTz until)
+mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz until)
 {
 	bool		synced = false;
-	int64		since = mcs_session_clock();
 
 	if (!mcs_shared)
 		return false;
@@ -396,137 +387,50 @@ mcs_slot_end_wait(void)
 	ConditionVariableCancelSleep();
 }
 
-static Datum
-interval_datum(int64 microseconds)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	return IntervalPGetDatum(interval);
-}
-
-/*
- * Microseconds from the saved position to MongoDB's time now, which is the
- * newest that was heard of and what has passed since; -1: not known.  While
- * MongoDB has been asked for more than there is, its silence says that nothing
- * happens, for as long as it was told to be silent.
- */
-static int64
-slot_lag(const StreamSlot *slot)
-{
-	int64		lag;
-	int64		silence;
-
-	if (slot->operation_time == 0 || slot->saved_time == 0)
-		return -1;
-	lag = ((int64) (slot->operation_time >> 32) - (int64) (slot->saved_time >> 32)) * USECS_PER_SEC;
-	silence = GetCurrentTimestamp() - slot->heard_at;
-	if (slot->report.state == STREAM_ACTIVE)
-		silence -= slot->await_ms * INT64CONST(1000);
-	return Max(lag, 0) + Max(silence, 0);
-}
-
-/* What a stream does that follows from a position which MongoDB's time has not reached; NULL for any other. */
-static char *
-future_start(const StreamSlot *slot)
-{
-	if (slot->report.state != STREAM_ACTIVE || slot->operation_time == 0 || slot->saved_time >> 32 <= slot->operation_time >> 32)
-		return NULL;
-	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
-}
-
-/* Adds something that is beside the state to its reason. */
 static void
-add_to_reason(StreamSlot *slot, const char *more)
+copy_slot(SlotView *view, StreamSlot *slot)
 {
-	char	   *said = pstrdup(slot->report.reason);
-
-	mcs_text_format(slot->report.reason, sizeof(slot->report.reason), "%s; %s", said, more);
+	strlcpy(view->stream, slot->stream, NAMEDATALEN);
+	strlcpy(view->handler, slot->handler, NAMEDATALEN);
+	view->worker = slot->worker;
+	view->owner = slot->owner;
+	view->pid = slot->pid;
+	view->wait_event = slot->proc ? slot->proc->wait_event_info : 0;
+	view->report = slot->report;
+	view->state_since = slot->state_since;
+	view->saved_time = slot->saved_time;
+	view->operation_time = slot->operation_time;
+	view->heard_at = slot->heard_at;
+	view->replied_at = slot->replied_at;
+	view->await_ms = slot->await_ms;
+	view->events_per_second = slot->events_per_second;
+	view->oplog_window = slot->oplog_window;
+	view->suppressed_at = slot->suppressed_at;
+	view->running_event = (int64) pg_atomic_read_u64(&slot->running_event);
+	view->running_since = (TimestampTz) pg_atomic_read_u64(&slot->running_since);
 }
 
-/*
- * Corrects what a slot says about its state by what is known better here: what
- * keeps a process from being there, what the one that is there waits for.
- */
-void
-mcs_slot_correct(StreamSlot *slot)
+SlotView *
+mcs_slot_views(bool of_handlers, int *count)
 {
-	char	   *reason = NULL;
+	SlotView   *views;
 
-	if (!mcs_enabled)
-	{
-		slot->report.state = STREAM_PAUSED;
-		reason = MCS_REASON_DISABLED;
-	}
-	else if (slot->pid == 0)
-		reason = slot->report.state == STREAM_IDLE ? NULL : mcs_reason_of_owner(slot->owner);
-	else if (slot->proc && slot->handler[0] == '\0')
-		reason = mcs_reason_of_wait(slot->pid, slot->proc->wait_event_info,
-									TimestampDifferenceExceeds(slot->replied_at, GetCurrentTimestamp(), DISK_WAIT_MS));
-	if (reason == NULL)
-		reason = future_start(slot);
-	if (reason)
-		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), reason);
-	if (slot->suppressed_at != 0 && !TimestampDifferenceExceeds(slot->suppressed_at, GetCurrentTimestamp(), SUPPRESSED_MS))
-		add_to_reason(slot, "notifications are left out, since PostgreSQL's queue of them is more than half full");
-	if (mcs_schema_is_old())
-		add_to_reason(slot, "the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE");
-}
-
-static void
-put_slot(ReturnSetInfo *result, StreamSlot *slot)
-{
-	Datum		values[10];
-	bool		nulls[10] = {0};
-	int64		lag = slot_lag(slot);
-
-	mcs_slot_correct(slot);
-	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
-		add_to_reason(slot, psprintf("%d %% of MongoDB's oplog lies behind the position. %s",
-									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
-
-	values[0] = CStringGetTextDatum(slot->stream);
-	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
-	values[2] = CStringGetTextDatum(slot->report.reason);
-	values[3] = TimestampTzGetDatum(slot->state_since);
-	values[4] = Int32GetDatum(slot->pid);
-	nulls[4] = slot->pid == 0;
-	values[5] = Float8GetDatum(slot->events_per_second);
-	nulls[6] = lag < 0;
-	values[6] = interval_datum(lag);
-	nulls[7] = slot->oplog_window < 0;
-	values[7] = interval_datum(slot->oplog_window);
-	nulls[8] = slot->report.last_error[0] == '\0';
-	values[8] = CStringGetTextDatum(slot->report.last_error);
-	nulls[9] = slot->report.next_retry_at == 0;
-	values[9] = TimestampTzGetDatum(slot->report.next_retry_at);
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
-/*
- * change_stream_workers() -> setof record: the slots of this database's streams
- * that the caller may see.
- */
-Datum
-mcs_change_stream_workers(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	StreamSlot *copies;
-	StreamsSeen seen;
-	int			count = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
+	*count = 0;
 	if (!mcs_shared)
-		return (Datum) 0;
-	copies = palloc_extended(sizeof(StreamSlot) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
+		return NULL;
+	views = palloc_extended(sizeof(SlotView) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == MyDatabaseId && mcs_shared->slots[i].handler[0] == '\0')
-			copies[count++] = mcs_shared->slots[i];
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->database != MyDatabaseId || (slot->handler[0] != '\0') != of_handlers)
+			continue;
+		/* a handler's slot stays a while after it, for what its process still says */
+		if (of_handlers && !slot->wanted)
+			continue;
+		copy_slot(&views[(*count)++], slot);
+	}
 	LWLockRelease(mcs_shared->lock);
-	seen = mcs_streams_seen();
-	for (int i = 0; i < count; i++)
-		if (mcs_stream_seen(&seen, copies[i].stream, copies[i].owner))
-			put_slot(result, &copies[i]);
-	return (Datum) 0;
+	return views;
 }

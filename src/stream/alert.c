@@ -11,10 +11,12 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream/stream.h"
+
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "lib/stringinfo.h"
-#include "shared/shared_internal.h"
+#include "shared/shared.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"

@@ -15,8 +15,8 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "tables/tables_internal.h"
 #include "stream/stream_internal.h"
+#include "tables/tables.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -259,7 +259,7 @@ take_remains(Stream *stream)
 
 	if (!mcs_stream_remains(stream->name, &remains))
 		return;
-	if (!has_privs_of_role(GetUserId(), mcs_catalog_owner()))
+	if (!has_privs_of_role(GetUserId(), mcs_extension_objects()->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("there are events or positions of a change stream \"%s\" that does not exist", stream->name),

@@ -83,34 +83,6 @@ static const char *const field_names[STREAM_FIELDS] = {
 	"on_error"
 };
 
-/* ---- small conversions ---- */
-
-/* An interval's length, a day being 24 hours and a month 30 days, as intervals compare. */
-int64
-mcs_interval_microseconds(const Interval *interval)
-{
-	int128		length = (int128) interval->month * DAYS_PER_MONTH + interval->day;
-
-	length = length * USECS_PER_DAY + interval->time;
-	return (int64) Min(Max(length, (int128) PG_INT64_MIN), (int128) PG_INT64_MAX);
-}
-
-/* The strings of a text[] without nulls. */
-List *
-mcs_texts_from_array(ArrayType *array)
-{
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
-	List	   *texts = NIL;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	for (int i = 0; i < count; i++)
-		if (!nulls[i])
-			texts = lappend(texts, TextDatumGetCString(elements[i]));
-	return texts;
-}
-
 /* ---- words ---- */
 
 static char *
@@ -556,7 +528,7 @@ tell_of_missing_documents(const Stream *stream)
 static Document *
 check_expressions(const Stream *stream, bool silent, bool *exact)
 {
-	Relation	events = table_open(mcs_events_relation(), AccessShareLock);
+	Relation	events = table_open(mcs_extension_events(), AccessShareLock);
 	StreamExpressions *expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
 	Document   *match = NULL;
 

@@ -19,12 +19,15 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream/stream.h"
+
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "event/event.h"
 #include "executor/executor.h"
 #include "match/match.h"
 #include "nodes/makefuncs.h"
@@ -36,7 +39,6 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
-#include "event/table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -479,7 +481,7 @@ mcs_expressions_valid(const StreamExpressions *expressions)
 		if (!((CachedExpression *) lfirst(cell))->is_valid)
 			return false;
 	/* what is cached does not hear of columns */
-	events = table_open(mcs_events_relation(), AccessShareLock);
+	events = table_open(mcs_extension_events(), AccessShareLock);
 	same = has_same_columns(RelationGetDescr(events), expressions->slot->tts_tupleDescriptor);
 	table_close(events, NoLock);
 	return same;
@@ -575,7 +577,7 @@ mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const
 		bool		field_isnull;
 		Datum		value = ExecEvalExprSwitchContext(field->state, expressions->econtext, &field_isnull);
 
-		mcs_document_append_datum(&builder, field->name, value, field_isnull, field->type, mcs_document_type());
+		mcs_document_append_datum(&builder, field->name, value, field_isnull, field->type, mcs_extension_document());
 	}
 	mcs_document_end(&builder);
 	return DocumentPGetDatum(mcs_document_finish(&builder));

@@ -14,6 +14,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream/stream.h"
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -26,7 +28,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "shared/shared_internal.h"
+#include "shared/shared.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"

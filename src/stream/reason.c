@@ -8,6 +8,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream/stream.h"
+
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -16,9 +18,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "shared/shared.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

@@ -3,14 +3,14 @@
  *	  What the files behind the functions on streams share: arguments, checks,
  *	  positions.
  */
-#ifndef MCS_STREAM_COMMAND_H
-#define MCS_STREAM_COMMAND_H
+#ifndef MCS_STREAM_INTERNAL_H
+#define MCS_STREAM_INTERNAL_H
+
+#ifndef MCS_INSIDE_stream
+#error "stream/stream_internal.h is for the files of its folder only"
+#endif
 
 #include "stream/stream.h"
-
-/* ---- stream/command.c ---- */
-extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
-extern Stream *mcs_stream_load_own(const char *name, bool for_update);
 
 /* ---- stream/definition.c ---- */
 
@@ -45,9 +45,6 @@ extern void mcs_check_collection_name(const char *name, const char *database);
 
 /* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
 extern void mcs_definition_check(Stream *stream, bool silent);
-
-/* ---- base/settings.c: the creator's settings, under which expressions run ---- */
-extern List *mcs_settings_capture(void);
 
 /* ---- stream/start.c ---- */
 
@@ -88,4 +85,4 @@ extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target,
 extern Document *mcs_pushed_filter(const Stream *stream, const Document *match);
 extern void mcs_pipeline_check(const Document *pipeline);
 
-#endif							/* MCS_STREAM_COMMAND_H */
+#endif							/* MCS_STREAM_INTERNAL_H */

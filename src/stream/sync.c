@@ -17,8 +17,8 @@
 #include "mongo_change_stream.h"
 
 #include "access/xact.h"
-#include "tables/tables_internal.h"
 #include "stream/stream_internal.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -154,7 +154,7 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 	check_runs(stream);
 	until = begin + Min(timeout, USECS_PER_DAY * 365);
 	time = operation_time_now(stream);
-	synced = wait_for_start(stream, &time, until) && mcs_slot_wait_synced(name, time, until);
+	synced = wait_for_start(stream, &time, until) && mcs_slot_wait_synced(name, time, mcs_session_clock(), until);
 	if (synced && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		synced = wait_for_handlers(name, until);
 	PG_RETURN_BOOL(synced);

@@ -28,6 +28,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include "stream/stream.h"
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -39,7 +41,6 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "worker/worker_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -49,6 +50,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "worker/worker.h"
 
 #define TOKEN_TABLE "change_stream_resume_tokens"
 
@@ -169,7 +171,7 @@ may_write(Oid table, Oid role)
 	Oid			owner = relation_owner(table);
 
 	return OidIsValid(owner) &&
-		(owner == role || owner == relation_owner(mcs_events_relation()) || superuser_arg(owner)) &&
+		(owner == role || owner == relation_owner(mcs_extension_events()) || superuser_arg(owner)) &&
 		pg_class_aclcheck(table, role, ACL_INSERT) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_UPDATE) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK;
@@ -286,7 +288,7 @@ row_value(HeapTuple row, TupleDesc desc, const char *column, Oid type, bool *isn
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("update_stream_resume_token() needs column \"%s\" of type %s", column, format_type_be(type)),
-				 errhint("ALTER TABLE %s %s COLUMN %s %s%s;", quote_identifier(get_rel_name(mcs_events_relation())),
+				 errhint("ALTER TABLE %s %s COLUMN %s %s%s;", quote_identifier(get_rel_name(mcs_extension_events())),
 						 number <= 0 ? "ADD" : "ALTER", quote_identifier(column), number <= 0 ? "" : "TYPE ",
 						 format_type_be(type))));
 	return heap_getattr(row, number, desc, isnull);
@@ -330,7 +332,7 @@ check_trigger(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("update_stream_resume_token() was not called by an AFTER INSERT OR UPDATE trigger for each row"),
 				 errhint("CREATE TRIGGER ... AFTER INSERT OR UPDATE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token();")));
-	if (RelationGetRelid(data->tg_relation) != mcs_events_relation())
+	if (RelationGetRelid(data->tg_relation) != mcs_extension_events())
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("update_stream_resume_token() is no trigger function for relation \"%s\"",
@@ -408,9 +410,9 @@ value_expression(const TokenColumn *column, Form_pg_attribute attribute)
 			return psprintf("CAST((SELECT pg_catalog.avg(l.processing_time_ms) FROM (SELECT e.processing_time_ms FROM %s e "
 							"WHERE e.stream_name OPERATOR(pg_catalog.=) $1 ORDER BY e.event_id DESC LIMIT 100) l) AS %s)",
 							quote_qualified_identifier(get_namespace_name(mcs_extension_schema()),
-													   get_rel_name(mcs_events_relation())), type);
+													   get_rel_name(mcs_extension_events())), type);
 		case SET_TOKEN:
-			if (attribute->atttypid == mcs_document_type())
+			if (attribute->atttypid == mcs_extension_document())
 				parameter = PARAM_TOKEN_DOCUMENT;
 			break;
 		default:
@@ -672,7 +674,7 @@ mcs_token_table_flush(void)
 void
 mcs_token_table_state(const Stream *stream, StreamState state, const char *error)
 {
-	Relation	events = table_open(mcs_events_relation(), AccessShareLock);
+	Relation	events = table_open(mcs_extension_events(), AccessShareLock);
 	const Trigger *trigger = attached_trigger(events);
 
 	if (trigger)

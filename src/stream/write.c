@@ -23,8 +23,8 @@
 #include "mongo_change_stream.h"
 
 #include "commands/async.h"
-#include "shared/shared_internal.h"
-#include "stream/write.h"
+#include "shared/shared.h"
+#include "stream/stream.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"

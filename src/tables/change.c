@@ -184,7 +184,7 @@ mcs_catalog_redefined(const char *stream)
 		TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&count, values, NULL);
 }
 
@@ -298,7 +298,7 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 	for (int i = 0; i < lengthof(delete); i++)
 		(void) mcs_catalog_run(&delete[i], values.values, NULL);
 	mcs_grants_forget_stream(stream->name);
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&unpark, values.values, NULL);
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)

@@ -18,14 +18,11 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "tables/tables_internal.h"
-#include "stream/stream_internal.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
-PG_FUNCTION_INFO_V1(mcs_grant_change_stream);
-PG_FUNCTION_INFO_V1(mcs_revoke_change_stream);
 PG_FUNCTION_INFO_V1(mcs_change_stream_is_own);
 
 /* ---- who sees what ---- */
@@ -48,7 +45,7 @@ mcs_streams_seen(void)
 	Oid			user = GetUserId();
 
 	/* 1.0 knows no grants */
-	if (seen.all || mcs_schema_is_old())
+	if (seen.all || mcs_extension_is_old())
 		return seen;
 	mcs_catalog_begin(&scope);
 	count = mcs_catalog_execute(&list, NULL, NULL);
@@ -95,7 +92,7 @@ mcs_grants_forget_stream(const char *stream)
 		"DELETE FROM @.change_stream_grants WHERE stream_name = $1", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&forget, values, NULL);
 }
 
@@ -107,7 +104,7 @@ mcs_grants_forget_role(Oid role)
 		"DELETE FROM @.change_stream_grants WHERE reader = $1::pg_catalog.regrole", OIDOID);
 	Datum		values[1] = {ObjectIdGetDatum(role)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&forget, values, NULL);
 }
 
@@ -118,64 +115,38 @@ mcs_grants_forget_missing(void)
 	static CatalogStatement forget = {.sql = "DELETE FROM @.change_stream_grants g WHERE NOT EXISTS "
 		"(SELECT FROM pg_catalog.pg_roles r WHERE r.oid = g.reader::pg_catalog.oid)"};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&forget, NULL, NULL);
 }
 
-/* ---- grant_change_stream, revoke_change_stream ---- */
+/* ---- who may see a stream ---- */
 
-/* The reader that is named; - and the number of no role are none. */
-static Oid
-reader_argument(FunctionCallInfo fcinfo)
-{
-	Oid			reader;
-
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("reader must not be null")));
-	reader = PG_GETARG_OID(1);
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(reader)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role with OID %u does not exist", reader)));
-	return reader;
-}
-
-/* Runs a statement on the pair of a stream of the caller's and a reader. */
+/* Runs a statement on the pair of a stream and a reader. */
 static void
-change_grant(FunctionCallInfo fcinfo, CatalogStatement *statement, const char *function)
+change_grant(CatalogStatement *statement, const char *stream, Oid reader)
 {
-	char	   *name = mcs_stream_name_argument(fcinfo);
 	Datum		values[2];
 
-	PreventCommandIfReadOnly(function);
-	/* locked, so that no grant outlives a drop that goes on meanwhile */
-	(void) mcs_stream_load_own(name, true);
-	values[0] = CStringGetTextDatum(name);
-	values[1] = ObjectIdGetDatum(reader_argument(fcinfo));
+	values[0] = CStringGetTextDatum(stream);
+	values[1] = ObjectIdGetDatum(reader);
 	(void) mcs_catalog_run(statement, values, NULL);
 }
 
-/* grant_change_stream(text, regrole) -> void */
-Datum
-mcs_grant_change_stream(PG_FUNCTION_ARGS)
+void
+mcs_grants_add(const char *stream, Oid reader)
 {
 	static CatalogStatement grant = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_grants (stream_name, reader) VALUES ($1, $2::pg_catalog.regrole) ON CONFLICT DO NOTHING",
 		TEXTOID, OIDOID);
 
-	change_grant(fcinfo, &grant, "grant_change_stream()");
-	PG_RETURN_VOID();
+	change_grant(&grant, stream, reader);
 }
 
-/* revoke_change_stream(text, regrole) -> void */
-Datum
-mcs_revoke_change_stream(PG_FUNCTION_ARGS)
+void
+mcs_grants_remove(const char *stream, Oid reader)
 {
 	static CatalogStatement revoke = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_grants WHERE stream_name = $1 AND reader = $2::pg_catalog.regrole", TEXTOID, OIDOID);
 
-	change_grant(fcinfo, &revoke, "revoke_change_stream()");
-	PG_RETURN_VOID();
+	change_grant(&revoke, stream, reader);
 }

@@ -279,7 +279,7 @@ mcs_handler_redefined(const char *name)
 		"UPDATE @.change_handler_progress SET definition_version = " THIS_TRANSACTION " WHERE handler_name = $1", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&mark, values, NULL);
 }
 
@@ -446,7 +446,7 @@ mcs_handler_ready(const char *name, int worker)
 		"UPDATE @.change_handler_progress SET starts = 0 WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
 	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&note, values, NULL);
 }
 

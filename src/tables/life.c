@@ -43,7 +43,7 @@ note(CatalogStatement *statement, const char *stream)
 {
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	if (mcs_schema_is_old())
+	if (mcs_extension_is_old())
 		return;
 	mcs_life_flush();
 	(void) mcs_catalog_run(statement, values, NULL);
@@ -69,7 +69,7 @@ mcs_progress_begins(const char *stream, bool first, int *starts)
 	bool		isnull;
 
 	*starts = 0;
-	if (mcs_schema_is_old())
+	if (mcs_extension_is_old())
 		return false;
 	mcs_life_flush();
 	mcs_catalog_begin(&scope);
@@ -95,7 +95,7 @@ mcs_progress_announce(const char *stream, const char *token)
 	int			crashes = 0;
 	bool		isnull;
 
-	if (mcs_schema_is_old())
+	if (mcs_extension_is_old())
 		return 0;
 	mcs_life_flush();
 	mcs_catalog_begin(&scope);
@@ -137,7 +137,7 @@ mcs_progress_window(const char *stream, int64 microseconds)
 	Interval	window = {.time = microseconds};
 	Datum		values[2] = {CStringGetTextDatum(stream), IntervalPGetDatum(&window)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&keep, values, NULL);
 }
 
@@ -154,7 +154,7 @@ mcs_oplog_uses(void)
 	List	   *uses = NIL;
 	uint64		count;
 
-	if (mcs_schema_is_old())
+	if (mcs_extension_is_old())
 		return NIL;
 	mcs_catalog_begin(&scope);
 	count = mcs_catalog_execute(&list, NULL, NULL);

@@ -6,7 +6,6 @@
 
 #include "catalog/pg_type.h"
 #include "tables/tables_internal.h"
-#include "stream/parked.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

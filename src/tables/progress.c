@@ -174,7 +174,7 @@ mcs_handlers_redefined(const char *stream)
 		"FROM @.change_handlers h WHERE h.stream_name = $1 AND p.handler_name = h.handler_name", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	if (!mcs_schema_is_old())
+	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&mark, values, NULL);
 }
 
@@ -188,4 +188,39 @@ mcs_stream_dead_letters(const char *stream)
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	return (int64) mcs_catalog_run(&count, values, NULL);
+}
+
+/* ---- after a TRUNCATE ---- */
+
+/* The streams that have had events, by name: List of TruncatedStream. */
+List *
+mcs_progress_truncated(void)
+{
+	static CatalogStatement list = CATALOG_STATEMENT(
+		"SELECT p.stream_name, p.last_event_id, p.resume_token "
+		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
+		"WHERE p.last_event_id > 0 AND s.owner IN (SELECT oid FROM pg_catalog.pg_roles) ORDER BY p.stream_name");
+	CatalogScope scope;
+	List	   *streams = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute_latest(&list);
+	for (uint64 i = 0; i < count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+		TruncatedStream *stream = palloc(sizeof(TruncatedStream));
+		bool		isnull;
+		Datum		token = SPI_getbinval(tuple, desc, 3, &isnull);
+
+		stream->token = isnull ? NULL : TextDatumGetCString(token);
+		stream->name = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull));
+		stream->last_event_id = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		streams = lappend(streams, stream);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return streams;
 }

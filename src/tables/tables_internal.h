@@ -1,16 +1,16 @@
 /*
  * tables/tables_internal.h
- *	  Access to the catalog tables, for the files the files of tables/, and the
- *	  changes to them that the functions of users make.
+ *	  How the files of this folder run their statements (statement.c).
  */
-#ifndef MCS_STREAM_CATALOG_H
-#define MCS_STREAM_CATALOG_H
+#ifndef MCS_TABLES_INTERNAL_H
+#define MCS_TABLES_INTERNAL_H
 
-#include "stream/stream.h"
+#ifndef MCS_INSIDE_tables
+#error "tables/tables_internal.h is for the files of its folder only"
+#endif
 
 #include "executor/spi.h"
-
-/* ---- tables/stream.c: for the files of tables/ only ---- */
+#include "tables/tables.h"
 
 #define CATALOG_MAX_ARGS	40
 
@@ -49,54 +49,6 @@ extern uint64 mcs_catalog_execute_latest(CatalogStatement *statement);
 /* A statement alone, with all that it needs around it. */
 extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
 
-/* ---- tables/change.c: for the functions of users ---- */
-
-/* What create_change_stream was told and nothing but the table remembers. */
-typedef struct StreamOrigin
-{
-	const char *resume_after;
-	const char *start_after;
-	const char *start_at;
-} StreamOrigin;
-
-extern bool mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
-extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin);
-extern void mcs_catalog_update_definition(const Stream *stream);
-extern void mcs_catalog_redefined(const char *stream);
-extern void mcs_catalog_pause(const char *stream);
-extern void mcs_catalog_resume(const char *stream, const char *skip_token);
-extern void mcs_catalog_forget_stop(const char *stream);
-extern void mcs_catalog_set_position(const char *stream, const char *token);
-extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
-extern void mcs_catalog_forget_kept_events(const char *stream);
-extern bool mcs_catalog_is_own_change(const char *stream);
-
-/* ---- tables/progress.c ---- */
-extern bool mcs_handlers_behind(const char *stream, int64 event_id);
-extern void mcs_handlers_lock(const char *stream);
-extern void mcs_handlers_redefined(const char *stream);
-
-/* ---- tables/restore.c ---- */
-
-/* What a restore has left of a stream that is not there. */
-typedef struct StreamRemains
-{
-	int64		last_event_id;	/* 0: nothing */
-	char	   *token;			/* the position behind it, NULL where that is not known */
-} StreamRemains;
-
-extern bool mcs_progress_mend(const char *stream);
-extern void mcs_handlers_mend(const char *stream);
-extern bool mcs_stream_remains(const char *stream, StreamRemains *remains);
-extern int64 mcs_handlers_pause_remaining(const char *stream);
-extern Oid	mcs_catalog_owner(void);
-extern int64 mcs_stream_dead_letters(const char *stream);
-
-/* ---- tables/events.c ---- */
-
-/* Deletes all events of a stream, as its owner. */
-extern void mcs_events_delete_all(const char *stream, Oid owner);
-
 /* The arguments of a statement while they are gathered. */
 typedef struct CatalogValues
 {
@@ -109,4 +61,4 @@ extern void mcs_values_add(CatalogValues *values, Datum value, bool isnull);
 extern void mcs_values_add_text(CatalogValues *values, const char *text);
 extern void mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
 
-#endif							/* MCS_STREAM_CATALOG_H */
+#endif							/* MCS_TABLES_INTERNAL_H */

@@ -31,13 +31,11 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "tables/tables_internal.h"
-#include "stream/stream_internal.h"
-#include "stream/parked.h"
-#include "stream/write.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "worker/worker_internal.h"
 
 #define CULPRIT_REASON	"this event could not be written"
 
@@ -46,24 +44,6 @@
 #define LISTED_EVENTS	10
 
 /* ---- one row in a subtransaction ---- */
-
-bool
-mcs_error_is_events(const ErrorData *error)
-{
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-		case ERRCODE_INVALID_TRANSACTION_STATE:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return false;
-		default:
-			return error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-				error->sqlerrcode != ERRCODE_INDEX_CORRUPTED;
-	}
-}
 
 /* One row to be written, and what is to be done beside it; NULL for nothing. */
 typedef struct Attempt

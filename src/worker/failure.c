@@ -6,10 +6,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "shared/shared.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/worker_internal.h"
 
 /* When a role that was refused is tried again, and when a stream that retreated to its collection first looks for more. */
 #define REFUSED_RETRY_MS	60000

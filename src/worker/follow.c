@@ -17,13 +17,13 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "stream/parked.h"
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "shared/shared.h"
+#include "tables/tables.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "worker/worker_internal.h"
 
 /* Replies that the driver's thread may keep ahead of us. */
 #define QUEUE_BYTES		(16 * 1024 * 1024)
@@ -534,7 +534,7 @@ compile_expressions(StreamWorker *worker)
 	if (!has_expressions(stream) ||
 		(worker->expressions && mcs_expressions_valid(worker->expressions)))
 		return;
-	events = table_open(mcs_events_relation(), AccessShareLock);
+	events = table_open(mcs_extension_events(), AccessShareLock);
 	if (worker->expressions)
 		mcs_expressions_free(worker->expressions);
 	worker->expressions = NULL;

@@ -17,9 +17,9 @@
  */
 #include "mongo_change_stream.h"
 
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "shared/shared.h"
 #include "utils/memutils.h"
+#include "worker/worker_internal.h"
 
 /* Bound of what is held together because it is of one time. */
 #define WHOLE_BYTES		(64 * 1024 * 1024)

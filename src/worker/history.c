@@ -27,10 +27,10 @@
 #include "mongo_change_stream.h"
 
 #include "miscadmin.h"
-#include "tables/tables_internal.h"
-#include "worker/worker_internal.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/worker_internal.h"
 
 /* How long MongoDB's time may be behind that of an event that it has sent. */
 #define BEHIND_MS		30000

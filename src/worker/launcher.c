@@ -18,15 +18,15 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "shared/shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/worker_internal.h"
 
 #define DATABASE_SCAN_MS	60000
 #define GUARD_MS			200
@@ -68,7 +68,7 @@ scan_databases(void)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("change streams are not looked for in %d databases", left_out),
-				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared->max_databases),
+				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shmem_max_databases()),
 				 errhint("Raise it and restart PostgreSQL.")));
 	told_left_out = left_out;
 }

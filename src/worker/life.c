@@ -6,11 +6,11 @@
  */
 #include "mongo_change_stream.h"
 
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "shared/shared.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker/worker_internal.h"
 
 /* Processes that may die of one event: in a batch with others, then when it was noted; one more where others of its time were written with it. */
 #define MAX_CRASHES			3

@@ -18,6 +18,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "worker/worker_internal.h"
 #include <math.h>
 
 #include "access/xact.h"
@@ -26,12 +27,11 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "shared/shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "stream/parked.h"
-#include "shared/shared_internal.h"
-#include "worker/worker_internal.h"
+#include "tables/tables.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -303,7 +303,7 @@ load_stream(StreamWorker *worker)
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		MemoryContextSwitchTo(old);
-		events_relation = mcs_events_relation();
+		events_relation = mcs_extension_events();
 	}
 	if (stream && stream->restored && !stream->paused)
 		mcs_stream_pause_restored(worker->name);

@@ -1,12 +1,16 @@
 /*
  * worker/worker_internal.h
- *	  The running side of a stream: its worker, what it writes, and the user's
- *	  own table of tokens.
+ *	  The process that follows one stream, for the files it is made of.
  */
-#ifndef MCS_STREAM_WORKER_H
-#define MCS_STREAM_WORKER_H
+#ifndef MCS_WORKER_INTERNAL_H
+#define MCS_WORKER_INTERNAL_H
 
-#include "stream/stream.h"
+#ifndef MCS_INSIDE_worker
+#error "worker/worker_internal.h is for the files of its folder only"
+#endif
+
+#include "shared/shared.h"
+#include "worker/worker.h"
 
 /*
  * How an event that is too large even for the server is read: alone, since the
@@ -116,12 +120,6 @@ typedef struct StreamWorker
 } StreamWorker;
 
 /* ---- worker/worker.c ---- */
-PGDLLEXPORT extern void mcs_worker_main(Datum arg);
-extern void mcs_worker_pin_settings(void);
-
-/* A worker's transaction: begins one whose palloc'ed memory is the batch's; commits it and forgets the batch. */
-extern void mcs_step_begin(const char *activity, MemoryContext batch);
-extern void mcs_step_commit(MemoryContext batch);
 extern void mcs_worker_begin(StreamWorker *worker);
 extern void mcs_worker_commit(StreamWorker *worker);
 extern void mcs_worker_opened(StreamWorker *worker);
@@ -174,49 +172,7 @@ extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
 /* ---- worker/history.c: whether the position means anything ---- */
 extern char *mcs_history_verify(StreamWorker *worker);
 
-/* ---- stream/write.c: one batch in the caller's transaction ---- */
-
-typedef struct StreamWriter StreamWriter;
-
-/*
- * Begins a batch for a stream; everything lives in the current memory context,
- * which the caller resets after the transaction.
- */
-extern StreamWriter *mcs_writer_begin(const Stream *stream);
-
-/* Adds an event: EVENT_COLUMNS values and null flags, which the writer borrows until the end. */
-extern void mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, TimestampTz received_at);
-
-/* Adds a gap row; token is its resume_token and gives its cluster_time. */
-extern void mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason);
-
-extern int	mcs_writer_count(const StreamWriter *writer);
-
-/*
- * Writes the rows, the position and the notification.  False where the
- * position in the table is not the stream's: the caller must abort.
- * progress->last_event_id and ->events are filled in here.
- */
-extern bool mcs_writer_finish(StreamWriter *writer, StreamProgress *progress);
-
-/*
- * The same for a batch that failed twice: its rows go one by one, and what
- * on_error says becomes of those that can't be written.  Asked for right after
- * mcs_writer_begin; mcs_writer_at then says before each event where reading is.
- */
-extern void mcs_writer_be_careful(StreamWriter *writer);
-extern void mcs_writer_at(StreamWriter *writer, const char *position);
-
 /* ---- worker/culprit.c ---- */
 extern bool mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
 
-/* ---- stream/token_table.c: the user's table change_stream_resume_tokens ---- */
-
-/* Writes what the trigger function has gathered in this transaction. */
-extern void mcs_token_table_flush(void);
-
-/* Writes a stream's state and error there, if the trigger is attached; in the caller's transaction. */
-extern void mcs_token_table_state(const Stream *stream, StreamState state, const char *error);
-extern void mcs_token_table_init(void);
-
-#endif							/* MCS_STREAM_WORKER_H */
+#endif							/* MCS_WORKER_INTERNAL_H */

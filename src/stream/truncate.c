@@ -1,5 +1,5 @@
 /*
- * tables/truncate.c
+ * stream/truncate.c
  *	  TRUNCATE of the events table: who had not read all of it yet is told.
  *
  * Handlers, and programs that read the events behind the last one that they
@@ -24,55 +24,13 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "tables/tables_internal.h"
-#include "stream/write.h"
+#include "stream/stream.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* Where a stream was when its events went. */
-typedef struct TruncatedStream
-{
-	char	   *name;
-	int64		last_event_id;
-	char	   *token;			/* NULL where it has none yet */
-} TruncatedStream;
-
 PG_FUNCTION_INFO_V1(mcs_change_stream_events_truncated);
-
-/* The streams that have had events, by name: List of TruncatedStream. */
-static List *
-truncated_streams(void)
-{
-	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT p.stream_name, p.last_event_id, p.resume_token "
-		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
-		"WHERE p.last_event_id > 0 AND s.owner IN (SELECT oid FROM pg_catalog.pg_roles) ORDER BY p.stream_name");
-	CatalogScope scope;
-	List	   *streams = NIL;
-	uint64		count;
-
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute_latest(&list);
-	for (uint64 i = 0; i < count; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
-		TruncatedStream *stream = palloc(sizeof(TruncatedStream));
-		bool		isnull;
-		Datum		token = SPI_getbinval(tuple, desc, 3, &isnull);
-
-		stream->token = isnull ? NULL : TextDatumGetCString(token);
-		stream->name = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull));
-		stream->last_event_id = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
-		streams = lappend(streams, stream);
-		MemoryContextSwitchTo(old);
-	}
-	mcs_catalog_end(&scope);
-	return streams;
-}
 
 /* Puts the gap row in the place of a stream's last event. */
 static void
@@ -108,12 +66,12 @@ mcs_change_stream_events_truncated(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_TRUNCATE(data->tg_event) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
-		RelationGetRelid(data->tg_relation) != mcs_events_relation())
+		RelationGetRelid(data->tg_relation) != mcs_extension_events())
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("change_stream_events_truncated() was not called by an AFTER TRUNCATE trigger of change_stream_events"),
 				 errhint("The extension has made the only trigger that needs it.")));
-	foreach(cell, truncated_streams())
+	foreach(cell, mcs_progress_truncated())
 	{
 		CHECK_FOR_INTERRUPTS();
 		write_gap(lfirst(cell));

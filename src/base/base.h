@@ -1,0 +1,81 @@
+/*
+ * base/base.h
+ *	  What all of the backend's side uses: texts of a fixed size, SQL values as C
+ *	  has them, the extension's own objects, and acting as a stream's owner.
+ *	  Uses no other folder; every folder may use it.
+ */
+#ifndef MCS_BASE_H
+#define MCS_BASE_H
+
+#include "mongo_change_stream.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+struct ArrayType;
+
+/* ---- text.c ---- */
+
+/*
+ * Texts into buffers of a fixed size, cut before a character that would not fit
+ * whole: what is cut inside one is invalid, and a dump that holds it cannot be
+ * restored.  They work in every process, also in one without a database.
+ */
+extern void mcs_text_copy(char *to, Size size, const char *from);
+extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attribute_printf(3, 4);
+
+/* ---- value.c ---- */
+
+/* Microseconds, a day being 24 hours and a month 30 days; clamped to int64. */
+extern int64 mcs_interval_microseconds(const Interval *interval);
+
+/* A text[] as a List of char *, without its nulls. */
+extern List *mcs_texts_from_array(struct ArrayType *array);
+
+/* ---- extension.c: the extension's objects in the current database ---- */
+
+typedef struct ExtensionObjects
+{
+	Oid			schema;			/* InvalidOid where the extension is not installed, and so are the others */
+	char		schema_name[NAMEDATALEN];
+	Oid			streams;		/* the tables change_streams and change_stream_events */
+	Oid			events;
+	Oid			document;		/* the type */
+	Oid			owner;			/* of the tables; InvalidOid where they are not all of one */
+	bool		old;			/* the schema is version 1.0's still: ALTER EXTENSION UPDATE has not been run */
+	uint64		version;		/* another one after each change */
+} ExtensionObjects;
+
+/* Never NULL; the same memory at each call. */
+extern const ExtensionObjects *mcs_extension_objects(void);
+
+/* One of them; the events raise where they are missing. */
+extern Oid	mcs_extension_schema(void);
+extern Oid	mcs_extension_events(void);
+extern Oid	mcs_extension_document(void);
+extern bool mcs_extension_is_old(void);
+
+/* ---- settings.c: the creator's settings ---- */
+
+/* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */
+extern List *mcs_settings_capture(void);
+
+/* Puts a stream's settings in force until mcs_settings_end, which takes what this returned, or an error. */
+extern int	mcs_settings_begin(List *settings);
+extern void mcs_settings_end(int level);
+
+/* ---- owner.c ---- */
+
+/* What mcs_owner_begin changes and mcs_owner_end restores. */
+typedef struct OwnerScope
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} OwnerScope;
+
+/* As an owner, under the settings given; free: with all that he may do where the session is his own. */
+extern void mcs_owner_begin(OwnerScope *scope, Oid owner, List *settings, bool free);
+extern void mcs_owner_end(const OwnerScope *scope);
+
+#endif							/* MCS_BASE_H */

@@ -1,0 +1,224 @@
+/*
+ * shared/shared.h
+ *	  What launcher, workers and functions tell each other through shared memory.
+ *	  Uses the folder base; tables, stream, worker and handler use it.
+ *
+ * A slot exists for each stream that shall run, from the launcher's first look
+ * at it until it is paused, stopped or dropped; a worker attaches to it and
+ * detaches at its exit.  The protocol of the locks is in shared/memory.c.
+ */
+#ifndef MCS_SHARED_H
+#define MCS_SHARED_H
+
+#include "base/base.h"
+#include "utils/timestamp.h"
+
+typedef enum StreamState
+{
+	STREAM_STARTING,
+	STREAM_SNAPSHOT,
+	STREAM_ACTIVE,
+	STREAM_RETRYING,
+	STREAM_IDLE,				/* of handlers only: nothing to do, so no worker either after a while */
+	STREAM_PAUSED,
+	STREAM_HISTORY_LOST,
+	STREAM_ERROR
+} StreamState;
+
+extern const char *mcs_state_name(StreamState state);
+
+/* What a worker publishes, and what others ask of it. */
+typedef struct StreamReport
+{
+	StreamState state;
+	char		reason[512];
+	char		last_error[512];
+	TimestampTz next_retry_at;	/* 0: none */
+} StreamReport;
+
+/* ---- memory.c ---- */
+extern void mcs_shmem_init(void);
+extern bool mcs_shmem_ready(void);	/* preloaded */
+
+/* from any backend */
+extern void mcs_wake_at_commit(const char *stream);	/* launcher and the stream's worker look again */
+extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);	/* NULL: all of the stream's */
+extern bool mcs_wakes_at_commit(const char *stream, const char *handler);	/* has this transaction changed it? */
+
+/*
+ * Waits until the stream's saved position has passed time (see design of sync
+ * in stream/command.c), or until the timeout; answers to interrupts.
+ */
+extern bool mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz until);
+
+/* Waits between two looks at what is committed: until some position moves, for a second, or to a time. */
+extern void mcs_slot_begin_wait(void);
+extern void mcs_slot_wait(TimestampTz until);
+extern void mcs_slot_end_wait(void);
+
+/* Milliseconds until a time, at least 0. */
+static inline long
+mcs_ms_until(TimestampTz now, TimestampTz then)
+{
+	return then <= now ? 0 : (long) ((then - now + 999) / 1000);
+}
+
+/*
+ * Whether a time has come until which something waits, which is never for more
+ * than a minute: what lies farther ahead was set before the clock was set back.
+ */
+static inline bool
+mcs_time_has_come(TimestampTz at, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
+}
+
+/* Names, owners and whether each shall run, of every stream of the current database and of every worker of a handler. */
+typedef struct StreamListed
+{
+	char	   *name;
+	char	   *handler;		/* of the stream; NULL for the stream itself */
+	int			worker;			/* of the handler */
+	Oid			owner;
+	bool		runnable;		/* not paused, stopped or restored */
+	bool		work;			/* events wait for the handler */
+	int			deaths;			/* of processes in a row, if the one that was there last has died; 0: it is there, or left in order */
+} StreamListed;
+
+/* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
+typedef struct SlotTicket
+{
+	int			index;
+	uint32		generation;
+} SlotTicket;
+
+/* What the launcher shall do next. */
+typedef enum LaunchKind
+{
+	LAUNCH_NOTHING,
+	LAUNCH_PROBER,				/* look at a database's streams */
+	LAUNCH_WORKER
+} LaunchKind;
+
+typedef struct Launch
+{
+	LaunchKind	kind;
+	Oid			database;
+	SlotTicket	ticket;			/* of a worker */
+	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];	/* empty for a stream's worker */
+} Launch;
+
+/* ---- launcher and prober ---- */
+extern void mcs_shmem_attach_launcher(void);
+extern bool mcs_shmem_add_database(Oid database);
+extern int	mcs_shmem_max_databases(void);
+extern void mcs_shmem_stop_all(void);
+extern void mcs_shmem_start_all(void);
+extern void mcs_shmem_remove_databases_but(List *databases);
+extern Launch mcs_shmem_next_launch(long *wait_ms);
+extern void mcs_shmem_launch_failed(const Launch *launch);
+extern bool mcs_shmem_attach_prober(Oid database);
+extern void mcs_shmem_probing(Oid database);
+extern void mcs_shmem_probed(Oid database, bool installed, List *streams);
+
+/* ---- workers ---- */
+extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
+extern bool mcs_slot_take_changed(void);
+extern bool mcs_slot_is_changed(void);
+extern void mcs_slot_report(const StreamReport *report);
+extern void mcs_slot_suppressed(void);
+extern bool mcs_slot_is_first(void);
+extern void mcs_slot_forget_error(void);
+extern void mcs_slot_trusted(void);
+extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
+extern void mcs_slot_heard(uint64 operation_time, TimestampTz heard_at);
+extern void mcs_slot_waiting(int await_ms);
+extern bool mcs_slot_sync_wanted(void);
+extern void mcs_slot_oplog_window(int64 microseconds);
+extern void mcs_slot_wake_handlers(int64 last_event_id);
+extern void mcs_slot_release(void);
+
+/* How far the slots are taken, for who has none. */
+typedef struct SlotCount
+{
+	bool		launcher;		/* runs */
+	bool		database;		/* is one that the launcher looks at */
+	bool		databases_full;
+	int			max_databases;
+	int			slots;
+	int			taken;
+	int			of_owner;
+	int			limit;			/* of an owner; 0: none */
+} SlotCount;
+extern void mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count);
+
+/* Settings. */
+extern bool mcs_enabled;
+extern int	mcs_max_streams_per_role;
+extern int	mcs_max_handlers_per_role;
+extern int	mcs_reserved_processes;
+
+#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
+
+/* ---- shared/guard.c ---- */
+extern int	mcs_guard_blockers(int pid, int32 **blockers);
+extern bool mcs_guard_look(void);
+
+/* ---- DDL that needs a database without our processes ---- */
+extern void mcs_shmem_block_database(Oid database, long timeout_ms);
+extern void mcs_shmem_unblock_database(Oid database, bool dropped);
+extern List *mcs_shmem_streams_of_role(Oid role);
+
+/* ---- shared/handler_slot.c: a handler's worker in shared memory ---- */
+extern bool mcs_slot_attach_handler(char *handler, int *worker);
+extern void mcs_slot_running(int64 event_id, TimestampTz since);
+extern void mcs_slot_moved(double events_per_second);
+extern bool mcs_slot_take_obstructs(void);
+
+/* Notes that an event became a dead letter. */
+extern void mcs_slot_add_letter(int64 event_id);
+
+/*
+ * How many events the handler has given up of which nobody was told, and the last
+ * of them; 0 while it is too early to tell again, unless at_once, and then
+ * *tell_at is when it is not.
+ */
+extern int64 mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+
+extern int64 mcs_slot_newest(void);
+extern bool mcs_slot_has_news(int64 newest);
+
+/* Says that there is nothing to do; false where something has come since mcs_slot_newest returned this. */
+extern bool mcs_slot_rest(int64 newest);
+
+/* So long after a notification was left out the status tells of it. */
+#define SLOT_SUPPRESSED_MS	60000
+
+/* What a slot says, copied. */
+typedef struct SlotView
+{
+	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];	/* empty: the stream's own */
+	int			worker;
+	Oid			owner;
+	int			pid;			/* 0: no process */
+	uint32		wait_event;		/* of it */
+	StreamReport report;
+	TimestampTz state_since;
+	uint64		saved_time;		/* of MongoDB; 0: none yet */
+	uint64		operation_time; /* the newest that was heard of, and when */
+	TimestampTz heard_at;
+	TimestampTz replied_at;		/* when the process last said anything */
+	int			await_ms;		/* silence that means nothing */
+	double		events_per_second;
+	int64		oplog_window;	/* microseconds, -1: unknown */
+	TimestampTz suppressed_at;	/* a notification was left out; 0: none */
+	int64		running_event;	/* of a handler; 0: none */
+	TimestampTz running_since;
+} SlotView;
+
+/* Copies of this database's slots: of streams, or of handlers that shall run. */
+extern SlotView *mcs_slot_views(bool of_handlers, int *count);
+
+#endif							/* MCS_SHARED_H */

@@ -1,0 +1,197 @@
+/*
+ * tables/statement.c
+ *	  How statements on the catalog tables run.
+ *
+ * Statements run as the tables' owner, below the rights and the row-level
+ * security of the caller, who was asked for his rights before.  While that
+ * lasts, names are looked up in pg_catalog only and the session is restricted
+ * as for maintenance commands.  No code of users runs there: the tables'
+ * owner alone can hang triggers on them.  Events, on whose table the owner is
+ * invited to hang triggers, are deleted by other means (tables/events.c).
+ *
+ * Plans are kept for the session.  They are bound to the schema's name, so they
+ * are made again when the cache of names says that something moved.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "tables/tables_internal.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* ---- the arguments of a statement ---- */
+
+void
+mcs_values_add(CatalogValues *values, Datum value, bool isnull)
+{
+	Assert(values->count < CATALOG_MAX_ARGS);
+	values->values[values->count] = value;
+	values->nulls[values->count++] = isnull ? 'n' : ' ';
+}
+
+void
+mcs_values_add_text(CatalogValues *values, const char *text)
+{
+	mcs_values_add(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+/* A list of strings as text[]; NIL as null, or as an empty array. */
+void
+mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
+{
+	Datum	   *elements;
+	int			count = 0;
+	ListCell   *cell;
+
+	if (texts == NIL && empty_is_null)
+	{
+		mcs_values_add(values, (Datum) 0, true);
+		return;
+	}
+	elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
+	foreach(cell, texts)
+		elements[count++] = CStringGetTextDatum(lfirst(cell));
+	mcs_values_add(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+}
+
+/* ---- how statements run ---- */
+
+void
+mcs_catalog_begin(CatalogScope *scope)
+{
+	const ExtensionObjects *objects = mcs_extension_objects();
+
+	if (OidIsValid(objects->streams) && !OidIsValid(objects->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the tables of the extension have different owners"),
+				 errdetail("Statements on them run as their owner, and with them triggers and index expressions."),
+				 errhint("ALTER TABLE ... OWNER TO one role, for each of %s.change_stream* and %s.change_handler*.",
+						 quote_identifier(objects->schema_name), quote_identifier(objects->schema_name))));
+	if (!OidIsValid(objects->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the tables of the extension are missing from this database"),
+				 errhint("CREATE EXTENSION %s;", MCS_EXTENSION)));
+	scope->caller = CurrentMemoryContext;
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	SetUserIdAndSecContext(objects->owner,
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+mcs_catalog_end(CatalogScope *scope)
+{
+	SPI_finish();
+	/* not as at a commit: what a trigger of the tables' owner has set is not for the caller's session */
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}
+
+/* The statement's text for the schema that is installed: "@" is its name, "{new|old}" what its version knows. */
+static char *
+statement_text(const char *sql)
+{
+	const ExtensionObjects *objects = mcs_extension_objects();
+	const char *schema = quote_identifier(objects->schema_name);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (*sql)
+	{
+		if (*sql == '{')
+		{
+			const char *bar = strchr(sql, '|');
+			const char *end = strchr(sql, '}');
+			const char *chosen = objects->old ? bar + 1 : sql + 1;
+
+			Assert(bar && end && bar < end);
+			while (chosen < (objects->old ? end : bar))
+			{
+				if (*chosen == '@')
+					appendStringInfoString(&text, schema);
+				else
+					appendStringInfoChar(&text, *chosen);
+				chosen++;
+			}
+			sql = end;
+		}
+		else if (*sql == '@')
+			appendStringInfoString(&text, schema);
+		else
+			appendStringInfoChar(&text, *sql);
+		sql++;
+	}
+	return text.data;
+}
+
+static void
+prepare(CatalogStatement *statement)
+{
+	Oid			types[CATALOG_MAX_ARGS];
+	SPIPlanPtr	plan;
+
+	if (statement->plan)
+	{
+		SPI_freeplan(statement->plan);
+		statement->plan = NULL;
+	}
+	for (int i = 0; i < statement->nargs; i++)
+		types[i] = OidIsValid(statement->types[i]) ? statement->types[i] : mcs_extension_document();
+	plan = SPI_prepare(statement_text(statement->sql), statement->nargs, types);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+	statement->planned_for = mcs_extension_objects()->version;
+}
+
+/* Runs a plan; snapshot NULL: as the transaction's isolation has it. */
+static uint64
+execute(CatalogStatement *statement, const Datum *values, const char *nulls, Snapshot snapshot)
+{
+	int			result;
+
+	if (statement->plan == NULL || statement->planned_for != mcs_extension_objects()->version)
+		prepare(statement);
+	if (snapshot)
+		result = SPI_execute_snapshot(statement->plan, unconstify(Datum *, values), nulls, snapshot, InvalidSnapshot, true, false, 0);
+	else
+		result = SPI_execute_plan(statement->plan, unconstify(Datum *, values), nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+uint64
+mcs_catalog_execute(CatalogStatement *statement, const Datum *values, const char *nulls)
+{
+	return execute(statement, values, nulls, NULL);
+}
+
+uint64
+mcs_catalog_execute_latest(CatalogStatement *statement)
+{
+	return execute(statement, NULL, NULL, GetLatestSnapshot());
+}
+
+uint64
+mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls)
+{
+	CatalogScope scope;
+	uint64		rows;
+
+	mcs_catalog_begin(&scope);
+	rows = mcs_catalog_execute(statement, values, nulls);
+	mcs_catalog_end(&scope);
+	return rows;
+}

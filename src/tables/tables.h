@@ -1,0 +1,376 @@
+/*
+ * tables/tables.h
+ *	  The extension's own tables: what their rows mean, and every statement on
+ *	  them.  They say what shall be; shared memory says what is.  Uses base,
+ *	  document, mongo, event and shared; stream, worker and handler use it.
+ */
+#ifndef MCS_TABLES_H
+#define MCS_TABLES_H
+
+#include "base/base.h"
+#include "document/document.h"
+#include "event/event.h"
+#include "shared/shared.h"
+
+/* ---- stream.c: rows of change_streams ---- */
+
+typedef enum StreamNotify
+{
+	STREAM_NOTIFY_OFF,
+	STREAM_NOTIFY_IDS,
+	STREAM_NOTIFY_HEADS
+} StreamNotify;
+
+/* What becomes of an event that cannot be written. */
+typedef enum StreamOnError
+{
+	STREAM_ON_ERROR_STOP,
+	STREAM_ON_ERROR_SKIP,
+	STREAM_ON_ERROR_PARK
+} StreamOnError;
+
+/* One row of change_streams and of change_stream_progress, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct Stream
+{
+	char	   *name;
+	Oid			owner;
+	char	   *server;
+	char	   *database;		/* "*": every database */
+	char	   *collection;
+	char	   *filter;
+	char	   *add_fields;
+	List	   *operations;		/* of char *, NIL: all */
+	Document   *pipeline;		/* an array, or NULL */
+	char	   *full_document;	/* MongoDB's spelling */
+	char	   *full_document_before_change;
+	bool		show_expanded_events;
+	Interval   *max_await_time;
+	int			max_await_ms;	/* the same in milliseconds */
+	int			batch_size;		/* 0: ours to choose */
+	Interval   *retention;
+	StreamNotify notify;
+	bool		paused;
+	char	   *stopped_state;	/* "history_lost", "error" or NULL */
+	char	   *skip_token;		/* of one event to leave out, or NULL */
+	StreamOnError on_error;
+	char	   *stopped_token;	/* of the event that it stopped at, or NULL */
+	bool		restored;		/* made in another cluster or database than this one */
+	Document   *pushed_filter;	/* a $match condition, or NULL */
+	char	   *local_filter;
+	List	   *settings;		/* of char *, "name=value" */
+	bool		has_handlers;
+	List	   *exclude_fields; /* of char *, dotted paths */
+	List	   *mask_fields;
+	int			definition_version;
+
+	/* progress */
+	char	   *resume_token;	/* to start after; NULL: start at now */
+	int64		last_event_id;
+	int64		events_processed;
+	int			restarts;
+	int			consecutive_errors;
+	bool		keeps_history;	/* the schema has what follows, as 1.0's has not */
+	char	   *last_event_token;	/* of the last event that can be looked for, or NULL */
+	Document   *deployment;		/* what MongoDB said of itself, or NULL */
+} Stream;
+
+/* The stream, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
+extern Stream *mcs_stream_load(const char *name, bool for_update, bool missing_ok);
+
+/* What shall run: StreamListed of shared/shared.h. */
+extern List *mcs_stream_list(void);
+
+/* Everything one batch changes in change_stream_progress. */
+typedef struct StreamProgress
+{
+	const char *token;
+	int64		last_event_id;
+	int64		events;			/* written by this batch */
+	TimestampTz last_event_at;	/* 0: no event */
+	int64		filter_errors;	/* of this batch */
+	const char *event_token;	/* of the last event read, NULL for none */
+} StreamProgress;
+
+/*
+ * Saves a position.  expected_event_id and expected_token are those that the
+ * caller believes are stored: false where others are, or where the definition is
+ * no longer the one that the stream was loaded with, and nothing is changed.
+ */
+extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
+							  const StreamProgress *progress);
+extern void mcs_progress_error(const char *stream, const char *message);
+extern void mcs_progress_deployment(const char *stream, const Document *deployment);
+extern void mcs_progress_restart(const char *stream);
+
+/* ---- how much of MongoDB's oplog is left to a position (stream/alert.c) ---- */
+
+#define MCS_OPLOG_HINT "Let the stream run and catch up, or give MongoDB a larger oplog: db.adminCommand({replSetResizeOplog: 1, size: ...}) in megabytes."
+
+/* Seconds behind that are nothing to speak of, however small an oplog is. */
+#define OPLOG_BEHIND_MIN_S	15
+
+typedef struct OplogUse
+{
+	char	   *stream;
+	char	   *token;
+	int64		window;			/* seconds that the oplog held at the last look */
+	int			told;			/* the percentage that was told of: 0, 50, 90 */
+} OplogUse;
+
+extern List *mcs_oplog_uses(void);
+extern void mcs_oplog_told(const char *stream, int level);
+extern void mcs_progress_window(const char *stream, int64 microseconds);
+
+/* ---- tables/life.c: processes that may die ---- */
+extern void mcs_life_flush(void);
+extern bool mcs_progress_begins(const char *stream, bool first, int *starts);
+extern int	mcs_progress_announce(const char *stream, const char *token);
+extern void mcs_progress_survives(const char *stream);
+extern void mcs_progress_ends(const char *stream);
+extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason, const char *token);
+extern void mcs_stream_pause_restored(const char *stream);
+extern void mcs_stream_skipped(const char *stream);
+
+/* How a round of deletions goes, in which each event that is too old is looked at once. */
+typedef struct EventExpiry
+{
+	int64		after;			/* the next chunk is behind this event; 0: the round is over, or has not begun */
+	int64		kept;			/* that could not be deleted in this round */
+	char		reason[256];	/* why the last of them */
+} EventExpiry;
+
+/*
+ * Deletes a chunk of the events that were received longer ago than retention,
+ * oldest first, and never the last.  One that something refers to (a foreign key)
+ * stays, and does not keep the others.  The caller is the stream's owner: triggers
+ * on the table run.
+ */
+extern void mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry);
+
+/* ---- tables/change.c: for the functions of users ---- */
+
+/* What create_change_stream was told and nothing but the table remembers. */
+typedef struct StreamOrigin
+{
+	const char *resume_after;
+	const char *start_after;
+	const char *start_at;
+} StreamOrigin;
+
+extern bool mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
+extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin);
+extern void mcs_catalog_update_definition(const Stream *stream);
+extern void mcs_catalog_redefined(const char *stream);
+extern void mcs_catalog_pause(const char *stream);
+extern void mcs_catalog_resume(const char *stream, const char *skip_token);
+extern void mcs_catalog_forget_stop(const char *stream);
+extern void mcs_catalog_set_position(const char *stream, const char *token);
+extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
+extern void mcs_catalog_forget_kept_events(const char *stream);
+extern bool mcs_catalog_is_own_change(const char *stream);
+
+/* ---- tables/progress.c ---- */
+/* Where a stream was when its events went. */
+typedef struct TruncatedStream
+{
+	char	   *name;
+	int64		last_event_id;
+	char	   *token;			/* NULL where it has none yet */
+} TruncatedStream;
+extern List *mcs_progress_truncated(void);
+
+extern bool mcs_handlers_behind(const char *stream, int64 event_id);
+extern void mcs_handlers_lock(const char *stream);
+extern void mcs_handlers_redefined(const char *stream);
+
+/* ---- tables/restore.c ---- */
+
+/* What a restore has left of a stream that is not there. */
+typedef struct StreamRemains
+{
+	int64		last_event_id;	/* 0: nothing */
+	char	   *token;			/* the position behind it, NULL where that is not known */
+} StreamRemains;
+
+extern bool mcs_progress_mend(const char *stream);
+extern void mcs_handlers_mend(const char *stream);
+extern bool mcs_stream_remains(const char *stream, StreamRemains *remains);
+extern int64 mcs_handlers_pause_remaining(const char *stream);
+extern int64 mcs_stream_dead_letters(const char *stream);
+
+/* ---- tables/events.c ---- */
+
+/* Deletes all events of a stream, as its owner. */
+extern void mcs_events_delete_all(const char *stream, Oid owner);
+
+/* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
+
+/* Their names: List of char *. */
+extern List *mcs_streams_of_server(const char *server, int *others);
+extern void mcs_streams_rename_server(const char *from, const char *to);
+extern List *mcs_streams_of_role(Oid role);
+extern void mcs_streams_drop_of_role(Oid role);
+extern void mcs_streams_reassign(Oid from, Oid to);
+
+/* ---- tables/restore.c ---- */
+extern bool mcs_stream_mend(const char *stream);
+
+/* ---- tables/grants.c ---- */
+
+/* Which streams of others the current user may see. */
+typedef struct StreamsSeen
+{
+	bool		all;
+	List	   *granted;		/* of String nodes */
+} StreamsSeen;
+
+extern StreamsSeen mcs_streams_seen(void);
+extern bool mcs_stream_seen(const StreamsSeen *seen, const char *stream, Oid owner);
+extern void mcs_grants_add(const char *stream, Oid reader);
+extern void mcs_grants_remove(const char *stream, Oid reader);
+extern void mcs_grants_forget_stream(const char *stream);
+extern void mcs_grants_forget_role(Oid role);
+extern void mcs_grants_forget_missing(void);
+
+/* ---- parked.c: events that could not be written ---- */
+
+/* An error as the table keeps it; NULL for what it does not say. */
+typedef struct ParkedError
+{
+	const char *sqlstate;
+	const char *message;
+	const char *detail;
+	const char *context;
+	const char *constraint;
+} ParkedError;
+
+extern void mcs_parked_insert(const char *stream, const EventRow *row, const ParkedError *error);
+
+/* Locks the first parked events behind an event, at most limit of them: a list of EventRow without processing_*. */
+extern List *mcs_parked_lock(const char *stream, int64 after, int limit);
+extern void mcs_parked_delete(const char *stream, int64 event_id);
+extern void mcs_parked_failed_again(const char *stream, int64 event_id, const ParkedError *error);
+extern int64 mcs_parked_discard(const char *stream);
+extern List *mcs_parked_passed(const char *stream, int64 event_id);
+
+/* ---- tables/events.c ---- */
+
+/*
+ * Takes a gap row out of the events table and keeps its processing_* for the
+ * event that comes in its place; false where there is no such row.  As the
+ * stream's owner.
+ */
+extern bool mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row);
+
+/* ---- handler.c: rows of change_handlers and their like ---- */
+
+#define HANDLER_MAX_WORKERS 64
+
+/* One row of change_handlers with what it needs of its stream, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct Handler
+{
+	char	   *name;
+	char	   *stream;
+	Oid			owner;			/* of the stream, and so of the handler */
+	char	   *body;
+	char	   *procedure;
+	char	   *condition;
+	char	   *translated_body;
+	char	   *translated_condition;
+	char	   *start_at;
+	int			retry_attempts;
+	Interval   *retry_delay;
+	Interval   *max_retry_delay;
+	Interval   *timeout;
+	bool		stop_on_failure;	/* else the event becomes a dead letter */
+	int			workers;
+	bool		paused;
+	char	   *stopped_reason;
+	List	   *settings;		/* of char *, "name=value" */
+	bool		restored;		/* the stream was made in another cluster or database */
+} Handler;
+
+/* An error as a dead letter keeps it. */
+typedef struct HandlerError
+{
+	char	   *sqlstate;
+	char	   *message;
+	char	   *detail;
+	char	   *context;
+} HandlerError;
+
+/* Where one worker of a handler is: its row of change_handler_progress. */
+typedef struct HandlerPosition
+{
+	int64		last_event_id;	/* everything up to here that is this worker's is done */
+	int64		definition_version; /* of the handler; to be read before its definition is */
+	int64		failed_event;	/* failed and not done yet; 0: none */
+	int			attempts;		/* that have failed on it */
+	TimestampTz next_retry_at;
+	HandlerError error;
+} HandlerPosition;
+
+extern Handler *mcs_handler_load(const char *name, bool for_update, bool missing_ok);
+extern bool mcs_handler_insert(const Handler *handler, int64 last_event_id);
+extern void mcs_handler_update(const Handler *handler);
+extern void mcs_handler_pause(const char *name);
+extern void mcs_handler_resume(const char *name);
+
+/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
+extern void mcs_handler_forget_attempts(const char *name);
+extern void mcs_handler_stop(const char *name, const char *reason);
+extern void mcs_handler_delete(const char *name);
+
+/* The position of a worker in palloc'ed memory; NULL where it has none. */
+extern HandlerPosition *mcs_handler_position(const char *name, int worker);
+
+/* Locks all positions of a handler; false where they differ.  *least and *greatest may be NULL. */
+extern bool mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest);
+extern void mcs_handler_set_workers(const char *name, int workers, int64 last_event_id);
+
+/* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
+extern void mcs_handler_redefined(const char *name);
+
+/*
+ * Moves a worker from a position to an event; false where it is not there any
+ * more, or somebody else has changed the definition under which it came there.
+ */
+extern bool mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
+
+/* Notes a failed attempt at an event, or with next_retry_at 0 the last one; false as above. */
+extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
+
+/* What is noted about the process itself, for those that die: see handler/run.c. */
+extern bool mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
+extern void mcs_handler_ready(const char *name, int worker);
+extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
+extern void mcs_handler_ends(const char *name, int worker);
+
+extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
+extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
+
+typedef struct DeadLetter
+{
+	int64		event_id;
+	Datum		event;			/* of type change_stream_events */
+	int			attempts;
+} DeadLetter;
+
+/* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
+extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
+extern void mcs_dead_letter_delete(const char *handler, int64 event_id);
+extern void mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error);
+extern int64 mcs_dead_letters_discard(const char *handler);
+
+/* Where another handler of a stream is, by worker: what decides an event's status. */
+typedef struct HandlerStanding
+{
+	int			worker;
+	int			workers;
+	int64		last_event_id;
+	int64		failed_event;
+	bool		gave_up;		/* it has stopped at failed_event */
+} HandlerStanding;
+extern List *mcs_handler_standings(const char *stream, const char *but_handler);
+
+#endif							/* MCS_TABLES_H */
