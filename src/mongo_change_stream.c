@@ -19,7 +19,7 @@ void
 _PG_init(void)
 {
 	mcs_mongo_init();
-	mcs_shmem_init();
+	mcs_shared_init();
 	mcs_launcher_init();
 	mcs_stream_hook_init();
 	mcs_token_table_init();

@@ -2,6 +2,7 @@
 
 Prints each place as FILE:LINE: WHAT and ends with 1 where there is one.
 """
+import hashlib
 import pathlib
 import re
 import subprocess
@@ -11,28 +12,33 @@ from harness import Installation, build, packages
 from harness.build import library
 from harness.machine import ROOT
 
-# A family of files, and the families whose headers it may include beside its own.
+# A folder of src/, and the folders whose header it may include beside its own.
 LAYERS = {
-    "document": [],
-    "match": ["document", "event"],
-    "mongo": ["document"],
-    "event": ["document", "mongo"],
-    "fdw": ["document", "match", "mongo", "event"],
-    "stream": ["document", "match", "mongo", "event"],
-    "handler": ["document", "match", "mongo", "event", "stream"],
-    "dialect": ["document"],
+    "base": [],
+    "document": ["base"],
+    "mongo": ["base", "document"],
+    "event": ["base", "document", "mongo"],
+    "match": ["base", "document", "event"],
+    "fdw": ["base", "document", "mongo", "event", "match"],
+    "shared": ["base"],
+    "tables": ["base", "document", "mongo", "event", "shared"],
+    "stream": ["base", "document", "mongo", "event", "match", "shared", "tables"],
+    "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream"],
+    "handler": ["base", "document", "mongo", "event", "shared", "tables", "stream", "worker"],
+    "dialect": ["base", "document", "event", "tables"],
 }
 
-# Headers of others, and the files that may see them.
+# Headers of others, and the folders that may see them.
 WALLS = [
-    (re.compile(r"mongoc(/|-|\.h)"), re.compile(r"mongo_(?!change_stream)\w+\.[ch]$"), "mongoc.h belongs behind the wall of the mongo family"),
-    (re.compile(r"bson(/|-|\.h)"), re.compile(r"(document|mongo)_(?!change_stream)\w+\.[ch]$|(match|event)(_\w+)?\.c$"),
-     "bson.h is for the families document, mongo, match and event"),
-    (re.compile(r"pthread\.h|threads\.h"), re.compile(r"mongo_(?!change_stream)\w+\.[ch]$"), "threads are for the mongo family"),
+    (re.compile(r"mongoc(/|-|\.h)"), {"mongo"}, "mongoc.h belongs behind the wall of the folder mongo"),
+    (re.compile(r"bson(/|-|\.h)"), {"document", "mongo", "match", "event"}, "bson.h is for the folders document, mongo, match and event"),
+    (re.compile(r"pthread\.h|threads\.h"), {"mongo"}, "threads are for the folder mongo"),
 ]
 
-CATALOG = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE)\s+(%s\.|\w+\.)?\"?change_(streams|stream_\w+|handlers?\w*)\b", re.I)
-SYMBOL = re.compile(r"^(mcs_\w+|_PG_init|Pg_magic_func|pg_finfo_mcs_\w+)$")
+# Scripts of released versions, which are not changed, by their SHA-256.
+FROZEN = {"mongo_change_stream--1.0.sql": "00eb358c150a8cf62137dd0d503a882073a7d5affd8a018667c8366591f4f6c9"}
+
+CATALOG = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE)\s+(%s\.|\w+\.)?\"?change_(streams|stream_\w+|handlers?\w*)\b")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 FILE_LINES = 1000
@@ -45,41 +51,44 @@ def complain(path, line, what):
     found.append(f"{path.relative_to(ROOT)}:{line}: {what}")
 
 
-def family(name):
-    """The family a file of src/ belongs to; None for the module's own two files."""
-    stem = name.rsplit(".", 1)[0]
-    return None if stem == "mongo_change_stream" else stem.split("_")[0]
+def folder_of(path):
+    """The folder of src/ that a file is in; None for the module's own two files."""
+    return None if path.parent == ROOT / "src" else path.parent.name
 
 
 def check_includes(path, lines):
-    """Own family's header and lower families' only; other people's headers behind their walls."""
-    own = family(path.name)
+    """Own headers and the public ones of lower folders; other people's headers behind their walls."""
+    own = folder_of(path)
     if own is not None and own not in LAYERS:
-        complain(path, 1, f"belongs to no family ({', '.join(LAYERS)})")
+        complain(path, 1, f"is in none of the folders {', '.join(LAYERS)}")
         return
-    allowed = None if own is None else {own, *LAYERS[own]}
-    ours = {header.name for header in (ROOT / "src").glob("*.h")}
+    if path.suffix == ".h" and path.name not in ("mongo_change_stream.h", f"{own}.h", f"{own}_internal.h"):
+        complain(path, 1, f"a folder has one public header, {own}.h, and one of its own, {own}_internal.h")
     for number, line in enumerate(lines, 1):
         match = re.match(r'\s*#\s*include\s+[<"]([^>"]+)[>"]', line)
         if not match:
             continue
         header = match.group(1)
-        if header in ours and allowed is not None and family(header) is not None and family(header) not in allowed:
-            complain(path, number, f"the family {own} does not include {header}")
-        if header not in ours:
+        if (ROOT / "src" / header).is_file():
+            folder = header.rpartition("/")[0]
+            if folder and own is not None and folder != own and folder not in LAYERS[own]:
+                complain(path, number, f"the folder {own} does not include {header}")
+            if folder and folder != own and header.endswith("_internal.h"):
+                complain(path, number, f"{header} is for the files of its folder only")
+        else:
             for what, where, why in WALLS:
-                if what.match(header) and not where.match(path.name):
+                if what.match(header) and own not in where:
                     complain(path, number, why)
 
 
 def check_catalog(path, text):
-    """SQL on the extension's tables stands in stream_catalog*.c and handler_catalog.c only."""
-    if path.name.startswith(("stream_catalog", "handler_catalog")):
+    """SQL on the extension's tables stands in the folder tables only."""
+    if folder_of(path) == "tables":
         return
     code = re.sub(r"/\*.*?\*/", lambda comment: "\n" * comment.group().count("\n"), text, flags=re.S)
     for string in re.finditer(r'"(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*', code):
         if CATALOG.search(re.sub(r'"\s*"', "", string.group())):
-            complain(path, code.count("\n", 0, string.start()) + 1, "SQL on the extension's tables belongs into stream_catalog.c")
+            complain(path, code.count("\n", 0, string.start()) + 1, "SQL on the extension's tables belongs into the folder tables")
 
 
 def check_sizes(path, lines):
@@ -109,14 +118,74 @@ def check_tidy(path, lines):
         complain(path, len(lines), "an empty line at the end of the file")
 
 
-def check_symbols(folder):
-    """Every symbol that other libraries could collide with has our prefix."""
-    for made in sorted((folder / "src").glob("*.o")):
-        listed = subprocess.run(["nm", "-g", "--defined-only", made], capture_output=True, text=True, check=True).stdout
+def object_files(folder):
+    """The source of each object file of a build, and its symbols: what it defines and what it uses."""
+    for made in sorted([*(folder / "src").glob("*.o"), *(folder / "src").glob("*/*.o")]):
+        defined, used = set(), set()
+        listed = subprocess.run(["nm", "-g", made], capture_output=True, text=True, check=True).stdout
         for line in listed.splitlines():
-            name = line.split()[-1]
-            if not SYMBOL.match(name):
-                complain(ROOT / "src" / made.with_suffix(".c").name, 1, f"{name} is not static and does not begin with mcs_")
+            kind, name = line.split()[-2:]
+            (used if kind == "U" else defined).add(name)
+        yield ROOT / made.relative_to(folder).with_suffix(".c"), defined, used
+
+
+def check_names(objects):
+    """A symbol begins with mcs_ and its folder's or its file's name, by which it is found; SQL's functions have SQL's names."""
+    stems = [path.stem for path, _, _ in objects]
+    for path, defined, _ in objects:
+        own = folder_of(path)
+        words = {own} | ({path.stem} if stems.count(path.stem) == 1 and path.stem not in LAYERS else set())
+        sql = {name[len("pg_finfo_"):] for name in defined if name.startswith("pg_finfo_")}
+        for name in sorted(defined - sql):
+            if name.startswith("pg_finfo_mcs_") or own is None and name in ("_PG_init", "Pg_magic_func"):
+                continue
+            if not any(re.match(rf"mcs_{word}(_|$)", name) for word in words):
+                complain(path, 1, f"{name} does not begin with mcs_ and {' or '.join(sorted(filter(None, words)))}")
+        for name in sorted(sql):
+            if not name.startswith("mcs_"):
+                complain(path, 1, f"{name} does not begin with mcs_")
+
+
+def check_uses(objects):
+    """Folders use lower folders only, however it was declared; files of one folder do not use each other in a circle."""
+    home = {name: path for path, defined, _ in objects for name in defined}
+    uses = {}
+    for path, _, used in objects:
+        uses[path] = sorted({home[name] for name in used if name in home} - {path})
+        own = folder_of(path)
+        for other in {folder_of(target) for target in uses[path]}:
+            if own is not None and other != own and other not in LAYERS[own]:
+                complain(path, 1, f"the folder {own} uses a function of {other}")
+    for circle in circles(uses):
+        found.append("a circle of files: " + " -> ".join(str(path.relative_to(ROOT / "src")) for path in circle))
+
+
+def circles(uses):
+    """The sets of files that reach each other, each shown as one way around."""
+    def way(start, goal):
+        seen, ways = {start}, [[start]]
+        for path in ways:
+            for target in uses[path[-1]]:
+                if target == goal:
+                    return [*path, goal]
+                if target not in seen:
+                    seen.add(target)
+                    ways.append([*path, target])
+        return None
+
+    told = set()
+    for path in uses:
+        around = None if path in told else way(path, path)
+        if around:
+            told.update(around)
+            yield around
+
+
+def check_frozen():
+    """Scripts of released versions are as they were released."""
+    for name, hash in FROZEN.items():
+        if hashlib.sha256((ROOT / name).read_bytes()).hexdigest() != hash:
+            complain(ROOT / name, 1, "was released and is not changed: write an upgrade step")
 
 
 def check_library(folder):
@@ -150,12 +219,15 @@ def check(folder):
         text = path.read_text()
         lines = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n")
         check_tidy(path, lines)
-        if path.parent == ROOT / "src":
+        if ROOT / "src" in path.parents:
             check_includes(path, lines)
             check_sizes(path, lines)
             if path.suffix == ".c":
                 check_catalog(path, text)
-    check_symbols(pathlib.Path(folder))
+    objects = list(object_files(pathlib.Path(folder)))
+    check_names(objects)
+    check_uses(objects)
+    check_frozen()
     check_library(folder)
     return list(found)
 

@@ -27,10 +27,10 @@ extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attr
 /* ---- value.c ---- */
 
 /* Microseconds, a day being 24 hours and a month 30 days; clamped to int64. */
-extern int64 mcs_interval_microseconds(const Interval *interval);
+extern int64 mcs_convert_interval(const Interval *interval);
 
 /* A text[] as a List of char *, without its nulls. */
-extern List *mcs_texts_from_array(struct ArrayType *array);
+extern List *mcs_convert_text_array(struct ArrayType *array);
 
 /* ---- extension.c: the extension's objects in the current database ---- */
 

@@ -130,24 +130,24 @@ typedef struct EventsMap
  * the command that mends it.  What was found may be read as it is: columns
  * that hold documents where is_document says so, all others in any case.
  */
-extern void mcs_events_map(Relation relation, EventsMap *map);
+extern void mcs_events_table_map(Relation relation, EventsMap *map);
 
-/* Whether the newest error is one that mcs_events_map, or opening the table for inserts, has raised; asked once. */
-extern bool mcs_events_take_misfit(void);
+/* Whether the newest error is one that mcs_events_table_map, or opening the table for inserts, has raised; asked once. */
+extern bool mcs_events_table_take_misfit(void);
 
-extern const char *mcs_row_column_name(RowColumn column);
+extern const char *mcs_events_table_column_name(RowColumn column);
 
 /* ---- values of ours for columns whose types may have been altered ---- */
 
 typedef struct EventsConversion EventsConversion;
 
 /* Makes conversions ready in the current memory context; NULL where no column needs one. */
-extern EventsConversion *mcs_events_conversion(Relation relation, const EventsMap *map);
+extern EventsConversion *mcs_events_table_conversion(Relation relation, const EventsMap *map);
 
-extern bool mcs_events_converts(const EventsConversion *conversion, RowColumn column);
+extern bool mcs_events_table_converts(const EventsConversion *conversion, RowColumn column);
 
 /* A value as the column has it, in the current memory context; conversion may be NULL.  Raises what the types raise. */
-extern Datum mcs_events_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull);
+extern Datum mcs_events_table_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull);
 
 /* ---- writing ---- */
 
@@ -177,24 +177,24 @@ extern void mcs_events_table_close(EventsTable *table);
  * Inserts rows as one statement would, with all that the table's owner has hung
  * on it.  The rights of the table are not asked.
  */
-extern void mcs_events_insert(EventsTable *table, const EventRow *rows, int count);
+extern void mcs_events_table_insert(EventsTable *table, const EventRow *rows, int count);
 
 /* Between these, rows are updated or deleted, as by one statement. */
-extern void mcs_events_begin_command(EventsTable *table, Snapshot snapshot);
-extern void mcs_events_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new);
-extern void mcs_events_delete_row(EventsTable *table, TupleTableSlot *row);
-extern void mcs_events_end_command(EventsTable *table);
+extern void mcs_events_table_begin_command(EventsTable *table, Snapshot snapshot);
+extern void mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new);
+extern void mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row);
+extern void mcs_events_table_end_command(EventsTable *table);
 
 /* Checks what is deferred to the end of the transaction, and lets nothing more be deferred in it. */
-extern void mcs_check_deferred(void);
+extern void mcs_events_table_check_deferred(void);
 
 /* Opens the table's primary key, (stream_name, event_id). */
-extern Relation mcs_events_open_key(Relation relation);
+extern Relation mcs_events_table_open_key(Relation relation);
 
 /*
  * Whether an error can be an event's doing: false for what comes from outside
  * of it, as a cancel, a deadlock, a lock, a lack of memory or disk.
  */
-extern bool mcs_error_is_events(const ErrorData *error);
+extern bool mcs_event_is_cause(const ErrorData *error);
 
 #endif							/* MCS_EVENT_H */

@@ -119,7 +119,7 @@ extern void mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart
 extern double mcs_fdw_events(double analyzed);
 extern double mcs_fdw_time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds);
 
-/* ---- the stages after $changeStream (fdw/pipeline.c) ---- */
+/* ---- the stages after $changeStream (fdw/stages.c) ---- */
 
 /*
  * What MongoDB is to filter and to send.  used are the columns that the query

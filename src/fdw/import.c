@@ -136,7 +136,7 @@ list_collections(Import *import, bool names_only, MongoError *error)
 	{
 		DocumentBuilder builder;
 
-		mcs_reply_free(reply);
+		mcs_session_free_reply(reply);
 		mcs_document_build(&builder);
 		mcs_document_begin_object(&builder, NULL);
 		mcs_document_append_int64(&builder, "getMore", id);
@@ -147,7 +147,7 @@ list_collections(Import *import, bool names_only, MongoError *error)
 			return false;
 		id = add_reply(import, reply, "nextBatch");
 	}
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return true;
 }
 
@@ -178,7 +178,7 @@ mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target)
 		return false;
 	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
 		find_object(&value, "firstBatch", &value) && !mcs_document_find(value.data, value.size, "0", &value);
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return missing;
 }
 
@@ -195,7 +195,7 @@ server_keeps_images(Import *import)
 		return false;
 	if (mcs_document_find(reply->data, reply->size, "maxWireVersion", &value))
 		(void) mcs_document_get_int64(&value, &version);
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return version >= IMAGES_WIRE_VERSION;
 }
 

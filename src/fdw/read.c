@@ -164,7 +164,7 @@ static void
 free_batch(FdwRead *read)
 {
 	if (read->have_batch)
-		mcs_batch_free(&read->batch);
+		mcs_cursor_free_batch(&read->batch);
 	read->have_batch = false;
 	read->last_token.data = NULL;
 }

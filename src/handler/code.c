@@ -358,7 +358,7 @@ compile_condition(const char *condition)
 	if (!condition)
 		return NULL;
 	events = table_open(mcs_extension_events(), AccessShareLock);
-	expressions = mcs_condition_compile(events, condition);
+	expressions = mcs_expression_compile_condition(events, condition);
 	table_close(events, NoLock);
 	return expressions;
 }
@@ -379,7 +379,7 @@ mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 	fmgr_info_cxt(function, &code->function, context);
 	code->condition = compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
 	if (code->condition)
-		mcs_expressions_keep(code->condition, context);
+		mcs_expression_keep(code->condition, context);
 	return code;
 }
 
@@ -417,7 +417,7 @@ attempt_condition(void *condition)
 }
 
 bool
-mcs_condition_is_plain(const char *condition)
+mcs_code_condition_is_plain(const char *condition)
 {
 	ErrorData  *error = mcs_handler_attempt(attempt_condition, unconstify(char *, condition));
 	int			category = error ? ERRCODE_TO_CATEGORY(error->sqlerrcode) : 0;
@@ -457,7 +457,7 @@ mcs_code_valid(const HandlerCode *code)
 {
 	AcceptInvalidationMessages();
 	return !code->function_changed &&
-		(!code->condition || mcs_expressions_valid(code->condition)) &&
+		(!code->condition || mcs_expression_valid(code->condition)) &&
 		code->event_type == event_type();
 }
 
@@ -511,7 +511,7 @@ mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms)
 
 	if (timeout_ms > 0)
 		start_timeout(timeout_ms);
-	run = !code->condition || mcs_condition_holds(code->condition, event);
+	run = !code->condition || mcs_expression_condition_holds(code->condition, event);
 	if (run)
 		call_function(code, event);
 	if (timeout_ms > 0)
@@ -525,5 +525,5 @@ void
 mcs_code_finish(void)
 {
 	/* deferred constraints and triggers are code, too: an error of theirs must not come at the commit */
-	mcs_check_deferred();
+	mcs_events_table_check_deferred();
 }

@@ -64,8 +64,8 @@ mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("handler_name must not be null")));
-	handler = mcs_handler_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), for_update, false);
-	mcs_check_owner(handler->owner, "change handler", handler->name);
+	handler = mcs_handlers_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), for_update, false);
+	mcs_stream_check_owner(handler->owner, "change handler", handler->name);
 	return handler;
 }
 
@@ -108,7 +108,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("create_change_handler()");
 	handler->name = required_text(fcinfo, CREATE_HANDLER_NAME, "handler_name");
-	mcs_check_handler_name(handler->name);
+	mcs_handler_check_name(handler->name);
 	handler->stream = required_text(fcinfo, CREATE_STREAM_NAME, "stream_name");
 	handler->owner = mcs_stream_load_own(handler->stream, false)->owner;
 	for (int field = 0; field < HANDLER_FIELDS; field++)
@@ -122,17 +122,17 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	handler->settings = mcs_settings_capture();
 	check_as_owner(handler);
 
-	if (mcs_handler_load(handler->name, false, true))
+	if (mcs_handlers_load(handler->name, false, true))
 		refuse_duplicate(handler->name);
 	/* the stream's worker, which says of new events whether they wait for handlers, is held up from here on */
 	stream = mcs_stream_load_own(handler->stream, true);
 	last_event_id = mcs_handler_start(handler, stream);
-	if (!mcs_handler_insert(handler, last_event_id))
+	if (!mcs_handlers_insert(handler, last_event_id))
 		refuse_duplicate(handler->name);
 	mcs_handler_tell_of_absent_documents(handler, stream);
 	if (!stream->has_handlers)
 	{
-		mcs_catalog_redefined(handler->stream);
+		mcs_change_redefined(handler->stream);
 		mcs_wake_at_commit(handler->stream);
 	}
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
@@ -150,7 +150,7 @@ take_reset(bool *reset, FunctionCallInfo fcinfo)
 	memset(reset, 0, sizeof(bool) * HANDLER_FIELDS);
 	if (PG_ARGISNULL(ALTER_RESET))
 		return;
-	foreach(cell, mcs_texts_from_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
+	foreach(cell, mcs_convert_text_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
 	{
 		HandlerField field = mcs_handler_field_named(lfirst(cell));
 
@@ -169,14 +169,14 @@ change_workers(const Handler *handler)
 	int64		least,
 				greatest;
 
-	if (!mcs_handler_lock_positions(handler->name, &least, &greatest))
+	if (!mcs_handlers_lock_positions(handler->name, &least, &greatest))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the workers of change handler \"%s\" are at different events", handler->name),
 				 errdetail("The first is at event " INT64_FORMAT ", the last at event " INT64_FORMAT ".", least, greatest),
 				 errhint("Let them catch up, with the change stream paused: SELECT pause_change_stream(%s);",
 						 quote_literal_cstr(handler->stream))));
-	mcs_handler_set_workers(handler->name, handler->workers, least);
+	mcs_handlers_set_workers(handler->name, handler->workers, least);
 }
 
 Datum
@@ -204,15 +204,15 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 		handler->body = NULL;
 	check_as_owner(handler);
 	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) || !PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_CONDITION))
-		mcs_handler_tell_of_absent_documents(handler, mcs_stream_load(handler->stream, false, false));
-	mcs_handler_update(handler);
+		mcs_handler_tell_of_absent_documents(handler, mcs_streams_load(handler->stream, false, false));
+	mcs_handlers_update(handler);
 	if (handler->workers != workers)
 		change_workers(handler);
 	else
-		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
-	mcs_handler_redefined(handler->name);
+		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
+	mcs_handlers_redefine(handler->name);
 	/* what has failed was another definition */
-	mcs_handler_forget_attempts(handler->name);
+	mcs_handlers_forget_attempts(handler->name);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
 }
@@ -226,9 +226,9 @@ mcs_pause_change_handler(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pause_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
-	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
-	mcs_handler_redefined(handler->name);
-	mcs_handler_pause(handler->name);
+	(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
+	mcs_handlers_redefine(handler->name);
+	mcs_handlers_pause(handler->name);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	PG_RETURN_VOID();
 }
@@ -237,8 +237,8 @@ mcs_pause_change_handler(PG_FUNCTION_ARGS)
 static void
 alert_of_resume(const Handler *handler)
 {
-	Alert		alert = {.of_handler = true,.name = handler->name,.from = mcs_state_name(STREAM_ERROR),
-	.to = mcs_state_name(STREAM_STARTING),.reason = "resume_change_handler() was called"};
+	Alert		alert = {.of_handler = true,.name = handler->name,.from = mcs_shared_state_name(STREAM_ERROR),
+	.to = mcs_shared_state_name(STREAM_STARTING),.reason = "resume_change_handler() was called"};
 
 	mcs_alert(&alert);
 }
@@ -250,9 +250,9 @@ mcs_resume_change_handler(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("resume_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
-	(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
-	mcs_handler_redefined(handler->name);
-	mcs_handler_resume(handler->name);
+	(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
+	mcs_handlers_redefine(handler->name);
+	mcs_handlers_resume(handler->name);
 	if (handler->stopped_reason)
 		alert_of_resume(handler);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
@@ -268,18 +268,18 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("drop_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
-	(void) mcs_handler_lock_positions(handler->name, &least, NULL);
+	(void) mcs_handlers_lock_positions(handler->name, &least, NULL);
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
-	least = mcs_events_release(handler->stream, handler->name, least);
+	least = mcs_rows_release(handler->stream, handler->name, least);
 	mcs_owner_end(&scope);
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
-	(void) mcs_stream_load(handler->stream, true, false);
-	mcs_handler_delete(handler->name);
-	mcs_catalog_redefined(handler->stream);
+	(void) mcs_streams_load(handler->stream, true, false);
+	mcs_handlers_delete(handler->name);
+	mcs_change_redefined(handler->stream);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
-	(void) mcs_events_release(handler->stream, handler->name, least);
+	(void) mcs_rows_release(handler->stream, handler->name, least);
 	mcs_owner_end(&scope);
 	PG_RETURN_VOID();
 }

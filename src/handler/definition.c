@@ -22,7 +22,7 @@ static const char *const field_names[HANDLER_FIELDS] = {
 };
 
 void
-mcs_check_handler_name(const char *name)
+mcs_handler_check_name(const char *name)
 {
 	if (name[0] == '\0' || strlen(name) > MCS_NAME_MAX)
 		ereport(ERROR,
@@ -85,7 +85,7 @@ bounded_int(Datum value, HandlerField field, int low, int high)
 static Interval *
 bounded_interval(Datum value, HandlerField field, int64 low, int64 high, const char *what)
 {
-	int64		length = mcs_interval_microseconds(DatumGetIntervalP(value));
+	int64		length = mcs_convert_interval(DatumGetIntervalP(value));
 	Interval   *interval = palloc(sizeof(Interval));
 
 	if (length < low || length > high)
@@ -226,7 +226,7 @@ mcs_handler_check(Handler *handler)
 	handler->translated_body = handler->body ? plain_sql("change_stream_translate_body", 1, handler->body) : NULL;
 	handler->translated_condition = NULL;
 	/* what is right as plain SQL means what it says there */
-	if (handler->condition && !mcs_condition_is_plain(handler->condition))
+	if (handler->condition && !mcs_code_condition_is_plain(handler->condition))
 		handler->translated_condition = plain_sql("change_stream_translate_expression", 2, handler->condition);
 	mcs_code_validate(handler);
 }
@@ -303,7 +303,7 @@ mcs_handler_start(const Handler *handler, const Stream *stream)
 		return stream->last_event_id;
 	if (strcmp(handler->start_at, "earliest") == 0)
 	{
-		event_id = mcs_events_oldest(handler->stream);
+		event_id = mcs_rows_oldest(handler->stream);
 		return event_id ? event_id - 1 : stream->last_event_id;
 	}
 	errno = 0;

@@ -35,7 +35,7 @@ extern void mcs_handler_field_set(Handler *handler, HandlerField field, Datum va
 extern void mcs_handler_field_reset(Handler *handler, HandlerField field);
 extern HandlerField mcs_handler_field_named(const char *name);
 extern const char *mcs_handler_field_name(HandlerField field);
-extern void mcs_check_handler_name(const char *name);
+extern void mcs_handler_check_name(const char *name);
 
 /* Checks what depends on more than one field, compiles, and fills the translations. */
 extern void mcs_handler_check(Handler *handler);
@@ -67,7 +67,7 @@ extern void mcs_code_validate(const Handler *handler);
 extern ErrorData *mcs_handler_attempt(void (*action) (void *), void *arg);
 
 /* Whether a condition can be analysed as it is. */
-extern bool mcs_condition_is_plain(const char *condition);
+extern bool mcs_code_condition_is_plain(const char *condition);
 
 /* False when something that it depends on has changed: prepare it again. */
 extern bool mcs_code_valid(const HandlerCode *code);
@@ -79,7 +79,7 @@ extern bool mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms);
 /* Checks what the code has deferred to the end of the transaction. */
 extern void mcs_code_finish(void);
 
-/* ---- handler/events.c: events as rows ---- */
+/* ---- handler/rows.c: events as rows ---- */
 
 typedef struct HandlerEvent
 {
@@ -97,10 +97,10 @@ typedef struct HandlerBatch
 } HandlerBatch;
 
 /* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
-extern void mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);
+extern void mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);
 
 /* The oldest kept event, 0 where there is none. */
-extern int64 mcs_events_oldest(const char *stream);
+extern int64 mcs_rows_oldest(const char *stream);
 
 typedef enum HandlerOutcome
 {
@@ -121,10 +121,10 @@ typedef struct HandlerResult
 } HandlerResult;
 
 /* Writes results, in event_id order; see the top of the file for when. */
-extern void mcs_events_write(const char *stream, const char *handler, const HandlerResult *results, int count);
+extern void mcs_rows_write(const char *stream, const char *handler, const HandlerResult *results, int count);
 
 /* For a handler that goes: events that wait for it alone are processed; returns the last that there is. */
-extern int64 mcs_events_release(const char *stream, const char *handler, int64 after);
+extern int64 mcs_rows_release(const char *stream, const char *handler, int64 after);
 
 /* ---- handler/worker.c, handler/run.c ---- */
 

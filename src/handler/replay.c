@@ -209,13 +209,13 @@ mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("retry_dead_letters()");
 	stream = stream_argument(fcinfo);
 	if (stream)
-		PG_RETURN_INT64(mcs_parked_retry(stream));
+		PG_RETURN_INT64(mcs_culprit_retry_parked(stream));
 	begin_replay(&replay, mcs_handler_load_own(fcinfo, false));
 	results = retry_all(&replay, &count);
 	for (int i = 0; i < count; i++)
 		succeeded += results[i].outcome == OUTCOME_DONE;
-	/* when no code runs any more: see handler/events.c */
-	mcs_events_write(replay.handler->stream, replay.handler->name, results, count);
+	/* when no code runs any more: see handler/rows.c */
+	mcs_rows_write(replay.handler->stream, replay.handler->name, results, count);
 	end_replay(&replay);
 	PG_RETURN_INT64(succeeded);
 }
@@ -269,7 +269,7 @@ replay_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
 		MemoryContext old = MemoryContextSwitchTo(chunk);
 		int64		after = batch.through;
 
-		mcs_events_read(&batch, replay->handler->stream, after, to, CHUNK, 0, 1);
+		mcs_rows_read(&batch, replay->handler->stream, after, to, CHUNK, 0, 1);
 		for (int i = 0; i < batch.count; i++)
 		{
 			HandlerError *failure;
@@ -323,7 +323,7 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	to = PG_GETARG_INT64(2);
 	InitMaterializedSRF(fcinfo, 0);
 	if (!dry_run)
-		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
 	begin_replay(&replay, handler);
 	if (dry_run)
 	{

@@ -69,13 +69,13 @@
 void
 mcs_handler_transaction_begin(HandlerWorker *worker)
 {
-	mcs_step_begin(worker->name, worker->batch_context);
+	mcs_worker_step_begin(worker->name, worker->batch_context);
 }
 
 void
 mcs_handler_transaction_commit(HandlerWorker *worker)
 {
-	mcs_step_commit(worker->batch_context);
+	mcs_worker_step_commit(worker->batch_context);
 }
 
 /* ---- what runs ---- */
@@ -108,7 +108,7 @@ run_events(HandlerWorker *worker)
 
 		CHECK_FOR_INTERRUPTS();
 		worker->at = done;
-		mcs_slot_running(event->event_id, worker->began);
+		mcs_handler_slot_running(event->event_id, worker->began);
 		event->ran = mcs_code_run(worker->code, event->row, worker->timeout_ms);
 		end = GetCurrentTimestamp();
 		event->microseconds = Max(end - worker->began, 0);
@@ -118,7 +118,7 @@ run_events(HandlerWorker *worker)
 	}
 	if (done > 0)
 		mcs_code_finish();
-	mcs_slot_running(0, 0);
+	mcs_handler_slot_running(0, 0);
 	worker->at = -1;
 	MemoryContextSwitchTo(old);
 	mcs_settings_end(level);
@@ -141,14 +141,14 @@ write_results(HandlerWorker *worker, int count)
 		results[i].attempts = event->ran ? 1 : 0;
 		results[i].microseconds = event->ran ? event->microseconds : 0;
 	}
-	mcs_events_write(worker->handler->stream, worker->name, results, count);
+	mcs_rows_write(worker->handler->stream, worker->name, results, count);
 }
 
 /* Whether the handler's own code has altered, paused or dropped it, or dropped its stream, in this transaction. */
 static bool
 changed_itself(const HandlerWorker *worker)
 {
-	return mcs_wakes_at_commit(worker->stream, worker->name);
+	return mcs_wake_is_due(worker->stream, worker->name);
 }
 
 /* Rolls a transaction back: what it was about has changed. */
@@ -178,7 +178,7 @@ moved(HandlerWorker *worker, int64 to, int events)
 	worker->rate_events += events;
 	worker->failures = 0;
 	mcs_slot_trusted();
-	mcs_slot_moved(worker->rate);
+	mcs_handler_slot_moved(worker->rate);
 }
 
 /* Ends the transaction of a batch of which so many events were run. */
@@ -187,7 +187,7 @@ finish_batch(HandlerWorker *worker, int done)
 {
 	int64		to = done < worker->batch.count ? worker->batch.events[done - 1].event_id : worker->batch.through;
 	bool		itself = changed_itself(worker);
-	bool		saved = mcs_handler_save(worker->name, worker->number, &worker->position, to, done);
+	bool		saved = mcs_handlers_save(worker->name, worker->number, &worker->position, to, done);
 
 	if ((!saved && !itself) || mcs_slot_is_changed())
 	{
@@ -229,24 +229,24 @@ give_up(HandlerWorker *worker)
 		const HandlerPosition *stored;
 
 		/* from here on nobody changes the definition */
-		(void) mcs_handler_load(handler->name, true, true);
-		stored = mcs_handler_position(worker->name, worker->number);
+		(void) mcs_handlers_load(handler->name, true, true);
+		stored = mcs_handlers_position(worker->name, worker->number);
 		if (stored == NULL || stored->definition_version != position->definition_version)
 		{
 			roll_back(worker);
 			return;
 		}
-		mcs_handler_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
+		mcs_handlers_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
 												 position->error.message));
 		/* not the message, which may hold values of the event */
 		mcs_handler_alert_of_stop(worker, psprintf("event " INT64_FORMAT " failed %d times, at last with SQLSTATE %s", event_id,
 												   position->attempts, position->error.sqlstate));
-		(void) mcs_handler_lock_positions(handler->name, NULL, NULL);
+		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
 		mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	}
 	else
 	{
-		saved = mcs_handler_save(worker->name, worker->number, position, event_id, 1);
+		saved = mcs_handlers_save(worker->name, worker->number, position, event_id, 1);
 		if (saved)
 			mcs_dead_letter_insert(handler, event_id, &position->error, position->attempts);
 	}
@@ -255,7 +255,7 @@ give_up(HandlerWorker *worker)
 		roll_back(worker);
 		return;
 	}
-	mcs_events_write(handler->stream, handler->name, &result, 1);
+	mcs_rows_write(handler->stream, handler->name, &result, 1);
 	mcs_handler_transaction_commit(worker);
 	ereport(LOG,
 			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
@@ -265,7 +265,7 @@ give_up(HandlerWorker *worker)
 		worker->reload = true;
 	else
 	{
-		mcs_slot_add_letter(event_id);
+		mcs_handler_slot_add_dead_letter(event_id);
 		moved(worker, event_id, 1);
 	}
 }
@@ -284,7 +284,7 @@ mcs_handler_begin_process(HandlerWorker *worker)
 	if (worker->begun)
 		return;
 	worker->begun = true;
-	disorderly = mcs_handler_begins(worker->name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
+	disorderly = mcs_handlers_begin(worker->name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
 	/* before anything of the users' is touched that the process may die of */
 	mcs_handler_transaction_commit(worker);
 	mcs_handler_transaction_begin(worker);
@@ -302,7 +302,7 @@ mcs_handler_is_ready(HandlerWorker *worker)
 {
 	if (worker->unready == 0)
 		return;
-	mcs_handler_ready(worker->name, worker->number);
+	mcs_handlers_ready(worker->name, worker->number);
 	worker->unready = 0;
 }
 
@@ -310,10 +310,10 @@ mcs_handler_is_ready(HandlerWorker *worker)
 static void
 announce(HandlerWorker *worker, int64 event_id)
 {
-	mcs_handler_announce(worker->name, worker->number, event_id);
+	mcs_handlers_announce(worker->name, worker->number, event_id);
 	mcs_handler_transaction_commit(worker);
 	mcs_handler_transaction_begin(worker);
-	mcs_events_read(&worker->batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
+	mcs_rows_read(&worker->batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
 					worker->number, worker->handler->workers);
 }
 
@@ -348,7 +348,7 @@ mcs_handler_step(HandlerWorker *worker)
 		worker->reload = true;
 		return STEP_DONE;
 	}
-	mcs_events_read(&worker->batch, worker->handler->stream, position->last_event_id, last_event(worker),
+	mcs_rows_read(&worker->batch, worker->handler->stream, position->last_event_id, last_event(worker),
 					worker->limit, worker->number, worker->handler->workers);
 	if (worker->batch.through == position->last_event_id)
 	{
@@ -417,9 +417,9 @@ mcs_handler_error(const ErrorData *error)
 static TimestampTz
 next_retry(const Handler *handler, int attempts)
 {
-	double		delay = (double) mcs_interval_microseconds(handler->retry_delay) * pow(2, Min(attempts - 1, 40));
+	double		delay = (double) mcs_convert_interval(handler->retry_delay) * pow(2, Min(attempts - 1, 40));
 
-	delay = Min(delay, (double) mcs_interval_microseconds(handler->max_retry_delay));
+	delay = Min(delay, (double) mcs_convert_interval(handler->max_retry_delay));
 	return GetCurrentTimestamp() + (int64) delay;
 }
 
@@ -428,7 +428,7 @@ static void
 take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 {
 	HandlerPosition *position = &worker->position;
-	bool		obstructs = mcs_slot_take_obstructs();
+	bool		obstructs = mcs_handler_slot_take_obstructs();
 	bool		timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !obstructs &&
 		GetCurrentTimestamp() - worker->began >= (int64) worker->timeout_ms * 1000;
 
@@ -462,14 +462,14 @@ mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
 	result.error = position->error.message;
 
 	mcs_handler_transaction_begin(worker);
-	if (!mcs_handler_save_failure(worker->name, worker->number, position) || mcs_slot_is_changed())
+	if (!mcs_handlers_save_failure(worker->name, worker->number, position) || mcs_slot_is_changed())
 	{
 		roll_back(worker);
 		return;
 	}
-	mcs_events_write(worker->handler->stream, worker->name, &result, 1);
+	mcs_rows_write(worker->handler->stream, worker->name, &result, 1);
 	mcs_handler_transaction_commit(worker);
 	/* the events before it, which have succeeded once, and then slowly more */
 	worker->limit = Max(at, 1);
-	mcs_slot_moved(worker->rate);
+	mcs_handler_slot_moved(worker->rate);
 }

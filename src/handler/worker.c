@@ -95,8 +95,8 @@ prepare(HandlerWorker *worker)
 void
 mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason)
 {
-	Alert		alert = {.of_handler = true,.name = worker->name,.from = mcs_state_name(worker->report.state),
-	.to = mcs_state_name(STREAM_ERROR),.reason = reason};
+	Alert		alert = {.of_handler = true,.name = worker->name,.from = mcs_shared_state_name(worker->report.state),
+	.to = mcs_shared_state_name(STREAM_ERROR),.reason = reason};
 
 	alert.hint = psprintf("SELECT resume_change_handler(%s);", quote_literal_cstr(worker->name));
 	mcs_alert(&alert);
@@ -107,7 +107,7 @@ static void
 tell_of_letters(HandlerWorker *worker, bool at_once)
 {
 	int64		last;
-	int64		count = mcs_slot_take_letters(at_once, &last, &worker->tell_at);
+	int64		count = mcs_handler_slot_take_dead_letters(at_once, &last, &worker->tell_at);
 	Alert		alert = {.of_handler = true,.name = worker->name,.to = "dead_letter",.count = count};
 
 	if (count == 0)
@@ -127,8 +127,8 @@ stop(HandlerWorker *worker, const char *reason)
 {
 	mcs_handler_alert_of_stop(worker, reason);
 	set_state(worker, STREAM_ERROR, reason, 0);
-	mcs_handler_stop(worker->name, reason);
-	mcs_handler_ends(worker->name, worker->number);
+	mcs_handlers_stop(worker->name, reason);
+	mcs_handlers_end(worker->name, worker->number);
 	mcs_handler_transaction_commit(worker);
 	leave();
 }
@@ -150,14 +150,14 @@ load(HandlerWorker *worker)
 	{
 		old = MemoryContextSwitchTo(worker->definition_context);
 		/* in this order: with the position comes the version that the definition has, or one before it */
-		position = mcs_handler_position(worker->name, worker->number);
-		worker->handler = mcs_handler_load(worker->name, false, true);
+		position = mcs_handlers_position(worker->name, worker->number);
+		worker->handler = mcs_handlers_load(worker->name, false, true);
 		MemoryContextSwitchTo(old);
 	}
 	if (!position || !worker->handler || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
 	{
 		if (position)
-			mcs_handler_ends(worker->name, worker->number);
+			mcs_handlers_end(worker->name, worker->number);
 		mcs_handler_transaction_commit(worker);
 		if (worker->handler)
 			tell_of_letters(worker, true);
@@ -168,7 +168,7 @@ load(HandlerWorker *worker)
 	worker->position = *position;
 	mcs_handler_begin_process(worker);
 	worker->error_context = AllocSetContextCreate(worker->definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
-	worker->timeout_ms = (int) (mcs_interval_microseconds(worker->handler->timeout) / 1000);
+	worker->timeout_ms = (int) (mcs_convert_interval(worker->handler->timeout) / 1000);
 	if (worker->unready >= MAX_STARTS)
 		stop(worker, psprintf("%d processes in a row died before they had come to an event; "
 							  "the server's log says which signal they died of", worker->unready));
@@ -211,7 +211,7 @@ wait_for_news(HandlerWorker *worker, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (until <= now || mcs_slot_has_news(worker->newest))
+	if (until <= now || mcs_handler_slot_has_news(worker->newest))
 		return;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 Min(TimestampDifferenceMilliseconds(now, until) + 1, REST_AFTER_MS), PG_WAIT_EXTENSION);
@@ -222,7 +222,7 @@ wait_for_news(HandlerWorker *worker, TimestampTz until)
 static void
 wait_for_retry_time(HandlerWorker *worker, TimestampTz until)
 {
-	worker->newest = mcs_slot_newest();
+	worker->newest = mcs_handler_slot_newest();
 	wait_for_news(worker, until);
 }
 
@@ -241,10 +241,10 @@ idle(HandlerWorker *worker)
 	if (TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
 	{
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
-		if (mcs_slot_rest(worker->newest))
+		if (mcs_handler_slot_rest(worker->newest))
 		{
 			mcs_handler_transaction_begin(worker);
-			mcs_handler_ends(worker->name, worker->number);
+			mcs_handlers_end(worker->name, worker->number);
 			mcs_handler_transaction_commit(worker);
 			proc_exit(0);
 		}
@@ -254,7 +254,7 @@ idle(HandlerWorker *worker)
 	if (worker->rate > 0)
 	{
 		measure(worker);
-		mcs_slot_moved(worker->rate);
+		mcs_handler_slot_moved(worker->rate);
 	}
 	wait_for_news(worker, or_tell_at(worker, TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS
 																		  : REST_AFTER_MS / 2)));
@@ -312,7 +312,7 @@ clean_up(HandlerWorker *worker)
 
 	HOLD_INTERRUPTS();
 	disable_timeout(STATEMENT_TIMEOUT, false);
-	mcs_slot_running(0, 0);
+	mcs_handler_slot_running(0, 0);
 	QueryCancelPending = false;
 	/* the events of the batch are there, and are still needed */
 	MemoryContextSwitchTo(worker->batch_context);
@@ -377,7 +377,7 @@ run(HandlerWorker *worker)
 	if (worker->reload || mcs_slot_is_changed())
 		load(worker);
 	tell_of_letters(worker, false);
-	worker->newest = mcs_slot_newest();
+	worker->newest = mcs_handler_slot_newest();
 	switch (mcs_handler_step(worker))
 	{
 		case STEP_DONE:
@@ -426,7 +426,7 @@ make_worker(const char *stream)
 	HandlerWorker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(HandlerWorker));
 
 	strlcpy(worker->stream, stream, NAMEDATALEN);
-	(void) mcs_slot_attach_handler(worker->name, &worker->number);
+	(void) mcs_handler_slot_attach(worker->name, &worker->number);
 	worker->definition_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler", ALLOCSET_DEFAULT_SIZES);
 	/* the first block is kept over resets: an ordinary batch allocates nothing from the system */
 	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler batch",

@@ -152,7 +152,7 @@ extern MatchFilter *mcs_match_literal_exists(const MatchPath *path);
 extern MatchFilter *mcs_match_path_null(const MatchOperand *operand, bool isnull);
 extern MatchFilter *mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull);
 
-/* match/document.c, match/text.c, match/cast.c, match/time.c, match/fields.c */
+/* match/document.c, match/string.c, match/cast.c, match/time.c, match/fields.c */
 extern MatchOperator mcs_match_document_operator(Oid function);
 extern MatchFilter *mcs_match_document(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_plain_text(const MatchComparison *comparison, bool truth);

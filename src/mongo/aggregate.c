@@ -73,7 +73,7 @@ append_change_stream(bson_t *pipeline, const ChangeStreamSpec *spec)
 
 /* Builds the aggregate that opens a change stream; split: with MCS_SPLIT_STAGE at its end. */
 void
-mcs_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split)
+mcs_mongo_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split)
 {
 	bson_t		pipeline = BSON_INITIALIZER;
 	bson_t		child;

@@ -134,7 +134,7 @@ check_authentication(Check *check)
 		user = find_string(value.data, value.size, "user");
 		database = find_string(value.data, value.size, "db");
 	}
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	if (user != NULL && database != NULL)
 	{
 		check->user = mcs_mongo_js_string(user);
@@ -165,7 +165,7 @@ check_version(Check *check)
 		return;
 	}
 	version = find_string(reply->data, reply->size, "version");
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	if (version == NULL || sscanf(version, "%d.%d", &check->major, &minor) < 1)
 	{
 		add_row(check, "version", false, "the server does not tell its version", NULL);
@@ -323,7 +323,7 @@ check_collections(Check *check)
 						 "[{resource: {db: %s, collection: \"...\"}, actions: [\"find\", \"changeStream\"]}], roles: []}); %s",
 						 mcs_mongo_js_string(check->target->database), grant(check, "{role: \"watchCollection\", db: \"admin\"}")));
 	if (reply != NULL)
-		mcs_reply_free(reply);
+		mcs_session_free_reply(reply);
 }
 
 /* Whether the server's database may be watched; otherwise, which of its collections. */
@@ -404,7 +404,7 @@ check_images(Check *check)
 				psprintf("not kept by %d of %d collections: %s", missing_count, list_length(collections), missing.data),
 				psprintf("db.getSiblingDB(%s).runCommand({collMod: %s, changeStreamPreAndPostImages: {enabled: true}})",
 						 mcs_mongo_js_string(check->target->database), mcs_mongo_js_string(first)));
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 }
 
 /* A span of seconds in words. */
@@ -477,7 +477,7 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 		add_row(&check, refused ? "authentication" : "connection", false, error_line(&error), mcs_mongo_hint(&error));
 		return (Datum) 0;
 	}
-	mcs_reply_free(hello);
+	mcs_session_free_reply(hello);
 
 	/* again, on a connection that stands, to compare the clocks */
 	before = GetCurrentTimestamp();
@@ -486,13 +486,13 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	add_row(&check, "connection", hello != NULL, hello != NULL ? "the server answers" : error_line(&error), NULL);
 	if (hello == NULL)
 		return (Datum) 0;
-	check.now = mcs_reply_operation_time(hello);
+	check.now = mcs_session_operation_time(hello);
 
 	check_authentication(&check);
 	check_version(&check);
 	check_hello(&check, hello,
 				((before + after) / 2) / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000));
-	mcs_reply_free(hello);
+	mcs_session_free_reply(hello);
 	check_deployment(&check);
 	if (check.target->database != NULL)
 	{

@@ -83,6 +83,6 @@ mcs_mongo_command(PG_FUNCTION_ARGS)
 	reply = mcs_session_command(mcs_session_cached(target), database,
 								DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command), action, NULL);
 	result = mcs_document_make(DOCUMENT_OBJECT, reply->data, reply->size);
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	PG_RETURN_POINTER(result);
 }

@@ -222,10 +222,10 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	batch->came_at = reply->came_at;
 	batch->set_time = reply->set_time;
 	batch->current = reply->current;
-	batch->reply = mcs_reply_hold(reply, &context);
+	batch->reply = mcs_session_hold_reply(reply, &context);
 	if (!read_batch(batch, context))
 	{
-		mcs_reply_free(batch->reply);
+		mcs_session_free_reply(batch->reply);
 		memset(error, 0, sizeof(*error));
 		error->class = MONGO_ERROR_TRANSIENT;
 		error->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
@@ -233,15 +233,15 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 		cursor->finished = true;
 		return MONGO_CURSOR_FAILED;
 	}
-	batch->operation_time = mcs_reply_operation_time(batch->reply);
+	batch->operation_time = mcs_session_operation_time(batch->reply);
 	cursor->finished = batch->closed;
 	return MONGO_CURSOR_BATCH;
 }
 
 void
-mcs_batch_free(MongoBatch *batch)
+mcs_cursor_free_batch(MongoBatch *batch)
 {
-	mcs_reply_free(batch->reply);
+	mcs_session_free_reply(batch->reply);
 	batch->reply = NULL;
 	batch->events = NULL;
 	batch->token = NULL;

@@ -49,7 +49,7 @@ report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bo
 					  driver->server_host, driver->guard->silence_s);
 		driver->hurry = true;
 	}
-	mcs_error_from_driver(error, reason->domain, reason->code, message, reply, at_open);
+	mcs_mongo_error_from_driver(error, reason->domain, reason->code, message, reply, at_open);
 	bson_strncpy(error->unresolved, unresolved, sizeof(error->unresolved));
 }
 
@@ -69,7 +69,7 @@ report(Driver *driver, const bson_error_t *reason, const bson_t *reply, bool at_
 		return;
 	}
 	bson_snprintf(words, sizeof(words), "MongoDB's answer breaks its protocol: %s", complaint);
-	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, words);
+	mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, words);
 	error->at_open = at_open;
 	driver->garbled = true;
 }
@@ -154,13 +154,13 @@ make_uri(Driver *driver, MongoError *error)
 
 	if (uri == NULL)
 	{
-		mcs_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE, reason.message);
+		mcs_mongo_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE, reason.message);
 		return false;
 	}
 	if (!set_credentials(uri, config))
 	{
 		mongoc_uri_destroy(uri);
-		mcs_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE,
+		mcs_mongo_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE,
 					  "the driver does not accept the options of the user mapping");
 		return false;
 	}
@@ -289,7 +289,7 @@ select_server(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *erro
 /* ---- commands ---- */
 
 void
-mcs_reply_discard(DriverReply *reply)
+mcs_driver_discard_reply(DriverReply *reply)
 {
 	if (reply != NULL)
 	{
@@ -335,9 +335,9 @@ mcs_driver_run(Driver *driver, mongoc_client_t *client, const mongoc_client_sess
 		if (reply->data == NULL)
 		{
 			/* the driver takes a body that it can't read for a success, and leaves nothing of it */
-			mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply is not a BSON document");
+			mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply is not a BSON document");
 			error->at_open = at_open;
-			mcs_reply_discard(reply);
+			mcs_driver_discard_reply(reply);
 			reply = NULL;
 		}
 	}
@@ -359,7 +359,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 
 	if (!bson_init_static(&command, request->command, request->command_size))
 	{
-		mcs_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE,
+		mcs_mongo_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE,
 					  "the command is not a BSON document");
 		return NULL;
 	}
@@ -413,7 +413,7 @@ read_cursor(Driver *driver, const DriverReply *reply, MongoError *error)
 	}
 	if (!found || driver->cursor_collection == NULL)
 	{
-		mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION,
+		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION,
 					  "the server's reply describes no cursor");
 		return false;
 	}
@@ -479,7 +479,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		bool		split = !spec->whole_events && (!driver->split_asked || driver->splits);
 		bson_t		command = BSON_INITIALIZER;
 
-		mcs_build_aggregate(&command, spec, split);
+		mcs_mongo_build_aggregate(&command, spec, split);
 		reply = mcs_driver_run(driver, driver->client, driver->session, driver->cursor_server, request->database,
 							   &command, prefs, true, error);
 		bson_destroy(&command);
@@ -501,7 +501,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 	}
 	if (reply != NULL && !read_cursor(driver, reply, error))
 	{
-		mcs_reply_discard(reply);
+		mcs_driver_discard_reply(reply);
 		reply = NULL;
 	}
 	if (reply == NULL)
@@ -550,7 +550,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	}
 	else if (!read_cursor(driver, reply, error))
 	{
-		mcs_reply_discard(reply);
+		mcs_driver_discard_reply(reply);
 		reply = NULL;
 	}
 	else
@@ -619,7 +619,7 @@ mcs_driver_kill_cursor(Driver *driver)
 		bson_destroy(&cursors);
 		driver->guard->patience_ms = driver->patience_ms;
 		if (server_id != 0)
-			mcs_reply_discard(mcs_driver_run(driver, client, fresh != NULL ? NULL : driver->session, server_id,
+			mcs_driver_discard_reply(mcs_driver_run(driver, client, fresh != NULL ? NULL : driver->session, server_id,
 											 driver->cursor_database, &command,
 											 mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
 		bson_destroy(&command);

@@ -149,7 +149,7 @@ strip_documents(MongoError *error)
 
 /* Fills in a failure that is not the server's. */
 void
-mcs_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message)
+mcs_mongo_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message)
 {
 	size_t		length;
 
@@ -276,12 +276,12 @@ classify_driver(MongoError *error, uint32 domain, uint32 code)
 
 /* Fills in what the driver reported; reply is the server's answer or NULL. */
 void
-mcs_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
+mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
 					  const bson_t *reply, bool at_open)
 {
 	bson_iter_t iter;
 
-	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE, message);
+	mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CONNECTION_FAILURE, message);
 	error->at_open = at_open;
 	if (domain == MONGOC_ERROR_SERVER || domain == MONGOC_ERROR_WRITE_CONCERN)
 	{

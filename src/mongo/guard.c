@@ -15,7 +15,7 @@ void
 mcs_guard_set(SocketGuard *guard, int64 give_up_at)
 {
 	__atomic_store_n(&guard->give_up_at, give_up_at, __ATOMIC_SEQ_CST);
-	mcs_bell_ring(guard->bell);
+	mcs_guard_bell_ring(guard->bell);
 }
 
 /* Whether waits have to give up now. */
@@ -28,7 +28,7 @@ mcs_guard_expired(const SocketGuard *guard)
 }
 
 void
-mcs_bell_ring(int bell)
+mcs_guard_bell_ring(int bell)
 {
 	uint64		one = 1;
 
@@ -38,7 +38,7 @@ mcs_bell_ring(int bell)
 }
 
 void
-mcs_bell_drain(int bell)
+mcs_guard_bell_drain(int bell)
 {
 	uint64		rung;
 
@@ -62,7 +62,7 @@ mcs_guard_return(SocketGuard *guard)
 
 /* The earlier of two times, where negative means never. */
 int64
-mcs_earlier(int64 a, int64 b)
+mcs_guard_earlier(int64 a, int64 b)
 {
 	if (a < 0)
 		return b;
@@ -85,7 +85,7 @@ poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 	for (;;)
 	{
 		int64		give_up_at = __atomic_load_n(&guard->give_up_at, __ATOMIC_SEQ_CST);
-		int64		until = mcs_earlier(expire_at, give_up_at == 0 ? -1 : give_up_at);
+		int64		until = mcs_guard_earlier(expire_at, give_up_at == 0 ? -1 : give_up_at);
 		int64		now = bson_get_monotonic_time();
 		int			timeout = -1;
 		int			ready;
@@ -105,7 +105,7 @@ poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 			return -1;
 		if (ready > 0 && fds[nfds].revents != 0)
 		{
-			mcs_bell_drain(guard->bell);
+			mcs_guard_bell_drain(guard->bell);
 			ready--;
 		}
 		if (ready > 0)

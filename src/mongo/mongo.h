@@ -160,13 +160,13 @@ extern MongoSession *mcs_session_cached(const MongoTarget *target);
  */
 extern MongoReply *mcs_session_command(MongoSession *session, const char *database, const uint8 *command, uint32 size,
 									   const char *action, MongoError *error);
-extern void mcs_reply_free(MongoReply *reply);
+extern void mcs_session_free_reply(MongoReply *reply);
 
 /* The monotonic clock in microseconds, by which replies say when they were asked for. */
 extern int64 mcs_session_clock(void);
 
 /* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
-extern uint64 mcs_reply_operation_time(const MongoReply *reply);
+extern uint64 mcs_session_operation_time(const MongoReply *reply);
 
 /* ---- change streams (mongo/cursor.c) ---- */
 
@@ -241,7 +241,7 @@ extern MongoCursor *mcs_cursor_open(MongoSession *session, const ChangeStreamSpe
  * without end; interrupts are processed while it waits.
  */
 extern MongoCursorResult mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoError *error);
-extern void mcs_batch_free(MongoBatch *batch);
+extern void mcs_cursor_free_batch(MongoBatch *batch);
 
 /* Whether large events come in fragments; known after the opening reply. */
 extern bool mcs_cursor_splits(const MongoCursor *cursor);

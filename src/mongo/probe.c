@@ -42,7 +42,7 @@ mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
 			*operation_time = batch.operation_time;
 		if (splits != NULL)
 			*splits = mcs_cursor_splits(cursor);
-		mcs_batch_free(&batch);
+		mcs_cursor_free_batch(&batch);
 	}
 	mcs_cursor_close(cursor);
 	return opened;
@@ -81,8 +81,8 @@ ask_time(MongoSession *session, uint64 *time, const char *action, MongoError *er
 
 	if (reply == NULL)
 		return false;
-	*time = mcs_reply_operation_time(reply);
-	mcs_reply_free(reply);
+	*time = mcs_session_operation_time(reply);
+	mcs_session_free_reply(reply);
 	return true;
 }
 
@@ -136,7 +136,7 @@ read_first_entry(MongoSession *session, uint64 *oldest, MongoError *error)
 		mcs_document_get_timestamp(&value, &seconds, &ordinal);
 	if (found)
 		*oldest = (uint64) seconds << 32 | ordinal;
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return found;
 }
 
@@ -162,10 +162,10 @@ reaches(MongoSession *session, ChangeStreamSpec *spec, uint64 time, MongoError *
 	result = next_reply(cursor, -1, &batch, error);
 	if (result == MONGO_CURSOR_BATCH)
 	{
-		mcs_batch_free(&batch);
+		mcs_cursor_free_batch(&batch);
 		result = next_reply(cursor, HISTORY_PROBE_MS, &batch, error);
 		if (result == MONGO_CURSOR_BATCH)
-			mcs_batch_free(&batch);
+			mcs_cursor_free_batch(&batch);
 	}
 	if (result == MONGO_CURSOR_FAILED)
 		reach = error->class == MONGO_ERROR_HISTORY_LOST ? REACH_NO : REACH_FAILED;
@@ -342,7 +342,7 @@ mcs_mongo_history_has(MongoSession *session, const char *database, const char *c
 			break;
 		answer = look_for_event(&batch, token);
 		closed = batch.closed;
-		mcs_batch_free(&batch);
+		mcs_cursor_free_batch(&batch);
 		if (closed)
 			break;
 	}

@@ -404,7 +404,7 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			events |= WL_TIMEOUT;
 		rc = WaitLatchOrSocket(MyLatch, events, bell, left, wait_event());
 		if (rc & WL_SOCKET_READABLE)
-			mcs_bell_drain(bell);
+			mcs_guard_bell_drain(bell);
 		emit_log();
 		if (rc & WL_LATCH_SET)
 		{
@@ -432,12 +432,12 @@ typedef struct ReplyHolder
 static void
 reply_callback(void *arg)
 {
-	mcs_reply_discard(((ReplyHolder *) arg)->driver);
+	mcs_driver_discard_reply(((ReplyHolder *) arg)->driver);
 }
 
 /* Takes over a reply of the thread. */
 MongoReply *
-mcs_reply_hold(DriverReply *driver, MemoryContext *context)
+mcs_session_hold_reply(DriverReply *driver, MemoryContext *context)
 {
 	MemoryContext own;
 	ReplyHolder *holder;
@@ -449,7 +449,7 @@ mcs_reply_hold(DriverReply *driver, MemoryContext *context)
 	}
 	PG_CATCH();
 	{
-		mcs_reply_discard(driver);
+		mcs_driver_discard_reply(driver);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -467,14 +467,14 @@ mcs_reply_hold(DriverReply *driver, MemoryContext *context)
 }
 
 void
-mcs_reply_free(MongoReply *reply)
+mcs_session_free_reply(MongoReply *reply)
 {
 	MemoryContextDelete(((ReplyHolder *) reply)->context);
 }
 
 /* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
 uint64
-mcs_reply_operation_time(const MongoReply *reply)
+mcs_session_operation_time(const MongoReply *reply)
 {
 	bson_t		body;
 	bson_iter_t iter;
@@ -547,7 +547,7 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 	session->in_command = false;
 
 	if (result == SESSION_REPLY)
-		return mcs_reply_hold(reply, NULL);
+		return mcs_session_hold_reply(reply, NULL);
 	if (reason.class == MONGO_ERROR_PARKED || reason.class == MONGO_ERROR_HANGING)
 		session->outdated = true;	/* the caller may still have it; nobody else gets it */
 	if (error == NULL)

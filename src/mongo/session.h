@@ -48,6 +48,6 @@ extern SessionWait mcs_session_wait(MongoSession *session, long timeout_ms, bool
 									DriverReply **reply, MongoError *error);
 extern void mcs_session_check_idle(const MongoSession *session);
 extern void mcs_cursor_orphan(MongoCursor *cursor);
-extern MongoReply *mcs_reply_hold(DriverReply *driver, MemoryContext *context);
+extern MongoReply *mcs_session_hold_reply(DriverReply *driver, MemoryContext *context);
 
 #endif							/* MCS_MONGO_SESSION_H */

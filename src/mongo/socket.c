@@ -91,7 +91,7 @@ stream_wait(GuardedStream *stream, short events, int64 expire_at)
 		int			ready;
 
 		if (patient)
-			until = mcs_earlier(expire_at, bson_get_monotonic_time() + guard->patience_ms * INT64CONST(1000));
+			until = mcs_guard_earlier(expire_at, bson_get_monotonic_time() + guard->patience_ms * INT64CONST(1000));
 		fds[0].fd = stream->fd;
 		fds[0].events = events;
 		ready = mcs_guard_poll(guard, fds, 1, until);

@@ -110,7 +110,7 @@ drop_queue(DriverThread *thread)
 		DriverReply *reply = thread->first;
 
 		thread->first = reply->next;
-		mcs_reply_discard(reply);
+		mcs_driver_discard_reply(reply);
 	}
 	thread->last = NULL;
 	thread->queued = 0;
@@ -174,7 +174,7 @@ hand_over(DriverThread *thread, DriverReply *reply, const MongoError *error, boo
 		thread->queued += reply->size;
 	}
 	thread->busy = still_busy;
-	mcs_bell_ring(thread->near_bell);
+	mcs_guard_bell_ring(thread->near_bell);
 }
 
 /* Takes up the near side's request.  The mutex is held, and let go in between. */
@@ -205,7 +205,7 @@ do_request(DriverThread *thread, Driver *driver)
 	pthread_mutex_lock(&thread->mutex);
 	thread->splits = mcs_driver_splits(driver);
 	if (kind == REQUEST_CHANGE_STREAM && thread->end_cursor)
-		mcs_reply_discard(reply);
+		mcs_driver_discard_reply(reply);
 	else
 		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
 }
@@ -225,7 +225,7 @@ do_more(DriverThread *thread, Driver *driver)
 
 	pthread_mutex_lock(&thread->mutex);
 	if (thread->end_cursor)
-		mcs_reply_discard(reply);
+		mcs_driver_discard_reply(reply);
 	else
 		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
 }
@@ -305,10 +305,10 @@ mcs_thread_park(int sqlstate, const char *why)
 		return;
 	pthread_mutex_lock(&thread->mutex);
 	thread->parked = true;
-	mcs_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
+	mcs_mongo_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
 	thread->failed = true;
 	thread->busy = false;
-	mcs_bell_ring(thread->near_bell);
+	mcs_guard_bell_ring(thread->near_bell);
 	pthread_mutex_unlock(&thread->mutex);
 	for (;;)
 		pause();

@@ -55,9 +55,9 @@ extern bool mcs_guard_sleep(SocketGuard *guard, int milliseconds);
 extern int	mcs_guard_poll(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at);
 extern void mcs_guard_leave(SocketGuard *guard);
 extern void mcs_guard_return(SocketGuard *guard);
-extern int64 mcs_earlier(int64 a, int64 b);
-extern void mcs_bell_ring(int bell);
-extern void mcs_bell_drain(int bell);
+extern int64 mcs_guard_earlier(int64 a, int64 b);
+extern void mcs_guard_bell_ring(int bell);
+extern void mcs_guard_bell_drain(int bell);
 
 /* ---- libmongoc (mongo/driver.c) ---- */
 
@@ -108,13 +108,13 @@ extern DriverReply *mcs_driver_more(Driver *driver, MongoError *error);
 extern bool mcs_driver_has_cursor(const Driver *driver);
 extern bool mcs_driver_splits(const Driver *driver);
 extern void mcs_driver_kill_cursor(Driver *driver);
-extern void mcs_reply_discard(DriverReply *reply);
+extern void mcs_driver_discard_reply(DriverReply *reply);
 
 /* ---- the aggregate (mongo/aggregate.c) ---- */
 
 #define MCS_SPLIT_STAGE "$changeStreamSplitLargeEvent"
 
-extern void mcs_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split);
+extern void mcs_mongo_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split);
 
 /* ---- the libraries in this process (mongo/library.c); called from the near side ---- */
 
@@ -172,8 +172,8 @@ extern void mcs_thread_park(int sqlstate, const char *why);
 
 /* ---- errors (mongo/error.c); no PostgreSQL inside ---- */
 
-extern void mcs_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
+extern void mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
 								  const bson_t *reply, bool at_open);
-extern void mcs_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message);
+extern void mcs_mongo_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message);
 
 #endif							/* MCS_MONGO_THREAD_H */

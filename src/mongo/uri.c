@@ -417,7 +417,7 @@ check_by_driver(const char *option, const char *uri)
 			mcs_mongo_raise(&error, "read the connection string");
 		refuse(option, psprintf("%s.", error.message));
 	}
-	mcs_reply_discard(reply);
+	mcs_driver_discard_reply(reply);
 	mcs_session_close(session);
 }
 

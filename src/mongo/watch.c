@@ -120,7 +120,7 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 	if (bson_init_static(&body, reply->data, reply->size) && bson_iter_init_find(&iter, &body, "inprog") &&
 		BSON_ITER_HOLDS_ARRAY(&iter) && bson_iter_recurse(&iter, &operations))
 		found = bson_iter_next(&operations) ? FOUND_YES : FOUND_NO;
-	mcs_reply_discard(reply);
+	mcs_driver_discard_reply(reply);
 	return found;
 }
 
@@ -225,7 +225,7 @@ mcs_watch_reply(Driver *driver, DriverReply *reply)
 static void
 unfit(MongoError *error, const char *message)
 {
-	mcs_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW, message);
+	mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_CANNOT_CONNECT_NOW, message);
 }
 
 /* Whether what a server says of itself fits the read preference. */
@@ -279,7 +279,7 @@ look_at_role(Driver *driver, MongoError *error)
 		driver->secondary = !driver->router && is_true(&body, "secondary");
 		fit = fits(driver, &body, error);
 	}
-	mcs_reply_discard(reply);
+	mcs_driver_discard_reply(reply);
 	return fit;
 }
 
@@ -373,7 +373,7 @@ end_orphan(Driver *driver, const bson_iter_t *described)
 		return;
 	database = bson_strndup(bson_iter_utf8(&field, NULL), dot - bson_iter_utf8(&field, NULL));
 	command = BCON_NEW("killCursors", BCON_UTF8(dot + 1), "cursors", "[", BCON_INT64(bson_iter_int64(&cursor)), "]");
-	mcs_reply_discard(mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, database, command,
+	mcs_driver_discard_reply(mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, database, command,
 									 mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
 	bson_destroy(command);
 	bson_free(database);
@@ -401,7 +401,7 @@ end_orphans(Driver *driver)
 		bson_iter_recurse(&found, &iter))
 		while (bson_iter_next(&iter))
 			end_orphan(driver, &iter);
-	mcs_reply_discard(reply);
+	mcs_driver_discard_reply(reply);
 }
 
 /* ---- all of it ---- */

@@ -22,65 +22,65 @@
 static bool
 is_of_this_handler(const StreamSlot *slot)
 {
-	return slot->in_use && slot->database == mcs_my_slot->database && strcmp(slot->handler, mcs_my_slot->handler) == 0;
+	return slot->in_use && slot->database == mcs_slot_mine->database && strcmp(slot->handler, mcs_slot_mine->handler) == 0;
 }
 
 /* Which handler, and which of its workers, this process is; after mcs_slot_attach. */
 bool
-mcs_slot_attach_handler(char *handler, int *worker)
+mcs_handler_slot_attach(char *handler, int *worker)
 {
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	strlcpy(handler, mcs_my_slot->handler, NAMEDATALEN);
-	*worker = mcs_my_slot->worker;
+	strlcpy(handler, mcs_slot_mine->handler, NAMEDATALEN);
+	*worker = mcs_slot_mine->worker;
 	LWLockRelease(mcs_shared->lock);
 	return handler[0] != '\0';
 }
 
 /* Publishes the event whose code is running, 0: none. */
 void
-mcs_slot_running(int64 event_id, TimestampTz since)
+mcs_handler_slot_running(int64 event_id, TimestampTz since)
 {
 	if (event_id)
-		pg_atomic_write_u64(&mcs_my_slot->running_since, (uint64) since);
-	pg_atomic_write_u64(&mcs_my_slot->running_event, (uint64) event_id);
+		pg_atomic_write_u64(&mcs_slot_mine->running_since, (uint64) since);
+	pg_atomic_write_u64(&mcs_slot_mine->running_event, (uint64) event_id);
 }
 
 /* A position was committed: whoever waits for it looks again. */
 void
-mcs_slot_moved(double events_per_second)
+mcs_handler_slot_moved(double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->events_per_second = events_per_second;
-	mcs_my_slot->quick_exits = 0;
+	mcs_slot_mine->events_per_second = events_per_second;
+	mcs_slot_mine->quick_exits = 0;
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
 
 /* Whether what ran was cancelled because it held up its change stream. */
 bool
-mcs_slot_take_obstructs(void)
+mcs_handler_slot_take_obstructs(void)
 {
 	bool		obstructs;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	obstructs = mcs_my_slot->obstructs;
-	mcs_my_slot->obstructs = false;
+	obstructs = mcs_slot_mine->obstructs;
+	mcs_slot_mine->obstructs = false;
 	LWLockRelease(mcs_shared->lock);
 	return obstructs;
 }
 
 void
-mcs_slot_add_letter(int64 event_id)
+mcs_handler_slot_add_dead_letter(int64 event_id)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->letters++;
-	mcs_my_slot->last_letter = event_id;
+	mcs_slot_mine->letters++;
+	mcs_slot_mine->last_letter = event_id;
 	LWLockRelease(mcs_shared->lock);
 }
 
 /* Whichever of a handler's processes that has some comes first tells for all of them. */
 int64
-mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at)
+mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_at)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz told_at = 0;
@@ -89,7 +89,7 @@ mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at)
 	*last = 0;
 	*tell_at = 0;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_my_slot->letters > 0; i++)
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_slot_mine->letters > 0; i++)
 		if (is_of_this_handler(&mcs_shared->slots[i]))
 		{
 			count += mcs_shared->slots[i].letters;
@@ -113,43 +113,43 @@ mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at)
 
 /* The stream's last event of which the slot was told; to be asked before the table is looked into. */
 int64
-mcs_slot_newest(void)
+mcs_handler_slot_newest(void)
 {
 	int64		newest;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	newest = mcs_my_slot->newest_event;
+	newest = mcs_slot_mine->newest_event;
 	LWLockRelease(mcs_shared->lock);
 	return newest;
 }
 
 /*
- * Whether there is more to do than what was seen when mcs_slot_newest returned
+ * Whether there is more to do than what was seen when mcs_handler_slot_newest returned
  * this.  To be asked before each wait: what PostgreSQL itself waits for in a
  * transaction may have taken the latch that told of it.
  */
 bool
-mcs_slot_has_news(int64 newest)
+mcs_handler_slot_has_news(int64 newest)
 {
 	bool		news;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	news = mcs_my_slot->changed || mcs_my_slot->newest_event != newest;
+	news = mcs_slot_mine->changed || mcs_slot_mine->newest_event != newest;
 	LWLockRelease(mcs_shared->lock);
 	return news;
 }
 
 bool
-mcs_slot_rest(int64 newest)
+mcs_handler_slot_rest(int64 newest)
 {
 	bool		rests;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	rests = !mcs_my_slot->changed && mcs_my_slot->newest_event == newest;
+	rests = !mcs_slot_mine->changed && mcs_slot_mine->newest_event == newest;
 	if (rests)
 	{
-		mcs_my_slot->work = false;
-		mcs_my_slot->events_per_second = 0;
+		mcs_slot_mine->work = false;
+		mcs_slot_mine->events_per_second = 0;
 	}
 	LWLockRelease(mcs_shared->lock);
 	return rests;

@@ -8,7 +8,7 @@
  *
  * The launcher is level-triggered.  Whoever changes a stream marks its database
  * dirty at commit; the launcher sends a prober into a dirty database, the prober
- * reads the catalog and makes the slots match it (mcs_shmem_probed), the
+ * reads the catalog and makes the slots match it (mcs_shared_probed), the
  * launcher starts a worker for each wanted slot without one.  Nothing is lost if
  * a process dies in between: a prober that vanishes leaves its database dirty, a
  * worker that vanishes leaves a wanted slot, and every database with the
@@ -28,13 +28,13 @@
  * when that is seen: a worker saves its position, and with it all that it wrote,
  * only under the definition_version that it has read (mcs_progress_save), which
  * every change of a stream raises in the same row, and a handler's worker likewise
- * (mcs_handler_save).  The schema of 1.0 has no such
+ * (mcs_handlers_save).  The schema of 1.0 has no such
  * column: there a worker that saves between that commit and the flag writes
  * one more batch under the old definition.
  *
  * Shared memory is made anew after a crash, and remembers nothing of before.
  * What it says then of processes that have died comes from the catalog
- * (tables/life.c), by the prober: such a slot is not started at once,
+ * (tables/deaths.c), by the prober: such a slot is not started at once,
  * and slots of which several processes died in a row one by one.
  */
 #include "mongo_change_stream.h"
@@ -58,11 +58,11 @@
 
 static int	max_streams = 200;
 static int	max_handlers = 400;
-int			mcs_max_streams_per_role = 100;
-int			mcs_max_handlers_per_role = 200;
+int			mcs_shared_max_streams_per_role = 100;
+int			mcs_shared_max_handlers_per_role = 200;
 static int	max_databases = 1024;
-int			mcs_reserved_processes = -1;
-bool		mcs_enabled = true;
+int			mcs_shared_reserved_processes = -1;
+bool		mcs_shared_enabled = true;
 SharedState *mcs_shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
@@ -131,13 +131,13 @@ startup_shmem(void)
 
 /* Whether the library was preloaded, so that there is shared memory. */
 bool
-mcs_shmem_ready(void)
+mcs_shared_ready(void)
 {
 	return mcs_shared != NULL;
 }
 
 const char *
-mcs_state_name(StreamState state)
+mcs_shared_state_name(StreamState state)
 {
 	static const char *const names[] = {
 		[STREAM_STARTING] = "starting",
@@ -154,7 +154,7 @@ mcs_state_name(StreamState state)
 }
 
 void
-mcs_shmem_wake_launcher(void)
+mcs_shared_wake_launcher(void)
 {
 	if (mcs_shared->launcher)
 		SetLatch(&mcs_shared->launcher->procLatch);
@@ -162,7 +162,7 @@ mcs_shmem_wake_launcher(void)
 
 /* With the lock held: the note of a database, made where there is none; NULL where the table is full. */
 DatabaseNote *
-mcs_shmem_note(Oid database, bool make)
+mcs_shared_note(Oid database, bool make)
 {
 	DatabaseNote *unused = NULL;
 
@@ -183,7 +183,7 @@ mcs_shmem_note(Oid database, bool make)
 }
 
 StreamSlot *
-mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker)
+mcs_shared_find_slot(Oid database, const char *stream, const char *handler, int worker)
 {
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
@@ -234,7 +234,7 @@ mcs_wake_handlers_at_commit(const char *stream, const char *handler)
 
 /* Whether this transaction has asked to wake a handler, so has itself changed or dropped it. */
 bool
-mcs_wakes_at_commit(const char *stream, const char *handler)
+mcs_wake_is_due(const char *stream, const char *handler)
 {
 	ListCell   *cell;
 
@@ -306,7 +306,7 @@ wake_now(void)
 				wake_slot(slot);
 		}
 	}
-	note = mcs_shmem_note(MyDatabaseId, true);
+	note = mcs_shared_note(MyDatabaseId, true);
 	if (!note)
 		note = replace_empty_database(MyDatabaseId);
 	if (note)
@@ -315,7 +315,7 @@ wake_now(void)
 		note->only_blocked = false;
 		note->not_before = 0;
 	}
-	mcs_shmem_wake_launcher();
+	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -346,7 +346,7 @@ at_transaction_end(XactEvent event, void *arg)
 
 /* Registers settings, hooks and the transaction callback. */
 void
-mcs_shmem_init(void)
+mcs_shared_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
@@ -358,17 +358,17 @@ mcs_shmem_init(void)
 	DefineCustomIntVariable("mongo_change_stream.max_streams_per_role",
 							"Sets how many change streams of one role can run at the same time.",
 							"0 sets no limit.",
-							&mcs_max_streams_per_role, 100, 0, 10000,
+							&mcs_shared_max_streams_per_role, 100, 0, 10000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mongo_change_stream.max_handlers_per_role",
 							"Sets how many workers the handlers of one role can have.",
 							"0 sets no limit.",
-							&mcs_max_handlers_per_role, 200, 0, 10000,
+							&mcs_shared_max_handlers_per_role, 200, 0, 10000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mongo_change_stream.reserved_worker_processes",
 							"Sets how many of max_worker_processes are left to others, parallel queries for example.",
 							"-1 leaves an eighth of them, at most 4.",
-							&mcs_reserved_processes, -1, -1, 10000,
+							&mcs_shared_reserved_processes, -1, -1, 10000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mongo_change_stream.max_databases",
 							"Sets in how many databases of the cluster change streams are looked for.",
@@ -378,7 +378,7 @@ mcs_shmem_init(void)
 	DefineCustomBoolVariable("mongo_change_stream.enabled",
 							 "Lets change streams and handlers run on this server.",
 							 "Off for a copy of a server that must not follow beside its original.",
-							 &mcs_enabled, true,
+							 &mcs_shared_enabled, true,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("mongo_change_stream.max_handlers",
 							"Sets how many workers of handlers there can be in the whole database cluster.",
@@ -405,7 +405,7 @@ detach_launcher(int code, Datum arg)
 
 /* Makes this process the one that is woken. */
 void
-mcs_shmem_attach_launcher(void)
+mcs_shared_attach_launcher(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	mcs_shared->launcher = MyProc;
@@ -416,13 +416,13 @@ mcs_shmem_attach_launcher(void)
 
 /* Notes a database to look at, unless it is known; false where there is no place for it. */
 bool
-mcs_shmem_add_database(Oid database)
+mcs_shared_add_database(Oid database)
 {
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = mcs_shmem_note(database, false);
-	if ((!note && (note = mcs_shmem_note(database, true)) != NULL) || (note && note->only_blocked))
+	note = mcs_shared_note(database, false);
+	if ((!note && (note = mcs_shared_note(database, true)) != NULL) || (note && note->only_blocked))
 		note->dirty = true;
 	if (note)
 		note->only_blocked = false;
@@ -432,14 +432,14 @@ mcs_shmem_add_database(Oid database)
 
 /* How many databases are looked at: the setting, as it was when the memory was made. */
 int
-mcs_shmem_max_databases(void)
+mcs_shared_max_databases(void)
 {
 	return mcs_shared->max_databases;
 }
 
 /* Forgets databases that are not in the list of Oids, and the slots of their streams. */
 void
-mcs_shmem_remove_databases_but(List *databases)
+mcs_shared_remove_databases_but(List *databases)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mcs_shared->max_databases; i++)
@@ -460,9 +460,9 @@ mcs_shmem_remove_databases_but(List *databases)
 }
 
 bool
-mcs_shmem_is_blocked(Oid database)
+mcs_shared_is_blocked(Oid database)
 {
-	DatabaseNote *note = mcs_shmem_note(database, false);
+	DatabaseNote *note = mcs_shared_note(database, false);
 
 	return note && note->blocked > 0;
 }
@@ -494,19 +494,19 @@ terminate_in_database(Oid database)
 }
 
 /*
- * Keeps our processes out of a database until mcs_shmem_unblock_database, and
+ * Keeps our processes out of a database until mcs_shared_unblock_database, and
  * waits for those inside to leave, at most timeout_ms.
  */
 void
-mcs_shmem_block_database(Oid database, long timeout_ms)
+mcs_shared_block_database(Oid database, long timeout_ms)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	DatabaseNote *note;
 	bool		first = true;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = mcs_shmem_note(database, false);
-	if (!note && (note = mcs_shmem_note(database, true)) != NULL)
+	note = mcs_shared_note(database, false);
+	if (!note && (note = mcs_shared_note(database, true)) != NULL)
 		note->only_blocked = true;
 	if (note)
 		note->blocked++;
@@ -530,7 +530,7 @@ mcs_shmem_block_database(Oid database, long timeout_ms)
 
 /* mongo_change_stream.enabled went off: every process of ours ends but the launcher, which starts no other. */
 void
-mcs_shmem_stop_all(void)
+mcs_shared_stop_all(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -543,7 +543,7 @@ mcs_shmem_stop_all(void)
 
 /* It went on: what waited because it was off starts at once. */
 void
-mcs_shmem_start_all(void)
+mcs_shared_start_all(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -556,12 +556,12 @@ mcs_shmem_start_all(void)
 
 /* Lets them in again, and the launcher looks at once; or forgets a database that is gone, or was never looked at. */
 void
-mcs_shmem_unblock_database(Oid database, bool dropped)
+mcs_shared_unblock_database(Oid database, bool dropped)
 {
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = mcs_shmem_note(database, false);
+	note = mcs_shared_note(database, false);
 	if (note && note->blocked > 0)
 		note->blocked--;
 	if (note && (dropped || (note->only_blocked && note->blocked == 0)))
@@ -574,13 +574,13 @@ mcs_shmem_unblock_database(Oid database, bool dropped)
 	for (int i = 0; dropped && i < mcs_shared->max_slots; i++)
 		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == database && mcs_shared->slots[i].pid == 0)
 			mcs_shared->slots[i].in_use = false;
-	mcs_shmem_wake_launcher();
+	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 }
 
 /* Names of a role's streams that run in other databases than this one. */
 List *
-mcs_shmem_streams_of_role(Oid role)
+mcs_shared_streams_of_role(Oid role)
 {
 	List	   *names = NIL;
 	char	  (*copies)[NAMEDATALEN] = palloc(NAMEDATALEN * mcs_shared->max_slots);

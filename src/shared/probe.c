@@ -25,7 +25,7 @@ detach_prober(int code, Datum arg)
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	if (mcs_shared->prober_pid == MyProcPid)
 	{
-		DatabaseNote *note = mcs_shmem_note(mcs_shared->prober_database, false);
+		DatabaseNote *note = mcs_shared_note(mcs_shared->prober_database, false);
 
 		if (note && code != 0)
 		{
@@ -35,22 +35,22 @@ detach_prober(int code, Datum arg)
 		mcs_shared->prober_pid = 0;
 		mcs_shared->prober_database = InvalidOid;
 	}
-	mcs_shmem_wake_launcher();
+	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
 
 /* Makes this process the prober of a database; false where it is no longer wanted there. */
 bool
-mcs_shmem_attach_prober(Oid database)
+mcs_shared_attach_prober(Oid database)
 {
 	bool		wanted;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	wanted = mcs_shared->prober_database == database && mcs_shared->prober_pid == 0 && !mcs_shmem_is_blocked(database);
+	wanted = mcs_shared->prober_database == database && mcs_shared->prober_pid == 0 && !mcs_shared_is_blocked(database);
 	if (wanted)
 	{
-		DatabaseNote *note = mcs_shmem_note(database, false);
+		DatabaseNote *note = mcs_shared_note(database, false);
 
 		mcs_shared->prober_pid = MyProcPid;
 		/* a change that commits from here on makes it dirty again */
@@ -61,7 +61,7 @@ mcs_shmem_attach_prober(Oid database)
 	{
 		/* another database may be waiting for its turn */
 		mcs_shared->prober_database = InvalidOid;
-		mcs_shmem_wake_launcher();
+		mcs_shared_wake_launcher();
 	}
 	LWLockRelease(mcs_shared->lock);
 	if (wanted)
@@ -103,7 +103,7 @@ slots_of(Oid owner, int first, int end)
 static bool
 take_slot(Oid database, const StreamListed *stream)
 {
-	int			limit = stream->handler ? mcs_max_handlers_per_role : mcs_max_streams_per_role;
+	int			limit = stream->handler ? mcs_shared_max_handlers_per_role : mcs_shared_max_streams_per_role;
 	int			first = stream->handler ? mcs_shared->max_streams : 0;
 	int			end = stream->handler ? mcs_shared->max_slots : mcs_shared->max_streams;
 
@@ -144,12 +144,12 @@ take_slot(Oid database, const StreamListed *stream)
  * meanwhile makes it dirty again.
  */
 void
-mcs_shmem_probing(Oid database)
+mcs_shared_probing(Oid database)
 {
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = mcs_shmem_note(database, false);
+	note = mcs_shared_note(database, false);
 	if (note)
 		note->dirty = false;
 	LWLockRelease(mcs_shared->lock);
@@ -157,7 +157,7 @@ mcs_shmem_probing(Oid database)
 
 /* Makes the slots of a database match its catalog: a list of StreamListed. */
 void
-mcs_shmem_probed(Oid database, bool installed, List *streams)
+mcs_shared_probed(Oid database, bool installed, List *streams)
 {
 	DatabaseNote *note;
 	ListCell   *cell;
@@ -165,7 +165,7 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 	int			handlers_without = 0;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	note = mcs_shmem_note(database, true);
+	note = mcs_shared_note(database, true);
 	if (note)
 		note->installed = installed;
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -174,7 +174,7 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 	foreach(cell, streams)
 	{
 		StreamListed *stream = lfirst(cell);
-		StreamSlot *slot = mcs_shmem_find_slot(database, stream->name, stream->handler ? stream->handler : "", stream->worker);
+		StreamSlot *slot = mcs_shared_find_slot(database, stream->name, stream->handler ? stream->handler : "", stream->worker);
 
 		if (!stream->runnable)
 			continue;
@@ -222,7 +222,7 @@ mcs_shmem_probed(Oid database, bool installed, List *streams)
 
 /* How far the slots are taken, and a role's part of them. */
 void
-mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count)
+mcs_shared_count(Oid database, Oid owner, bool handler, SlotCount *count)
 {
 	int			first = handler ? mcs_shared->max_streams : 0;
 	int			end = handler ? mcs_shared->max_slots : mcs_shared->max_streams;
@@ -242,5 +242,5 @@ mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count)
 	for (int i = first; i < end; i++)
 		count->taken += mcs_shared->slots[i].in_use;
 	LWLockRelease(mcs_shared->lock);
-	count->limit = handler ? mcs_max_handlers_per_role : mcs_max_streams_per_role;
+	count->limit = handler ? mcs_shared_max_handlers_per_role : mcs_shared_max_streams_per_role;
 }

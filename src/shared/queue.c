@@ -112,7 +112,7 @@ is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 		return false;
 	if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
 		slot->launching = false;
-	if (slot->launching || mcs_shmem_is_blocked(slot->database))
+	if (slot->launching || mcs_shared_is_blocked(slot->database))
 		return false;
 	if (has_to_wait(slot, deaths))
 	{
@@ -169,7 +169,7 @@ next_worker(TimestampTz now, long *wait_ms)
 static int
 most_processes(void)
 {
-	int			reserved = mcs_reserved_processes >= 0 ? mcs_reserved_processes : Min(max_worker_processes / 8, 4);
+	int			reserved = mcs_shared_reserved_processes >= 0 ? mcs_shared_reserved_processes : Min(max_worker_processes / 8, 4);
 
 	return Max(max_worker_processes - 1 - Max(reserved, 1), 1);
 }
@@ -271,7 +271,7 @@ take_turn(StreamSlot *slot, TimestampTz now, Launch *launch)
  * says when to ask again at the latest.
  */
 Launch
-mcs_shmem_next_launch(long *wait_ms)
+mcs_shared_next_launch(long *wait_ms)
 {
 	Launch		launch;
 	TimestampTz now = GetCurrentTimestamp();
@@ -281,7 +281,7 @@ mcs_shmem_next_launch(long *wait_ms)
 	memset(&launch, 0, sizeof(launch));
 	*wait_ms = LAUNCHER_NAP_MS;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (!mcs_enabled)
+	if (!mcs_shared_enabled)
 	{
 		LWLockRelease(mcs_shared->lock);
 		return launch;
@@ -309,7 +309,7 @@ mcs_shmem_next_launch(long *wait_ms)
 
 /* Takes a launch back: the postmaster had no free worker slot.  The status says so. */
 void
-mcs_shmem_launch_failed(const Launch *launch)
+mcs_shared_launch_failed(const Launch *launch)
 {
 	TimestampTz later = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAUNCH_RETRY_MS);
 	DatabaseNote *note;
@@ -318,7 +318,7 @@ mcs_shmem_launch_failed(const Launch *launch)
 	if (launch->kind == LAUNCH_PROBER)
 	{
 		mcs_shared->prober_database = InvalidOid;
-		note = mcs_shmem_note(launch->database, false);
+		note = mcs_shared_note(launch->database, false);
 		if (note)
 		{
 			note->dirty = true;

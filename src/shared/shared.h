@@ -25,7 +25,7 @@ typedef enum StreamState
 	STREAM_ERROR
 } StreamState;
 
-extern const char *mcs_state_name(StreamState state);
+extern const char *mcs_shared_state_name(StreamState state);
 
 /* What a worker publishes, and what others ask of it. */
 typedef struct StreamReport
@@ -37,13 +37,13 @@ typedef struct StreamReport
 } StreamReport;
 
 /* ---- memory.c ---- */
-extern void mcs_shmem_init(void);
-extern bool mcs_shmem_ready(void);	/* preloaded */
+extern void mcs_shared_init(void);
+extern bool mcs_shared_ready(void);	/* preloaded */
 
 /* from any backend */
 extern void mcs_wake_at_commit(const char *stream);	/* launcher and the stream's worker look again */
 extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);	/* NULL: all of the stream's */
-extern bool mcs_wakes_at_commit(const char *stream, const char *handler);	/* has this transaction changed it? */
+extern bool mcs_wake_is_due(const char *stream, const char *handler);	/* has this transaction changed it? */
 
 /*
  * Waits until the stream's saved position has passed time (see design of sync
@@ -110,17 +110,17 @@ typedef struct Launch
 } Launch;
 
 /* ---- launcher and prober ---- */
-extern void mcs_shmem_attach_launcher(void);
-extern bool mcs_shmem_add_database(Oid database);
-extern int	mcs_shmem_max_databases(void);
-extern void mcs_shmem_stop_all(void);
-extern void mcs_shmem_start_all(void);
-extern void mcs_shmem_remove_databases_but(List *databases);
-extern Launch mcs_shmem_next_launch(long *wait_ms);
-extern void mcs_shmem_launch_failed(const Launch *launch);
-extern bool mcs_shmem_attach_prober(Oid database);
-extern void mcs_shmem_probing(Oid database);
-extern void mcs_shmem_probed(Oid database, bool installed, List *streams);
+extern void mcs_shared_attach_launcher(void);
+extern bool mcs_shared_add_database(Oid database);
+extern int	mcs_shared_max_databases(void);
+extern void mcs_shared_stop_all(void);
+extern void mcs_shared_start_all(void);
+extern void mcs_shared_remove_databases_but(List *databases);
+extern Launch mcs_shared_next_launch(long *wait_ms);
+extern void mcs_shared_launch_failed(const Launch *launch);
+extern bool mcs_shared_attach_prober(Oid database);
+extern void mcs_shared_probing(Oid database);
+extern void mcs_shared_probed(Oid database, bool installed, List *streams);
 
 /* ---- workers ---- */
 extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
@@ -151,46 +151,46 @@ typedef struct SlotCount
 	int			of_owner;
 	int			limit;			/* of an owner; 0: none */
 } SlotCount;
-extern void mcs_shmem_count(Oid database, Oid owner, bool handler, SlotCount *count);
+extern void mcs_shared_count(Oid database, Oid owner, bool handler, SlotCount *count);
 
 /* Settings. */
-extern bool mcs_enabled;
-extern int	mcs_max_streams_per_role;
-extern int	mcs_max_handlers_per_role;
-extern int	mcs_reserved_processes;
+extern bool mcs_shared_enabled;
+extern int	mcs_shared_max_streams_per_role;
+extern int	mcs_shared_max_handlers_per_role;
+extern int	mcs_shared_reserved_processes;
 
 #define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
 
-/* ---- shared/guard.c ---- */
-extern int	mcs_guard_blockers(int pid, int32 **blockers);
-extern bool mcs_guard_look(void);
+/* ---- shared/blockers.c ---- */
+extern int	mcs_blockers_of(int pid, int32 **blockers);
+extern bool mcs_blockers_look(void);
 
 /* ---- DDL that needs a database without our processes ---- */
-extern void mcs_shmem_block_database(Oid database, long timeout_ms);
-extern void mcs_shmem_unblock_database(Oid database, bool dropped);
-extern List *mcs_shmem_streams_of_role(Oid role);
+extern void mcs_shared_block_database(Oid database, long timeout_ms);
+extern void mcs_shared_unblock_database(Oid database, bool dropped);
+extern List *mcs_shared_streams_of_role(Oid role);
 
 /* ---- shared/handler_slot.c: a handler's worker in shared memory ---- */
-extern bool mcs_slot_attach_handler(char *handler, int *worker);
-extern void mcs_slot_running(int64 event_id, TimestampTz since);
-extern void mcs_slot_moved(double events_per_second);
-extern bool mcs_slot_take_obstructs(void);
+extern bool mcs_handler_slot_attach(char *handler, int *worker);
+extern void mcs_handler_slot_running(int64 event_id, TimestampTz since);
+extern void mcs_handler_slot_moved(double events_per_second);
+extern bool mcs_handler_slot_take_obstructs(void);
 
 /* Notes that an event became a dead letter. */
-extern void mcs_slot_add_letter(int64 event_id);
+extern void mcs_handler_slot_add_dead_letter(int64 event_id);
 
 /*
  * How many events the handler has given up of which nobody was told, and the last
  * of them; 0 while it is too early to tell again, unless at_once, and then
  * *tell_at is when it is not.
  */
-extern int64 mcs_slot_take_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+extern int64 mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_at);
 
-extern int64 mcs_slot_newest(void);
-extern bool mcs_slot_has_news(int64 newest);
+extern int64 mcs_handler_slot_newest(void);
+extern bool mcs_handler_slot_has_news(int64 newest);
 
-/* Says that there is nothing to do; false where something has come since mcs_slot_newest returned this. */
-extern bool mcs_slot_rest(int64 newest);
+/* Says that there is nothing to do; false where something has come since mcs_handler_slot_newest returned this. */
+extern bool mcs_handler_slot_rest(int64 newest);
 
 /* So long after a notification was left out the status tells of it. */
 #define SLOT_SUPPRESSED_MS	60000

@@ -96,11 +96,11 @@ typedef struct SharedState
 extern SharedState *mcs_shared;
 
 /* With the lock held. */
-extern void mcs_shmem_wake_launcher(void);
-extern bool mcs_shmem_is_blocked(Oid database);
-extern DatabaseNote *mcs_shmem_note(Oid database, bool make);
-extern StreamSlot *mcs_shmem_find_slot(Oid database, const char *stream, const char *handler, int worker);
+extern void mcs_shared_wake_launcher(void);
+extern bool mcs_shared_is_blocked(Oid database);
+extern DatabaseNote *mcs_shared_note(Oid database, bool make);
+extern StreamSlot *mcs_shared_find_slot(Oid database, const char *stream, const char *handler, int worker);
 
-extern StreamSlot *mcs_my_slot; /* NULL in other processes */
+extern StreamSlot *mcs_slot_mine; /* NULL in other processes */
 
 #endif							/* MCS_SHARED_INTERNAL_H */

@@ -23,7 +23,7 @@
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
 
-StreamSlot *mcs_my_slot = NULL;
+StreamSlot *mcs_slot_mine = NULL;
 
 /* No other process has been at this slot since PostgreSQL came back from a crash. */
 static bool is_first = false;
@@ -39,7 +39,7 @@ keep_error(ErrorData *error)
 {
 	if (previous_emit_log)
 		previous_emit_log(error);
-	if (error->elevel >= ERROR && mcs_my_slot)
+	if (error->elevel >= ERROR && mcs_slot_mine)
 		mcs_text_copy(end_error, sizeof(end_error), error->message ? error->message : "");
 }
 
@@ -76,12 +76,12 @@ report_end(StreamSlot *slot)
 static void
 detach_worker(int code, Datum arg)
 {
-	StreamSlot *slot = mcs_my_slot;
+	StreamSlot *slot = mcs_slot_mine;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!slot)
 		return;
-	mcs_my_slot = NULL;
+	mcs_slot_mine = NULL;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	slot->pid = 0;
 	slot->proc = NULL;
@@ -100,7 +100,7 @@ detach_worker(int code, Datum arg)
 	}
 	else if (!slot->wanted)
 		slot->in_use = false;
-	mcs_shmem_wake_launcher();
+	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
@@ -116,8 +116,8 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		return false;
 	slot = &mcs_shared->slots[ticket.index];
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	ours = mcs_enabled && slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
-		!mcs_shmem_is_blocked(slot->database);
+	ours = mcs_shared_enabled && slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
+		!mcs_shared_is_blocked(slot->database);
 	slot->launching = ours ? false : slot->launching;
 	if (ours)
 	{
@@ -140,7 +140,7 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 	LWLockRelease(mcs_shared->lock);
 	if (ours)
 	{
-		mcs_my_slot = slot;
+		mcs_slot_mine = slot;
 		previous_emit_log = emit_log_hook;
 		emit_log_hook = keep_error;
 		before_shmem_exit(detach_worker, (Datum) 0);
@@ -155,7 +155,7 @@ mcs_slot_is_changed(void)
 	bool		changed;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	changed = mcs_my_slot->changed;
+	changed = mcs_slot_mine->changed;
 	LWLockRelease(mcs_shared->lock);
 	return changed;
 }
@@ -167,8 +167,8 @@ mcs_slot_take_changed(void)
 	bool		changed;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	changed = mcs_my_slot->changed;
-	mcs_my_slot->changed = false;
+	changed = mcs_slot_mine->changed;
+	mcs_slot_mine->changed = false;
 	LWLockRelease(mcs_shared->lock);
 	return changed;
 }
@@ -178,7 +178,7 @@ void
 mcs_slot_release(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->wanted = mcs_my_slot->changed; /* changed again meanwhile: let the launcher look */
+	mcs_slot_mine->wanted = mcs_slot_mine->changed; /* changed again meanwhile: let the launcher look */
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -197,9 +197,9 @@ void
 mcs_slot_trusted(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (mcs_my_slot->deaths > 0)
-		mcs_shmem_wake_launcher();
-	mcs_my_slot->deaths = 0;
+	if (mcs_slot_mine->deaths > 0)
+		mcs_shared_wake_launcher();
+	mcs_slot_mine->deaths = 0;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -210,17 +210,17 @@ mcs_slot_suppressed(void)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		told;
 
-	if (!mcs_my_slot)
+	if (!mcs_slot_mine)
 		return;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	told = !TimestampDifferenceExceeds(mcs_my_slot->suppressed_at, now, SLOT_SUPPRESSED_MS);
+	told = !TimestampDifferenceExceeds(mcs_slot_mine->suppressed_at, now, SLOT_SUPPRESSED_MS);
 	if (!told)
-		mcs_my_slot->suppressed_at = now;
+		mcs_slot_mine->suppressed_at = now;
 	LWLockRelease(mcs_shared->lock);
 	if (!told)
 		ereport(LOG,
 				(errmsg("notifications of change stream \"%s\" are left out, since PostgreSQL's queue of them is more than half full",
-						mcs_my_slot->stream),
+						mcs_slot_mine->stream),
 				 errhint("A session that listens is in a transaction since long ago: look at pg_stat_activity.xact_start. Nothing is lost that is read by event_id.")));
 }
 
@@ -229,9 +229,9 @@ void
 mcs_slot_report(const StreamReport *report)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (mcs_my_slot->report.state != report->state)
-		mcs_my_slot->state_since = GetCurrentTimestamp();
-	mcs_my_slot->report = *report;
+	if (mcs_slot_mine->report.state != report->state)
+		mcs_slot_mine->state_since = GetCurrentTimestamp();
+	mcs_slot_mine->report = *report;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -244,10 +244,10 @@ void
 mcs_slot_heard(uint64 operation_time, TimestampTz heard_at)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->operation_time = Max(mcs_my_slot->operation_time, operation_time);
-	mcs_my_slot->heard_at = Max(mcs_my_slot->heard_at, heard_at);
-	mcs_my_slot->await_ms = 0;
-	mcs_my_slot->replied_at = GetCurrentTimestamp();
+	mcs_slot_mine->operation_time = Max(mcs_slot_mine->operation_time, operation_time);
+	mcs_slot_mine->heard_at = Max(mcs_slot_mine->heard_at, heard_at);
+	mcs_slot_mine->await_ms = 0;
+	mcs_slot_mine->replied_at = GetCurrentTimestamp();
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -256,7 +256,7 @@ void
 mcs_slot_waiting(int await_ms)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->await_ms = await_ms;
+	mcs_slot_mine->await_ms = await_ms;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -265,15 +265,15 @@ void
 mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	if (!mcs_my_slot->changed)
+	if (!mcs_slot_mine->changed)
 	{
-		mcs_my_slot->saved_time = saved_time;
-		mcs_my_slot->drained = drained;
-		mcs_my_slot->asked_at = asked_at;
+		mcs_slot_mine->saved_time = saved_time;
+		mcs_slot_mine->drained = drained;
+		mcs_slot_mine->asked_at = asked_at;
 	}
-	mcs_my_slot->replied_at = GetCurrentTimestamp();
-	mcs_my_slot->events_per_second = events_per_second;
-	mcs_my_slot->quick_exits = 0;
+	mcs_slot_mine->replied_at = GetCurrentTimestamp();
+	mcs_slot_mine->events_per_second = events_per_second;
+	mcs_slot_mine->quick_exits = 0;
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
@@ -285,7 +285,7 @@ mcs_slot_sync_wanted(void)
 	bool		wanted;
 
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
-	wanted = mcs_my_slot->sync_until != 0 && mcs_my_slot->sync_until > GetCurrentTimestamp();
+	wanted = mcs_slot_mine->sync_until != 0 && mcs_slot_mine->sync_until > GetCurrentTimestamp();
 	LWLockRelease(mcs_shared->lock);
 	return wanted;
 }
@@ -295,7 +295,7 @@ void
 mcs_slot_oplog_window(int64 microseconds)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_my_slot->oplog_window = microseconds;
+	mcs_slot_mine->oplog_window = microseconds;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -310,7 +310,7 @@ mcs_slot_wake_handlers(int64 last_event_id)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (!slot->in_use || slot->database != mcs_my_slot->database || strcmp(slot->stream, mcs_my_slot->stream) != 0)
+		if (!slot->in_use || slot->database != mcs_slot_mine->database || strcmp(slot->stream, mcs_slot_mine->stream) != 0)
 			continue;
 		slot->newest_event = last_event_id;
 		slot->work = true;
@@ -320,7 +320,7 @@ mcs_slot_wake_handlers(int64 last_event_id)
 			launch = true;
 	}
 	if (launch)
-		mcs_shmem_wake_launcher();
+		mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -349,7 +349,7 @@ mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz u
 		StreamSlot *slot;
 
 		LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-		slot = mcs_shmem_find_slot(MyDatabaseId, stream, "", 0);
+		slot = mcs_shared_find_slot(MyDatabaseId, stream, "", 0);
 		if (slot)
 		{
 			synced = slot->saved_time > time ||

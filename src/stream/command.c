@@ -115,7 +115,7 @@ mcs_stream_name_argument(FunctionCallInfo fcinfo)
 
 /* Raises unless the caller is an owner; whose it is, is told to those who can become that role only. */
 void
-mcs_check_owner(Oid owner, const char *what, const char *name)
+mcs_stream_check_owner(Oid owner, const char *what, const char *name)
 {
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
@@ -129,9 +129,9 @@ mcs_check_owner(Oid owner, const char *what, const char *name)
 Stream *
 mcs_stream_load_own(const char *name, bool for_update)
 {
-	Stream	   *stream = mcs_stream_load(name, for_update, false);
+	Stream	   *stream = mcs_streams_load(name, for_update, false);
 
-	mcs_check_owner(stream->owner, "change stream", name);
+	mcs_stream_check_owner(stream->owner, "change stream", name);
 	return stream;
 }
 
@@ -170,7 +170,7 @@ check_owner_can_login(Oid role)
 static void
 tell_if_not_preloaded(const Stream *stream)
 {
-	if (!mcs_shmem_ready())
+	if (!mcs_shared_ready())
 		ereport(WARNING,
 				(errmsg("change stream \"%s\" will not run", stream->name),
 				 errdetail("Its worker needs the library to be loaded when the server starts."),
@@ -196,7 +196,7 @@ take_place(Stream *stream, FunctionCallInfo fcinfo)
 				 errmsg("no database is given, and server \"%s\" has no option \"database\"", stream->server),
 				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
 						 quote_identifier(stream->server))));
-	mcs_check_database_name(stream->database);
+	mcs_stream_check_database_name(stream->database);
 	stream->collection = text_argument(fcinfo, CREATE_COLLECTION);
 	if (stream->collection && strcmp(stream->database, "*") == 0)
 		ereport(ERROR,
@@ -205,7 +205,7 @@ take_place(Stream *stream, FunctionCallInfo fcinfo)
 				 errhint("Leave out collection and add the argument filter => %s.",
 						 quote_literal_cstr(psprintf("collection_name = %s", quote_literal_cstr(stream->collection))))));
 	if (stream->collection)
-		mcs_check_collection_name(stream->collection, stream->database);
+		mcs_stream_check_collection_name(stream->collection, stream->database);
 	return target;
 }
 
@@ -214,9 +214,9 @@ take_fields(Stream *stream, FunctionCallInfo fcinfo)
 {
 	for (int field = 0; field < STREAM_FIELDS; field++)
 	{
-		mcs_field_reset(stream, field);
+		mcs_stream_field_reset(stream, field);
 		if (is_given(fcinfo, field_arguments[field]))
-			mcs_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
+			mcs_stream_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
 	}
 }
 
@@ -233,11 +233,11 @@ take_start(StreamStart *start, StreamOrigin *origin, FunctionCallInfo fcinfo)
 				 errmsg("only one of resume_after, start_after and start_at can be given")));
 	start->kind = START_TOKEN;
 	if (origin->resume_after)
-		start->token = mcs_check_token(origin->resume_after, "resume_after");
+		start->token = mcs_stream_check_token(origin->resume_after, "resume_after");
 	else if (origin->start_after)
-		start->token = mcs_check_token(origin->start_after, "start_after");
+		start->token = mcs_stream_check_token(origin->start_after, "start_after");
 	else
-		mcs_start_parse(start, origin->start_at ? origin->start_at : "now");
+		mcs_stream_start_parse(start, origin->start_at ? origin->start_at : "now");
 }
 
 static void
@@ -257,7 +257,7 @@ take_remains(Stream *stream)
 {
 	StreamRemains remains;
 
-	if (!mcs_stream_remains(stream->name, &remains))
+	if (!mcs_restore_remains(stream->name, &remains))
 		return;
 	if (!has_privs_of_role(GetUserId(), mcs_extension_objects()->owner))
 		ereport(ERROR,
@@ -281,7 +281,7 @@ take_kept_events(Stream *stream)
 {
 	Oid			owner;
 
-	if (!mcs_catalog_kept_events(stream->name, &owner, &stream->last_event_id))
+	if (!mcs_change_kept_events(stream->name, &owner, &stream->last_event_id))
 	{
 		take_remains(stream);
 		return;
@@ -291,14 +291,14 @@ take_kept_events(Stream *stream)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
 				 errhint("Choose another name.")));
-	mcs_catalog_forget_kept_events(stream->name);
+	mcs_change_forget_kept_events(stream->name);
 }
 
 /* What a restore has left beside the events is not to act in the name of the new stream's owner. */
 static void
 forget_remains(const Stream *stream)
 {
-	int64		handlers = mcs_handlers_pause_remaining(stream->name);
+	int64		handlers = mcs_restore_pause_handlers(stream->name);
 
 	mcs_grants_forget_stream(stream->name);
 	if (handlers > 0)
@@ -315,7 +315,7 @@ fix_start(Stream *stream, const MongoTarget *target, const StreamStart *start)
 	if (stream->paused && start->kind != START_EARLIEST)
 		stream->resume_token = start->token;
 	else
-		stream->resume_token = mcs_start_resolve(stream, target, start);
+		stream->resume_token = mcs_stream_start_resolve(stream, target, start);
 }
 
 Datum
@@ -328,7 +328,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("create_change_stream()");
 	stream->name = mcs_stream_name_argument(fcinfo);
-	mcs_check_stream_name(stream->name);
+	mcs_stream_check_name(stream->name);
 	stream->owner = GetUserId();
 	check_owner_can_login(stream->owner);
 	target = take_place(stream, fcinfo);
@@ -337,14 +337,14 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	refuse_snapshot(bool_argument(fcinfo, CREATE_INITIAL_SNAPSHOT));
 	stream->paused = bool_argument(fcinfo, CREATE_PAUSED);
 	stream->settings = mcs_settings_capture();
-	mcs_definition_check(stream, false);
+	mcs_stream_check_definition(stream, false);
 
-	if (mcs_stream_load(stream->name, false, true))
+	if (mcs_streams_load(stream->name, false, true))
 		refuse_duplicate(stream->name);
 	fix_start(stream, target, &start);
 	take_kept_events(stream);
 	forget_remains(stream);
-	if (!mcs_catalog_insert_stream(stream, &origin))
+	if (!mcs_change_insert(stream, &origin))
 		refuse_duplicate(stream->name);
 	mcs_wake_at_commit(stream->name);
 	tell_if_not_preloaded(stream);
@@ -362,14 +362,14 @@ take_reset(bool *reset, FunctionCallInfo fcinfo)
 	memset(reset, 0, sizeof(bool) * STREAM_FIELDS);
 	if (PG_ARGISNULL(ALTER_RESET))
 		return;
-	foreach(cell, mcs_texts_from_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
+	foreach(cell, mcs_convert_text_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
 	{
-		StreamField field = mcs_field_named(lfirst(cell));
+		StreamField field = mcs_stream_field_named(lfirst(cell));
 
 		if (is_given(fcinfo, ALTER_FIELD(field)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s is both given and named in reset", mcs_field_name(field))));
+					 errmsg("%s is both given and named in reset", mcs_stream_field_name(field))));
 		reset[field] = true;
 	}
 }
@@ -383,9 +383,9 @@ change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
 	for (int field = 0; field < STREAM_FIELDS; field++)
 	{
 		if (reset[field])
-			mcs_field_reset(stream, field);
+			mcs_stream_field_reset(stream, field);
 		else if (is_given(fcinfo, ALTER_FIELD(field)))
-			mcs_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIELD(field)));
+			mcs_stream_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIELD(field)));
 		else
 			continue;
 		mongos = mongos || field_is_mongos[field];
@@ -400,7 +400,7 @@ check_as_owner(Stream *stream, bool silent)
 	OwnerScope	scope;
 
 	mcs_owner_begin(&scope, stream->owner, stream->settings, false);
-	mcs_definition_check(stream, silent);
+	mcs_stream_check_definition(stream, silent);
 	mcs_owner_end(&scope);
 }
 
@@ -419,16 +419,16 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
 
 		check_as_owner(stream, true);
-		(void) mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+		(void) mcs_stream_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
 
 	stream = mcs_stream_load_own(name, true);
 	(void) change_fields(stream, reset, fcinfo);
 	check_as_owner(stream, false);
-	mcs_catalog_update_definition(stream);
+	mcs_change_update(stream);
 	/* the event that it stopped at is dealt with otherwise now */
 	if (stream->stopped_token && stream->on_error != STREAM_ON_ERROR_STOP)
-		mcs_catalog_forget_stop(name);
+		mcs_change_forget_stop(name);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }
@@ -442,7 +442,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pause_change_stream()");
 	(void) mcs_stream_load_own(name, true);
-	mcs_catalog_pause(name);
+	mcs_change_pause(name);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }
@@ -460,12 +460,12 @@ resume_position(const Stream *stream, const char *start_at)
 
 	if (start_at)
 	{
-		mcs_start_parse(&start, start_at);
-		return mcs_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
+		mcs_stream_start_parse(&start, start_at);
+		return mcs_stream_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
 	if (stream->resume_token)
 		return NULL;
-	token = mcs_start_resolve_now(stream, mcs_mongo_target(stream->server, stream->owner));
+	token = mcs_stream_start_resolve_now(stream, mcs_mongo_target(stream->server, stream->owner));
 	if (token == NULL)
 		ereport(NOTICE,
 				(errmsg("change stream \"%s\" will start when MongoDB can be reached", stream->name),
@@ -494,11 +494,11 @@ leave_gap(const Stream *stream, const char *token)
 		return;
 	compared = compare_positions(stream->resume_token, token);
 	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
-		mcs_write_gap(stream->name, stream->resume_token, token, "history lost");
+		mcs_writer_leave_gap(stream->name, stream->resume_token, token, "history lost");
 	else if (compared < 0)
-		mcs_write_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
+		mcs_writer_leave_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
 	else if (compared > 0)
-		mcs_write_gap(stream->name, stream->resume_token, token,
+		mcs_writer_leave_gap(stream->name, stream->resume_token, token,
 					  "resume_change_stream was told to go back: from here on events repeat that the stream has had");
 }
 
@@ -506,7 +506,7 @@ leave_gap(const Stream *stream, const char *token)
 static char *
 check_skip(const Stream *stream, const char *text, const char *position, bool moved)
 {
-	char	   *token = mcs_check_token(text, "skip");
+	char	   *token = mcs_stream_check_token(text, "skip");
 
 	if (!mcs_token_of_event(token))
 		ereport(ERROR,
@@ -544,7 +544,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	stream = mcs_stream_load_own(name, false);
 	refuse_snapshot(bool_argument(fcinfo, 2));
 	if (skip)
-		(void) mcs_check_token(skip, "skip");
+		(void) mcs_stream_check_token(skip, "skip");
 	token = resume_position(stream, start_at);
 
 	stream = mcs_stream_load_own(name, true);
@@ -553,12 +553,12 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	if (token && (start_at || stream->resume_token == NULL))
 	{
 		leave_gap(stream, token);
-		mcs_catalog_set_position(name, token);
+		mcs_change_set_position(name, token);
 	}
-	mcs_handlers_mend(name);
-	mcs_catalog_resume(name, skip);
+	mcs_restore_mend_handlers(name);
+	mcs_change_resume(name, skip);
 	if (stream->stopped_state)
-		mcs_alert_of_stream(name, stream->stopped_state, mcs_state_name(STREAM_STARTING),
+		mcs_alert_of_stream(name, stream->stopped_state, mcs_shared_state_name(STREAM_STARTING),
 							"resume_change_stream() was called", NULL);
 	mcs_wake_at_commit(name);
 	tell_if_not_preloaded(stream);
@@ -574,11 +574,11 @@ drop_kept_events(const char *name)
 	Oid			owner;
 	int64		last_event_id;
 
-	if (!mcs_catalog_kept_events(name, &owner, &last_event_id))
+	if (!mcs_change_kept_events(name, &owner, &last_event_id))
 		return false;
-	mcs_check_owner(owner, "change stream", name);
+	mcs_stream_check_owner(owner, "change stream", name);
 	mcs_events_delete_all(name, owner);
-	mcs_catalog_forget_kept_events(name);
+	mcs_change_forget_kept_events(name);
 	return true;
 }
 
@@ -586,7 +586,7 @@ drop_kept_events(const char *name)
 static void
 refuse_dead_letters(const char *name)
 {
-	int64		count = mcs_stream_dead_letters(name);
+	int64		count = mcs_progress_dead_letters(name);
 
 	if (count > 0)
 		ereport(ERROR,
@@ -608,23 +608,23 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 	Stream	   *stream;
 
 	PreventCommandIfReadOnly("drop_change_stream()");
-	stream = mcs_stream_load(name, false, true);
+	stream = mcs_streams_load(name, false, true);
 	if (stream == NULL && !keep_events && drop_kept_events(name))
 		PG_RETURN_VOID();
 	if (stream == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("change stream \"%s\" does not exist", name)));
-	mcs_check_owner(stream->owner, "change stream", name);
+	mcs_stream_check_owner(stream->owner, "change stream", name);
 	/* handlers before the stream; those that are made meanwhile are locked behind it */
-	mcs_handlers_lock(name);
+	mcs_progress_lock_handlers(name);
 	stream = mcs_stream_load_own(name, true);
-	mcs_handlers_lock(name);
+	mcs_progress_lock_handlers(name);
 	if (!discard)
 		refuse_dead_letters(name);
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
-	mcs_catalog_delete_stream(stream, keep_events);
+	mcs_change_delete(stream, keep_events);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }

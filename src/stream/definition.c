@@ -113,7 +113,7 @@ find_word(const Word *words, const char *text, const char *argument)
 /* ---- names ---- */
 
 void
-mcs_check_stream_name(const char *name)
+mcs_stream_check_name(const char *name)
 {
 	if (name[0] == '\0' || strlen(name) > MCS_NAME_MAX)
 		ereport(ERROR,
@@ -138,7 +138,7 @@ bad_name(const char *argument, const char *name, const char *why)
 
 /* A database that MongoDB can have and watch; "*" stands for all. */
 void
-mcs_check_database_name(const char *name)
+mcs_stream_check_database_name(const char *name)
 {
 	static const char *const unwatched[] = {"admin", "config", "local"};
 
@@ -157,7 +157,7 @@ mcs_check_database_name(const char *name)
 
 /* A collection that MongoDB can have and watch. */
 void
-mcs_check_collection_name(const char *name, const char *database)
+mcs_stream_check_collection_name(const char *name, const char *database)
 {
 	if (name[0] == '\0')
 		bad_name("collection", name, "It is empty.");
@@ -174,13 +174,13 @@ mcs_check_collection_name(const char *name, const char *database)
 /* ---- fields ---- */
 
 const char *
-mcs_field_name(StreamField field)
+mcs_stream_field_name(StreamField field)
 {
 	return field_names[field];
 }
 
 StreamField
-mcs_field_named(const char *name)
+mcs_stream_field_named(const char *name)
 {
 	StringInfoData list;
 
@@ -233,7 +233,7 @@ operations_from_array(ArrayType *array)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("operations must not contain nulls")));
-	given = mcs_texts_from_array(array);
+	given = mcs_convert_text_array(array);
 	if (given == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -256,7 +256,7 @@ operations_from_array(ArrayType *array)
 static void
 set_max_await_time(Stream *stream, const Interval *interval)
 {
-	int64		length = mcs_interval_microseconds(interval);
+	int64		length = mcs_convert_interval(interval);
 
 	if (length < 1000 || length > MAX_AWAIT_MICROSECONDS)
 		ereport(ERROR,
@@ -281,7 +281,7 @@ set_batch_size(Stream *stream, int batch_size)
 static void
 set_retention(Stream *stream, const Interval *interval)
 {
-	if (mcs_interval_microseconds(interval) <= 0)
+	if (mcs_convert_interval(interval) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retention must be more than zero"),
@@ -303,7 +303,7 @@ set_notify(Stream *stream, const char *text)
 static List *
 paths_from_array(ArrayType *array, StreamField field)
 {
-	List	   *paths = mcs_texts_from_array(array);
+	List	   *paths = mcs_convert_text_array(array);
 	ListCell   *cell;
 
 	if (array_contains_nulls(array))
@@ -345,7 +345,7 @@ set_on_error(Stream *stream, const char *text)
 
 /* Checks a value, which is not null, and puts it into a definition. */
 void
-mcs_field_set(Stream *stream, StreamField field, Datum value)
+mcs_stream_field_set(Stream *stream, StreamField field, Datum value)
 {
 	switch (field)
 	{
@@ -401,7 +401,7 @@ mcs_field_set(Stream *stream, StreamField field, Datum value)
 
 /* Puts a field's default into a definition. */
 void
-mcs_field_reset(Stream *stream, StreamField field)
+mcs_stream_field_reset(Stream *stream, StreamField field)
 {
 	Interval	second = {.time = USECS_PER_SEC};
 
@@ -500,7 +500,7 @@ reads_hidden(const Stream *stream, const StreamExpressions *expressions)
 	if (stream->exclude_fields == NIL && stream->mask_fields == NIL)
 		return false;
 	for (int i = 0; i < lengthof(columns); i++)
-		if (mcs_expressions_filter_reads(expressions, columns[i]))
+		if (mcs_expression_filter_reads(expressions, columns[i]))
 			return true;
 	return false;
 }
@@ -529,20 +529,20 @@ static Document *
 check_expressions(const Stream *stream, bool silent, bool *exact)
 {
 	Relation	events = table_open(mcs_extension_events(), AccessShareLock);
-	StreamExpressions *expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
+	StreamExpressions *expressions = mcs_expression_compile(events, stream->filter, stream->add_fields);
 	Document   *match = NULL;
 
-	if (!silent && mcs_expressions_filter_reads(expressions, EVENT_FULL_DOCUMENT))
+	if (!silent && mcs_expression_filter_reads(expressions, EVENT_FULL_DOCUMENT))
 		tell_of_missing_documents(stream);
 	*exact = false;
 	if (!reads_hidden(stream, expressions))
-		match = mcs_expressions_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
+		match = mcs_expression_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
 	table_close(events, NoLock);
 	return match;
 }
 
 void
-mcs_definition_check(Stream *stream, bool silent)
+mcs_stream_check_definition(Stream *stream, bool silent)
 {
 	Document   *match = NULL;
 	bool		exact = false;
@@ -550,6 +550,6 @@ mcs_definition_check(Stream *stream, bool silent)
 	check_operations(stream, silent);
 	if (stream->filter || stream->add_fields)
 		match = check_expressions(stream, silent, &exact);
-	stream->pushed_filter = mcs_pushed_filter(stream, match);
+	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);
 	stream->local_filter = exact ? NULL : stream->filter;
 }

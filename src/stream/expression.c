@@ -195,7 +195,7 @@ list_of_columns(void)
 
 	initStringInfo(&list);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
-		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", mcs_row_column_name(ROW_EVENT + i));
+		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", mcs_events_table_column_name(ROW_EVENT + i));
 	return list.data;
 }
 
@@ -375,8 +375,8 @@ make_expressions(Relation events)
 	expressions->forget.func = forget_cached;
 	expressions->forget.arg = expressions;
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
-	mcs_events_map(events, &expressions->map);
-	expressions->conversion = mcs_events_conversion(events, &expressions->map);
+	mcs_events_table_map(events, &expressions->map);
+	expressions->conversion = mcs_events_table_conversion(events, &expressions->map);
 	expressions->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(events)), &TTSOpsVirtual);
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;
@@ -385,7 +385,7 @@ make_expressions(Relation events)
 }
 
 StreamExpressions *
-mcs_expressions_compile(Relation events, const char *filter, const char *add_fields)
+mcs_expression_compile(Relation events, const char *filter, const char *add_fields)
 {
 	StreamExpressions *expressions = make_expressions(events);
 
@@ -397,7 +397,7 @@ mcs_expressions_compile(Relation events, const char *filter, const char *add_fie
 }
 
 StreamExpressions *
-mcs_condition_compile(Relation events, const char *condition)
+mcs_expression_compile_condition(Relation events, const char *condition)
 {
 	StreamExpressions *expressions = make_expressions(events);
 
@@ -406,31 +406,31 @@ mcs_condition_compile(Relation events, const char *condition)
 }
 
 void
-mcs_expressions_keep(StreamExpressions *expressions, MemoryContext parent)
+mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent)
 {
 	MemoryContextSetParent(expressions->context, parent);
 }
 
 void
-mcs_expressions_free(StreamExpressions *expressions)
+mcs_expression_free(StreamExpressions *expressions)
 {
 	MemoryContextDelete(expressions->context);
 }
 
 bool
-mcs_expressions_has_fields(const StreamExpressions *expressions)
+mcs_expression_has_fields(const StreamExpressions *expressions)
 {
 	return expressions->field_count > 0;
 }
 
 bool
-mcs_expressions_filter_reads(const StreamExpressions *expressions, EventColumn column)
+mcs_expression_filter_reads(const StreamExpressions *expressions, EventColumn column)
 {
 	return (expressions->filter_columns & (UINT32_C(1) << column)) != 0;
 }
 
 Document *
-mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool *exact)
+mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *exact)
 {
 	int			natts = expressions->slot->tts_tupleDescriptor->natts;
 	int8	   *columns = palloc(natts);
@@ -446,7 +446,7 @@ mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool 
 		AttrNumber	attribute = expressions->map.attributes[ROW_EVENT + i];
 
 		/* MongoDB has the value as we make it, not as the table's owner has it converted */
-		if (expressions->conversion == NULL || !mcs_events_converts(expressions->conversion, ROW_EVENT + i))
+		if (expressions->conversion == NULL || !mcs_events_table_converts(expressions->conversion, ROW_EVENT + i))
 			columns[attribute - 1] = i;
 	}
 	return mcs_match_constant(&relation, expressions->condition, exact);
@@ -470,7 +470,7 @@ has_same_columns(TupleDesc a, TupleDesc b)
 }
 
 bool
-mcs_expressions_valid(const StreamExpressions *expressions)
+mcs_expression_valid(const StreamExpressions *expressions)
 {
 	ListCell   *cell;
 
@@ -509,14 +509,14 @@ load_event(StreamExpressions *expressions, const Datum *values, const bool *null
 		if (nulls[i] || !(expressions->columns & (UINT32_C(1) << i)))
 			continue;
 		slot->tts_isnull[at] = false;
-		slot->tts_values[at] = mcs_events_convert(expressions->conversion, ROW_EVENT + i, values[i], &slot->tts_isnull[at]);
+		slot->tts_values[at] = mcs_events_table_convert(expressions->conversion, ROW_EVENT + i, values[i], &slot->tts_isnull[at]);
 	}
 	MemoryContextSwitchTo(old);
 	ExecStoreVirtualTuple(slot);
 }
 
 bool
-mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls)
+mcs_expression_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls)
 {
 	if (!expressions->filter)
 		return true;
@@ -525,7 +525,7 @@ mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, cons
 }
 
 bool
-mcs_condition_holds(StreamExpressions *expressions, HeapTuple event)
+mcs_expression_condition_holds(StreamExpressions *expressions, HeapTuple event)
 {
 	TupleTableSlot *slot = expressions->slot;
 
@@ -547,7 +547,7 @@ is_added(const StreamExpressions *expressions, const char *key)
 }
 
 Datum
-mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull)
+mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull)
 {
 	DocumentBuilder builder;
 	bool		had_extra = !nulls[EVENT_EXTRA];	/* isnull may point into nulls */

@@ -106,7 +106,7 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		BlockedDatabase *entry = lfirst(cell);
 
-		mcs_shmem_unblock_database(entry->database, entry->dropped && event == XACT_EVENT_COMMIT);
+		mcs_shared_unblock_database(entry->database, entry->dropped && event == XACT_EVENT_COMMIT);
 	}
 	list_free_deep(blocked);
 	blocked = NIL;
@@ -122,7 +122,7 @@ block(Oid database, bool dropped)
 	entry->dropped = dropped;
 	blocked = lappend(blocked, entry);
 	MemoryContextSwitchTo(old);
-	mcs_shmem_block_database(database, BLOCK_TIMEOUT_MS);
+	mcs_shared_block_database(database, BLOCK_TIMEOUT_MS);
 }
 
 /* The database called name, if the user owns it and is not in it; else the statement fails by itself. */
@@ -248,7 +248,7 @@ before_drop(const DropStmt *statement)
 			 */
 			if (check_function_bodies && owns_server(name))
 			{
-				List	   *streams = mcs_streams_of_server(name, &others);
+				List	   *streams = mcs_roles_streams_of_server(name, &others);
 
 				refuse_if_needed(streams, others, "server", name);
 			}
@@ -272,8 +272,8 @@ before_drop_role(const DropRoleStmt *statement)
 		if (!OidIsValid(role) || !may_drop_role(role))
 			continue;			/* refused by itself */
 		if (OidIsValid(mcs_extension_schema()))
-			refuse_role_if_needed(role, spec->rolename, mcs_streams_of_role(role));
-		refuse_role_if_needed(role, spec->rolename, mcs_shmem_streams_of_role(role));
+			refuse_role_if_needed(role, spec->rolename, mcs_roles_streams(role));
+		refuse_role_if_needed(role, spec->rolename, mcs_shared_streams_of_role(role));
 	}
 }
 
@@ -362,18 +362,18 @@ after_statement(Node *statement, List *dropped_roles)
 			mcs_grants_forget_role(lfirst_oid(cell));
 	}
 	else if (IsA(statement, RenameStmt))
-		mcs_streams_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
+		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
 	{
 		foreach(cell, ((DropOwnedStmt *) statement)->roles)
-			mcs_streams_drop_of_role(get_rolespec_oid(lfirst(cell), false));
+			mcs_roles_drop_streams(get_rolespec_oid(lfirst(cell), false));
 	}
 	else
 	{
 		ReassignOwnedStmt *reassign = (ReassignOwnedStmt *) statement;
 
 		foreach(cell, reassign->roles)
-			mcs_streams_reassign(get_rolespec_oid(lfirst(cell), false), get_rolespec_oid(reassign->newrole, false));
+			mcs_roles_reassign(get_rolespec_oid(lfirst(cell), false), get_rolespec_oid(reassign->newrole, false));
 	}
 }
 
@@ -382,7 +382,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = previous_process_utility ? previous_process_utility : standard_ProcessUtility;
-	bool		ours = mcs_shmem_ready() && !RecoveryInProgress() && IsTransactionState();
+	bool		ours = mcs_shared_ready() && !RecoveryInProgress() && IsTransactionState();
 	List	   *dropped_roles = NIL;
 
 	if (ours)

@@ -107,10 +107,10 @@ look_for(MongoSession *session, const char *database, const char *collection, Fo
 								"look for the stream's collection", &ignored);
 	if (reply == NULL)
 		return false;
-	*now = Max(*now, mcs_reply_operation_time(reply));
+	*now = Max(*now, mcs_session_operation_time(reply));
 	if (!found_array(reply, collection != NULL, &array))
 	{
-		mcs_reply_free(reply);
+		mcs_session_free_reply(reply);
 		return false;
 	}
 	mcs_document_iterate(&it, array.data, array.size);
@@ -128,7 +128,7 @@ look_for(MongoSession *session, const char *database, const char *collection, Fo
 		else
 			found->other_case = name;
 	}
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return true;
 }
 
@@ -224,7 +224,7 @@ check_names(const Stream *stream, const MongoTarget *target, MongoSession *sessi
 
 /* A time of MongoDB, by the second. */
 TimestampTz
-mcs_time_from_mongo(uint64 time)
+mcs_stream_time_from_mongo(uint64 time)
 {
 	return ((int64) (time >> 32) - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
 }
@@ -247,5 +247,5 @@ mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSessio
 		ereport(NOTICE,
 				(errmsg("change stream \"%s\" starts in the future", stream->name),
 				 errdetail("It waits until %s; what is written before is not part of it.",
-						   timestamptz_to_str(mcs_time_from_mongo(mcs_token_time(token))))));
+						   timestamptz_to_str(mcs_stream_time_from_mongo(mcs_token_time(token))))));
 }

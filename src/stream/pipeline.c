@@ -86,7 +86,7 @@ has_operation(const Stream *stream, const char *operation, uint32 length)
 }
 
 bool
-mcs_worker_must_see(const ChangeEvent *event)
+mcs_pipeline_must_see(const ChangeEvent *event)
 {
 	for (int i = 0; i < lengthof(worker_operations); i++)
 		if (text_is(&event->operation_type, worker_operations[i]))
@@ -132,7 +132,7 @@ operations_filter(const Stream *stream)
  * and of what match says of the filter (NULL: nothing); NULL for none.
  */
 Document *
-mcs_pushed_filter(const Stream *stream, const Document *match)
+mcs_pipeline_pushed_filter(const Stream *stream, const Document *match)
 {
 	DocumentBuilder builder;
 

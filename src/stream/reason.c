@@ -86,7 +86,7 @@ without_slot(Oid owner, bool handler)
 
 	if (reason)
 		return reason;
-	mcs_shmem_count(MyDatabaseId, owner, handler, &count);
+	mcs_shared_count(MyDatabaseId, owner, handler, &count);
 	if (!count.launcher)
 		return pstrdup("the launcher is not running; PostgreSQL starts it again");
 	if (!count.database && count.databases_full)
@@ -120,12 +120,12 @@ mcs_change_stream_absence(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	if (RecoveryInProgress())
 		reason = "this server is a standby: change streams run on its primary, and here once it is promoted";
-	else if (!mcs_shmem_ready())
+	else if (!mcs_shared_ready())
 	{
 		state = STREAM_STARTING;
 		reason = "the library is not loaded at server start: add mongo_change_stream to shared_preload_libraries and restart PostgreSQL";
 	}
-	else if (!mcs_enabled)
+	else if (!mcs_shared_enabled)
 		reason = MCS_REASON_DISABLED;
 	else
 	{
@@ -139,7 +139,7 @@ mcs_change_stream_absence(PG_FUNCTION_ARGS)
 		else
 			reason = "no process follows it now; its owner sees why";
 	}
-	values[0] = CStringGetTextDatum(mcs_state_name(state));
+	values[0] = CStringGetTextDatum(mcs_shared_state_name(state));
 	values[1] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
@@ -168,7 +168,7 @@ static int
 blocker_of(int pid)
 {
 	int32	   *blockers;
-	int			count = mcs_guard_blockers(pid, &blockers);
+	int			count = mcs_blockers_of(pid, &blockers);
 
 	return count > 0 ? blockers[0] : 0;
 }

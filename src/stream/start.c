@@ -23,7 +23,7 @@
 
 /* Raises, unless a text is a resume token; returns it as MongoDB writes it. */
 char *
-mcs_check_token(const char *token, const char *argument)
+mcs_stream_check_token(const char *token, const char *argument)
 {
 	char	   *read = mcs_token_read(token);
 
@@ -88,7 +88,7 @@ token_of_time(TimestampTz time, const char *text)
 }
 
 void
-mcs_start_parse(StreamStart *start, const char *text)
+mcs_stream_start_parse(StreamStart *start, const char *text)
 {
 	start->token = NULL;
 	if (pg_strcasecmp(text, "now") == 0)
@@ -204,7 +204,7 @@ resolve_in_session(const Stream *stream, const MongoTarget *target, const Stream
 }
 
 char *
-mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start)
+mcs_stream_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start)
 {
 	MongoError	error = {0};
 	char	   *token = resolve_in_session(stream, target, start, &error);
@@ -215,7 +215,7 @@ mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamS
 }
 
 char *
-mcs_start_resolve_now(const Stream *stream, const MongoTarget *target)
+mcs_stream_start_resolve_now(const Stream *stream, const MongoTarget *target)
 {
 	StreamStart start = {START_NOW, NULL, true};
 	MongoError	error = {0};

@@ -55,7 +55,7 @@ future_start(const SlotView *slot)
 {
 	if (slot->report.state != STREAM_ACTIVE || slot->operation_time == 0 || slot->saved_time >> 32 <= slot->operation_time >> 32)
 		return NULL;
-	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_time_from_mongo(slot->saved_time)));
+	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_stream_time_from_mongo(slot->saved_time)));
 }
 
 /* Adds something that is beside the state to its reason. */
@@ -76,7 +76,7 @@ correct(SlotView *slot)
 {
 	char	   *reason = NULL;
 
-	if (!mcs_enabled)
+	if (!mcs_shared_enabled)
 	{
 		slot->report.state = STREAM_PAUSED;
 		reason = MCS_REASON_DISABLED;
@@ -109,7 +109,7 @@ put_stream(ReturnSetInfo *result, SlotView *slot)
 									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
 
 	values[0] = CStringGetTextDatum(slot->stream);
-	values[1] = CStringGetTextDatum(mcs_state_name(slot->report.state));
+	values[1] = CStringGetTextDatum(mcs_shared_state_name(slot->report.state));
 	values[2] = CStringGetTextDatum(slot->report.reason);
 	values[3] = TimestampTzGetDatum(slot->state_since);
 	values[4] = Int32GetDatum(slot->pid);
@@ -137,7 +137,7 @@ put_handler(ReturnSetInfo *result, SlotView *slot)
 	correct(slot);
 	values[0] = CStringGetTextDatum(slot->handler);
 	values[1] = Int32GetDatum(slot->worker);
-	values[2] = CStringGetTextDatum(mcs_state_name(active ? STREAM_ACTIVE : slot->report.state));
+	values[2] = CStringGetTextDatum(mcs_shared_state_name(active ? STREAM_ACTIVE : slot->report.state));
 	values[3] = CStringGetTextDatum(active ? "running" : slot->report.reason);
 	values[4] = Int32GetDatum(slot->pid);
 	nulls[4] = slot->pid == 0;
@@ -162,9 +162,9 @@ show_slots(FunctionCallInfo fcinfo, bool of_handlers, void (*put) (ReturnSetInfo
 	views = mcs_slot_views(of_handlers, &count);
 	if (count == 0)
 		return;
-	seen = mcs_streams_seen();
+	seen = mcs_grants_seen();
 	for (int i = 0; i < count; i++)
-		if (mcs_stream_seen(&seen, views[i].stream, views[i].owner))
+		if (mcs_grants_see(&seen, views[i].stream, views[i].owner))
 			put(result, &views[i]);
 }
 

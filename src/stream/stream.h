@@ -28,10 +28,10 @@ extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
 extern Stream *mcs_stream_load_own(const char *name, bool for_update);
 
 /* Raises unless the caller is an owner of something; strangers are not told whose it is (command.c). */
-extern void mcs_check_owner(Oid owner, const char *what, const char *name);
+extern void mcs_stream_check_owner(Oid owner, const char *what, const char *name);
 
 /* A time of MongoDB, by the second (namespace.c). */
-extern TimestampTz mcs_time_from_mongo(uint64 time);
+extern TimestampTz mcs_stream_time_from_mongo(uint64 time);
 
 /* ---- stream/alert.c ---- */
 
@@ -65,29 +65,29 @@ extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
 typedef struct StreamExpressions StreamExpressions;
 
 /* Parses and checks both (either may be NULL); raises what PostgreSQL's parser raises, with a hint. */
-extern StreamExpressions *mcs_expressions_compile(Relation events, const char *filter, const char *add_fields);
+extern StreamExpressions *mcs_expression_compile(Relation events, const char *filter, const char *add_fields);
 
 /* They live in the memory context of the compilation, or in another one from now on, or no longer. */
-extern void mcs_expressions_keep(StreamExpressions *expressions, MemoryContext parent);
-extern void mcs_expressions_free(StreamExpressions *expressions);
+extern void mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent);
+extern void mcs_expression_free(StreamExpressions *expressions);
 
 /* True where the event shall be kept.  Runs user code: only in a (sub)transaction that may fail. */
-extern bool mcs_expressions_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
+extern bool mcs_expression_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
 
 /* A handler's condition, which may also call the event "change", and its evaluation on a row of the events table. */
-extern StreamExpressions *mcs_condition_compile(Relation events, const char *condition);
-extern bool mcs_condition_holds(StreamExpressions *expressions, HeapTuple event);
+extern StreamExpressions *mcs_expression_compile_condition(Relation events, const char *condition);
+extern bool mcs_expression_condition_holds(StreamExpressions *expressions, HeapTuple event);
 
 /* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
-extern Datum mcs_expressions_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
-extern bool mcs_expressions_has_fields(const StreamExpressions *expressions);
-extern bool mcs_expressions_filter_reads(const StreamExpressions *expressions, EventColumn column);
+extern Datum mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
+extern bool mcs_expression_has_fields(const StreamExpressions *expressions);
+extern bool mcs_expression_filter_reads(const StreamExpressions *expressions, EventColumn column);
 
 /* The part of the filter that MongoDB can evaluate, or NULL; whether that is all of it. */
-extern Document *mcs_expressions_match(const StreamExpressions *expressions, bool looks_up, bool *exact);
+extern Document *mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *exact);
 
 /* False when something that they depend on has changed, a function for example: compile them again. */
-extern bool mcs_expressions_valid(const StreamExpressions *expressions);
+extern bool mcs_expression_valid(const StreamExpressions *expressions);
 
 /* ---- stream/pipeline.c: a stream's definition as what MongoDB is asked ---- */
 
@@ -99,7 +99,7 @@ extern bool mcs_expressions_valid(const StreamExpressions *expressions);
 extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 
 /* Whether an event may have come for the worker's sake, though the filter does not let it through. */
-extern bool mcs_worker_must_see(const ChangeEvent *event);
+extern bool mcs_pipeline_must_see(const ChangeEvent *event);
 
 /* Whether an event that MongoDB sent is a row, a gap row, or only for the worker to know. */
 typedef enum StreamVerdict
@@ -110,15 +110,15 @@ typedef enum StreamVerdict
 } StreamVerdict;
 extern StreamVerdict mcs_stream_verdict(const Stream *stream, const ChangeEvent *event);
 
-/* ---- stream/write.c ---- */
+/* ---- stream/writer.c ---- */
 
 /*
  * Leaves a gap row for a span of history that the stream did not see, in the
  * caller's transaction.  from and to are tokens, either may be NULL.
  */
-extern void mcs_write_gap(const char *stream, const char *from, const char *to, const char *reason);
+extern void mcs_writer_leave_gap(const char *stream, const char *from, const char *to, const char *reason);
 
-/* ---- stream/write.c: one batch in the caller's transaction ---- */
+/* ---- stream/writer.c: one batch in the caller's transaction ---- */
 
 typedef struct StreamWriter StreamWriter;
 
@@ -181,7 +181,7 @@ typedef struct GapCause
 } GapCause;
 
 /* The event columns of a gap row; cause may be NULL. */
-extern void mcs_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
+extern void mcs_writer_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
 						   const GapCause *cause, Datum *values, bool *nulls);
 
 /* After the rows: what follows from them in the same transaction. */

@@ -34,17 +34,17 @@ typedef enum StreamField
 	STREAM_FIELDS
 } StreamField;
 
-extern void mcs_field_set(Stream *stream, StreamField field, Datum value);
-extern void mcs_field_reset(Stream *stream, StreamField field);
-extern StreamField mcs_field_named(const char *name);
-extern const char *mcs_field_name(StreamField field);
+extern void mcs_stream_field_set(Stream *stream, StreamField field, Datum value);
+extern void mcs_stream_field_reset(Stream *stream, StreamField field);
+extern StreamField mcs_stream_field_named(const char *name);
+extern const char *mcs_stream_field_name(StreamField field);
 
-extern void mcs_check_stream_name(const char *name);
-extern void mcs_check_database_name(const char *name);
-extern void mcs_check_collection_name(const char *name, const char *database);
+extern void mcs_stream_check_name(const char *name);
+extern void mcs_stream_check_database_name(const char *name);
+extern void mcs_stream_check_collection_name(const char *name, const char *database);
 
 /* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
-extern void mcs_definition_check(Stream *stream, bool silent);
+extern void mcs_stream_check_definition(Stream *stream, bool silent);
 
 /* ---- stream/start.c ---- */
 
@@ -64,17 +64,17 @@ typedef struct StreamStart
 } StreamStart;
 
 /* Reads a position as users write it: 'now', 'earliest', a time, or a token. */
-extern void mcs_start_parse(StreamStart *start, const char *text);
-extern char *mcs_check_token(const char *token, const char *argument);
+extern void mcs_stream_start_parse(StreamStart *start, const char *text);
+extern char *mcs_stream_check_token(const char *token, const char *argument);
 
 /*
  * Asks MongoDB: opens the stream once where the position says, so that all that
  * can be refused is refused now, and returns the token to start after.
  */
-extern char *mcs_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start);
+extern char *mcs_stream_start_resolve(const Stream *stream, const MongoTarget *target, const StreamStart *start);
 
 /* The same, but NULL where MongoDB can't be reached. */
-extern char *mcs_start_resolve_now(const Stream *stream, const MongoTarget *target);
+extern char *mcs_stream_start_resolve_now(const Stream *stream, const MongoTarget *target);
 
 /* ---- stream/namespace.c ---- */
 
@@ -82,7 +82,7 @@ extern char *mcs_start_resolve_now(const Stream *stream, const MongoTarget *targ
 extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token);
 
 /* ---- stream/pipeline.c, stream/pipeline_check.c ---- */
-extern Document *mcs_pushed_filter(const Stream *stream, const Document *match);
+extern Document *mcs_pipeline_pushed_filter(const Stream *stream, const Document *match);
 extern void mcs_pipeline_check(const Document *pipeline);
 
 #endif							/* MCS_STREAM_INTERNAL_H */

@@ -51,13 +51,13 @@ check_runs(const Stream *stream)
 				 errmsg("change stream \"%s\" does not run", stream->name),
 				 errdetail("%s", why),
 				 errhint("SELECT resume_change_stream(%s);", quote_literal_cstr(stream->name))));
-	if (!mcs_shmem_ready())
+	if (!mcs_shared_ready())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("change stream \"%s\" does not run", stream->name),
 				 errdetail("Its worker needs the library to be loaded when the server starts."),
 				 errhint("Add '%s' to shared_preload_libraries and restart the server.", MCS_EXTENSION)));
-	if (mcs_catalog_is_own_change(stream->name))
+	if (mcs_change_is_own(stream->name))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("change stream \"%s\" was made or changed in this transaction", stream->name),
@@ -116,7 +116,7 @@ wait_for_handlers(const char *name, TimestampTz until)
 	bool		behind;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	stream = mcs_stream_load(name, false, true);
+	stream = mcs_streams_load(name, false, true);
 	PopActiveSnapshot();
 	if (!stream)
 		return false;
@@ -124,7 +124,7 @@ wait_for_handlers(const char *name, TimestampTz until)
 	for (;;)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		behind = mcs_handlers_behind(name, stream->last_event_id);
+		behind = mcs_progress_handlers_behind(name, stream->last_event_id);
 		PopActiveSnapshot();
 		if (!behind || GetCurrentTimestamp() >= until)
 			break;
@@ -145,7 +145,7 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 	uint64		time;
 	bool		synced;
 
-	if (PG_ARGISNULL(1) || (timeout = mcs_interval_microseconds(PG_GETARG_INTERVAL_P(1))) < 0)
+	if (PG_ARGISNULL(1) || (timeout = mcs_convert_interval(PG_GETARG_INTERVAL_P(1))) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be null or negative")));

@@ -50,7 +50,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "worker/worker.h"
+
 
 #define TOKEN_TABLE "change_stream_resume_tokens"
 
@@ -586,7 +586,7 @@ execute_update(const TokenUpdate *update, Relation table)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	stream = mcs_stream_load(update->stream, false, true);
+	stream = mcs_streams_load(update->stream, false, true);
 	/* the tables' owner may insert any name: it opens no view on a stream of somebody else */
 	if (stream && !has_privs_of_role(GetUserId(), stream->owner))
 		stream = NULL;
@@ -665,7 +665,7 @@ mcs_token_table_flush(void)
 
 		if (!OidIsValid(update->table))
 			continue;
-		update->state = mcs_state_name(STREAM_ACTIVE);
+		update->state = mcs_shared_state_name(STREAM_ACTIVE);
 		write_update(update);
 	}
 }
@@ -685,7 +685,7 @@ mcs_token_table_state(const Stream *stream, StreamState state, const char *error
 		update.stream = stream->name;
 		update.user = GetUserId();
 		update.table = find_table(trigger, update.user);
-		update.state = mcs_state_name(state);
+		update.state = mcs_shared_state_name(state);
 		update.error = error;
 		if (OidIsValid(update.table))
 			write_update(&update);

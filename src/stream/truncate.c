@@ -36,7 +36,7 @@ PG_FUNCTION_INFO_V1(mcs_change_stream_events_truncated);
 static void
 write_gap(const TruncatedStream *truncated)
 {
-	Stream	   *stream = mcs_stream_load(truncated->name, false, true);
+	Stream	   *stream = mcs_streams_load(truncated->name, false, true);
 	StreamProgress progress = {.last_event_id = truncated->last_event_id};
 	StreamWriter *writer;
 	OwnerScope	scope;
@@ -46,12 +46,12 @@ write_gap(const TruncatedStream *truncated)
 	stream->last_event_id = truncated->last_event_id - 1;
 	stream->resume_token = truncated->token;
 	/* handlers that are past it do not come back to say that they are done */
-	stream->has_handlers = stream->has_handlers && mcs_handlers_behind(stream->name, truncated->last_event_id);
+	stream->has_handlers = stream->has_handlers && mcs_progress_handlers_behind(stream->name, truncated->last_event_id);
 	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,
 					   "the table of events was truncated: events up to here that were not read before can't be read any more");
-	mcs_events_insert(writer->table, writer->rows, mcs_writer_count(writer));
+	mcs_events_table_insert(writer->table, writer->rows, mcs_writer_count(writer));
 	mcs_events_table_close(writer->table);
 	mcs_writer_announce(writer, &progress);
 	mcs_owner_end(&scope);

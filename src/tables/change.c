@@ -18,7 +18,7 @@
 static void
 add_pointer(CatalogValues *values, const void *pointer)
 {
-	mcs_values_add(values, PointerGetDatum(pointer), pointer == NULL);
+	mcs_catalog_add_value(values, PointerGetDatum(pointer), pointer == NULL);
 }
 
 static const char *
@@ -55,20 +55,20 @@ on_error_text(StreamOnError on_error)
 static void
 add_definition(CatalogValues *values, const Stream *stream)
 {
-	mcs_values_add_text(values, stream->filter);
-	mcs_values_add_text(values, stream->add_fields);
-	mcs_values_add_texts(values, stream->operations, true);
+	mcs_catalog_add_text(values, stream->filter);
+	mcs_catalog_add_text(values, stream->add_fields);
+	mcs_catalog_add_texts(values, stream->operations, true);
 	add_pointer(values, stream->pipeline);
-	mcs_values_add_text(values, stream->full_document);
-	mcs_values_add_text(values, stream->full_document_before_change);
-	mcs_values_add(values, BoolGetDatum(stream->show_expanded_events), false);
+	mcs_catalog_add_text(values, stream->full_document);
+	mcs_catalog_add_text(values, stream->full_document_before_change);
+	mcs_catalog_add_value(values, BoolGetDatum(stream->show_expanded_events), false);
 	add_pointer(values, stream->max_await_time);
-	mcs_values_add(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
+	mcs_catalog_add_value(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
 	add_pointer(values, stream->retention);
-	mcs_values_add_text(values, notify_text(stream->notify));
+	mcs_catalog_add_text(values, notify_text(stream->notify));
 	add_pointer(values, stream->pushed_filter);
-	mcs_values_add_text(values, stream->local_filter);
-	mcs_values_add_text(values, on_error_text(stream->on_error));
+	mcs_catalog_add_text(values, stream->local_filter);
+	mcs_catalog_add_text(values, on_error_text(stream->on_error));
 }
 
 #define DEFINITION_COLUMNS \
@@ -82,7 +82,7 @@ add_definition(CatalogValues *values, const Stream *stream)
 
 /* Whose the events are that a dropped stream of this name left; false where there are none. */
 bool
-mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
+mcs_change_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT owner::pg_catalog.oid, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
@@ -104,7 +104,7 @@ mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 }
 
 void
-mcs_catalog_forget_kept_events(const char *stream)
+mcs_change_forget_kept_events(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_kept_events WHERE stream_name = $1",
@@ -129,27 +129,27 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
-	mcs_values_add_text(&values, stream->name);
-	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
-	mcs_values_add_text(&values, stream->server);
-	mcs_values_add_text(&values, stream->database);
-	mcs_values_add_text(&values, stream->collection);
-	mcs_values_add_text(&values, origin->resume_after);
-	mcs_values_add_text(&values, origin->start_after);
-	mcs_values_add_text(&values, origin->start_at);
-	mcs_values_add(&values, BoolGetDatum(stream->paused), false);
-	mcs_values_add_texts(&values, stream->settings, false);
-	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
-	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
-	mcs_values_add_texts(&values, stream->exclude_fields, true);
-	mcs_values_add_texts(&values, stream->mask_fields, true);
+	mcs_catalog_add_text(&values, stream->name);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(stream->owner), false);
+	mcs_catalog_add_text(&values, stream->server);
+	mcs_catalog_add_text(&values, stream->database);
+	mcs_catalog_add_text(&values, stream->collection);
+	mcs_catalog_add_text(&values, origin->resume_after);
+	mcs_catalog_add_text(&values, origin->start_after);
+	mcs_catalog_add_text(&values, origin->start_at);
+	mcs_catalog_add_value(&values, BoolGetDatum(stream->paused), false);
+	mcs_catalog_add_texts(&values, stream->settings, false);
+	mcs_catalog_add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_catalog_add_texts(&values, stream->exclude_fields, true);
+	mcs_catalog_add_texts(&values, stream->mask_fields, true);
 	return mcs_catalog_run(&insert, values.values, values.nulls) == 1;
 }
 
 /* The rows of a new stream; false where there is one of that name already. */
 bool
-mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
+mcs_change_insert(const Stream *stream, const StreamOrigin *origin)
 {
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
@@ -162,9 +162,9 @@ mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
 
 	if (!insert_stream(stream, origin))
 		return false;
-	mcs_values_add_text(&values, stream->name);
-	mcs_values_add_text(&values, stream->resume_token);
-	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_catalog_add_text(&values, stream->name);
+	mcs_catalog_add_text(&values, stream->resume_token);
+	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
 	(void) mcs_catalog_run(&insert_progress, values.values, values.nulls);
 	(void) mcs_catalog_run(&insert_metrics, values.values, NULL);
 	return true;
@@ -176,7 +176,7 @@ mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin)
  * is changed is looked at by somebody, so deaths of its processes are forgotten.
  */
 void
-mcs_catalog_redefined(const char *stream)
+mcs_change_redefined(const char *stream)
 {
 	static CatalogStatement count = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET definition_version = definition_version + 1, running_token = NULL, crashes = 0, starts = 0 "
@@ -190,7 +190,7 @@ mcs_catalog_redefined(const char *stream)
 
 /* Writes an altered definition; it holds for the events after last_event_id. */
 void
-mcs_catalog_update_definition(const Stream *stream)
+mcs_change_update(const Stream *stream)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event{, exclude_fields, mask_fields|}) = "
@@ -199,16 +199,16 @@ mcs_catalog_update_definition(const Stream *stream)
 	CatalogValues values = {0};
 
 	add_definition(&values, stream);
-	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
-	mcs_values_add_text(&values, stream->name);
-	mcs_values_add_texts(&values, stream->exclude_fields, true);
-	mcs_values_add_texts(&values, stream->mask_fields, true);
+	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_catalog_add_text(&values, stream->name);
+	mcs_catalog_add_texts(&values, stream->exclude_fields, true);
+	mcs_catalog_add_texts(&values, stream->mask_fields, true);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
-	mcs_catalog_redefined(stream->name);
+	mcs_change_redefined(stream->name);
 }
 
 void
-mcs_catalog_pause(const char *stream)
+mcs_change_pause(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = true, paused_reason = NULL, state_since = now() "
@@ -217,12 +217,12 @@ mcs_catalog_pause(const char *stream)
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&pause, values, NULL);
-	mcs_catalog_redefined(stream);
+	mcs_change_redefined(stream);
 }
 
 /* The stream shall run, here; skip_token NULL leaves the one that is there. */
 void
-mcs_catalog_resume(const char *stream, const char *skip_token)
+mcs_change_resume(const char *stream, const char *skip_token)
 {
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = false, paused_reason = NULL, stopped_state = NULL, stopped_reason = NULL, "
@@ -232,17 +232,17 @@ mcs_catalog_resume(const char *stream, const char *skip_token)
 		TEXTOID, TEXTOID, INT8OID, OIDOID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, stream);
-	mcs_values_add_text(&values, skip_token);
-	mcs_values_add(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	mcs_values_add(&values, ObjectIdGetDatum(MyDatabaseId), false);
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_text(&values, skip_token);
+	mcs_catalog_add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	(void) mcs_catalog_run(&resume, values.values, values.nulls);
-	mcs_catalog_redefined(stream);
+	mcs_change_redefined(stream);
 }
 
 /* A stream that stopped at an event shall run again, unless it is paused. */
 void
-mcs_catalog_forget_stop(const char *stream)
+mcs_change_forget_stop(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET stopped_state = NULL, stopped_reason = NULL, {stopped_token = NULL, |}state_since = now() "
@@ -255,7 +255,7 @@ mcs_catalog_forget_stop(const char *stream)
 
 /* Moves a stream, in whatever history: the worker that knows another position can't save any more. */
 void
-mcs_catalog_set_position(const char *stream, const char *token)
+mcs_change_set_position(const char *stream, const char *token)
 {
 	static CatalogStatement move = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp()"
@@ -264,14 +264,14 @@ mcs_catalog_set_position(const char *stream, const char *token)
 		TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, stream);
-	mcs_values_add_text(&values, token);
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_text(&values, token);
 	(void) mcs_catalog_run(&move, values.values, values.nulls);
 }
 
 /* Everything of a stream but its events, of which a note is left where they are kept; its rows and its handlers' are locked. */
 void
-mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
+mcs_change_delete(const Stream *stream, bool keep_events)
 {
 	static CatalogStatement delete[] = {
 		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name IN "
@@ -292,9 +292,9 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 		TEXTOID, OIDOID, INT8OID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, stream->name);
-	mcs_values_add(&values, ObjectIdGetDatum(stream->owner), false);
-	mcs_values_add(&values, Int64GetDatum(stream->last_event_id), false);
+	mcs_catalog_add_text(&values, stream->name);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(stream->owner), false);
+	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
 	for (int i = 0; i < lengthof(delete); i++)
 		(void) mcs_catalog_run(&delete[i], values.values, NULL);
 	mcs_grants_forget_stream(stream->name);
@@ -307,7 +307,7 @@ mcs_catalog_delete_stream(const Stream *stream, bool keep_events)
 
 /* Whether this transaction itself made or changed the stream, so that nobody else sees that yet. */
 bool
-mcs_catalog_is_own_change(const char *stream)
+mcs_change_is_own(const char *stream)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT xmin FROM @.change_streams WHERE stream_name = $1",

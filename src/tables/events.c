@@ -45,10 +45,10 @@ begin_deletion(EventDeletion *deletion, const char *stream, int64 after)
 	ScanKeyData keys[2];
 
 	deletion->table = mcs_events_table_open(CMD_DELETE, NULL, 0);
-	deletion->index = mcs_events_open_key(deletion->table->relation);
+	deletion->index = mcs_events_table_open_key(deletion->table->relation);
 	deletion->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	PushActiveSnapshot(deletion->snapshot);
-	mcs_events_begin_command(deletion->table, deletion->snapshot);
+	mcs_events_table_begin_command(deletion->table, deletion->snapshot);
 
 	deletion->slot = table_slot_create(deletion->table->relation, NULL);
 	deletion->locked = table_slot_create(deletion->table->relation, NULL);
@@ -81,7 +81,7 @@ delete_row(EventDeletion *deletion, bool wait)
 		return false;
 	if (result != TM_Ok)
 		return true;			/* somebody else has deleted it */
-	mcs_events_delete_row(deletion->table, deletion->locked);
+	mcs_events_table_delete_row(deletion->table, deletion->locked);
 	return true;
 }
 
@@ -99,7 +99,7 @@ static void
 end_deletion(EventDeletion *deletion)
 {
 	index_endscan(deletion->scan);
-	mcs_events_end_command(deletion->table);
+	mcs_events_table_end_command(deletion->table);
 	ExecDropSingleTupleTableSlot(deletion->slot);
 	ExecDropSingleTupleTableSlot(deletion->locked);
 	PopActiveSnapshot();
@@ -188,7 +188,7 @@ try_delete_old(ExpiryBounds *bounds)
 	{
 		MemoryContextSwitchTo(context);
 		delete_old(&attempt);
-		mcs_check_deferred();
+		mcs_events_table_check_deferred();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -201,7 +201,7 @@ try_delete_old(ExpiryBounds *bounds)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (error && !mcs_error_is_events(error))
+	if (error && !mcs_event_is_cause(error))
 		ReThrowError(error);
 	if (error == NULL)
 		*bounds = attempt;
@@ -230,7 +230,7 @@ void
 mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry)
 {
 	ExpiryBounds bounds = {.stream = stream,.after = expiry->after,.limit = EXPIRE_CHUNK};
-	Stream	   *current = mcs_stream_load(stream, false, true);
+	Stream	   *current = mcs_streams_load(stream, false, true);
 
 	expiry->after = 0;
 	if (current == NULL)

@@ -34,9 +34,9 @@ sees_all(void)
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_DATA);
 }
 
-/* Which streams of others the current user may see, to be asked by mcs_stream_seen. */
+/* Which streams of others the current user may see, to be asked by mcs_grants_see. */
 StreamsSeen
-mcs_streams_seen(void)
+mcs_grants_seen(void)
 {
 	static CatalogStatement list = {.sql = "SELECT stream_name, reader::pg_catalog.oid FROM @.change_stream_grants"};
 	StreamsSeen seen = {sees_all(), NIL};
@@ -67,7 +67,7 @@ mcs_streams_seen(void)
 
 /* Whether the current user sees a stream, given its owner. */
 bool
-mcs_stream_seen(const StreamsSeen *seen, const char *stream, Oid owner)
+mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner)
 {
 	return seen->all || has_privs_of_role(GetUserId(), owner) ||
 		list_member(seen->granted, makeString(unconstify(char *, stream)));
@@ -77,7 +77,7 @@ mcs_stream_seen(const StreamsSeen *seen, const char *stream, Oid owner)
 Datum
 mcs_change_stream_is_own(PG_FUNCTION_ARGS)
 {
-	Stream	   *stream = mcs_stream_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), false, true);
+	Stream	   *stream = mcs_streams_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), false, true);
 
 	PG_RETURN_BOOL(stream && has_privs_of_role(GetUserId(), stream->owner));
 }

@@ -32,13 +32,13 @@ mcs_parked_insert(const char *stream, const EventRow *row, const ParkedError *er
 	CatalogValues values = {0};
 
 	for (int i = 0; i < PARKED_COUNT; i++)
-		mcs_values_add(&values, row->values[PARKED_FIRST + i], row->nulls[PARKED_FIRST + i]);
-	mcs_values_add_text(&values, stream);
-	mcs_values_add(&values, row->values[ROW_EVENT_ID], false);
-	mcs_values_add_text(&values, error->sqlstate);
-	mcs_values_add_text(&values, error->message);
-	mcs_values_add_text(&values, error->detail);
-	mcs_values_add_text(&values, error->context);
+		mcs_catalog_add_value(&values, row->values[PARKED_FIRST + i], row->nulls[PARKED_FIRST + i]);
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_value(&values, row->values[ROW_EVENT_ID], false);
+	mcs_catalog_add_text(&values, error->sqlstate);
+	mcs_catalog_add_text(&values, error->message);
+	mcs_catalog_add_text(&values, error->detail);
+	mcs_catalog_add_text(&values, error->context);
 	(void) mcs_catalog_run(&insert, values.values, values.nulls);
 }
 
@@ -106,12 +106,12 @@ mcs_parked_failed_again(const char *stream, int64 event_id, const ParkedError *e
 		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, stream);
-	mcs_values_add(&values, Int64GetDatum(event_id), false);
-	mcs_values_add_text(&values, error->sqlstate);
-	mcs_values_add_text(&values, error->message);
-	mcs_values_add_text(&values, error->detail);
-	mcs_values_add_text(&values, error->context);
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_value(&values, Int64GetDatum(event_id), false);
+	mcs_catalog_add_text(&values, error->sqlstate);
+	mcs_catalog_add_text(&values, error->message);
+	mcs_catalog_add_text(&values, error->detail);
+	mcs_catalog_add_text(&values, error->context);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

@@ -28,7 +28,7 @@
  * For use between mcs_catalog_begin and mcs_catalog_end.
  */
 bool
-mcs_progress_mend(const char *stream)
+mcs_restore_mend_progress(const char *stream)
 {
 	static CatalogStatement mend = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) "
@@ -44,21 +44,21 @@ mcs_progress_mend(const char *stream)
 
 /* All of that, for a worker that begins; true where the stream's own position was missing. */
 bool
-mcs_stream_mend(const char *stream)
+mcs_restore_mend_stream(const char *stream)
 {
 	CatalogScope scope;
 	bool		mended;
 
 	mcs_catalog_begin(&scope);
-	mended = mcs_progress_mend(stream);
+	mended = mcs_restore_mend_progress(stream);
 	mcs_catalog_end(&scope);
-	mcs_handlers_mend(stream);
+	mcs_restore_mend_handlers(stream);
 	return mended;
 }
 
 /* Makes the missing positions of a stream's handlers, and its row for the owner's metrics. */
 void
-mcs_handlers_mend(const char *stream)
+mcs_restore_mend_handlers(const char *stream)
 {
 	static CatalogStatement mend = CATALOG_STATEMENT(
 		"INSERT INTO @.change_handler_progress (handler_name, worker, last_event_id) "
@@ -77,7 +77,7 @@ mcs_handlers_mend(const char *stream)
 
 /* Whether there are events, be they given up or put aside, or a position of a stream that is not there. */
 bool
-mcs_stream_remains(const char *stream, StreamRemains *remains)
+mcs_restore_remains(const char *stream, StreamRemains *remains)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT r.event_id, r.resume_token FROM ("
@@ -106,7 +106,7 @@ mcs_stream_remains(const char *stream, StreamRemains *remains)
 
 /* Pauses handlers whose stream is not there; how many there are. */
 int64
-mcs_handlers_pause_remaining(const char *stream)
+mcs_restore_pause_handlers(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE stream_name = $1", TEXTOID);

@@ -35,7 +35,7 @@ names_of(CatalogStatement *statement, Datum value)
 
 /* The streams of a server that the caller may see; how many others there are is all that he learns of them. */
 List *
-mcs_streams_of_server(const char *server, int *others)
+mcs_roles_streams_of_server(const char *server, int *others)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT stream_name, owner::pg_catalog.oid::pg_catalog.text FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
@@ -66,7 +66,7 @@ mcs_streams_of_server(const char *server, int *others)
 }
 
 List *
-mcs_streams_of_role(Oid role)
+mcs_roles_streams(Oid role)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT stream_name FROM @.change_streams WHERE owner = $1::pg_catalog.regrole ORDER BY stream_name", OIDOID);
@@ -76,7 +76,7 @@ mcs_streams_of_role(Oid role)
 
 /* A server has got another name: its streams go on with it. */
 void
-mcs_streams_rename_server(const char *from, const char *to)
+mcs_roles_rename_server(const char *from, const char *to)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT stream_name FROM @.change_streams WHERE server = $1", TEXTOID);
@@ -92,36 +92,36 @@ mcs_streams_rename_server(const char *from, const char *to)
 
 /* Drops the streams of a role with their events, the events that dropped ones left, and what it was granted. */
 void
-mcs_streams_drop_of_role(Oid role)
+mcs_roles_drop_streams(Oid role)
 {
 	static CatalogStatement kept = CATALOG_STATEMENT(
 		"SELECT stream_name FROM @.change_stream_kept_events WHERE owner = $1::pg_catalog.regrole", OIDOID);
 	ListCell   *cell;
 
-	foreach(cell, mcs_streams_of_role(role))
+	foreach(cell, mcs_roles_streams(role))
 	{
 		Stream	   *stream;
 
-		mcs_handlers_lock(lfirst(cell));
-		stream = mcs_stream_load(lfirst(cell), true, true);
+		mcs_progress_lock_handlers(lfirst(cell));
+		stream = mcs_streams_load(lfirst(cell), true, true);
 		if (!stream)
 			continue;
-		mcs_handlers_lock(stream->name);
+		mcs_progress_lock_handlers(stream->name);
 		mcs_events_delete_all(stream->name, stream->owner);
-		mcs_catalog_delete_stream(stream, false);
+		mcs_change_delete(stream, false);
 		mcs_wake_at_commit(stream->name);
 	}
 	foreach(cell, names_of(&kept, ObjectIdGetDatum(role)))
 	{
 		mcs_events_delete_all(lfirst(cell), role);
-		mcs_catalog_forget_kept_events(lfirst(cell));
+		mcs_change_forget_kept_events(lfirst(cell));
 	}
 	mcs_grants_forget_role(role);
 }
 
 /* Gives the streams of a role to another; their workers start again as the new owner. */
 void
-mcs_streams_reassign(Oid from, Oid to)
+mcs_roles_reassign(Oid from, Oid to)
 {
 	static CatalogStatement give_streams = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET owner = $2::pg_catalog.regrole WHERE owner = $1::pg_catalog.regrole", OIDOID, OIDOID);
@@ -130,12 +130,12 @@ mcs_streams_reassign(Oid from, Oid to)
 	Datum		values[2] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
 	ListCell   *cell;
 
-	foreach(cell, mcs_streams_of_role(from))
+	foreach(cell, mcs_roles_streams(from))
 	{
-		mcs_handlers_lock(lfirst(cell));
-		mcs_handlers_redefined(lfirst(cell));
-		(void) mcs_stream_load(lfirst(cell), true, true);
-		mcs_catalog_redefined(lfirst(cell));
+		mcs_progress_lock_handlers(lfirst(cell));
+		mcs_progress_handlers_redefined(lfirst(cell));
+		(void) mcs_streams_load(lfirst(cell), true, true);
+		mcs_change_redefined(lfirst(cell));
 		mcs_wake_at_commit(lfirst(cell));
 		mcs_wake_handlers_at_commit(lfirst(cell), NULL);
 	}

@@ -75,10 +75,10 @@ typedef struct Stream
 } Stream;
 
 /* The stream, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
-extern Stream *mcs_stream_load(const char *name, bool for_update, bool missing_ok);
+extern Stream *mcs_streams_load(const char *name, bool for_update, bool missing_ok);
 
 /* What shall run: StreamListed of shared/shared.h. */
-extern List *mcs_stream_list(void);
+extern List *mcs_streams_list(void);
 
 /* Everything one batch changes in change_stream_progress. */
 typedef struct StreamProgress
@@ -121,15 +121,15 @@ extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
 extern void mcs_progress_window(const char *stream, int64 microseconds);
 
-/* ---- tables/life.c: processes that may die ---- */
-extern void mcs_life_flush(void);
-extern bool mcs_progress_begins(const char *stream, bool first, int *starts);
-extern int	mcs_progress_announce(const char *stream, const char *token);
-extern void mcs_progress_survives(const char *stream);
-extern void mcs_progress_ends(const char *stream);
-extern void mcs_stream_stop(const char *stream, StreamState state, const char *reason, const char *token);
-extern void mcs_stream_pause_restored(const char *stream);
-extern void mcs_stream_skipped(const char *stream);
+/* ---- tables/deaths.c: processes that may die ---- */
+extern void mcs_deaths_flush(void);
+extern bool mcs_deaths_begin(const char *stream, bool first, int *starts);
+extern int	mcs_deaths_announce(const char *stream, const char *token);
+extern void mcs_deaths_survive(const char *stream);
+extern void mcs_deaths_end(const char *stream);
+extern void mcs_progress_stop(const char *stream, StreamState state, const char *reason, const char *token);
+extern void mcs_progress_pause_restored(const char *stream);
+extern void mcs_progress_skipped(const char *stream);
 
 /* How a round of deletions goes, in which each event that is too old is looked at once. */
 typedef struct EventExpiry
@@ -157,17 +157,17 @@ typedef struct StreamOrigin
 	const char *start_at;
 } StreamOrigin;
 
-extern bool mcs_catalog_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
-extern bool mcs_catalog_insert_stream(const Stream *stream, const StreamOrigin *origin);
-extern void mcs_catalog_update_definition(const Stream *stream);
-extern void mcs_catalog_redefined(const char *stream);
-extern void mcs_catalog_pause(const char *stream);
-extern void mcs_catalog_resume(const char *stream, const char *skip_token);
-extern void mcs_catalog_forget_stop(const char *stream);
-extern void mcs_catalog_set_position(const char *stream, const char *token);
-extern void mcs_catalog_delete_stream(const Stream *stream, bool keep_events);
-extern void mcs_catalog_forget_kept_events(const char *stream);
-extern bool mcs_catalog_is_own_change(const char *stream);
+extern bool mcs_change_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
+extern bool mcs_change_insert(const Stream *stream, const StreamOrigin *origin);
+extern void mcs_change_update(const Stream *stream);
+extern void mcs_change_redefined(const char *stream);
+extern void mcs_change_pause(const char *stream);
+extern void mcs_change_resume(const char *stream, const char *skip_token);
+extern void mcs_change_forget_stop(const char *stream);
+extern void mcs_change_set_position(const char *stream, const char *token);
+extern void mcs_change_delete(const Stream *stream, bool keep_events);
+extern void mcs_change_forget_kept_events(const char *stream);
+extern bool mcs_change_is_own(const char *stream);
 
 /* ---- tables/progress.c ---- */
 /* Where a stream was when its events went. */
@@ -179,9 +179,9 @@ typedef struct TruncatedStream
 } TruncatedStream;
 extern List *mcs_progress_truncated(void);
 
-extern bool mcs_handlers_behind(const char *stream, int64 event_id);
-extern void mcs_handlers_lock(const char *stream);
-extern void mcs_handlers_redefined(const char *stream);
+extern bool mcs_progress_handlers_behind(const char *stream, int64 event_id);
+extern void mcs_progress_lock_handlers(const char *stream);
+extern void mcs_progress_handlers_redefined(const char *stream);
 
 /* ---- tables/restore.c ---- */
 
@@ -192,11 +192,11 @@ typedef struct StreamRemains
 	char	   *token;			/* the position behind it, NULL where that is not known */
 } StreamRemains;
 
-extern bool mcs_progress_mend(const char *stream);
-extern void mcs_handlers_mend(const char *stream);
-extern bool mcs_stream_remains(const char *stream, StreamRemains *remains);
-extern int64 mcs_handlers_pause_remaining(const char *stream);
-extern int64 mcs_stream_dead_letters(const char *stream);
+extern bool mcs_restore_mend_progress(const char *stream);
+extern void mcs_restore_mend_handlers(const char *stream);
+extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
+extern int64 mcs_restore_pause_handlers(const char *stream);
+extern int64 mcs_progress_dead_letters(const char *stream);
 
 /* ---- tables/events.c ---- */
 
@@ -206,14 +206,14 @@ extern void mcs_events_delete_all(const char *stream, Oid owner);
 /* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
 
 /* Their names: List of char *. */
-extern List *mcs_streams_of_server(const char *server, int *others);
-extern void mcs_streams_rename_server(const char *from, const char *to);
-extern List *mcs_streams_of_role(Oid role);
-extern void mcs_streams_drop_of_role(Oid role);
-extern void mcs_streams_reassign(Oid from, Oid to);
+extern List *mcs_roles_streams_of_server(const char *server, int *others);
+extern void mcs_roles_rename_server(const char *from, const char *to);
+extern List *mcs_roles_streams(Oid role);
+extern void mcs_roles_drop_streams(Oid role);
+extern void mcs_roles_reassign(Oid from, Oid to);
 
 /* ---- tables/restore.c ---- */
-extern bool mcs_stream_mend(const char *stream);
+extern bool mcs_restore_mend_stream(const char *stream);
 
 /* ---- tables/grants.c ---- */
 
@@ -224,8 +224,8 @@ typedef struct StreamsSeen
 	List	   *granted;		/* of String nodes */
 } StreamsSeen;
 
-extern StreamsSeen mcs_streams_seen(void);
-extern bool mcs_stream_seen(const StreamsSeen *seen, const char *stream, Oid owner);
+extern StreamsSeen mcs_grants_seen(void);
+extern bool mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner);
 extern void mcs_grants_add(const char *stream, Oid reader);
 extern void mcs_grants_remove(const char *stream, Oid reader);
 extern void mcs_grants_forget_stream(const char *stream);
@@ -310,41 +310,41 @@ typedef struct HandlerPosition
 	HandlerError error;
 } HandlerPosition;
 
-extern Handler *mcs_handler_load(const char *name, bool for_update, bool missing_ok);
-extern bool mcs_handler_insert(const Handler *handler, int64 last_event_id);
-extern void mcs_handler_update(const Handler *handler);
-extern void mcs_handler_pause(const char *name);
-extern void mcs_handler_resume(const char *name);
+extern Handler *mcs_handlers_load(const char *name, bool for_update, bool missing_ok);
+extern bool mcs_handlers_insert(const Handler *handler, int64 last_event_id);
+extern void mcs_handlers_update(const Handler *handler);
+extern void mcs_handlers_pause(const char *name);
+extern void mcs_handlers_resume(const char *name);
 
 /* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
-extern void mcs_handler_forget_attempts(const char *name);
-extern void mcs_handler_stop(const char *name, const char *reason);
-extern void mcs_handler_delete(const char *name);
+extern void mcs_handlers_forget_attempts(const char *name);
+extern void mcs_handlers_stop(const char *name, const char *reason);
+extern void mcs_handlers_delete(const char *name);
 
 /* The position of a worker in palloc'ed memory; NULL where it has none. */
-extern HandlerPosition *mcs_handler_position(const char *name, int worker);
+extern HandlerPosition *mcs_handlers_position(const char *name, int worker);
 
 /* Locks all positions of a handler; false where they differ.  *least and *greatest may be NULL. */
-extern bool mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest);
-extern void mcs_handler_set_workers(const char *name, int workers, int64 last_event_id);
+extern bool mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest);
+extern void mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id);
 
 /* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
-extern void mcs_handler_redefined(const char *name);
+extern void mcs_handlers_redefine(const char *name);
 
 /*
  * Moves a worker from a position to an event; false where it is not there any
  * more, or somebody else has changed the definition under which it came there.
  */
-extern bool mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
+extern bool mcs_handlers_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events);
 
 /* Notes a failed attempt at an event, or with next_retry_at 0 the last one; false as above. */
-extern bool mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position);
+extern bool mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *position);
 
 /* What is noted about the process itself, for those that die: see handler/run.c. */
-extern bool mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
-extern void mcs_handler_ready(const char *name, int worker);
-extern void mcs_handler_announce(const char *name, int worker, int64 event_id);
-extern void mcs_handler_ends(const char *name, int worker);
+extern bool mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts);
+extern void mcs_handlers_ready(const char *name, int worker);
+extern void mcs_handlers_announce(const char *name, int worker, int64 event_id);
+extern void mcs_handlers_end(const char *name, int worker);
 
 extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
 extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
@@ -363,14 +363,14 @@ extern void mcs_dead_letter_failed_again(const char *handler, int64 event_id, co
 extern int64 mcs_dead_letters_discard(const char *handler);
 
 /* Where another handler of a stream is, by worker: what decides an event's status. */
-typedef struct HandlerStanding
+typedef struct HandlerReached
 {
 	int			worker;
 	int			workers;
 	int64		last_event_id;
 	int64		failed_event;
 	bool		gave_up;		/* it has stopped at failed_event */
-} HandlerStanding;
-extern List *mcs_handler_standings(const char *stream, const char *but_handler);
+} HandlerReached;
+extern List *mcs_handlers_reached(const char *stream, const char *but_handler);
 
 #endif							/* MCS_TABLES_H */

@@ -57,8 +57,8 @@ typedef struct CatalogValues
 	char		nulls[CATALOG_MAX_ARGS];
 } CatalogValues;
 
-extern void mcs_values_add(CatalogValues *values, Datum value, bool isnull);
-extern void mcs_values_add_text(CatalogValues *values, const char *text);
-extern void mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
+extern void mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull);
+extern void mcs_catalog_add_text(CatalogValues *values, const char *text);
+extern void mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
 
 #endif							/* MCS_TABLES_INTERNAL_H */

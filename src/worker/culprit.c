@@ -71,9 +71,9 @@ perform(const Attempt *attempt)
 		mcs_parked_delete(attempt->stream, event_id);
 	}
 	table = mcs_events_table_open(CMD_INSERT, NULL, 0);
-	mcs_events_insert(table, attempt->row, 1);
+	mcs_events_table_insert(table, attempt->row, 1);
 	mcs_events_table_close(table);
-	mcs_check_deferred();
+	mcs_events_table_check_deferred();
 	CommandCounterIncrement();
 }
 
@@ -106,7 +106,7 @@ try_row(const Attempt *attempt)
 	CurrentResourceOwner = owner;
 	MemoryContextDelete(scratch);
 	/* a table that lost a column fits no event; that is not this one's doing either */
-	if (error && (!mcs_error_is_events(error) || mcs_events_take_misfit()))
+	if (error && (!mcs_event_is_cause(error) || mcs_events_table_take_misfit()))
 		ReThrowError(error);
 	return error;
 }
@@ -134,7 +134,7 @@ gap_row(StreamWriter *writer, int number, const char *token, const ParkedError *
 	GapCause	cause = {error->sqlstate, error->message, error->constraint};
 
 	*row = writer->rows[number];
-	mcs_gap_values(writer->stream, token, writer->positions[number], token, CULPRIT_REASON, &cause,
+	mcs_writer_gap_values(writer->stream, token, writer->positions[number], token, CULPRIT_REASON, &cause,
 				   &row->values[ROW_EVENT], &row->nulls[ROW_EVENT]);
 	return row;
 }
@@ -190,7 +190,7 @@ take_culprit(StreamWriter *writer, int number, const ErrorData *error, StreamCul
 }
 
 bool
-mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit)
+mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit)
 {
 	const Stream *stream = writer->stream;
 	int			count = writer->count;
@@ -276,7 +276,7 @@ retry_row(const char *stream, EventRow *row)
 }
 
 int64
-mcs_parked_retry(const char *name)
+mcs_culprit_retry_parked(const char *name)
 {
 	Stream	   *stream = mcs_stream_load_own(name, true);
 	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream parked events", ALLOCSET_DEFAULT_SIZES);
@@ -287,8 +287,8 @@ mcs_parked_retry(const char *name)
 	OwnerScope	scope;
 
 	/* what the caller has deferred is checked as the caller, and is no event's failure */
-	mcs_check_deferred();
-	mcs_handlers_lock(name);
+	mcs_events_table_check_deferred();
+	mcs_progress_lock_handlers(name);
 	/* only in the owner's own session may something be deferred */
 	mcs_owner_begin(&scope, stream->owner, NIL, true);
 	do

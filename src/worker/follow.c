@@ -38,7 +38,7 @@ static void
 free_batch(StreamWorker *worker)
 {
 	if (worker->have_batch)
-		mcs_batch_free(&worker->batch);
+		mcs_cursor_free_batch(&worker->batch);
 	worker->have_batch = false;
 }
 
@@ -326,11 +326,11 @@ needs_filter(const StreamWorker *worker, const ChangeEvent *event)
 	static const EventColumn lacking[] = {EVENT_FULL_DOCUMENT, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_UPDATE_DESCRIPTION,
 	EVENT_CHANGED_FIELDS, EVENT_EXTRA};
 
-	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_worker_must_see(event)))
+	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_pipeline_must_see(event)))
 		return false;
 	/* nobody can say whether it passes, so it stays */
 	for (int i = 0; i < lengthof(lacking) && event->too_large; i++)
-		if (mcs_expressions_filter_reads(worker->expressions, lacking[i]))
+		if (mcs_expression_filter_reads(worker->expressions, lacking[i]))
 			return false;
 	return true;
 }
@@ -349,11 +349,11 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 	PG_TRY();
 	{
 		if (needs_filter(worker, event))
-			keep = mcs_expressions_filter(worker->expressions, values, nulls);
-		if (keep && mcs_expressions_has_fields(worker->expressions))
+			keep = mcs_expression_filter(worker->expressions, values, nulls);
+		if (keep && mcs_expression_has_fields(worker->expressions))
 		{
 			bool		isnull;
-			Datum		extra = mcs_expressions_extra(worker->expressions, values, nulls, &isnull);
+			Datum		extra = mcs_expression_extra(worker->expressions, values, nulls, &isnull);
 
 			values[EVENT_EXTRA] = extra;
 			nulls[EVENT_EXTRA] = isnull;
@@ -369,7 +369,7 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 		RollbackAndReleaseCurrentSubTransaction();
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		if (!mcs_error_is_events(error))
+		if (!mcs_event_is_cause(error))
 			ReThrowError(error);
 		keep = false;
 		worker->filter_errors++;
@@ -532,15 +532,15 @@ compile_expressions(StreamWorker *worker)
 	Relation	events;
 
 	if (!has_expressions(stream) ||
-		(worker->expressions && mcs_expressions_valid(worker->expressions)))
+		(worker->expressions && mcs_expression_valid(worker->expressions)))
 		return;
 	events = table_open(mcs_extension_events(), AccessShareLock);
 	if (worker->expressions)
-		mcs_expressions_free(worker->expressions);
+		mcs_expression_free(worker->expressions);
 	worker->expressions = NULL;
 	/* what compiling leaves behind goes with the batch */
-	worker->expressions = mcs_expressions_compile(events, stream->filter, stream->add_fields);
-	mcs_expressions_keep(worker->expressions, worker->stream_context);
+	worker->expressions = mcs_expression_compile(events, stream->filter, stream->add_fields);
+	mcs_expression_keep(worker->expressions, worker->stream_context);
 	table_close(events, NoLock);
 }
 
@@ -645,7 +645,7 @@ static void
 write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *progress)
 {
 	StreamCulprit culprit;
-	bool		saved = mcs_writer_finish_carefully(writer, progress, &culprit);
+	bool		saved = mcs_culprit_write(writer, progress, &culprit);
 
 	if (saved && culprit.reason)
 	{
@@ -711,7 +711,7 @@ write_transaction(StreamWorker *worker)
 	else
 		take_events(worker, writer);
 	if (worker->skipped)
-		mcs_stream_skipped(stream->name);
+		mcs_progress_skipped(stream->name);
 	if (may_commit_lazily(worker, writer))
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 

@@ -39,7 +39,7 @@ mcs_gather_forget(StreamWorker *worker)
 	ListCell   *cell;
 
 	foreach(cell, worker->replies)
-		mcs_batch_free(lfirst(cell));
+		mcs_cursor_free_batch(lfirst(cell));
 	list_free_deep(worker->replies);
 	worker->replies = NIL;
 }

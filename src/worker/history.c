@@ -100,7 +100,7 @@ identify(StreamWorker *worker, uint64 *time, MongoError *error)
 	hello.data = reply->data;
 	hello.size = reply->size;
 	value = field(&hello, "isWritablePrimary", DOCUMENT_BOOL);
-	*time = value.type && mcs_document_get_bool(&value, &primary) && primary ? mcs_reply_operation_time(reply) : 0;
+	*time = value.type && mcs_document_get_bool(&value, &primary) && primary ? mcs_session_operation_time(reply) : 0;
 
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
@@ -116,10 +116,10 @@ identify(StreamWorker *worker, uint64 *time, MongoError *error)
 		if (config && value.type)
 			mcs_document_append_value(&builder, "set_id", &value);
 		if (config)
-			mcs_reply_free(config);
+			mcs_session_free_reply(config);
 	}
 	mcs_document_end(&builder);
-	mcs_reply_free(reply);
+	mcs_session_free_reply(reply);
 	return mcs_document_finish(&builder);
 }
 
@@ -208,7 +208,7 @@ keep(StreamWorker *worker, Document *deployment, const char *doubt)
 	mcs_worker_begin(worker);
 	if (doubt)
 	{
-		mcs_write_gap(worker->name, stream->resume_token, stream->resume_token,
+		mcs_writer_leave_gap(worker->name, stream->resume_token, stream->resume_token,
 					  psprintf("%s, and whether it is another deployment can't be seen any more: events may be missing here or have no meaning there",
 							   doubt));
 		/* the row has taken an event_id */

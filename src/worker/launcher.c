@@ -33,7 +33,7 @@
 #define PROBER_LOCK_TIMEOUT "5s"
 
 PGDLLEXPORT void mcs_launcher_main(Datum arg);
-PGDLLEXPORT void mcs_prober_main(Datum arg);
+PGDLLEXPORT void mcs_launcher_prober_main(Datum arg);
 
 /* Notes every database that can be connected to, and forgets those that are gone. */
 static void
@@ -60,15 +60,15 @@ scan_databases(void)
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
-	mcs_shmem_remove_databases_but(databases);
+	mcs_shared_remove_databases_but(databases);
 	foreach(cell, databases)
-		left_out += !mcs_shmem_add_database(lfirst_oid(cell));
+		left_out += !mcs_shared_add_database(lfirst_oid(cell));
 	CommitTransactionCommand();
 	if (left_out > 0 && left_out != told_left_out)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("change streams are not looked for in %d databases", left_out),
-				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shmem_max_databases()),
+				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared_max_databases()),
 				 errhint("Raise it and restart PostgreSQL.")));
 	told_left_out = left_out;
 }
@@ -93,7 +93,7 @@ start(const Launch *launch)
 
 	if (launch->kind == LAUNCH_PROBER)
 	{
-		fill_worker(&worker, "mcs_prober_main", "mongo_change_stream prober");
+		fill_worker(&worker, "mcs_launcher_prober_main", "mongo_change_stream prober");
 		strlcpy(worker.bgw_name, "mongo_change_stream prober", BGW_MAXLEN);
 		worker.bgw_main_arg = ObjectIdGetDatum(launch->database);
 	}
@@ -114,24 +114,24 @@ start(const Launch *launch)
 		memcpy(worker.bgw_extra, &launch->ticket, sizeof(launch->ticket));
 	}
 	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
-		mcs_shmem_launch_failed(launch);
+		mcs_shared_launch_failed(launch);
 }
 
 /* Reads the settings again; where that turns everything off or on, it does so. */
 static void
 reload_settings(void)
 {
-	bool		enabled = mcs_enabled;
+	bool		enabled = mcs_shared_enabled;
 
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
-	if (enabled && !mcs_enabled)
+	if (enabled && !mcs_shared_enabled)
 	{
 		ereport(LOG, (errmsg("change streams end, since mongo_change_stream.enabled is off")));
-		mcs_shmem_stop_all();
+		mcs_shared_stop_all();
 	}
-	else if (!enabled && mcs_enabled)
-		mcs_shmem_start_all();
+	else if (!enabled && mcs_shared_enabled)
+		mcs_shared_start_all();
 }
 
 /* Entry of the launcher. */
@@ -144,7 +144,7 @@ mcs_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	mcs_shmem_attach_launcher();
+	mcs_shared_attach_launcher();
 
 	for (;;)
 	{
@@ -155,14 +155,14 @@ mcs_launcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload_settings();
-		if (mcs_enabled && TimestampDifferenceExceeds(scanned_at, now, DATABASE_SCAN_MS))
+		if (mcs_shared_enabled && TimestampDifferenceExceeds(scanned_at, now, DATABASE_SCAN_MS))
 		{
 			scan_databases();
 			scanned_at = now;
 		}
-		while ((launch = mcs_shmem_next_launch(&wait_ms)).kind != LAUNCH_NOTHING)
+		while ((launch = mcs_shared_next_launch(&wait_ms)).kind != LAUNCH_NOTHING)
 			start(&launch);
-		if (mcs_guard_look())
+		if (mcs_blockers_look())
 			wait_ms = Min(wait_ms, GUARD_MS);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -180,17 +180,17 @@ static List *
 list_streams(void)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	List	   *streams = mcs_stream_list();
+	List	   *streams = mcs_streams_list();
 	ListCell   *cell;
 
 	MemoryContextSwitchTo(old);
 	foreach(cell, streams)
 	{
 		StreamListed *listed = lfirst(cell);
-		Stream	   *stream = listed->runnable || listed->handler ? NULL : mcs_stream_load(listed->name, false, true);
+		Stream	   *stream = listed->runnable || listed->handler ? NULL : mcs_streams_load(listed->name, false, true);
 
 		if (stream && stream->restored && !stream->paused)
-			mcs_stream_pause_restored(listed->name);
+			mcs_progress_pause_restored(listed->name);
 	}
 	return streams;
 }
@@ -200,7 +200,7 @@ list_streams(void)
  * runs no user's code: it reads one table of ours and leaves.
  */
 void
-mcs_prober_main(Datum arg)
+mcs_launcher_prober_main(Datum arg)
 {
 	Oid			database = DatumGetObjectId(arg);
 	List	   *streams = NIL;
@@ -208,10 +208,10 @@ mcs_prober_main(Datum arg)
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	if (!mcs_shmem_attach_prober(database))
+	if (!mcs_shared_attach_prober(database))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	mcs_shmem_probing(database);
+	mcs_shared_probing(database);
 
 	mcs_worker_pin_settings();
 	/* probers go one at a time: one that waits for a lock would hold up all databases */
@@ -225,7 +225,7 @@ mcs_prober_main(Datum arg)
 		streams = list_streams();
 		mcs_grants_forget_missing();
 	}
-	mcs_shmem_probed(database, installed, streams);
+	mcs_shared_probed(database, installed, streams);
 	if (installed)
 		mcs_alert_of_oplogs();
 	PopActiveSnapshot();

@@ -2,7 +2,7 @@
  * worker/life.c
  *	  A worker that comes after others which have died: what it notes, how
  *	  careful it is, and when it gives up.  The notes are explained in
- *	  tables/life.c.
+ *	  tables/deaths.c.
  */
 #include "mongo_change_stream.h"
 
@@ -42,10 +42,10 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 
 	reason = MemoryContextStrdup(TopMemoryContext, reason);
 	mcs_worker_begin(worker);
-	mcs_stream_stop(worker->name, STREAM_ERROR, reason, NULL);
+	mcs_progress_stop(worker->name, STREAM_ERROR, reason, NULL);
 	mcs_progress_error(worker->name, "the process that followed the change stream died");
-	mcs_progress_ends(worker->name);
-	mcs_alert_of_stream(worker->name, mcs_state_name(STREAM_RETRYING), mcs_state_name(STREAM_ERROR), reason, NULL);
+	mcs_deaths_end(worker->name);
+	mcs_alert_of_stream(worker->name, mcs_shared_state_name(STREAM_RETRYING), mcs_shared_state_name(STREAM_ERROR), reason, NULL);
 	mcs_worker_commit(worker);
 	worker->report.state = STREAM_ERROR;
 	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
@@ -62,7 +62,7 @@ mcs_life_begin(StreamWorker *worker)
 	worker->began_at = GetCurrentTimestamp();
 	mcs_worker_begin(worker);
 	if (OidIsValid(mcs_extension_schema()))
-		worker->after_death = mcs_progress_begins(worker->name, mcs_slot_is_first(), &worker->starts);
+		worker->after_death = mcs_deaths_begin(worker->name, mcs_slot_is_first(), &worker->starts);
 	mcs_worker_commit(worker);
 	worker->begun = true;
 	if (worker->starts >= MAX_STARTS)
@@ -82,7 +82,7 @@ mcs_worker_announce(StreamWorker *worker, const char *token)
 	int			crashes;
 
 	mcs_worker_begin(worker);
-	crashes = mcs_progress_announce(worker->name, token);
+	crashes = mcs_deaths_announce(worker->name, token);
 	mcs_worker_commit(worker);
 	if (crashes >= MAX_CRASHES - 1)
 		stop_after_deaths(worker, token);
@@ -99,7 +99,7 @@ mcs_life_go_on(StreamWorker *worker, TimestampTz now)
 	if (worker->starts > 0)
 	{
 		mcs_worker_begin(worker);
-		mcs_progress_survives(worker->name);
+		mcs_deaths_survive(worker->name);
 		mcs_worker_commit(worker);
 	}
 	worker->starts = 0;

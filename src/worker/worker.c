@@ -95,7 +95,7 @@ mcs_worker_pin_settings(void)
 }
 
 void
-mcs_step_begin(const char *activity, MemoryContext batch)
+mcs_worker_step_begin(const char *activity, MemoryContext batch)
 {
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, activity);
@@ -105,7 +105,7 @@ mcs_step_begin(const char *activity, MemoryContext batch)
 }
 
 void
-mcs_step_commit(MemoryContext batch)
+mcs_worker_step_commit(MemoryContext batch)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -118,13 +118,13 @@ mcs_step_commit(MemoryContext batch)
 void
 mcs_worker_begin(StreamWorker *worker)
 {
-	mcs_step_begin(worker->name, worker->batch_context);
+	mcs_worker_step_begin(worker->name, worker->batch_context);
 }
 
 void
 mcs_worker_commit(StreamWorker *worker)
 {
-	mcs_step_commit(worker->batch_context);
+	mcs_worker_step_commit(worker->batch_context);
 }
 
 /* After a failure of what is written about the state: forgets it. */
@@ -151,7 +151,7 @@ send_alert(StreamWorker *worker, StreamState from, const char *hint)
 	PG_TRY();
 	{
 		mcs_worker_begin(worker);
-		mcs_alert_of_stream(worker->name, mcs_state_name(from), mcs_state_name(worker->report.state),
+		mcs_alert_of_stream(worker->name, mcs_shared_state_name(from), mcs_shared_state_name(worker->report.state),
 							of_event ? "an event cannot be written" : worker->report.reason,
 							of_event ? "change_stream_status says why, and what helps, to those who may see the stream" : hint);
 		mcs_worker_commit(worker);
@@ -228,7 +228,7 @@ mcs_worker_set_state(StreamWorker *worker, StreamState state, const char *reason
 	mcs_slot_report(&worker->report);
 	if (changed)
 		ereport(LOG,
-				(errmsg("change stream \"%s\" is %s: %s", worker->name, mcs_state_name(state), reason),
+				(errmsg("change stream \"%s\" is %s: %s", worker->name, mcs_shared_state_name(state), reason),
 				 error ? errdetail("%s", error) : 0));
 	if (error)
 		write_state(worker, false, error);
@@ -297,18 +297,18 @@ load_stream(StreamWorker *worker)
 	if (OidIsValid(mcs_extension_schema()))
 	{
 		old = MemoryContextSwitchTo(worker->stream_context);
-		stream = mcs_stream_load(worker->name, false, true);
-		if (stream && !stream->restored && mcs_stream_mend(worker->name))
-			stream = mcs_stream_load(worker->name, false, true);
+		stream = mcs_streams_load(worker->name, false, true);
+		if (stream && !stream->restored && mcs_restore_mend_stream(worker->name))
+			stream = mcs_streams_load(worker->name, false, true);
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		MemoryContextSwitchTo(old);
 		events_relation = mcs_extension_events();
 	}
 	if (stream && stream->restored && !stream->paused)
-		mcs_stream_pause_restored(worker->name);
+		mcs_progress_pause_restored(worker->name);
 	if (stream && (stream->paused || stream->stopped_state || stream->restored))
-		mcs_progress_ends(worker->name);
+		mcs_deaths_end(worker->name);
 	mcs_worker_commit(worker);
 
 	if (!stream || stream->paused || stream->stopped_state || stream->restored)
@@ -400,8 +400,8 @@ stop_at(StreamWorker *worker, StreamState state, const char *reason, const char 
 	/* it may be in the batch context, which the commit empties */
 	reason = MemoryContextStrdup(worker->stream_context, reason);
 	mcs_worker_begin(worker);
-	mcs_stream_stop(worker->name, state, reason, token);
-	mcs_progress_ends(worker->name);
+	mcs_progress_stop(worker->name, state, reason, token);
+	mcs_deaths_end(worker->name);
 	mcs_worker_commit(worker);
 	mcs_worker_set_state(worker, state, reason, error, 0);
 	mcs_worker_leave();
@@ -663,7 +663,7 @@ note_write_failure(StreamWorker *worker, const ErrorData *error)
 {
 	bool		was_careful = worker->careful;
 
-	if (worker->writing && !worker->misfit && mcs_error_is_events(error))
+	if (worker->writing && !worker->misfit && mcs_event_is_cause(error))
 		worker->write_failures++;
 	worker->writing = false;
 	worker->careful = was_careful || worker->write_failures >= FAILURES_TO_CARE;
@@ -691,7 +691,7 @@ recover(StreamWorker *worker)
 	RESUME_INTERRUPTS();
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	/* only its owner can make the table fit again: what is wrong and the command that helps */
-	worker->misfit = mcs_events_take_misfit();
+	worker->misfit = mcs_events_table_take_misfit();
 	careful = note_write_failure(worker, error);
 	events_altered = false;
 	if (worker->misfit)

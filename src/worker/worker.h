@@ -17,12 +17,12 @@ PGDLLEXPORT extern void mcs_worker_main(Datum arg);
 extern void mcs_worker_pin_settings(void);
 
 /* A worker's transaction: begins one whose palloc'ed memory is the batch's; commits it and forgets the batch. */
-extern void mcs_step_begin(const char *activity, MemoryContext batch);
-extern void mcs_step_commit(MemoryContext batch);
+extern void mcs_worker_step_begin(const char *activity, MemoryContext batch);
+extern void mcs_worker_step_commit(MemoryContext batch);
 
 /* ---- worker/culprit.c ---- */
 
 /* Writes the parked events of a stream, which the caller may do, in place of their gap rows; returns how many. */
-extern int64 mcs_parked_retry(const char *stream);
+extern int64 mcs_culprit_retry_parked(const char *stream);
 
 #endif							/* MCS_WORKER_H */

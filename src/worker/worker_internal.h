@@ -173,6 +173,6 @@ extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
 extern char *mcs_history_verify(StreamWorker *worker);
 
 /* ---- worker/culprit.c ---- */
-extern bool mcs_writer_finish_carefully(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
+extern bool mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
 
 #endif							/* MCS_WORKER_INTERNAL_H */

@@ -1,7 +1,7 @@
 /*
- * tables/handler.c
+ * tables/handlers.c
  *	  Every query on the tables of handlers.  They run as those on the tables
- *	  of streams do (tables/stream.c).
+ *	  of streams do (tables/streams.c).
  *
  * Locks are taken in one order: the handler's row, the rows of its workers, the
  * stream's rows.  A function that makes a handler has the stream's first, but
@@ -13,7 +13,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "handler/handler.h"
+#include "tables/tables_internal.h"
 #include "miscadmin.h"
 #include "tables/tables_internal.h"
 #include "utils/array.h"
@@ -25,7 +25,7 @@
 static void
 add_int64(CatalogValues *values, int64 value)
 {
-	mcs_values_add(values, Int64GetDatum(value), false);
+	mcs_catalog_add_value(values, Int64GetDatum(value), false);
 }
 
 /* ---- reading what SPI returned: the values live in the caller's context ---- */
@@ -111,7 +111,7 @@ handler_from_result(const char *name, MemoryContext context)
 	handler->workers = result_int32(0, 14);
 	handler->paused = result_bool(0, 15);
 	handler->stopped_reason = result_text(0, 16, context);
-	handler->settings = mcs_texts_from_array(DatumGetArrayTypePCopy(result_datum(0, 17, &isnull)));
+	handler->settings = mcs_convert_text_array(DatumGetArrayTypePCopy(result_datum(0, 17, &isnull)));
 	handler->restored = result_int64(0, 18) != (int64) GetSystemIdentifier() ||
 		DatumGetObjectId(result_datum(0, 19, &isnull)) != MyDatabaseId;
 	MemoryContextSwitchTo(old);
@@ -120,7 +120,7 @@ handler_from_result(const char *name, MemoryContext context)
 
 /* The handler, or NULL where there is none and missing_ok; for_update locks its row until the transaction's end. */
 Handler *
-mcs_handler_load(const char *name, bool for_update, bool missing_ok)
+mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 {
 #define HANDLER_QUERY \
 		"SELECT h.stream_name, s.owner::pg_catalog.oid, h.body, h.procedure, h.condition, h.translated_body, " \
@@ -148,17 +148,17 @@ mcs_handler_load(const char *name, bool for_update, bool missing_ok)
 static void
 add_definition(CatalogValues *values, const Handler *handler)
 {
-	mcs_values_add_text(values, handler->body);
-	mcs_values_add_text(values, handler->procedure);
-	mcs_values_add_text(values, handler->condition);
-	mcs_values_add_text(values, handler->translated_body);
-	mcs_values_add_text(values, handler->translated_condition);
-	mcs_values_add(values, Int32GetDatum(handler->retry_attempts), false);
-	mcs_values_add(values, IntervalPGetDatum(handler->retry_delay), false);
-	mcs_values_add(values, IntervalPGetDatum(handler->max_retry_delay), false);
-	mcs_values_add(values, IntervalPGetDatum(handler->timeout), false);
-	mcs_values_add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
-	mcs_values_add(values, Int32GetDatum(handler->workers), false);
+	mcs_catalog_add_text(values, handler->body);
+	mcs_catalog_add_text(values, handler->procedure);
+	mcs_catalog_add_text(values, handler->condition);
+	mcs_catalog_add_text(values, handler->translated_body);
+	mcs_catalog_add_text(values, handler->translated_condition);
+	mcs_catalog_add_value(values, Int32GetDatum(handler->retry_attempts), false);
+	mcs_catalog_add_value(values, IntervalPGetDatum(handler->retry_delay), false);
+	mcs_catalog_add_value(values, IntervalPGetDatum(handler->max_retry_delay), false);
+	mcs_catalog_add_value(values, IntervalPGetDatum(handler->timeout), false);
+	mcs_catalog_add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
+	mcs_catalog_add_value(values, Int32GetDatum(handler->workers), false);
 }
 
 #define DEFINITION_COLUMNS \
@@ -169,7 +169,7 @@ add_definition(CatalogValues *values, const Handler *handler)
 
 /* The rows of a new handler; false where there is one of that name already. */
 bool
-mcs_handler_insert(const Handler *handler, int64 last_event_id)
+mcs_handlers_insert(const Handler *handler, int64 last_event_id)
 {
 	static CatalogStatement insert = CATALOG_STATEMENT(
 		"INSERT INTO @.change_handlers (" DEFINITION_COLUMNS ", handler_name, stream_name, start_at, paused, settings) "
@@ -178,19 +178,19 @@ mcs_handler_insert(const Handler *handler, int64 last_event_id)
 	CatalogValues values = {0};
 
 	add_definition(&values, handler);
-	mcs_values_add_text(&values, handler->name);
-	mcs_values_add_text(&values, handler->stream);
-	mcs_values_add_text(&values, handler->start_at);
-	mcs_values_add(&values, BoolGetDatum(handler->paused), false);
-	mcs_values_add_texts(&values, handler->settings, false);
+	mcs_catalog_add_text(&values, handler->name);
+	mcs_catalog_add_text(&values, handler->stream);
+	mcs_catalog_add_text(&values, handler->start_at);
+	mcs_catalog_add_value(&values, BoolGetDatum(handler->paused), false);
+	mcs_catalog_add_texts(&values, handler->settings, false);
 	if (mcs_catalog_run(&insert, values.values, values.nulls) != 1)
 		return false;
-	mcs_handler_set_workers(handler->name, handler->workers, last_event_id);
+	mcs_handlers_set_workers(handler->name, handler->workers, last_event_id);
 	return true;
 }
 
 void
-mcs_handler_forget_attempts(const char *name)
+mcs_handlers_forget_attempts(const char *name)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
@@ -201,7 +201,7 @@ mcs_handler_forget_attempts(const char *name)
 }
 
 void
-mcs_handler_update(const Handler *handler)
+mcs_handlers_update(const Handler *handler)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET (" DEFINITION_COLUMNS ") = ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
@@ -210,12 +210,12 @@ mcs_handler_update(const Handler *handler)
 	CatalogValues values = {0};
 
 	add_definition(&values, handler);
-	mcs_values_add_text(&values, handler->name);
+	mcs_catalog_add_text(&values, handler->name);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 
 void
-mcs_handler_pause(const char *name)
+mcs_handlers_pause(const char *name)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE handler_name = $1 AND NOT paused", TEXTOID);
@@ -226,7 +226,7 @@ mcs_handler_pause(const char *name)
 
 /* The handler shall run; an event that it has stopped at is tried anew. */
 void
-mcs_handler_resume(const char *name)
+mcs_handlers_resume(const char *name)
 {
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = false, stopped_reason = NULL, state_since = now() "
@@ -234,11 +234,11 @@ mcs_handler_resume(const char *name)
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
 	(void) mcs_catalog_run(&resume, values, NULL);
-	mcs_handler_forget_attempts(name);
+	mcs_handlers_forget_attempts(name);
 }
 
 void
-mcs_handler_stop(const char *name, const char *reason)
+mcs_handlers_stop(const char *name, const char *reason)
 {
 	static CatalogStatement stop = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET stopped_reason = $2, state_since = clock_timestamp() WHERE handler_name = $1",
@@ -249,7 +249,7 @@ mcs_handler_stop(const char *name, const char *reason)
 }
 
 void
-mcs_handler_delete(const char *name)
+mcs_handlers_delete(const char *name)
 {
 	static CatalogStatement delete[] = {
 		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID),
@@ -273,7 +273,7 @@ mcs_handler_delete(const char *name)
 #define THIS_TRANSACTION "pg_current_xact_id()::text::bigint"
 
 void
-mcs_handler_redefined(const char *name)
+mcs_handlers_redefine(const char *name)
 {
 	static CatalogStatement mark = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET definition_version = " THIS_TRANSACTION " WHERE handler_name = $1", TEXTOID);
@@ -284,7 +284,7 @@ mcs_handler_redefined(const char *name)
 }
 
 HandlerPosition *
-mcs_handler_position(const char *name, int worker)
+mcs_handlers_position(const char *name, int worker)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT last_event_id, failed_event, attempts, next_retry_at, sqlstate, error, detail, context, "
@@ -314,7 +314,7 @@ mcs_handler_position(const char *name, int worker)
 }
 
 bool
-mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest)
+mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT last_event_id FROM @.change_handler_progress WHERE handler_name = $1 ORDER BY worker FOR UPDATE", TEXTOID);
@@ -343,7 +343,7 @@ mcs_handler_lock_positions(const char *name, int64 *least, int64 *greatest)
 
 /* Gives a handler that many workers, all at one position. */
 void
-mcs_handler_set_workers(const char *name, int workers, int64 last_event_id)
+mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id)
 {
 	static CatalogStatement delete = CATALOG_STATEMENT(
 		"DELETE FROM @.change_handler_progress WHERE handler_name = $1 AND worker >= $2", TEXTOID, INT4OID);
@@ -361,7 +361,7 @@ mcs_handler_set_workers(const char *name, int workers, int64 last_event_id)
 #define SAME_DEFINITION "{definition_version|0} IN (" THIS_TRANSACTION ", "
 
 bool
-mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events)
+mcs_handlers_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events)
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET last_event_id = $4, events_processed = events_processed + $5, "
@@ -377,7 +377,7 @@ mcs_handler_save(const char *name, int worker, const HandlerPosition *from, int6
 }
 
 bool
-mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *position)
+mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *position)
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET failures = failures + 1, updated_at = clock_timestamp(), failed_event = $4, "
@@ -387,16 +387,16 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
 		TEXTOID, INT4OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, name);
-	mcs_values_add(&values, Int32GetDatum(worker), false);
+	mcs_catalog_add_text(&values, name);
+	mcs_catalog_add_value(&values, Int32GetDatum(worker), false);
 	add_int64(&values, position->last_event_id);
 	add_int64(&values, position->failed_event);
-	mcs_values_add(&values, Int32GetDatum(position->attempts), false);
-	mcs_values_add(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
-	mcs_values_add_text(&values, position->error.sqlstate);
-	mcs_values_add_text(&values, position->error.message);
-	mcs_values_add_text(&values, position->error.detail);
-	mcs_values_add_text(&values, position->error.context);
+	mcs_catalog_add_value(&values, Int32GetDatum(position->attempts), false);
+	mcs_catalog_add_value(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
+	mcs_catalog_add_text(&values, position->error.sqlstate);
+	mcs_catalog_add_text(&values, position->error.message);
+	mcs_catalog_add_text(&values, position->error.detail);
+	mcs_catalog_add_text(&values, position->error.context);
 	add_int64(&values, position->definition_version);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }
@@ -410,7 +410,7 @@ mcs_handler_save_failure(const char *name, int worker, const HandlerPosition *po
  * *starts processes in a row have not come to any event.
  */
 bool
-mcs_handler_begins(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts)
+mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress p SET alive = true"
@@ -425,7 +425,7 @@ mcs_handler_begins(const char *name, int worker, bool first, int64 *running_even
 	*running_event = 0;
 	*repeats = 0;
 	*starts = 0;
-	mcs_life_flush();
+	mcs_deaths_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&note, values, NULL) > 0)
 	{
@@ -440,7 +440,7 @@ mcs_handler_begins(const char *name, int worker, bool first, int64 *running_even
 
 /* Notes that a process, whose predecessors had not come so far, is ready to run events. */
 void
-mcs_handler_ready(const char *name, int worker)
+mcs_handlers_ready(const char *name, int worker)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET starts = 0 WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
@@ -452,7 +452,7 @@ mcs_handler_ready(const char *name, int worker)
 
 /* Notes which event is run next, and if it was noted before that who ran it has died. */
 void
-mcs_handler_announce(const char *name, int worker, int64 event_id)
+mcs_handlers_announce(const char *name, int worker, int64 event_id)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET running_event = $3, "
@@ -461,13 +461,13 @@ mcs_handler_announce(const char *name, int worker, int64 event_id)
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
 
-	mcs_life_flush();
+	mcs_deaths_flush();
 	(void) mcs_catalog_run(&note, values, NULL);
 }
 
 /* Notes that the process ends in order. */
 void
-mcs_handler_ends(const char *name, int worker)
+mcs_handlers_end(const char *name, int worker)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET alive = false, running_event = NULL, crashes = 0{, starts = 0|} "
@@ -480,7 +480,7 @@ mcs_handler_ends(const char *name, int worker)
 /* ---- several handlers of one stream ---- */
 
 List *
-mcs_handler_standings(const char *stream, const char *but_handler)
+mcs_handlers_reached(const char *stream, const char *but_handler)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
 		"SELECT p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL "
@@ -495,7 +495,7 @@ mcs_handler_standings(const char *stream, const char *but_handler)
 	count = mcs_catalog_execute(&list, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		HandlerStanding *standing = MemoryContextAllocZero(scope.caller, sizeof(HandlerStanding));
+		HandlerReached *standing = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
 		MemoryContext old;
 
 		standing->worker = result_int32(i, 1);
@@ -539,14 +539,14 @@ mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerErro
 		TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, handler->name);
-	mcs_values_add_text(&values, handler->stream);
+	mcs_catalog_add_text(&values, handler->name);
+	mcs_catalog_add_text(&values, handler->stream);
 	add_int64(&values, event_id);
-	mcs_values_add_text(&values, error->sqlstate);
-	mcs_values_add_text(&values, error->message);
-	mcs_values_add_text(&values, error->detail);
-	mcs_values_add_text(&values, error->context);
-	mcs_values_add(&values, Int32GetDatum(attempts), false);
+	mcs_catalog_add_text(&values, error->sqlstate);
+	mcs_catalog_add_text(&values, error->message);
+	mcs_catalog_add_text(&values, error->detail);
+	mcs_catalog_add_text(&values, error->context);
+	mcs_catalog_add_value(&values, Int32GetDatum(attempts), false);
 	(void) mcs_catalog_run(&insert, values.values, values.nulls);
 }
 
@@ -614,12 +614,12 @@ mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerE
 		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	mcs_values_add_text(&values, handler);
+	mcs_catalog_add_text(&values, handler);
 	add_int64(&values, event_id);
-	mcs_values_add_text(&values, error->sqlstate);
-	mcs_values_add_text(&values, error->message);
-	mcs_values_add_text(&values, error->detail);
-	mcs_values_add_text(&values, error->context);
+	mcs_catalog_add_text(&values, error->sqlstate);
+	mcs_catalog_add_text(&values, error->message);
+	mcs_catalog_add_text(&values, error->detail);
+	mcs_catalog_add_text(&values, error->context);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

@@ -1,5 +1,5 @@
 /*
- * base/value.c
+ * base/convert.c
  *	  SQL values as C has them.
  */
 #include "mongo_change_stream.h"
@@ -12,7 +12,7 @@
 
 /* An interval's length, a day being 24 hours and a month 30 days, as intervals compare. */
 int64
-mcs_interval_microseconds(const Interval *interval)
+mcs_convert_interval(const Interval *interval)
 {
 	int128		length = (int128) interval->month * DAYS_PER_MONTH + interval->day;
 
@@ -22,7 +22,7 @@ mcs_interval_microseconds(const Interval *interval)
 
 /* The strings of a text[] without nulls. */
 List *
-mcs_texts_from_array(ArrayType *array)
+mcs_convert_text_array(ArrayType *array)
 {
 	Datum	   *elements;
 	bool	   *nulls;

@@ -1,5 +1,5 @@
 /*
- * shared/guard.c
+ * shared/blockers.c
  *	  Keeps handlers from holding up ingest.
  *
  * A handler's code may take any lock that its owner may take, and keep it while
@@ -22,7 +22,7 @@
 
 /* The processes that one waits for. */
 int
-mcs_guard_blockers(int pid, int32 **blockers)
+mcs_blockers_of(int pid, int32 **blockers)
 {
 	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
 	Datum	   *elements;
@@ -63,7 +63,7 @@ clear_way(int pid)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream guard", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int32	   *blockers;
-	int			count = mcs_guard_blockers(pid, &blockers);
+	int			count = mcs_blockers_of(pid, &blockers);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -72,7 +72,7 @@ clear_way(int pid)
 
 		if (blockers[i] == 0 || cancel_handler(blockers[i]))
 			continue;
-		behind_count = mcs_guard_blockers(blockers[i], &behind);
+		behind_count = mcs_blockers_of(blockers[i], &behind);
 		for (int j = 0; j < behind_count; j++)
 			(void) cancel_handler(behind[j]);
 	}
@@ -85,7 +85,7 @@ clear_way(int pid)
  * due.  A worker that waits at two looks in a row is helped.
  */
 bool
-mcs_guard_look(void)
+mcs_blockers_look(void)
 {
 	int			waiting[16];
 	int			count = 0;

@@ -1,5 +1,5 @@
 /*
- * fdw/pipeline.c
+ * fdw/stages.c
  *	  What MongoDB is asked after $changeStream: the events of the table, the
  *	  user's own stages, the query's conditions, and at last only the fields that
  *	  the query's columns are made of.

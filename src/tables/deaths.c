@@ -1,5 +1,5 @@
 /*
- * tables/life.c
+ * tables/deaths.c
  *	  What the catalog remembers of processes that may die, and of streams that
  *	  have none: a process that is killed by a signal takes shared memory with
  *	  it, and so whatever was noted there.
@@ -32,7 +32,7 @@
 #include "utils/timestamp.h"
 
 void
-mcs_life_flush(void)
+mcs_deaths_flush(void)
 {
 	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
@@ -45,7 +45,7 @@ note(CatalogStatement *statement, const char *stream)
 
 	if (mcs_extension_is_old())
 		return;
-	mcs_life_flush();
+	mcs_deaths_flush();
 	(void) mcs_catalog_run(statement, values, NULL);
 }
 
@@ -55,7 +55,7 @@ note(CatalogStatement *statement, const char *stream)
  * row before they had written an event.
  */
 bool
-mcs_progress_begins(const char *stream, bool first, int *starts)
+mcs_deaths_begin(const char *stream, bool first, int *starts)
 {
 	static CatalogStatement begin = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress p SET alive = true, starts = CASE WHEN o.alive AND $2 THEN p.starts + 1 ELSE p.starts END "
@@ -71,7 +71,7 @@ mcs_progress_begins(const char *stream, bool first, int *starts)
 	*starts = 0;
 	if (mcs_extension_is_old())
 		return false;
-	mcs_life_flush();
+	mcs_deaths_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&begin, values, NULL) > 0)
 	{
@@ -84,7 +84,7 @@ mcs_progress_begins(const char *stream, bool first, int *starts)
 
 /* Notes the event that is written next; returns how often it was noted before without having been. */
 int
-mcs_progress_announce(const char *stream, const char *token)
+mcs_deaths_announce(const char *stream, const char *token)
 {
 	static CatalogStatement announce = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET running_token = $2, crashes = CASE WHEN running_token = $2 THEN crashes + 1 ELSE 0 END "
@@ -97,7 +97,7 @@ mcs_progress_announce(const char *stream, const char *token)
 
 	if (mcs_extension_is_old())
 		return 0;
-	mcs_life_flush();
+	mcs_deaths_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&announce, values, NULL) > 0)
 		crashes = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -107,7 +107,7 @@ mcs_progress_announce(const char *stream, const char *token)
 
 /* Notes that the process has worked for long enough to be trusted. */
 void
-mcs_progress_survives(const char *stream)
+mcs_deaths_survive(const char *stream)
 {
 	static CatalogStatement survive = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET starts = 0 WHERE stream_name = $1 AND starts > 0", TEXTOID);
@@ -117,7 +117,7 @@ mcs_progress_survives(const char *stream)
 
 /* Notes that no process follows any more, or that somebody has looked at why one died. */
 void
-mcs_progress_ends(const char *stream)
+mcs_deaths_end(const char *stream)
 {
 	static CatalogStatement end = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET alive = false, running_token = NULL, crashes = 0, starts = 0 "

@@ -1,5 +1,5 @@
 /*
- * tables/stream.c
+ * tables/streams.c
  *	  Reading streams from the catalog tables.
  */
 #include "mongo_change_stream.h"
@@ -158,7 +158,7 @@ row_texts(const CatalogRow *row, StreamColumn column)
 	if (isnull)
 		return NIL;
 	old = MemoryContextSwitchTo(row->target);
-	texts = mcs_texts_from_array(DatumGetArrayTypeP(value));
+	texts = mcs_convert_text_array(DatumGetArrayTypeP(value));
 	MemoryContextSwitchTo(old);
 	return texts;
 }
@@ -199,7 +199,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->full_document_before_change = row_text(row, COLUMN_BEFORE_CHANGE);
 	stream->show_expanded_events = row_bool(row, COLUMN_EXPANDED);
 	stream->max_await_time = row_interval(row, COLUMN_MAX_AWAIT);
-	stream->max_await_ms = (int) (mcs_interval_microseconds(stream->max_await_time) / 1000);
+	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
 	stream->batch_size = row_int32(row, COLUMN_BATCH_SIZE);
 	stream->retention = row_interval(row, COLUMN_RETENTION);
 	stream->notify = notify_from_text(row_text(row, COLUMN_NOTIFY));
@@ -229,7 +229,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 }
 
 Stream *
-mcs_stream_load(const char *name, bool for_update, bool missing_ok)
+mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 {
 	static CatalogStatement load = CATALOG_STATEMENT(
 		"SELECT " STREAM_COLUMNS "FROM @.change_streams s LEFT JOIN @.change_stream_progress p USING (stream_name) "
@@ -249,7 +249,7 @@ mcs_stream_load(const char *name, bool for_update, bool missing_ok)
 	if (!found && for_update)
 	{
 		/* a position that a restore has not brought is made when somebody is about to change the stream, perhaps by another */
-		(void) mcs_progress_mend(name);
+		(void) mcs_restore_mend_progress(name);
 		found = mcs_catalog_execute(&load_locked, values, NULL) > 0;
 	}
 	if (found)
@@ -267,7 +267,7 @@ mcs_stream_load(const char *name, bool for_update, bool missing_ok)
 }
 
 List *
-mcs_stream_list(void)
+mcs_streams_list(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
 		"SELECT stream_name, owner::pg_catalog.oid, "

@@ -1,5 +1,5 @@
 /*
- * stream/write.c
+ * stream/writer.c
  *	  One batch of events: rows, position, counters and notification, all in
  *	  the caller's transaction.  No loop over batches here, and no network.
  *
@@ -18,7 +18,7 @@
  * it sees the flag and is rolled back too.
  *
  * How rows get into the table, and whose code runs by that, is in
- * event/table.c.  A notification is data, which nobody runs.
+ * event/events_table.c.  A notification is data, which nobody runs.
  */
 #include "mongo_change_stream.h"
 
@@ -178,7 +178,7 @@ append_string_or_null(DocumentBuilder *builder, const char *key, const char *val
 }
 
 void
-mcs_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
+mcs_writer_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
 			   const GapCause *cause, Datum *values, bool *nulls)
 {
 	DocumentBuilder extra;
@@ -228,7 +228,7 @@ mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, co
 	Datum		values[EVENT_COLUMNS];
 	bool		nulls[EVENT_COLUMNS];
 
-	mcs_gap_values(writer->stream, token, from, to, reason, NULL, values, nulls);
+	mcs_writer_gap_values(writer->stream, token, from, to, reason, NULL, values, nulls);
 	mcs_writer_add(writer, values, nulls, GetCurrentTimestamp());
 }
 
@@ -277,7 +277,7 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 	/* first of all the progress row: whoever else numbers events has locked it, too */
 	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, progress);
 	if (saved && count > 0)
-		mcs_events_insert(writer->table, writer->rows, count);
+		mcs_events_table_insert(writer->table, writer->rows, count);
 	mcs_events_table_close(writer->table);
 	if (saved && count > 0)
 		mcs_writer_announce(writer, progress);
@@ -289,9 +289,9 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
  * written as the stream's owner, as if its worker had done it.
  */
 void
-mcs_write_gap(const char *name, const char *from, const char *to, const char *reason)
+mcs_writer_leave_gap(const char *name, const char *from, const char *to, const char *reason)
 {
-	Stream	   *stream = mcs_stream_load(name, true, false);
+	Stream	   *stream = mcs_streams_load(name, true, false);
 	StreamProgress progress = {.token = stream->resume_token,.last_event_at = GetCurrentTimestamp()};
 	StreamWriter *writer;
 	OwnerScope	scope;

@@ -1,5 +1,5 @@
 /*
- * tables/statement.c
+ * tables/catalog.c
  *	  How statements on the catalog tables run.
  *
  * Statements run as the tables' owner, below the rights and the row-level
@@ -27,7 +27,7 @@
 /* ---- the arguments of a statement ---- */
 
 void
-mcs_values_add(CatalogValues *values, Datum value, bool isnull)
+mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull)
 {
 	Assert(values->count < CATALOG_MAX_ARGS);
 	values->values[values->count] = value;
@@ -35,14 +35,14 @@ mcs_values_add(CatalogValues *values, Datum value, bool isnull)
 }
 
 void
-mcs_values_add_text(CatalogValues *values, const char *text)
+mcs_catalog_add_text(CatalogValues *values, const char *text)
 {
-	mcs_values_add(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+	mcs_catalog_add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
 
 /* A list of strings as text[]; NIL as null, or as an empty array. */
 void
-mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
+mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
 {
 	Datum	   *elements;
 	int			count = 0;
@@ -50,13 +50,13 @@ mcs_values_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
 
 	if (texts == NIL && empty_is_null)
 	{
-		mcs_values_add(values, (Datum) 0, true);
+		mcs_catalog_add_value(values, (Datum) 0, true);
 		return;
 	}
 	elements = palloc(sizeof(Datum) * Max(list_length(texts), 1));
 	foreach(cell, texts)
 		elements[count++] = CStringGetTextDatum(lfirst(cell));
-	mcs_values_add(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
+	mcs_catalog_add_value(values, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)), false);
 }
 
 /* ---- how statements run ---- */

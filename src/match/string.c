@@ -1,5 +1,5 @@
 /*
- * match/text.c
+ * match/string.c
  *	  Conditions on the plain text of a value in a document: ->>, #>>,
  *	  document_text.
  *

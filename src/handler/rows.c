@@ -1,5 +1,5 @@
 /*
- * handler/events.c
+ * handler/rows.c
  *	  Events as rows: reading those that a handler has still to see, and writing
  *	  into their rows what became of them.
  *
@@ -26,7 +26,7 @@
  * is written when one of them has run on it, or when its status changes.
  *
  * Rows are read and written below SQL, as the stream's owner: see
- * event/table.c.
+ * event/events_table.c.
  */
 #include "mongo_change_stream.h"
 
@@ -77,8 +77,8 @@ begin_scan(EventScan *scan, const char *stream, int64 after)
 	ScanKeyData keys[2];
 
 	scan->relation = table_open(mcs_extension_events(), AccessShareLock);
-	mcs_events_map(scan->relation, &scan->map);
-	scan->index = mcs_events_open_key(scan->relation);
+	mcs_events_table_map(scan->relation, &scan->map);
+	scan->index = mcs_events_table_open_key(scan->relation);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->relation, NULL);
 	scan->scan = index_beginscan(scan->relation, scan->index, scan->snapshot,
@@ -142,7 +142,7 @@ worker_of(EventScan *scan, int workers)
 /* ---- reading ---- */
 
 void
-mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers)
+mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers)
 {
 	EventScan	scan;
 	Size		bytes = 0;
@@ -178,7 +178,7 @@ mcs_events_read(HandlerBatch *batch, const char *stream, int64 after, int64 last
 }
 
 int64
-mcs_events_oldest(const char *stream)
+mcs_rows_oldest(const char *stream)
 {
 	EventScan	scan;
 	int64		oldest;
@@ -237,19 +237,19 @@ begin_update(EventUpdate *update, const char *stream, const char *handler, int64
 	update->stream = stream;
 	update->handler = handler;
 	PushActiveSnapshot(GetLatestSnapshot());
-	update->standings = mcs_handler_standings(stream, handler);
+	update->standings = mcs_handlers_reached(stream, handler);
 	update->table = mcs_events_table_open(CMD_UPDATE, status_columns, OUTCOME_COLUMNS);
-	update->conversion = mcs_events_conversion(update->table->relation, &update->table->map);
+	update->conversion = mcs_events_table_conversion(update->table->relation, &update->table->map);
 	begin_scan(&update->scan, stream, after);
 	update->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(update->table->relation), &TTSOpsHeapTuple);
 	update->row_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream event status", ALLOCSET_DEFAULT_SIZES);
-	mcs_events_begin_command(update->table, update->scan.snapshot);
+	mcs_events_table_begin_command(update->table, update->scan.snapshot);
 }
 
 static void
 end_update(EventUpdate *update)
 {
-	mcs_events_end_command(update->table);
+	mcs_events_table_end_command(update->table);
 	ExecDropSingleTupleTableSlot(update->new_slot);
 	end_scan(&update->scan);
 	mcs_events_table_close(update->table);
@@ -268,7 +268,7 @@ status_among_others(EventUpdate *update, int64 event_id)
 
 	foreach(cell, update->standings)
 	{
-		HandlerStanding *other = lfirst(cell);
+		HandlerReached *other = lfirst(cell);
 
 		if (other->last_event_id >= event_id || worker_of(&update->scan, other->workers) != other->worker)
 			continue;
@@ -311,12 +311,12 @@ update_row(EventUpdate *update, Datum *values, bool *nulls)
 	for (int i = 0; i < OUTCOME_COLUMNS; i++)
 	{
 		attributes[i] = update->table->map.attributes[status_columns[i]];
-		values[i] = mcs_events_convert(update->conversion, status_columns[i], values[i], &nulls[i]);
+		values[i] = mcs_events_table_convert(update->conversion, status_columns[i], values[i], &nulls[i]);
 	}
 	new = heap_modify_tuple_by_cols(old, desc, OUTCOME_COLUMNS, attributes, values, nulls);
 	ExecForceStoreHeapTuple(new, update->new_slot, false);
 	update->new_slot->tts_tableOid = RelationGetRelid(update->scan.relation);
-	mcs_events_update_row(update->table, update->scan.slot, update->new_slot);
+	mcs_events_table_update_row(update->table, update->scan.slot, update->new_slot);
 	ExecClearTuple(update->new_slot);
 }
 
@@ -364,7 +364,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 }
 
 void
-mcs_events_write(const char *stream, const char *handler, const HandlerResult *results, int count)
+mcs_rows_write(const char *stream, const char *handler, const HandlerResult *results, int count)
 {
 	EventUpdate update;
 	int64		event_id;
@@ -391,7 +391,7 @@ mcs_events_write(const char *stream, const char *handler, const HandlerResult *r
 }
 
 int64
-mcs_events_release(const char *stream, const char *handler, int64 after)
+mcs_rows_release(const char *stream, const char *handler, int64 after)
 {
 	EventUpdate update;
 	HandlerResult result;

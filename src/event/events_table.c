@@ -1,5 +1,5 @@
 /*
- * event/table.c
+ * event/events_table.c
  *	  The events table below SQL: its columns, and writing its rows.
  *
  * The table is an ordinary one, and its owner may do with it what tables allow:
@@ -96,7 +96,7 @@ static bool misfit = false;
 /* ---- columns ---- */
 
 const char *
-mcs_row_column_name(RowColumn column)
+mcs_events_table_column_name(RowColumn column)
 {
 	return row_columns[column].name;
 }
@@ -176,7 +176,7 @@ find_column(TupleDesc desc, const char *name)
 }
 
 bool
-mcs_events_take_misfit(void)
+mcs_events_table_take_misfit(void)
 {
 	bool		was = misfit;
 
@@ -185,7 +185,7 @@ mcs_events_take_misfit(void)
 }
 
 void
-mcs_events_map(Relation relation, EventsMap *map)
+mcs_events_table_map(Relation relation, EventsMap *map)
 {
 	misfit = true;
 	if (relation->rd_rel->relkind != RELKIND_RELATION)
@@ -241,7 +241,7 @@ conversion_to(EventsConversion *conversion, RowColumn column, Form_pg_attribute 
 }
 
 EventsConversion *
-mcs_events_conversion(Relation relation, const EventsMap *map)
+mcs_events_table_conversion(Relation relation, const EventsMap *map)
 {
 	EventsConversion *conversion = palloc0(sizeof(EventsConversion));
 	bool		any = false;
@@ -262,13 +262,13 @@ mcs_events_conversion(Relation relation, const EventsMap *map)
 }
 
 bool
-mcs_events_converts(const EventsConversion *conversion, RowColumn column)
+mcs_events_table_converts(const EventsConversion *conversion, RowColumn column)
 {
 	return conversion->states[column] != NULL;
 }
 
 Datum
-mcs_events_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull)
+mcs_events_table_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull)
 {
 	ExprState  *state = conversion ? conversion->states[column] : NULL;
 
@@ -355,7 +355,7 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 
 	table->command = command;
 	table->relation = table_open(mcs_extension_events(), RowExclusiveLock);
-	mcs_events_map(table->relation, &table->map);
+	mcs_events_table_map(table->relation, &table->map);
 	if (command == CMD_INSERT)
 		check_persistence(table->relation);
 	table->estate = CreateExecutorState();
@@ -368,7 +368,7 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	table->estate->es_opened_result_relations = list_make1(table->result);
 	if (command == CMD_INSERT)
 	{
-		table->conversion = mcs_events_conversion(table->relation, &table->map);
+		table->conversion = mcs_events_table_conversion(table->relation, &table->map);
 		table->desc = CreateTupleDescCopyConstr(RelationGetDescr(table->relation));
 		table->values = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream rows", ALLOCSET_DEFAULT_SIZES);
 		prepare_defaults(table);
@@ -388,7 +388,7 @@ mcs_events_table_close(EventsTable *table)
 }
 
 Relation
-mcs_events_open_key(Relation relation)
+mcs_events_table_open_key(Relation relation)
 {
 	Relation	index = NULL;
 
@@ -426,7 +426,7 @@ fill_slot(EventsTable *table, TupleTableSlot *slot, const EventRow *row)
 		slot->tts_isnull[i] = row->nulls[column];
 		/* of a null, too: a domain may not take it */
 		if (!row->nulls[column] || table->conversion)
-			slot->tts_values[i] = mcs_events_convert(table->conversion, column, row->values[column], &slot->tts_isnull[i]);
+			slot->tts_values[i] = mcs_events_table_convert(table->conversion, column, row->values[column], &slot->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
 }
@@ -518,7 +518,7 @@ insert_together(EventsTable *table, int count, TransitionCaptureState *transitio
 }
 
 void
-mcs_events_insert(EventsTable *table, const EventRow *rows, int count)
+mcs_events_table_insert(EventsTable *table, const EventRow *rows, int count)
 {
 	TriggerDesc *triggers = table->result->ri_TrigDesc;
 	BulkInsertState bulk = GetBulkInsertState();
@@ -544,7 +544,7 @@ mcs_events_insert(EventsTable *table, const EventRow *rows, int count)
 }
 
 void
-mcs_check_deferred(void)
+mcs_events_table_check_deferred(void)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
@@ -554,7 +554,7 @@ mcs_check_deferred(void)
 /* ---- updating and deleting ---- */
 
 void
-mcs_events_begin_command(EventsTable *table, Snapshot snapshot)
+mcs_events_table_begin_command(EventsTable *table, Snapshot snapshot)
 {
 	table->estate->es_snapshot = snapshot;
 	table->estate->es_output_cid = GetCurrentCommandId(true);
@@ -577,7 +577,7 @@ init_recheck(EPQState *epq, EventsTable *table)
 }
 
 void
-mcs_events_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new)
+mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new)
 {
 	EPQState	epq;
 
@@ -587,7 +587,7 @@ mcs_events_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *n
 }
 
 void
-mcs_events_delete_row(EventsTable *table, TupleTableSlot *row)
+mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row)
 {
 	EPQState	epq;
 
@@ -597,7 +597,7 @@ mcs_events_delete_row(EventsTable *table, TupleTableSlot *row)
 }
 
 void
-mcs_events_end_command(EventsTable *table)
+mcs_events_table_end_command(EventsTable *table)
 {
 	if (table->command == CMD_UPDATE)
 		ExecASUpdateTriggers(table->estate, table->result, NULL);
@@ -609,7 +609,7 @@ mcs_events_end_command(EventsTable *table)
 /* ---- errors ---- */
 
 bool
-mcs_error_is_events(const ErrorData *error)
+mcs_event_is_cause(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
