@@ -55,6 +55,20 @@ extern Oid	mcs_extension_events(void);
 extern Oid	mcs_extension_document(void);
 extern bool mcs_extension_is_old(void);
 
+/* The owner of a relation; InvalidOid where there is none of that OID. */
+extern Oid	mcs_base_relation_owner(Oid relation);
+
+/* ---- attempt.c ---- */
+
+/*
+ * Does something in a subtransaction.  Returns what it raised, copied into the
+ * memory context of the caller, in which the action begins; or NULL.  Of what
+ * fails nothing stays, of what is undone neither.  Whether the error is the
+ * caller's to keep is his to decide: a cancel is caught, too.
+ */
+extern ErrorData *mcs_attempt(void (*action) (void *), void *arg);
+extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
+
 /* ---- settings.c: the creator's settings ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */

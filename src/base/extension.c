@@ -94,8 +94,8 @@ find_schema(bool *old)
 	return schema;
 }
 
-static Oid
-relation_owner(Oid relation)
+Oid
+mcs_base_relation_owner(Oid relation)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Oid			owner;
@@ -138,16 +138,16 @@ find_objects(void)
 		found.events = get_relname_relid("change_stream_events", found.schema);
 		found.document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"),
 										 ObjectIdGetDatum(found.schema));
-		found.owner = relation_owner(found.streams);
+		found.owner = mcs_base_relation_owner(found.streams);
 		for (int i = 0; i < OTHER_TABLES; i++)
 		{
 			found_others[i] = get_relname_relid(other_tables[i], found.schema);
 			/* statements would run triggers of one of them with the rights of another's owner */
-			if (OidIsValid(found_others[i]) && relation_owner(found_others[i]) != found.owner)
+			if (OidIsValid(found_others[i]) && mcs_base_relation_owner(found_others[i]) != found.owner)
 				found.owner = InvalidOid;
 		}
 		/* that of the events only reads there, and PostgreSQL computes constants in index expressions for who reads */
-		if (OidIsValid(found.events) && relation_owner(found.events) != found.owner)
+		if (OidIsValid(found.events) && mcs_base_relation_owner(found.events) != found.owner)
 			found.owner = InvalidOid;
 	}
 	if (memcmp(&found, &objects, sizeof(found)) != 0 || memcmp(found_others, others, sizeof(others)) != 0)

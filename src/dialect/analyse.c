@@ -11,7 +11,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/xact.h"
+#include "base/base.h"
 #include "catalog/namespace.h"
 #include "dialect/dialect.h"
 #include "miscadmin.h"
@@ -25,7 +25,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #define MAX_ATTEMPTS 80
@@ -293,6 +292,27 @@ analyse_dialect(Dialect *dialect)
 	keep_names(dialect);
 }
 
+/* An analysis to be run. */
+typedef struct Attempt
+{
+	Dialect    *dialect;
+	void		(*analyse) (Dialect *);
+} Attempt;
+
+static void
+run_attempt(void *arg)
+{
+	Attempt    *attempt = arg;
+	Dialect    *dialect = attempt->dialect;
+
+	if (dialect->attempt == NULL)
+		dialect->attempt = AllocSetContextCreate(GetMemoryChunkContext(dialect), "dialect attempt", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(dialect->attempt);
+	MemoryContextSwitchTo(dialect->attempt);
+	mcs_dialect_current = dialect;
+	attempt->analyse(dialect);
+}
+
 /*
  * Runs an analysis; returns what it raised, or NULL.  Where in the user's text
  * that is counts only if it is raised again: a long text would be copied and
@@ -301,35 +321,11 @@ analyse_dialect(Dialect *dialect)
 static ErrorData *
 attempt(Dialect *dialect, void (*analyse) (Dialect *))
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Attempt		run = {dialect, analyse};
 	Dialect    *outer = mcs_dialect_current;
-	ErrorContextCallback *callbacks = error_context_stack;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = mcs_attempt(run_attempt, &run);
 
-	BeginInternalSubTransaction(NULL);
-	if (dialect->attempt == NULL)
-		dialect->attempt = AllocSetContextCreate(GetMemoryChunkContext(dialect), "dialect attempt", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(dialect->attempt);
-	MemoryContextSwitchTo(dialect->attempt);
-	mcs_dialect_current = dialect;
-	PG_TRY();
-	{
-		analyse(dialect);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	mcs_dialect_current = outer;
-	error_context_stack = callbacks;
 	/* who cancels must not have to wait for more attempts */
 	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 				  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES))

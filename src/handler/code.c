@@ -49,7 +49,6 @@
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/varlena.h"
@@ -383,33 +382,6 @@ mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 	return code;
 }
 
-/* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */
-ErrorData *
-mcs_handler_attempt(void (*action) (void *), void *arg)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		action(arg);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
-}
-
 static void
 attempt_condition(void *condition)
 {
@@ -419,7 +391,7 @@ attempt_condition(void *condition)
 bool
 mcs_code_condition_is_plain(const char *condition)
 {
-	ErrorData  *error = mcs_handler_attempt(attempt_condition, unconstify(char *, condition));
+	ErrorData  *error = mcs_attempt_undone(attempt_condition, unconstify(char *, condition));
 	int			category = error ? ERRCODE_TO_CATEGORY(error->sqlerrcode) : 0;
 
 	/* a cancel, for example, says nothing about it */
@@ -446,7 +418,7 @@ mcs_code_validate(const Handler *handler)
 	ErrorData  *error;
 
 	(void) set_config_option("check_function_bodies", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	error = mcs_handler_attempt(attempt_code, unconstify(Handler *, handler));
+	error = mcs_attempt_undone(attempt_code, unconstify(Handler *, handler));
 	if (error)
 		ReThrowError(error);
 	AtEOXact_GUC(false, level);

@@ -63,9 +63,6 @@ typedef struct HandlerCode HandlerCode;
 extern HandlerCode *mcs_code_prepare(const Handler *handler, SubTransactionId replay);
 extern void mcs_code_validate(const Handler *handler);
 
-/* Does something in a subtransaction of which nothing stays; returns what it raised, or NULL. */
-extern ErrorData *mcs_handler_attempt(void (*action) (void *), void *arg);
-
 /* Whether a condition can be analysed as it is. */
 extern bool mcs_code_condition_is_plain(const char *condition);
 

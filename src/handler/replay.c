@@ -23,7 +23,6 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
@@ -74,42 +73,39 @@ is_callers(const ErrorData *error)
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
 }
 
-/* Runs the code on one event in a subtransaction; the error where it fails, else NULL.  With undo it leaves nothing. */
+/* One event, on which the code is to be run. */
+typedef struct Run
+{
+	Replay	   *replay;
+	HeapTuple	row;
+} Run;
+
+static void
+run_code(void *arg)
+{
+	Run		   *run = arg;
+
+	MemoryContextSwitchTo(run->replay->event_context);
+	/* the caller's own statement_timeout is all the time there is */
+	(void) mcs_code_run(run->replay->code, run->row, 0);
+	mcs_code_finish();
+}
+
+/* Runs the code on one event in a subtransaction; the error where it fails, else NULL. */
 static HandlerError *
 run_one(Replay *replay, HeapTuple row)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	HandlerError *volatile failure = NULL;
+	Run			run = {replay, row};
+	ErrorData  *error = mcs_attempt(run_code, &run);
+	HandlerError *failure = NULL;
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
+	if (error && is_callers(error))
+		ReThrowError(error);
+	if (error)
 	{
-		MemoryContextSwitchTo(replay->event_context);
-		/* the caller's own statement_timeout is all the time there is */
-		(void) mcs_code_run(replay->code, row, 0);
-		mcs_code_finish();
-		MemoryContextSwitchTo(context);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (is_callers(error))
-			ReThrowError(error);
 		failure = palloc(sizeof(HandlerError));
 		*failure = mcs_handler_error(error);
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	MemoryContextReset(replay->event_context);
 	return failure;
 }
@@ -328,7 +324,7 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	if (dry_run)
 	{
 		Rehearsal	rehearsal = {&replay, Max(from, 1), to, set};
-		ErrorData  *error = mcs_handler_attempt(rehearse, &rehearsal);
+		ErrorData  *error = mcs_attempt_undone(rehearse, &rehearsal);
 
 		if (error)
 			ReThrowError(error);

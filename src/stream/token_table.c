@@ -144,20 +144,6 @@ PG_FUNCTION_INFO_V1(mcs_update_stream_resume_token);
 
 /* ---- finding the table ---- */
 
-static Oid
-relation_owner(Oid relation)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 /*
  * Whether a table that was found by its name only is one to write for a role.
  * The table's triggers run with the rights of the role, so the owner must be one
@@ -168,10 +154,10 @@ relation_owner(Oid relation)
 static bool
 may_write(Oid table, Oid role)
 {
-	Oid			owner = relation_owner(table);
+	Oid			owner = mcs_base_relation_owner(table);
 
 	return OidIsValid(owner) &&
-		(owner == role || owner == relation_owner(mcs_extension_events()) || superuser_arg(owner)) &&
+		(owner == role || owner == mcs_base_relation_owner(mcs_extension_events()) || superuser_arg(owner)) &&
 		pg_class_aclcheck(table, role, ACL_INSERT) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_UPDATE) == ACLCHECK_OK &&
 		pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK;

@@ -20,7 +20,6 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* How many events are deleted in one transaction, and how many singly where something refers to some. */
@@ -174,33 +173,21 @@ delete_old(ExpiryBounds *bounds)
 	end_deletion(&deletion);
 }
 
+/* The same, with what triggers have deferred done, too. */
+static void
+delete_old_and_check(void *bounds)
+{
+	delete_old(bounds);
+	mcs_events_table_check_deferred();
+}
+
 /* The same in a subtransaction; the error where something of the table's owner keeps it from being done, else NULL. */
 static ErrorData *
 try_delete_old(ExpiryBounds *bounds)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	ExpiryBounds attempt = *bounds;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = mcs_attempt(delete_old_and_check, &attempt);
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		MemoryContextSwitchTo(context);
-		delete_old(&attempt);
-		mcs_events_table_check_deferred();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error && !mcs_event_is_cause(error))
 		ReThrowError(error);
 	if (error == NULL)

@@ -34,7 +34,6 @@
 #include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "worker/worker_internal.h"
 
 #define CULPRIT_REASON	"this event could not be written"
@@ -48,6 +47,7 @@
 /* One row to be written, and what is to be done beside it; NULL for nothing. */
 typedef struct Attempt
 {
+	MemoryContext scratch;		/* for the work */
 	const char *stream;
 	EventRow   *row;
 	const EventRow *park;		/* put this event aside */
@@ -56,11 +56,13 @@ typedef struct Attempt
 } Attempt;
 
 static void
-perform(const Attempt *attempt)
+write_row(void *arg)
 {
+	const Attempt *attempt = arg;
 	int64		event_id = DatumGetInt64(attempt->row->values[ROW_EVENT_ID]);
 	EventsTable *table;
 
+	MemoryContextSwitchTo(attempt->scratch);
 	if (attempt->park)
 		mcs_parked_insert(attempt->stream, attempt->park, attempt->error);
 	if (attempt->from_parked)
@@ -79,32 +81,13 @@ perform(const Attempt *attempt)
 
 /* Writes one row in a subtransaction; the error where it fails by the row's own doing, else NULL. */
 static ErrorData *
-try_row(const Attempt *attempt)
+try_row(Attempt *attempt)
 {
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(context, "mongo_change_stream one row", ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error;
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		MemoryContextSwitchTo(scratch);
-		perform(attempt);
-		MemoryContextSwitchTo(context);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	MemoryContextDelete(scratch);
+	attempt->scratch = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream one row", ALLOCSET_DEFAULT_SIZES);
+	error = mcs_attempt(write_row, attempt);
+	MemoryContextDelete(attempt->scratch);
 	/* a table that lost a column fits no event; that is not this one's doing either */
 	if (error && (!mcs_event_is_cause(error) || mcs_events_table_take_misfit()))
 		ReThrowError(error);
@@ -159,7 +142,7 @@ take_culprit(StreamWriter *writer, int number, const ErrorData *error, StreamCul
 	EventRow   *event = &writer->rows[number];
 	char	   *token = TextDatumGetCString(event->values[ROW_EVENT + EVENT_RESUME_TOKEN]);
 	ParkedError parked = parked_error(error);
-	Attempt		attempt = {stream->name, NULL, NULL, &parked, false};
+	Attempt		attempt = {.stream = stream->name,.error = &parked};
 	ErrorData  *again;
 
 	culprit->count++;
@@ -205,7 +188,7 @@ mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit 
 		return false;
 	for (; written < count; written++)
 	{
-		Attempt		attempt = {stream->name, &writer->rows[written], NULL, NULL, false};
+		Attempt		attempt = {.stream = stream->name,.row = &writer->rows[written]};
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
@@ -264,7 +247,7 @@ tell_passed(const char *stream, List *written)
 static bool
 retry_row(const char *stream, EventRow *row)
 {
-	Attempt		attempt = {stream, row, NULL, NULL, true};
+	Attempt		attempt = {.stream = stream,.row = row,.from_parked = true};
 	ErrorData  *error = try_row(&attempt);
 	ParkedError parked;
 
