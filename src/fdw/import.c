@@ -19,9 +19,6 @@
 /* The table of all the database's collections. */
 #define ALL_CHANGES			"all_changes"
 
-/* MongoDB's code for an action that a role may not do. */
-#define CODE_UNAUTHORIZED	13
-
 /* The wire protocol's version with which images of documents came (6.0). */
 #define IMAGES_WIRE_VERSION 17
 
@@ -223,7 +220,7 @@ ask_collections(Import *import)
 	if (!import->options_known)
 	{
 		import->collections = NIL;
-		if (error.code != CODE_UNAUTHORIZED || !list_collections(import, true, &error))
+		if (error.code != MONGO_CODE_UNAUTHORIZED || !list_collections(import, true, &error))
 			mcs_mongo_raise(&error, psprintf("list the collections of database \"%s\"", import->database));
 		ereport(NOTICE,
 				(errmsg("only the collections of database \"%s\" that may be read are imported", import->database),
@@ -247,7 +244,7 @@ may_watch(Import *import, const char *collection, bool quiet)
 	spec.comment = "mongo_change_stream: IMPORT FOREIGN SCHEMA";
 	if (mcs_mongo_try_stream(import->session, &spec, NULL, NULL, NULL, &error))
 		return true;
-	if (error.code != CODE_UNAUTHORIZED)
+	if (error.code != MONGO_CODE_UNAUTHORIZED)
 		mcs_mongo_raise(&error, psprintf("open a change stream of database \"%s\"", import->database));
 	resource = psprintf("{db: %s, collection: %s}", mcs_mongo_js_string(import->database), mcs_mongo_js_string(collection ? collection : ""));
 	if (!quiet)

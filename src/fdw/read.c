@@ -33,9 +33,6 @@
 /* How long MongoDB may wait for news: those that are to be had are there already. */
 #define AWAIT_MS			1
 
-/* Replies that are kept ahead of the query. */
-#define QUEUE_BYTES			(16 * 1024 * 1024)
-
 /* How often in a row a read goes on after failures, and how long it waits before. */
 #define RETRIES				5
 #define RETRY_WAIT_MS		200
@@ -138,7 +135,7 @@ open_cursor(FdwRead *read)
 	spec.max_await_ms = AWAIT_MS;
 	spec.whole_events = whole_events(read, &spec);
 	spec.comment = psprintf("mongo_change_stream: foreign table %s", table->name);
-	spec.queue_bytes = QUEUE_BYTES;
+	spec.queue_bytes = MONGO_QUEUE_BYTES;
 
 	/* a member that is behind does not know what its set has acknowledged */
 	if (*read->lessons->until == 0 && mcs_mongo_reads_elsewhere(request->target))

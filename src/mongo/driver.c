@@ -23,13 +23,6 @@
 #define HURRY_MS				3000	/* for a set in which a member has just been silent */
 #define NAMESPACE_MAX			1024	/* MongoDB's own limit is 255 */
 
-/* error codes of servers */
-#define CURSOR_NOT_FOUND			43
-#define CURSOR_KILLED				237
-#define UNKNOWN_STAGE				40324
-#define NOT_WRITABLE_PRIMARY		10107
-#define NOT_PRIMARY_NO_SECONDARY_OK 13435
-
 static void forget_cursor(Driver *driver);
 
 /* ---- failures ---- */
@@ -371,7 +364,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 		reply = mcs_driver_run(driver, driver->client, NULL, driver->server_id, request->database, &command, NULL, false, error);
 
 		/* a server that is no longer primary has refused the command before doing anything */
-		if (reply == NULL && error->code != NOT_WRITABLE_PRIMARY && error->code != NOT_PRIMARY_NO_SECONDARY_OK)
+		if (reply == NULL && error->code != MONGO_CODE_NOT_WRITABLE_PRIMARY && error->code != MONGO_CODE_NOT_PRIMARY_NO_SECONDARY_OK)
 			break;
 	}
 	return reply;
@@ -491,7 +484,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 				driver->splits = split;
 			}
 		}
-		else if (split && error->code == UNKNOWN_STAGE && strstr(error->message, MCS_SPLIT_STAGE) != NULL)
+		else if (split && error->code == MONGO_CODE_UNKNOWN_PIPELINE_STAGE && strstr(error->message, MCS_SPLIT_STAGE) != NULL)
 		{
 			driver->split_asked = true;
 			driver->splits = false;
@@ -544,7 +537,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	if (reply == NULL)
 	{
 		/* a server that refuses a getMore may keep the cursor; mcs_driver_kill_cursor is for that */
-		if (error->code == CURSOR_NOT_FOUND || error->code == CURSOR_KILLED)
+		if (error->code == MONGO_CODE_CURSOR_NOT_FOUND || error->code == MONGO_CODE_CURSOR_KILLED)
 			forget_cursor(driver);
 		driver->cut = error->code == 0;
 	}

@@ -28,6 +28,73 @@
 
 /* ---- errors (mongo/error.c) ---- */
 
+/*
+ * MongoDB's error codes, by MongoDB's names; what each means for us is said in
+ * mongo/error.c.
+ */
+typedef enum MongoCode
+{
+	MONGO_CODE_INTERNAL_ERROR = 1,
+	MONGO_CODE_BAD_VALUE = 2,
+	MONGO_CODE_HOST_UNREACHABLE = 6,
+	MONGO_CODE_HOST_NOT_FOUND = 7,
+	MONGO_CODE_FAILED_TO_PARSE = 9,
+	MONGO_CODE_USER_NOT_FOUND = 11,
+	MONGO_CODE_UNAUTHORIZED = 13,
+	MONGO_CODE_TYPE_MISMATCH = 14,
+	MONGO_CODE_OVERFLOW = 15,	/* a malformed token */
+	MONGO_CODE_AUTHENTICATION_FAILED = 18,
+	MONGO_CODE_ILLEGAL_OPERATION = 20,
+	MONGO_CODE_LOCK_TIMEOUT = 24,
+	MONGO_CODE_NAMESPACE_NOT_FOUND = 26,
+	MONGO_CODE_CURSOR_NOT_FOUND = 43,
+	MONGO_CODE_NO_MATCHING_DOCUMENT = 47,
+	MONGO_CODE_NAMESPACE_EXISTS = 48,
+	MONGO_CODE_MAX_TIME_MS_EXPIRED = 50,
+	MONGO_CODE_COMMAND_NOT_FOUND = 59,
+	MONGO_CODE_STALE_SHARD_VERSION = 63,
+	MONGO_CODE_INVALID_OPTIONS = 72,
+	MONGO_CODE_INVALID_NAMESPACE = 73,
+	MONGO_CODE_NETWORK_TIMEOUT = 89,
+	MONGO_CODE_SHUTDOWN_IN_PROGRESS = 91,
+	MONGO_CODE_WRITE_CONFLICT = 112,
+	MONGO_CODE_DOCUMENT_VALIDATION_FAILURE = 121,
+	MONGO_CODE_FAILED_TO_SATISFY_READ_PREFERENCE = 133,
+	MONGO_CODE_READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET = 134,
+	MONGO_CODE_CAPPED_POSITION_LOST = 136,
+	MONGO_CODE_STALE_EPOCH = 150,
+	MONGO_CODE_COMMAND_NOT_SUPPORTED_ON_VIEW = 166,
+	MONGO_CODE_QUERY_PLAN_KILLED = 175,
+	MONGO_CODE_PRIMARY_STEPPED_DOWN = 189,
+	MONGO_CODE_NETWORK_INTERFACE_EXCEEDED_TIME_LIMIT = 202,
+	MONGO_CODE_INVALID_UUID = 207,	/* a malformed token */
+	MONGO_CODE_RETRY_CHANGE_STREAM = 234,
+	MONGO_CODE_CURSOR_KILLED = 237,
+	MONGO_CODE_INVALID_RESUME_TOKEN = 260,
+	MONGO_CODE_EXCEEDED_TIME_LIMIT = 262,
+	MONGO_CODE_CHANGE_STREAM_FATAL_ERROR = 280,
+	MONGO_CODE_CHANGE_STREAM_HISTORY_LOST = 286,
+	MONGO_CODE_OBJECT_IS_BUSY = 314,
+	MONGO_CODE_INTERNAL_TRANSACTION_NOT_SUPPORTED = 358,
+	MONGO_CODE_REAUTHENTICATION_REQUIRED = 391,
+	MONGO_CODE_ATLAS_ERROR = 8000,	/* bad auth */
+	MONGO_CODE_SOCKET_EXCEPTION = 9001,
+	MONGO_CODE_NOT_WRITABLE_PRIMARY = 10107,
+	MONGO_CODE_BSON_OBJECT_TOO_LARGE = 10334,
+	MONGO_CODE_DUPLICATE_KEY = 11000,
+	MONGO_CODE_INTERRUPTED_AT_SHUTDOWN = 11600,
+	MONGO_CODE_INTERRUPTED = 11601,
+	MONGO_CODE_INTERRUPTED_DUE_TO_REPL_STATE_CHANGE = 11602,
+	MONGO_CODE_STALE_CONFIG = 13388,
+	MONGO_CODE_NOT_PRIMARY_NO_SECONDARY_OK = 13435,
+	MONGO_CODE_NOT_PRIMARY_OR_SECONDARY = 13436,
+
+	/* without a name in MongoDB */
+	MONGO_CODE_UNKNOWN_PIPELINE_STAGE = 40324,
+	MONGO_CODE_UNKNOWN_FIELD = 40415,
+	MONGO_CODE_NOT_A_REPLICA_SET = 40573
+} MongoCode;
+
 /* What a failure means for somebody who would try again. */
 typedef enum MongoErrorClass
 {
@@ -47,7 +114,7 @@ typedef struct MongoError
 {
 	MongoErrorClass class;
 	int			sqlstate;
-	int32		code;			/* MongoDB's error code, 0 where no server answered */
+	int32		code;			/* MongoDB's error code (MongoCode), 0 where no server answered */
 	bool		at_open;		/* the failing command opened the stream (aggregate), not a getMore */
 	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
 	char		message[1024];	/* the server's or the driver's own words */
@@ -177,6 +244,9 @@ typedef enum ChangeStreamStart
 	CHANGE_STREAM_START_AFTER,	/* token */
 	CHANGE_STREAM_AT_TIME		/* time, inclusive */
 } ChangeStreamStart;
+
+/* Replies that the driver's thread keeps ahead of whoever reads a stream in bulk. */
+#define MONGO_QUEUE_BYTES	(16 * 1024 * 1024)
 
 /* What to watch.  Strings and bytes are borrowed for the call of mcs_cursor_open only. */
 typedef struct ChangeStreamSpec

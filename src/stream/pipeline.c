@@ -17,9 +17,6 @@
 /* Events a getMore asks for where the user leaves it to us: more is slower. */
 #define FASTEST_BATCH_SIZE	1000
 
-/* Replies that are kept ahead of the worker. */
-#define QUEUE_BYTES			(16 * 1024 * 1024)
-
 /* What the worker must know of, whichever operations the user asked for. */
 static const char *const worker_operations[] = {"drop", "rename", "dropDatabase", "invalidate"};
 
@@ -218,7 +215,7 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	spec->show_expanded_events = stream->show_expanded_events;
 	spec->batch_size = stream->batch_size > 0 ? stream->batch_size : FASTEST_BATCH_SIZE;
 	spec->max_await_ms = stream->max_await_ms;
-	spec->queue_bytes = QUEUE_BYTES;
+	spec->queue_bytes = MONGO_QUEUE_BYTES;
 
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);

@@ -15,9 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* MongoDB's code for an action that a role may not do. */
-#define CODE_UNAUTHORIZED	13
-
 /* A time before any that MongoDB has; 0 would not do as one. */
 #define BEFORE_EVERYTHING	(UINT64CONST(1) << 32)
 
@@ -142,7 +139,7 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 						 errdetail("It sends no token with an empty batch, as MongoDB does from 4.0.7 on.")));
 			return token;
 		}
-		if (error->code != CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
+		if (error->code != MONGO_CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
 			return NULL;
 		at_collection = true;
 	}

@@ -66,7 +66,7 @@ static void
 handle_refused_role(StreamWorker *worker, const MongoError *failure)
 {
 	mcs_worker_close_session(worker);
-	if (failure->code == 13 && worker->stream->collection && !worker->at_collection)
+	if (failure->code == MONGO_CODE_UNAUTHORIZED && worker->stream->collection && !worker->at_collection)
 	{
 		if (worker->was_wide && worker->refusals++ == 0)
 		{
@@ -144,8 +144,8 @@ mcs_worker_handle_failure(StreamWorker *worker)
 				stop_refused(worker, &failure);
 			break;
 		case MONGO_ERROR_CONFIGURATION:
-			/* 280: the token is not found any more, perhaps since the pipeline was altered; its time is */
-			if (!worker->from_time && stream->resume_token && failure.code == 280)
+			/* the token is not found any more, perhaps since the pipeline was altered; its time is */
+			if (!worker->from_time && stream->resume_token && failure.code == MONGO_CODE_CHANGE_STREAM_FATAL_ERROR)
 				worker->from_time = true;
 			else
 				stop_refused(worker, &failure);

@@ -25,9 +25,6 @@
 #include "utils/snapmgr.h"
 #include "worker/worker_internal.h"
 
-/* Replies that the driver's thread may keep ahead of us. */
-#define QUEUE_BYTES		(16 * 1024 * 1024)
-
 /* How often a position is saved that moves without events. */
 #define SAVE_INTERVAL_MS	1000
 
@@ -117,7 +114,7 @@ mcs_follow_open(StreamWorker *worker)
 	/* of no other stream anywhere, as cursors that have it and that nobody reads are ended */
 	spec.comment = psprintf("mongo_change_stream: %s (" UINT64_FORMAT "/%u)", stream->name, GetSystemIdentifier(), MyDatabaseId);
 	spec.sole = true;
-	spec.queue_bytes = QUEUE_BYTES;
+	spec.queue_bytes = MONGO_QUEUE_BYTES;
 	spec.start = CHANGE_STREAM_NOW;
 	if (stream->resume_token)
 	{
