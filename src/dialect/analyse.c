@@ -14,6 +14,7 @@
 #include "base/base.h"
 #include "catalog/namespace.h"
 #include "dialect/dialect.h"
+#include "event/event.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -117,9 +118,8 @@ inner_query(Dialect *dialect, Node *statement)
 static void
 add_event(const Dialect *dialect, SelectStmt *select)
 {
-	char	   *text = psprintf("SELECT operation_type, database_name, collection_name, document_key, full_document, full_document_before_change,"
-								" update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra"
-								" FROM %s", quote_qualified_identifier(get_namespace_name(dialect->namespace), "change_stream_events"));
+	char	   *text = psprintf("SELECT %s FROM %s", mcs_event_column_names(),
+								quote_qualified_identifier(get_namespace_name(dialect->namespace), "change_stream_events"));
 	RangeSubselect *event = makeNode(RangeSubselect);
 
 	event->subquery = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT))->stmt;

@@ -16,6 +16,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "dialect/dialect.h"
+#include "event/event.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -311,21 +312,33 @@ scope_column(ParseState *pstate, Dialect *dialect, const Scope *scope, const cha
 	return colNameToVar(pstate, name, false, location);
 }
 
-/* The column of events that a name is in MongoDB's spelling, NULL if none. */
+/* Whether a name is a column's in camelCase: fullDocument is, FullDocument is not. */
+static bool
+is_camel_case(const char *name, const char *column)
+{
+	for (; *column; column++)
+	{
+		bool		capital = *column == '_';
+
+		if (capital)
+			column++;
+		if (*name++ != (capital ? pg_ascii_toupper((unsigned char) *column) : *column))
+			return false;
+	}
+	return *name == '\0';
+}
+
+/* The column of events that a name is in MongoDB's spelling, or in the columns' own in camelCase; NULL if none. */
 static const char *
 event_column(const char *name)
 {
-	static const char *const names[][2] = {
-		{"operationType", "operation_type"}, {"documentKey", "document_key"}, {"fullDocument", IMAGE},
-		{"fullDocumentBeforeChange", "full_document_before_change"}, {"updateDescription", "update_description"},
-		{"clusterTime", "cluster_time"}, {"wallTime", "change_timestamp"}, {"changedFields", "changed_fields"},
-		{"resumeToken", "resume_token"}, {"collectionName", "collection_name"}, {"databaseName", "database_name"},
-		{"changeTimestamp", "change_timestamp"}, {NULL, NULL}
-	};
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+	{
+		const EventColumnInfo *column = &mcs_event_columns[i];
 
-	for (int i = 0; names[i][0]; i++)
-		if (strcmp(name, names[i][0]) == 0)
-			return names[i][1];
+		if (is_camel_case(name, column->name) || (column->path && strcmp(name, column->path) == 0))
+			return column->name;
+	}
 	return NULL;
 }
 
@@ -344,13 +357,14 @@ mongo_column(Dialect *dialect, ColumnRef *ref, int first, int count, int *taken)
 		const char *part = field_name(ref, first + 1);
 
 		*taken = 2;
-		return strcmp(part, "coll") == 0 ? "collection_name" : strcmp(part, "db") == 0 ? "database_name" : NULL;
+		return strcmp(part, "coll") == 0 ? mcs_event_columns[EVENT_COLLECTION_NAME].name :
+			strcmp(part, "db") == 0 ? mcs_event_columns[EVENT_DATABASE_NAME].name : NULL;
 	}
 	if (strcmp(name, "_id") == 0)
 	{
 		if (first + 1 < count && strcmp(field_name(ref, first + 1), "_data") == 0)
 			*taken = 2;
-		return "resume_token";
+		return mcs_event_columns[EVENT_RESUME_TOKEN].name;
 	}
 	return event_column(name);
 }

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "dialect/dialect.h"
+#include "event/event.h"
 #include "foreign/foreign.h"
 #include "nodes/makefuncs.h"
 #include "parser/parser.h"
@@ -38,24 +39,26 @@ mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
 	return dialect->tokens[relation->token].at == name->location ? relation : NULL;
 }
 
-static bool
-has_column(Oid relid, const char *name, Oid type)
-{
-	AttrNumber	number = get_attnum(relid, name);
-
-	return number != InvalidAttrNumber && get_atttype(relid, number) == type;
-}
-
 /* Whether a relation has the columns of events. */
 static bool
 has_event_columns(const Dialect *dialect, Oid relid)
 {
-	return has_column(relid, "operation_type", TEXTOID) &&
-		has_column(relid, "collection_name", TEXTOID) &&
-		has_column(relid, "document_key", dialect->document) &&
-		has_column(relid, "full_document", dialect->document) &&
-		has_column(relid, "update_description", dialect->document) &&
-		has_column(relid, "cluster_time", TIMESTAMPTZOID);
+	/* a view need not have all of them; these no other relation is likely to have */
+	static const EventColumn columns[] = {
+		EVENT_OPERATION_TYPE, EVENT_COLLECTION_NAME, EVENT_DOCUMENT_KEY, EVENT_FULL_DOCUMENT, EVENT_UPDATE_DESCRIPTION,
+		EVENT_CLUSTER_TIME
+	};
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		const EventColumnInfo *column = &mcs_event_columns[columns[i]];
+		AttrNumber	number = get_attnum(relid, column->name);
+
+		if (number == InvalidAttrNumber ||
+			get_atttype(relid, number) != (OidIsValid(column->type) ? column->type : dialect->document))
+			return false;
+	}
+	return true;
 }
 
 /* A relation of events on the search path, InvalidOid where there is none. */
@@ -162,9 +165,11 @@ filtered_rows(const DialectRelation *relation)
 	initStringInfo(&select);
 	appendStringInfo(&select, "(SELECT * FROM %s WHERE ", written_name(relation->relid));
 	if (relation->database)
-		appendStringInfo(&select, "database_name = %s%s", quote_literal_cstr(relation->database), relation->collection ? " AND " : "");
+		appendStringInfo(&select, "%s = %s%s", mcs_event_columns[EVENT_DATABASE_NAME].name,
+						 quote_literal_cstr(relation->database), relation->collection ? " AND " : "");
 	if (relation->collection)
-		appendStringInfo(&select, "collection_name = %s", quote_literal_cstr(relation->collection));
+		appendStringInfo(&select, "%s = %s", mcs_event_columns[EVENT_COLLECTION_NAME].name,
+						 quote_literal_cstr(relation->collection));
 	appendStringInfoChar(&select, ')');
 	return select.data;
 }

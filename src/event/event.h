@@ -12,30 +12,113 @@
 
 #include "mongo_change_stream.h"
 
-#include "datatype/timestamp.h"
 #include "base/base.h"
+#include "catalog/pg_type_d.h"
+#include "datatype/timestamp.h"
 #include "document/document.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 
-/* The event columns, in the order in which tables have them. */
+/* ---- columns.c: the columns of events ---- */
+
+/*
+ * The columns of change_stream_events, in the order in which the extension made
+ * them.  No other list of them is kept: enums, tables, names and statements
+ * are made of this one by a macro for each kind of row.
+ *
+ *	EVENT(SYMBOL, name, type, declaration, has_fields, path, fields...)
+ *		a column of the event itself, which foreign tables have, too; see
+ *		EventColumnInfo.  What computes it is in mcs_event_column.
+ *	ROW(SYMBOL, name, type, declaration)
+ *		a column that only the table has.
+ *
+ * The type document is InvalidOid and "@.document", since it has another OID in
+ * each database and stands in the extension's schema.
+ */
+#define EVENT_COLUMN_LIST(ROW, EVENT) \
+	ROW(STREAM_NAME, stream_name, TEXTOID, "text COLLATE \"C\"") \
+	ROW(EVENT_ID, event_id, INT8OID, "bigint") \
+	EVENT(OPERATION_TYPE, operation_type, TEXTOID, "text", false, "operationType", "operationType") \
+	EVENT(DATABASE_NAME, database_name, TEXTOID, "text", false, "ns.db", "ns") \
+	EVENT(COLLECTION_NAME, collection_name, TEXTOID, "text", false, "ns.coll", "ns") \
+	EVENT(DOCUMENT_KEY, document_key, InvalidOid, "@.document", false, "documentKey", "documentKey") \
+	EVENT(FULL_DOCUMENT, full_document, InvalidOid, "@.document", true, "fullDocument", "fullDocument") \
+	EVENT(FULL_DOCUMENT_BEFORE_CHANGE, full_document_before_change, InvalidOid, "@.document", true, \
+		  "fullDocumentBeforeChange", "fullDocumentBeforeChange") \
+	EVENT(UPDATE_DESCRIPTION, update_description, InvalidOid, "@.document", true, "updateDescription", "updateDescription") \
+	EVENT(CHANGED_FIELDS, changed_fields, TEXTARRAYOID, "text[]", true, \
+		  NULL, "operationType", "fullDocument", "updateDescription") \
+	EVENT(CLUSTER_TIME, cluster_time, TIMESTAMPTZOID, "timestamptz", false, "clusterTime", "clusterTime") \
+	EVENT(CHANGE_TIMESTAMP, change_timestamp, TIMESTAMPTZOID, "timestamptz", false, "wallTime", "wallTime", "clusterTime") \
+	EVENT(RESUME_TOKEN, resume_token, TEXTOID, "text COLLATE \"C\"", false, "_id._data", "_id") \
+	/* whether there is a document, as whose sign its _id is enough */ \
+	EVENT(FULL_DOCUMENT_SOURCE, full_document_source, TEXTOID, "text", false, NULL, "operationType", "fullDocument._id") \
+	/* of all the fields that no other column shows */ \
+	EVENT(EXTRA, extra, InvalidOid, "@.document", true, NULL, NULL) \
+	ROW(RECEIVED_AT, received_at, TIMESTAMPTZOID, "timestamptz") \
+	ROW(PROCESSING_STATUS, processing_status, TEXTOID, "text") \
+	ROW(PROCESSING_TIME_MS, processing_time_ms, NUMERICOID, "numeric") \
+	ROW(PROCESSING_ATTEMPTS, processing_attempts, INT4OID, "int") \
+	ROW(PROCESSING_ERROR, processing_error, TEXTOID, "text")
+
+#define EVENT_COLUMN_LEFT_OUT(...)
+
+/* EVENT_OPERATION_TYPE and so on: the columns of an event. */
 typedef enum EventColumn
 {
-	EVENT_OPERATION_TYPE,
-	EVENT_DATABASE_NAME,
-	EVENT_COLLECTION_NAME,
-	EVENT_DOCUMENT_KEY,
-	EVENT_FULL_DOCUMENT,
-	EVENT_FULL_DOCUMENT_BEFORE_CHANGE,
-	EVENT_UPDATE_DESCRIPTION,
-	EVENT_CHANGED_FIELDS,
-	EVENT_CLUSTER_TIME,
-	EVENT_CHANGE_TIMESTAMP,
-	EVENT_RESUME_TOKEN,
-	EVENT_FULL_DOCUMENT_SOURCE,
-	EVENT_EXTRA,
+#define EVENT_COLUMN_SYMBOL(symbol, ...) EVENT_##symbol,
+	EVENT_COLUMN_LIST(EVENT_COLUMN_LEFT_OUT, EVENT_COLUMN_SYMBOL)
+#undef EVENT_COLUMN_SYMBOL
 	EVENT_COLUMNS
 } EventColumn;
+
+/* ROW_STREAM_NAME and so on: all columns of the table. */
+typedef enum RowColumn
+{
+#define ROW_COLUMN_SYMBOL(symbol, ...) ROW_##symbol,
+	EVENT_COLUMN_LIST(ROW_COLUMN_SYMBOL, ROW_COLUMN_SYMBOL)
+#undef ROW_COLUMN_SYMBOL
+	ROW_COLUMNS,
+	ROW_EVENT = ROW_OPERATION_TYPE	/* the first event column; the others follow as in EventColumn */
+} RowColumn;
+
+/* Fields that one column may be made of, and a NULL behind them. */
+#define EVENT_COLUMN_FIELDS 4
+
+typedef struct EventColumnInfo
+{
+	const char *name;
+	Oid			type;			/* InvalidOid: document */
+	bool		has_fields;		/* shows fields of the document beside its key: masks are about it, a too large event lacks it */
+	const char *path;			/* where a change event of MongoDB's has the value itself; NULL: it is computed */
+	const char *fields[EVENT_COLUMN_FIELDS];	/* what of such an event it is made of, ended by NULL */
+} EventColumnInfo;
+
+typedef struct RowColumnInfo
+{
+	const char *name;
+	Oid			type;
+	const char *declaration;	/* the type as CREATE TABLE has it, "@" for the extension's schema */
+} RowColumnInfo;
+
+extern const EventColumnInfo mcs_event_columns[EVENT_COLUMNS];
+extern const RowColumnInfo mcs_event_row_columns[ROW_COLUMNS];
+
+/* The names in SQL, each behind a comma: of the event columns, of all columns. */
+#define EVENT_COLUMN_NAME(symbol, name, ...) ", " #name
+#define EVENT_COLUMN_NAMES EVENT_COLUMN_LIST(EVENT_COLUMN_LEFT_OUT, EVENT_COLUMN_NAME)
+#define ROW_COLUMN_NAMES EVENT_COLUMN_LIST(EVENT_COLUMN_NAME, EVENT_COLUMN_NAME)
+
+/* "operation_type, ..., extra", to be shown or selected. */
+extern const char *mcs_event_column_names(void);
+
+/* The OID of a column's type in this database, given that in the list. */
+extern Oid	mcs_event_column_type(Oid listed);
+
+/* Whether a field on the top of MongoDB's change events is shown by a column of its own. */
+extern bool mcs_event_has_column_for(const char *field);
+
+/* ---- event.c: one event ---- */
 
 /* Borrowed text, not terminated; data NULL where there is none. */
 typedef struct EventText
@@ -97,20 +180,6 @@ extern void mcs_event_mask(const EventMask *mask, ChangeEvent *event);
 
 /* ---- table.c: the events table below SQL ---- */
 
-/* The columns of change_stream_events; those of EventColumn stand between the first two and received_at. */
-typedef enum RowColumn
-{
-	ROW_STREAM_NAME,
-	ROW_EVENT_ID,
-	ROW_EVENT,					/* the first event column */
-	ROW_RECEIVED_AT = ROW_EVENT + EVENT_COLUMNS,
-	ROW_PROCESSING_STATUS,
-	ROW_PROCESSING_TIME_MS,
-	ROW_PROCESSING_ATTEMPTS,
-	ROW_PROCESSING_ERROR,
-	ROW_COLUMNS
-} RowColumn;
-
 /* A row as we make it, in the types that the extension gave its columns; it borrows what it points to. */
 typedef struct EventRow
 {
@@ -134,8 +203,6 @@ extern void mcs_events_table_map(Relation relation, EventsMap *map);
 
 /* Whether the newest error is one that mcs_events_table_map, or opening the table for inserts, has raised; asked once. */
 extern bool mcs_events_table_take_misfit(void);
-
-extern const char *mcs_events_table_column_name(RowColumn column);
 
 /* ---- values of ours for columns whose types may have been altered ---- */
 

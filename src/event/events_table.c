@@ -53,36 +53,6 @@
 /* Rows that are in slots at a time. */
 #define INSERT_SLOTS	1000
 
-/* InvalidOid: the type document */
-static const struct
-{
-	const char *name;
-	Oid			type;
-	const char *type_name;
-}			row_columns[ROW_COLUMNS] =
-{
-	{"stream_name", TEXTOID, "text COLLATE \"C\""},
-	{"event_id", INT8OID, "bigint"},
-	{"operation_type", TEXTOID, "text"},
-	{"database_name", TEXTOID, "text"},
-	{"collection_name", TEXTOID, "text"},
-	{"document_key", InvalidOid, NULL},
-	{"full_document", InvalidOid, NULL},
-	{"full_document_before_change", InvalidOid, NULL},
-	{"update_description", InvalidOid, NULL},
-	{"changed_fields", TEXTARRAYOID, "text[]"},
-	{"cluster_time", TIMESTAMPTZOID, "timestamptz"},
-	{"change_timestamp", TIMESTAMPTZOID, "timestamptz"},
-	{"resume_token", TEXTOID, "text COLLATE \"C\""},
-	{"full_document_source", TEXTOID, "text"},
-	{"extra", InvalidOid, NULL},
-	{"received_at", TIMESTAMPTZOID, "timestamptz"},
-	{"processing_status", TEXTOID, "text"},
-	{"processing_time_ms", NUMERICOID, "numeric"},
-	{"processing_attempts", INT4OID, "int"},
-	{"processing_error", TEXTOID, "text"},
-};
-
 struct EventsConversion
 {
 	EState	   *estate;
@@ -95,25 +65,25 @@ static bool misfit = false;
 
 /* ---- columns ---- */
 
-const char *
-mcs_events_table_column_name(RowColumn column)
-{
-	return row_columns[column].name;
-}
-
 static Oid
 our_type(RowColumn column)
 {
-	return OidIsValid(row_columns[column].type) ? row_columns[column].type : mcs_extension_document();
+	return mcs_event_column_type(mcs_event_row_columns[column].type);
+}
+
+static bool
+is_document(RowColumn column)
+{
+	return !OidIsValid(mcs_event_row_columns[column].type);
 }
 
 /* The type that a column of ours was made with, for an ALTER TABLE. */
 static char *
-our_type_name(RowColumn column)
+our_declaration(RowColumn column)
 {
-	if (row_columns[column].type_name)
-		return pstrdup(row_columns[column].type_name);
-	return quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "document");
+	if (is_document(column))
+		return quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "document");
+	return pstrdup(mcs_event_row_columns[column].declaration);
 }
 
 static char *
@@ -140,26 +110,28 @@ type_fits(RowColumn column, Oid type)
 static void
 check_column(Relation relation, RowColumn column, Form_pg_attribute attribute)
 {
+	const char *name = mcs_event_row_columns[column].name;
+
 	if (attribute->attgenerated || attribute->attidentity)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of relation \"%s\" fills itself", row_columns[column].name,
+				 errmsg("column \"%s\" of relation \"%s\" fills itself", name,
 						RelationGetRelationName(relation)),
 				 errdetail("It belongs to the events, and it was made a generated or an identity column."),
 				 attribute->attidentity
-				 ? errhint("ALTER TABLE %s ALTER COLUMN %s DROP IDENTITY;", table_name(relation), row_columns[column].name)
-				 : errhint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", table_name(relation), row_columns[column].name)));
+				 ? errhint("ALTER TABLE %s ALTER COLUMN %s DROP IDENTITY;", table_name(relation), name)
+				 : errhint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", table_name(relation), name)));
 	if (attribute->atttypid != our_type(column) && !type_fits(column, getBaseType(attribute->atttypid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of relation \"%s\" has type %s, which events cannot be written into or read from",
-						row_columns[column].name, RelationGetRelationName(relation),
+						name, RelationGetRelationName(relation),
 						format_type_with_typemod(attribute->atttypid, attribute->atttypmod)),
-				 OidIsValid(row_columns[column].type) ? 0
-				 : errdetail("A column that holds documents may have type document, jsonb, json, text or varchar."),
+				 is_document(column)
+				 ? errdetail("A column that holds documents may have type document, jsonb, json, text or varchar.") : 0,
 				 errhint("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::text::%s;", table_name(relation),
-						 row_columns[column].name, our_type_name(column), row_columns[column].name,
-						 OidIsValid(row_columns[column].type) ? format_type_be(row_columns[column].type) : our_type_name(column))));
+						 name, our_declaration(column), name,
+						 is_document(column) ? our_declaration(column) : format_type_be(mcs_event_row_columns[column].type))));
 }
 
 static Form_pg_attribute
@@ -194,18 +166,19 @@ mcs_events_table_map(Relation relation, EventsMap *map)
 				 errmsg("relation \"%s\" is not an ordinary table", RelationGetRelationName(relation))));
 	for (int column = 0; column < ROW_COLUMNS; column++)
 	{
-		Form_pg_attribute attribute = find_column(RelationGetDescr(relation), row_columns[column].name);
+		const char *name = mcs_event_row_columns[column].name;
+		Form_pg_attribute attribute = find_column(RelationGetDescr(relation), name);
 
 		if (attribute == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" is missing", row_columns[column].name,
+					 errmsg("column \"%s\" of relation \"%s\" is missing", name,
 							RelationGetRelationName(relation)),
-					 errhint("ALTER TABLE %s ADD COLUMN %s %s;", table_name(relation), row_columns[column].name,
-							 our_type_name(column))));
+					 errhint("ALTER TABLE %s ADD COLUMN %s %s;", table_name(relation), name,
+							 our_declaration(column))));
 		check_column(relation, column, attribute);
 		map->attributes[column] = attribute->attnum;
-		map->is_document[column] = !OidIsValid(row_columns[column].type) &&
+		map->is_document[column] = is_document(column) &&
 			(attribute->atttypid == mcs_extension_document() || getBaseType(attribute->atttypid) == mcs_extension_document());
 	}
 	misfit = false;

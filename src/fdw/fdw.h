@@ -50,7 +50,7 @@ typedef struct FdwTable
 extern FdwTable *mcs_fdw_table(Relation relation);
 
 /* Appends the definitions of all event columns, as CREATE FOREIGN TABLE has them. */
-extern void mcs_fdw_column_definitions(StringInfo command, Oid serverid);
+extern void mcs_fdw_column_definitions(StringInfo command);
 
 /* What of the table's images a read of these columns needs; NULL: nothing to ask for. */
 extern const char *mcs_fdw_full_document(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images);

@@ -309,7 +309,7 @@ add_table(Import *import, const char *collection)
 
 	initStringInfo(&command);
 	appendStringInfo(&command, "CREATE FOREIGN TABLE %s (", quote_identifier(name));
-	mcs_fdw_column_definitions(&command, import->serverid);
+	mcs_fdw_column_definitions(&command);
 	appendStringInfo(&command, ") SERVER %s OPTIONS (database %s", quote_identifier(import->statement->server_name),
 					 quote_literal_cstr(import->database));
 	if (collection)

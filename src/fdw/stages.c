@@ -13,35 +13,6 @@
 
 #include "fdw/fdw.h"
 
-/* The field paths that a column is made of; "" ends them. */
-static const char *const column_paths[EVENT_COLUMNS][4] = {
-	[EVENT_OPERATION_TYPE] = {"operationType", ""},
-	[EVENT_DATABASE_NAME] = {"ns", ""},
-	[EVENT_COLLECTION_NAME] = {"ns", ""},
-	[EVENT_DOCUMENT_KEY] = {"documentKey", ""},
-	[EVENT_FULL_DOCUMENT] = {"fullDocument", ""},
-	[EVENT_FULL_DOCUMENT_BEFORE_CHANGE] = {"fullDocumentBeforeChange", ""},
-	[EVENT_UPDATE_DESCRIPTION] = {"updateDescription", ""},
-	[EVENT_CHANGED_FIELDS] = {"operationType", "fullDocument", "updateDescription", ""},
-	[EVENT_CLUSTER_TIME] = {"clusterTime", ""},
-	[EVENT_CHANGE_TIMESTAMP] = {"wallTime", "clusterTime", ""},
-	[EVENT_RESUME_TOKEN] = {"_id", ""},
-	/* whether there is one; its _id stands for all of it */
-	[EVENT_FULL_DOCUMENT_SOURCE] = {"operationType", "fullDocument._id", ""},
-	[EVENT_EXTRA] = {""},
-};
-
-/* Fields that are worth leaving out where all others are needed, and the columns that need them. */
-static const struct
-{
-	const char *field;
-	EventColumn columns[3];
-}			big_fields[] = {
-	{"fullDocument", {EVENT_FULL_DOCUMENT, EVENT_CHANGED_FIELDS, EVENT_FULL_DOCUMENT_SOURCE}},
-	{"fullDocumentBeforeChange", {EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_FULL_DOCUMENT_BEFORE_CHANGE}},
-	{"updateDescription", {EVENT_UPDATE_DESCRIPTION, EVENT_CHANGED_FIELDS, EVENT_CHANGED_FIELDS}},
-};
-
 /* Appends a path to be sent, once; a path below one that is sent whole would be refused. */
 static List *
 add_path(List *paths, const char *path)
@@ -64,7 +35,7 @@ needed_paths(const Bitmapset *used)
 
 	while ((column = bms_next_member(used, column)) >= 0)
 	{
-		for (const char *const *path = column_paths[column]; **path; path++)
+		for (const char *const *path = mcs_event_columns[column].fields; *path; path++)
 		{
 			if (strcmp(*path, "_id") == 0 || (whole && strncmp(*path, "fullDocument.", strlen("fullDocument.")) == 0))
 				continue;
@@ -91,19 +62,35 @@ append_inclusion(DocumentBuilder *builder, const Bitmapset *used)
 	mcs_document_end(builder);
 }
 
-/* {$project: {field: 0, ...}} of big fields that no column needs; nothing where all are. */
+/* Whether a column that is used is made of a field, or of a part of it. */
+static bool
+needs_field(const Bitmapset *used, const char *field)
+{
+	size_t		length = strlen(field);
+	int			column = -1;
+
+	while ((column = bms_next_member(used, column)) >= 0)
+		for (const char *const *path = mcs_event_columns[column].fields; *path; path++)
+			if (strncmp(*path, field, length) == 0 && ((*path)[length] == '\0' || (*path)[length] == '.'))
+				return true;
+	return false;
+}
+
+/*
+ * {$project: {field: 0, ...}} of the fields that hold the document or parts of
+ * it and that no column needs; nothing where all are needed.  Others are too
+ * small for the stage to be worth it.
+ */
 static void
 append_exclusion(DocumentBuilder *builder, const Bitmapset *used)
 {
 	bool		begun = false;
 
-	for (int i = 0; i < lengthof(big_fields); i++)
+	for (int column = 0; column < EVENT_COLUMNS; column++)
 	{
-		bool		needed = false;
+		const EventColumnInfo *info = &mcs_event_columns[column];
 
-		for (int j = 0; j < lengthof(big_fields[i].columns); j++)
-			needed |= bms_is_member(big_fields[i].columns[j], used);
-		if (needed)
+		if (!info->has_fields || info->path == NULL || needs_field(used, info->path))
 			continue;
 		if (!begun)
 		{
@@ -111,7 +98,7 @@ append_exclusion(DocumentBuilder *builder, const Bitmapset *used)
 			mcs_document_begin_object(builder, "$project");
 			begun = true;
 		}
-		mcs_document_append_int32(builder, big_fields[i].field, 0);
+		mcs_document_append_int32(builder, info->path, 0);
 	}
 	if (begun)
 	{

@@ -7,13 +7,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "fdw/fdw.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 /* The name that means all of them. */
 #define EVERY_DATABASE "*"
@@ -21,86 +18,17 @@
 /* What a full document and an image of before are asked for with where the user does not say, if MongoDB keeps them. */
 #define USUAL_IMAGE "whenAvailable"
 
-/* The types that event columns have. */
-typedef enum ColumnType
-{
-	COLUMN_TEXT,
-	COLUMN_TEXT_ARRAY,
-	COLUMN_TIME,
-	COLUMN_DOCUMENT
-} ColumnType;
-
-static const struct
-{
-	const char *name;
-	ColumnType	type;
-}			event_columns[EVENT_COLUMNS] = {
-	[EVENT_OPERATION_TYPE] = {"operation_type", COLUMN_TEXT},
-	[EVENT_DATABASE_NAME] = {"database_name", COLUMN_TEXT},
-	[EVENT_COLLECTION_NAME] = {"collection_name", COLUMN_TEXT},
-	[EVENT_DOCUMENT_KEY] = {"document_key", COLUMN_DOCUMENT},
-	[EVENT_FULL_DOCUMENT] = {"full_document", COLUMN_DOCUMENT},
-	[EVENT_FULL_DOCUMENT_BEFORE_CHANGE] = {"full_document_before_change", COLUMN_DOCUMENT},
-	[EVENT_UPDATE_DESCRIPTION] = {"update_description", COLUMN_DOCUMENT},
-	[EVENT_CHANGED_FIELDS] = {"changed_fields", COLUMN_TEXT_ARRAY},
-	[EVENT_CLUSTER_TIME] = {"cluster_time", COLUMN_TIME},
-	[EVENT_CHANGE_TIMESTAMP] = {"change_timestamp", COLUMN_TIME},
-	[EVENT_RESUME_TOKEN] = {"resume_token", COLUMN_TEXT},
-	[EVENT_FULL_DOCUMENT_SOURCE] = {"full_document_source", COLUMN_TEXT},
-	[EVENT_EXTRA] = {"extra", COLUMN_DOCUMENT},
-};
-
-/* The type document, which stands in the schema of the wrapper's handler. */
-static Oid
-document_type(Oid wrapper)
-{
-	Oid			handler = GetForeignDataWrapper(wrapper)->fdwhandler;
-
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"),
-						   ObjectIdGetDatum(get_func_namespace(handler)));
-}
-
-/* The OID of a column's type. */
-static Oid
-column_type(ColumnType type, Oid document)
-{
-	switch (type)
-	{
-		case COLUMN_TEXT:
-			return TEXTOID;
-		case COLUMN_TEXT_ARRAY:
-			return TEXTARRAYOID;
-		case COLUMN_TIME:
-			return TIMESTAMPTZOID;
-		case COLUMN_DOCUMENT:
-			break;
-	}
-	return document;
-}
-
-/* All event columns' names, for a hint. */
-static char *
-column_names(void)
-{
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < EVENT_COLUMNS; i++)
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", event_columns[i].name);
-	return names.data;
-}
-
 /* What a column of the table shows; raises where that is nothing that an event has. */
 static EventColumn
-find_column(const FdwTable *table, const FormData_pg_attribute *attribute, Oid document)
+find_column(const FdwTable *table, const FormData_pg_attribute *attribute)
 {
 	const char *name = NameStr(attribute->attname);
 
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
-		Oid			type = column_type(event_columns[i].type, document);
+		Oid			type = mcs_event_column_type(mcs_event_columns[i].type);
 
-		if (strcmp(event_columns[i].name, name) != 0)
+		if (strcmp(mcs_event_columns[i].name, name) != 0)
 			continue;
 		if (attribute->atttypid != type)
 			ereport(ERROR,
@@ -115,7 +43,7 @@ find_column(const FdwTable *table, const FormData_pg_attribute *attribute, Oid d
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
 			 errmsg("column \"%s\" of foreign table \"%s\" is none of a change event", name, table->name),
-			 errdetail("The columns of a change event are %s.", column_names()),
+			 errdetail("The columns of a change event are %s.", mcs_event_column_names()),
 			 errhint("ALTER FOREIGN TABLE %s DROP COLUMN %s; fields of documents are read as full_document['field'].",
 					 quote_identifier(table->name), quote_identifier(name))));
 	pg_unreachable();
@@ -147,13 +75,14 @@ read_pipeline(const char *text)
 static bool
 is_time_path(const char *path, uint32 size)
 {
-	static const char *const times[] = {"clusterTime", "wallTime"};
+	static const EventColumn times[] = {EVENT_CLUSTER_TIME, EVENT_CHANGE_TIMESTAMP};
 
 	for (int i = 0; i < lengthof(times); i++)
 	{
-		uint32		length = strlen(times[i]);
+		const char *field = mcs_event_columns[times[i]].path;
+		uint32		length = strlen(field);
 
-		if (size >= length && memcmp(path, times[i], length) == 0 && (size == length || path[length] == '.'))
+		if (size >= length && memcmp(path, field, length) == 0 && (size == length || path[length] == '.'))
 			return true;
 	}
 	return false;
@@ -286,7 +215,6 @@ mcs_fdw_table(Relation relation)
 	ForeignTable *foreign = GetForeignTable(RelationGetRelid(relation));
 	ForeignServer *server = GetForeignServer(foreign->serverid);
 	TupleDesc	descriptor = RelationGetDescr(relation);
-	Oid			document = document_type(server->fdwid);
 
 	table->relid = RelationGetRelid(relation);
 	table->serverid = foreign->serverid;
@@ -300,7 +228,7 @@ mcs_fdw_table(Relation relation)
 	{
 		const FormData_pg_attribute *attribute = TupleDescAttr(descriptor, i);
 
-		table->columns[i] = attribute->attisdropped ? -1 : (int8) find_column(table, attribute, document);
+		table->columns[i] = attribute->attisdropped ? -1 : (int8) find_column(table, attribute);
 	}
 	return table;
 }
@@ -341,11 +269,9 @@ mcs_fdw_looks_up(const FdwTable *table)
 
 /* Appends the definitions of all event columns, as CREATE FOREIGN TABLE has them. */
 void
-mcs_fdw_column_definitions(StringInfo command, Oid serverid)
+mcs_fdw_column_definitions(StringInfo command)
 {
-	Oid			document = document_type(GetForeignServer(serverid)->fdwid);
-
 	for (int i = 0; i < EVENT_COLUMNS; i++)
-		appendStringInfo(command, "%s%s %s", i > 0 ? ", " : "", event_columns[i].name,
-						 format_type_be_qualified(column_type(event_columns[i].type, document)));
+		appendStringInfo(command, "%s%s %s", i > 0 ? ", " : "", mcs_event_columns[i].name,
+						 format_type_be_qualified(mcs_event_column_type(mcs_event_columns[i].type)));
 }

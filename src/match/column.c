@@ -108,7 +108,7 @@ MatchFilter *
 mcs_match_text_column(const MatchComparison *comparison, bool truth)
 {
 	MatchOperator operator = truth ? comparison->operator : mcs_match_negate(comparison->operator);
-	const char *key = mcs_match_key(comparison->operand.column);
+	const char *key = mcs_event_columns[comparison->operand.column].path;
 	bool		negated = false;
 	MatchFilter *filter;
 
@@ -141,7 +141,7 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 MatchFilter *
 mcs_match_column_null(const MatchOperand *operand, bool isnull)
 {
-	const char *key = mcs_match_key(operand->column);
+	const char *key = mcs_event_columns[operand->column].path;
 	DocumentBuilder builder;
 
 	/* every event has them */

@@ -136,7 +136,6 @@ extern MatchFilter *mcs_match_condition(MatchContext *context, Expr *condition, 
 
 /* match/operand.c */
 extern bool mcs_match_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand);
-extern const char *mcs_match_key(EventColumn column);
 
 /* match/column.c, match/computed.c: true or false by truth */
 extern MatchFilter *mcs_match_token(const MatchComparison *comparison, bool truth);

@@ -24,15 +24,12 @@
 #define MAX_PATHS		16
 
 /*
- * Fields of an event that extra has not, since they have columns of their own;
- * and two by which MongoDB tells oplog entries from each other before it makes
- * events of them, which then are not the same (6.0: any write of a session has
- * a txnNumber, only events of a transaction show it).
+ * Fields of an event that extra has not, beside those with columns of their own:
+ * splitEvent, and two by which MongoDB tells oplog entries from each other before
+ * it makes events of them, which then are not the same (6.0: any write of a
+ * session has a txnNumber, only events of a transaction show it).
  */
-static const char *const no_extra_fields[] = {
-	"_id", "operationType", "ns", "documentKey", "fullDocument", "fullDocumentBeforeChange", "updateDescription",
-	"clusterTime", "wallTime", "splitEvent", "lsid", "txnNumber"
-};
+static const char *const no_extra_fields[] = {"splitEvent", "lsid", "txnNumber"};
 
 /* How a function reaches into a document. */
 typedef struct PathFunction
@@ -58,41 +55,6 @@ static const PathFunction path_functions[] = {
 	{"mcs_document_get", REACH_GET, false},
 	{"mcs_document_text", REACH_NOWHERE, true}
 };
-
-/* Where a column's value stands in an event; NULL for what is computed. */
-const char *
-mcs_match_key(EventColumn column)
-{
-	switch (column)
-	{
-		case EVENT_OPERATION_TYPE:
-			return "operationType";
-		case EVENT_DATABASE_NAME:
-			return "ns.db";
-		case EVENT_COLLECTION_NAME:
-			return "ns.coll";
-		case EVENT_DOCUMENT_KEY:
-			return "documentKey";
-		case EVENT_FULL_DOCUMENT:
-			return "fullDocument";
-		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
-			return "fullDocumentBeforeChange";
-		case EVENT_UPDATE_DESCRIPTION:
-			return "updateDescription";
-		case EVENT_CLUSTER_TIME:
-			return "clusterTime";
-		case EVENT_CHANGE_TIMESTAMP:
-			return "wallTime";
-		case EVENT_RESUME_TOKEN:
-			return "_id._data";
-		case EVENT_CHANGED_FIELDS:
-		case EVENT_FULL_DOCUMENT_SOURCE:
-		case EVENT_EXTRA:
-		case EVENT_COLUMNS:
-			break;
-	}
-	return NULL;
-}
 
 /* ---- steps ---- */
 
@@ -284,32 +246,24 @@ take_column(const MatchRelation *relation, const Var *var, MatchOperand *operand
 		return false;
 	operand->column = relation->columns[var->varattno - 1];
 	operand->type = var->vartype;
-	switch (operand->column)
+	switch (mcs_event_columns[operand->column].type)
 	{
-		case EVENT_OPERATION_TYPE:
-		case EVENT_DATABASE_NAME:
-		case EVENT_COLLECTION_NAME:
-		case EVENT_RESUME_TOKEN:
-		case EVENT_FULL_DOCUMENT_SOURCE:
+		case TEXTOID:
 			operand->kind = OPERAND_TEXT;
 			return true;
-		case EVENT_CHANGED_FIELDS:
+		case TEXTARRAYOID:
 			operand->kind = OPERAND_FIELDS;
 			return true;
-		case EVENT_CLUSTER_TIME:
-		case EVENT_CHANGE_TIMESTAMP:
+		case TIMESTAMPTZOID:
 			operand->kind = OPERAND_TIME;
 			return true;
-		case EVENT_DOCUMENT_KEY:
-		case EVENT_FULL_DOCUMENT:
-		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
-		case EVENT_UPDATE_DESCRIPTION:
-		case EVENT_EXTRA:
+		case InvalidOid:		/* document */
 			operand->kind = OPERAND_DOCUMENT;
 			path = palloc0(sizeof(MatchPath));
+			/* extra is none of the event's fields: its own are on the top */
 			if (operand->column != EVENT_EXTRA)
 			{
-				path->steps = list_make1((void *) mcs_match_key(operand->column));
+				path->steps = list_make1((void *) mcs_event_columns[operand->column].path);
 				path->column_steps = 1;
 			}
 			operand->paths = list_make1(path);
@@ -484,7 +438,7 @@ leaves_extra(const MatchPath *path)
 	for (int i = 0; i < lengthof(no_extra_fields); i++)
 		if (strcmp(linitial(path->steps), no_extra_fields[i]) == 0)
 			return true;
-	return false;
+	return mcs_event_has_column_for(linitial(path->steps));
 }
 
 /* Whether MongoDB can find an operand's value. */

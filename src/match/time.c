@@ -143,7 +143,7 @@ placeholder(const MatchComparison *comparison, MatchOperator operator)
 
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
-	mcs_document_begin_object(&builder, mcs_match_key(comparison->operand.column));
+	mcs_document_begin_object(&builder, mcs_event_columns[comparison->operand.column].path);
 	mcs_match_append(&builder, mcs_match_word(operator), comparison->items);
 	mcs_document_end(&builder);
 	mcs_document_end(&builder);

@@ -493,14 +493,10 @@ check_operations(const Stream *stream, bool silent)
 static bool
 reads_hidden(const Stream *stream, const StreamExpressions *expressions)
 {
-	static const EventColumn columns[] = {
-		EVENT_FULL_DOCUMENT, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_UPDATE_DESCRIPTION, EVENT_CHANGED_FIELDS, EVENT_EXTRA
-	};
-
 	if (stream->exclude_fields == NIL && stream->mask_fields == NIL)
 		return false;
-	for (int i = 0; i < lengthof(columns); i++)
-		if (mcs_expression_filter_reads(expressions, columns[i]))
+	for (int column = 0; column < EVENT_COLUMNS; column++)
+		if (mcs_event_columns[column].has_fields && mcs_expression_filter_reads(expressions, column))
 			return true;
 	return false;
 }

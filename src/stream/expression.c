@@ -188,17 +188,6 @@ typedef struct ColumnCheck
 	uint32		columns;
 } ColumnCheck;
 
-static char *
-list_of_columns(void)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < EVENT_COLUMNS; i++)
-		appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ", mcs_events_table_column_name(ROW_EVENT + i));
-	return list.data;
-}
-
 /* Notes which event columns are read and refuses all others. */
 static bool
 check_columns(Node *node, ColumnCheck *check)
@@ -220,7 +209,7 @@ check_columns(Node *node, ColumnCheck *check)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s can use the columns of an event only", check->source->argument),
-				 errdetail("Columns of an event: %s.", list_of_columns()),
+				 errdetail("Columns of an event: %s.", mcs_event_column_names()),
 				 parser_errposition(check->pstate, var->location)));
 	}
 	return expression_tree_walker(node, check_columns, check);

@@ -109,6 +109,16 @@ set_column(EventRow *row, RowColumn column, Datum value)
 	row->nulls[column] = false;
 }
 
+/* Adds a text column to a head, if it has a value. */
+static void
+add_head_text(StringInfo heads, EventColumn column, const Datum *values, const bool *nulls)
+{
+	if (nulls[column])
+		return;
+	appendStringInfo(heads, ", \"%s\": ", mcs_event_columns[column].name);
+	escape_json(heads, TextDatumGetCString(values[column]));
+}
+
 /* Adds an event to the heads of the notification, as long as they fit. */
 static void
 add_head(StreamWriter *writer, int64 event_id, const Datum *values, const bool *nulls)
@@ -119,18 +129,10 @@ add_head(StreamWriter *writer, int64 event_id, const Datum *values, const bool *
 	if (writer->heads_full)
 		return;
 	appendStringInfo(heads, "%s{\"event_id\": " INT64_FORMAT, before ? ", " : "", event_id);
-	if (!nulls[EVENT_OPERATION_TYPE])
-	{
-		appendStringInfoString(heads, ", \"operation_type\": ");
-		escape_json(heads, TextDatumGetCString(values[EVENT_OPERATION_TYPE]));
-	}
-	if (!nulls[EVENT_COLLECTION_NAME])
-	{
-		appendStringInfoString(heads, ", \"collection_name\": ");
-		escape_json(heads, TextDatumGetCString(values[EVENT_COLLECTION_NAME]));
-	}
+	add_head_text(heads, EVENT_OPERATION_TYPE, values, nulls);
+	add_head_text(heads, EVENT_COLLECTION_NAME, values, nulls);
 	if (!nulls[EVENT_DOCUMENT_KEY] && VARSIZE_ANY(DatumGetPointer(values[EVENT_DOCUMENT_KEY])) < PAYLOAD_MAX)
-		appendStringInfo(heads, ", \"document_key\": %s",
+		appendStringInfo(heads, ", \"%s\": %s", mcs_event_columns[EVENT_DOCUMENT_KEY].name,
 						 mcs_document_out_text(DatumGetDocumentP(values[EVENT_DOCUMENT_KEY])));
 	appendStringInfoChar(heads, '}');
 	if (heads->len > writer->heads_max)

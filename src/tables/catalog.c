@@ -98,10 +98,11 @@ mcs_catalog_end(CatalogScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
-/* The statement's text for the schema that is installed: "@" is its name, "{new|old}" what its version knows. */
+/* The statement's text for the schema that is installed: "@" is its name, "{new|old}" what its version knows; "$*" is $1, $2, ... */
 static char *
-statement_text(const char *sql)
+statement_text(const CatalogStatement *statement)
 {
+	const char *sql = statement->sql;
 	const ExtensionObjects *objects = mcs_extension_objects();
 	const char *schema = quote_identifier(objects->schema_name);
 	StringInfoData text;
@@ -128,6 +129,12 @@ statement_text(const char *sql)
 		}
 		else if (*sql == '@')
 			appendStringInfoString(&text, schema);
+		else if (sql[0] == '$' && sql[1] == '*')
+		{
+			for (int i = 1; i <= statement->nargs; i++)
+				appendStringInfo(&text, "%s$%d", i > 1 ? ", " : "", i);
+			sql++;
+		}
 		else
 			appendStringInfoChar(&text, *sql);
 		sql++;
@@ -148,7 +155,7 @@ prepare(CatalogStatement *statement)
 	}
 	for (int i = 0; i < statement->nargs; i++)
 		types[i] = OidIsValid(statement->types[i]) ? statement->types[i] : mcs_extension_document();
-	plan = SPI_prepare(statement_text(statement->sql), statement->nargs, types);
+	plan = SPI_prepare(statement_text(statement), statement->nargs, types);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
 	statement->plan = plan;

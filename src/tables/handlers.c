@@ -513,26 +513,16 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 
 /* ---- dead letters ---- */
 
-/* Columns that events and dead letters have in common beside their key. */
-#define EVENT_COLUMN_NAMES \
-	"operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, " \
-	"update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra, " \
-	"received_at, processing_status, processing_time_ms, processing_attempts, processing_error"
-
-/* The same, of the events table, as the types that dead letters keep: the table's owner may have chosen others. */
-#define EVENT_COLUMN_VALUES \
-	"operation_type::text, database_name::text, collection_name::text, document_key::@.document, " \
-	"full_document::@.document, full_document_before_change::@.document, update_description::@.document, " \
-	"changed_fields::text[], cluster_time, change_timestamp, resume_token::text, full_document_source::text, " \
-	"extra::@.document, received_at, processing_status::text, processing_time_ms, processing_attempts, processing_error::text"
+/* The columns of events as the types that dead letters keep: the events table's owner may have chosen others. */
+#define ROW_COLUMN_VALUE(symbol, name, type, declaration, ...) ", e." #name "::" declaration
+#define ROW_COLUMN_VALUES EVENT_COLUMN_LIST(ROW_COLUMN_VALUE, ROW_COLUMN_VALUE)
 
 void
 mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
 {
 	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_handler_dead_letters (handler_name, stream_name, event_id, " EVENT_COLUMN_NAMES
-		", sqlstate, error, detail, context, attempts) "
-		"SELECT $1, stream_name, event_id, " EVENT_COLUMN_VALUES ", $4, $5, $6, $7, $8 FROM @.change_stream_events "
+		"INSERT INTO @.change_handler_dead_letters (handler_name" ROW_COLUMN_NAMES ", sqlstate, error, detail, context, attempts) "
+		"SELECT $1" ROW_COLUMN_VALUES ", $4, $5, $6, $7, $8 FROM @.change_stream_events e "
 		"WHERE stream_name = $2 AND event_id = $3 "
 		"ON CONFLICT (handler_name, event_id) DO UPDATE SET sqlstate = $4, error = $5, detail = $6, context = $7, "
 		"attempts = $8, failed_at = clock_timestamp()",

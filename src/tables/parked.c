@@ -9,32 +9,23 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* The event's columns, in the order of EventColumn, and when it was received. */
-#define PARKED_COLUMNS \
-	"operation_type, database_name, collection_name, document_key, full_document, full_document_before_change, " \
-	"update_description, changed_fields, cluster_time, change_timestamp, resume_token, full_document_source, extra, " \
-	"received_at"
-#define PARKED_TYPES \
-	TEXTOID, TEXTOID, TEXTOID, InvalidOid, InvalidOid, InvalidOid, InvalidOid, TEXTARRAYOID, TIMESTAMPTZOID, \
-	TIMESTAMPTZOID, TEXTOID, TEXTOID, InvalidOid, TIMESTAMPTZOID
+/* A row of the events table up to when it was received: what is put aside of it. */
+#define PARKED_COUNT	(ROW_RECEIVED_AT + 1)
+#define PARKED_COLUMNS	"stream_name, event_id" EVENT_COLUMN_NAMES ", received_at"
 
-/* Which column of ours stands behind which, as both lists have them. */
-#define PARKED_FIRST	ROW_EVENT
-#define PARKED_COUNT	(ROW_RECEIVED_AT - ROW_EVENT + 1)
+#define EVENT_COLUMN_TYPE(symbol, name, type, ...) type,
+#define PARKED_TYPES	TEXTOID, INT8OID, EVENT_COLUMN_LIST(EVENT_COLUMN_LEFT_OUT, EVENT_COLUMN_TYPE) TIMESTAMPTZOID
 
 void
-mcs_parked_insert(const char *stream, const EventRow *row, const ParkedError *error)
+mcs_parked_insert(const EventRow *row, const ParkedError *error)
 {
 	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_stream_parked_events (" PARKED_COLUMNS ", stream_name, event_id, sqlstate, error, detail, context) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-		PARKED_TYPES, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+		"INSERT INTO @.change_stream_parked_events (" PARKED_COLUMNS ", sqlstate, error, detail, context) VALUES ($*)",
+		PARKED_TYPES, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	CatalogValues values = {0};
 
-	for (int i = 0; i < PARKED_COUNT; i++)
-		mcs_catalog_add_value(&values, row->values[PARKED_FIRST + i], row->nulls[PARKED_FIRST + i]);
-	mcs_catalog_add_text(&values, stream);
-	mcs_catalog_add_value(&values, row->values[ROW_EVENT_ID], false);
+	for (int column = 0; column < PARKED_COUNT; column++)
+		mcs_catalog_add_value(&values, row->values[column], row->nulls[column]);
 	mcs_catalog_add_text(&values, error->sqlstate);
 	mcs_catalog_add_text(&values, error->message);
 	mcs_catalog_add_text(&values, error->detail);
@@ -46,7 +37,7 @@ List *
 mcs_parked_lock(const char *stream, int64 after, int limit)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT " PARKED_COLUMNS ", event_id FROM @.change_stream_parked_events "
+		"SELECT " PARKED_COLUMNS " FROM @.change_stream_parked_events "
 		"WHERE stream_name = $1 AND event_id > $2 ORDER BY event_id LIMIT $3 FOR UPDATE",
 		TEXTOID, INT8OID, INT4OID);
 	CatalogScope scope;
@@ -70,16 +61,12 @@ mcs_parked_lock(const char *stream, int64 after, int limit)
 			Form_pg_attribute attribute = TupleDescAttr(desc, column);
 			Datum		value = SPI_getbinval(tuple, desc, column + 1, &isnull);
 
-			row->nulls[PARKED_FIRST + column] = isnull;
+			row->nulls[column] = isnull;
 			if (!isnull && attribute->attlen == -1)
-				row->values[PARKED_FIRST + column] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+				row->values[column] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
 			else if (!isnull)
-				row->values[PARKED_FIRST + column] = value;
+				row->values[column] = value;
 		}
-		row->values[ROW_STREAM_NAME] = CStringGetTextDatum(stream);
-		row->nulls[ROW_STREAM_NAME] = false;
-		row->values[ROW_EVENT_ID] = SPI_getbinval(tuple, desc, PARKED_COUNT + 1, &isnull);
-		row->nulls[ROW_EVENT_ID] = false;
 		rows = lappend(rows, row);
 		MemoryContextSwitchTo(old);
 	}

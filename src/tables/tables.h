@@ -244,7 +244,7 @@ typedef struct ParkedError
 	const char *constraint;
 } ParkedError;
 
-extern void mcs_parked_insert(const char *stream, const EventRow *row, const ParkedError *error);
+extern void mcs_parked_insert(const EventRow *row, const ParkedError *error);
 
 /* Locks the first parked events behind an event, at most limit of them: a list of EventRow without processing_*. */
 extern List *mcs_parked_lock(const char *stream, int64 after, int limit);

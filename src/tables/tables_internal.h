@@ -17,7 +17,7 @@
 /* One statement on the catalog tables, planned once a session. */
 typedef struct CatalogStatement
 {
-	const char *sql;			/* "@." stands for the extension's schema, "{new|old}" for what is different in version 1.0's */
+	const char *sql;			/* "@." stands for the extension's schema, "{new|old}" for what is different in version 1.0's, "$*" for all arguments */
 	int			nargs;
 	Oid			types[CATALOG_MAX_ARGS];	/* InvalidOid: the type document */
 	SPIPlanPtr	plan;

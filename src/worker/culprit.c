@@ -64,7 +64,7 @@ write_row(void *arg)
 
 	MemoryContextSwitchTo(attempt->scratch);
 	if (attempt->park)
-		mcs_parked_insert(attempt->stream, attempt->park, attempt->error);
+		mcs_parked_insert(attempt->park, attempt->error);
 	if (attempt->from_parked)
 	{
 		/* without one, since retention has taken it: the event comes back as the newest thing of that age */

@@ -319,15 +319,11 @@ has_expressions(const Stream *stream)
 static bool
 needs_filter(const StreamWorker *worker, const ChangeEvent *event)
 {
-	/* columns that an event which is too large lacks, or has only in part */
-	static const EventColumn lacking[] = {EVENT_FULL_DOCUMENT, EVENT_FULL_DOCUMENT_BEFORE_CHANGE, EVENT_UPDATE_DESCRIPTION,
-	EVENT_CHANGED_FIELDS, EVENT_EXTRA};
-
 	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_pipeline_must_see(event)))
 		return false;
-	/* nobody can say whether it passes, so it stays */
-	for (int i = 0; i < lengthof(lacking) && event->too_large; i++)
-		if (mcs_expression_filter_reads(worker->expressions, lacking[i]))
+	/* an event that is too large lacks these columns, or a part of them: nobody can say whether it passes, so it stays */
+	for (int column = 0; column < EVENT_COLUMNS && event->too_large; column++)
+		if (mcs_event_columns[column].has_fields && mcs_expression_filter_reads(worker->expressions, column))
 			return false;
 	return true;
 }
