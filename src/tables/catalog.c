@@ -35,6 +35,12 @@ mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull)
 }
 
 void
+mcs_catalog_add_int64(CatalogValues *values, int64 value)
+{
+	mcs_catalog_add_value(values, Int64GetDatum(value), false);
+}
+
+void
 mcs_catalog_add_text(CatalogValues *values, const char *text)
 {
 	mcs_catalog_add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
@@ -201,4 +207,111 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	rows = mcs_catalog_execute(statement, values, nulls);
 	mcs_catalog_end(&scope);
 	return rows;
+}
+
+/* ---- what a statement has returned ---- */
+
+CatalogRow
+mcs_catalog_row(const CatalogScope *scope, uint64 number)
+{
+	CatalogRow	row = {SPI_tuptable->vals[number], SPI_tuptable->tupdesc, scope->caller};
+
+	return row;
+}
+
+Datum
+mcs_catalog_get_datum(const CatalogRow *row, int column, bool *isnull)
+{
+	return SPI_getbinval(row->tuple, row->desc, column, isnull);
+}
+
+char *
+mcs_catalog_get_text(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+
+	return isnull ? NULL : MemoryContextStrdup(row->target, TextDatumGetCString(value));
+}
+
+int64
+mcs_catalog_get_int64(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+Oid
+mcs_catalog_get_oid(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(value);
+}
+
+int32
+mcs_catalog_get_int32(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+bool
+mcs_catalog_get_bool(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+Interval *
+mcs_catalog_get_interval(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+	Interval   *interval;
+
+	if (isnull)
+		return NULL;
+	interval = MemoryContextAlloc(row->target, sizeof(Interval));
+	*interval = *DatumGetIntervalP(value);
+	return interval;
+}
+
+Document *
+mcs_catalog_get_document(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+	MemoryContext old;
+	Document   *document;
+
+	if (isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(row->target);
+	document = (Document *) PG_DETOAST_DATUM_COPY(value);
+	MemoryContextSwitchTo(old);
+	return document;
+}
+
+List *
+mcs_catalog_get_texts(const CatalogRow *row, int column)
+{
+	bool		isnull;
+	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
+	MemoryContext old;
+	List	   *texts;
+
+	if (isnull)
+		return NIL;
+	old = MemoryContextSwitchTo(row->target);
+	texts = mcs_convert_text_array(DatumGetArrayTypeP(value));
+	MemoryContextSwitchTo(old);
+	return texts;
 }

@@ -22,99 +22,34 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-static void
-add_int64(CatalogValues *values, int64 value)
-{
-	mcs_catalog_add_value(values, Int64GetDatum(value), false);
-}
-
-/* ---- reading what SPI returned: the values live in the caller's context ---- */
-
-static Datum
-result_datum(uint64 row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-}
-
-static int64
-result_int64(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = result_datum(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-static int32
-result_int32(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = result_datum(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(value);
-}
-
-static bool
-result_bool(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = result_datum(row, column, &isnull);
-
-	return !isnull && DatumGetBool(value);
-}
-
-static char *
-result_text(uint64 row, int column, MemoryContext context)
-{
-	bool		isnull;
-	Datum		value = result_datum(row, column, &isnull);
-
-	return isnull ? NULL : MemoryContextStrdup(context, TextDatumGetCString(value));
-}
-
-static Interval *
-result_interval(uint64 row, int column, MemoryContext context)
-{
-	bool		isnull;
-	Datum		value = result_datum(row, column, &isnull);
-	Interval   *interval = MemoryContextAllocZero(context, sizeof(Interval));
-
-	if (!isnull)
-		*interval = *DatumGetIntervalP(value);
-	return interval;
-}
-
 /* ---- handlers ---- */
 
-/* A handler from the first row of the result. */
+/* A handler from its row; everything in the row's target context. */
 static Handler *
-handler_from_result(const char *name, MemoryContext context)
+handler_from_row(const CatalogRow *row, const char *name)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Handler    *handler = palloc0(sizeof(Handler));
-	bool		isnull;
+	Handler    *handler = MemoryContextAllocZero(row->target, sizeof(Handler));
 
-	handler->name = pstrdup(name);
-	handler->stream = result_text(0, 1, context);
-	handler->owner = DatumGetObjectId(result_datum(0, 2, &isnull));
-	handler->body = result_text(0, 3, context);
-	handler->procedure = result_text(0, 4, context);
-	handler->condition = result_text(0, 5, context);
-	handler->translated_body = result_text(0, 6, context);
-	handler->translated_condition = result_text(0, 7, context);
-	handler->start_at = result_text(0, 8, context);
-	handler->retry_attempts = result_int32(0, 9);
-	handler->retry_delay = result_interval(0, 10, context);
-	handler->max_retry_delay = result_interval(0, 11, context);
-	handler->timeout = result_interval(0, 12, context);
-	handler->stop_on_failure = strcmp(result_text(0, 13, context), "stop") == 0;
-	handler->workers = result_int32(0, 14);
-	handler->paused = result_bool(0, 15);
-	handler->stopped_reason = result_text(0, 16, context);
-	handler->settings = mcs_convert_text_array(DatumGetArrayTypePCopy(result_datum(0, 17, &isnull)));
-	handler->restored = result_int64(0, 18) != (int64) GetSystemIdentifier() ||
-		DatumGetObjectId(result_datum(0, 19, &isnull)) != MyDatabaseId;
-	MemoryContextSwitchTo(old);
+	handler->name = MemoryContextStrdup(row->target, name);
+	handler->stream = mcs_catalog_get_text(row, 1);
+	handler->owner = mcs_catalog_get_oid(row, 2);
+	handler->body = mcs_catalog_get_text(row, 3);
+	handler->procedure = mcs_catalog_get_text(row, 4);
+	handler->condition = mcs_catalog_get_text(row, 5);
+	handler->translated_body = mcs_catalog_get_text(row, 6);
+	handler->translated_condition = mcs_catalog_get_text(row, 7);
+	handler->start_at = mcs_catalog_get_text(row, 8);
+	handler->retry_attempts = mcs_catalog_get_int32(row, 9);
+	handler->retry_delay = mcs_catalog_get_interval(row, 10);
+	handler->max_retry_delay = mcs_catalog_get_interval(row, 11);
+	handler->timeout = mcs_catalog_get_interval(row, 12);
+	handler->stop_on_failure = strcmp(mcs_catalog_get_text(row, 13), "stop") == 0;
+	handler->workers = mcs_catalog_get_int32(row, 14);
+	handler->paused = mcs_catalog_get_bool(row, 15);
+	handler->stopped_reason = mcs_catalog_get_text(row, 16);
+	handler->settings = mcs_catalog_get_texts(row, 17);
+	handler->restored = mcs_catalog_get_int64(row, 18) != (int64) GetSystemIdentifier() ||
+		mcs_catalog_get_oid(row, 19) != MyDatabaseId;
 	return handler;
 }
 
@@ -135,7 +70,11 @@ mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(for_update ? &load_locked : &load, values, NULL) > 0)
-		handler = handler_from_result(name, scope.caller);
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		handler = handler_from_row(&row, name);
+	}
 	mcs_catalog_end(&scope);
 	if (handler == NULL && !missing_ok)
 		ereport(ERROR,
@@ -298,16 +237,18 @@ mcs_handlers_position(const char *name, int worker)
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&find, values, NULL) > 0)
 	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
 		position = MemoryContextAllocZero(scope.caller, sizeof(HandlerPosition));
-		position->last_event_id = result_int64(0, 1);
-		position->failed_event = result_int64(0, 2);
-		position->attempts = result_int32(0, 3);
-		position->next_retry_at = result_int64(0, 4);
-		position->error.sqlstate = result_text(0, 5, scope.caller);
-		position->error.message = result_text(0, 6, scope.caller);
-		position->error.detail = result_text(0, 7, scope.caller);
-		position->error.context = result_text(0, 8, scope.caller);
-		position->definition_version = result_int64(0, 9);
+		position->last_event_id = mcs_catalog_get_int64(&row, 1);
+		position->failed_event = mcs_catalog_get_int64(&row, 2);
+		position->attempts = mcs_catalog_get_int32(&row, 3);
+		position->next_retry_at = mcs_catalog_get_int64(&row, 4);
+		position->error.sqlstate = mcs_catalog_get_text(&row, 5);
+		position->error.message = mcs_catalog_get_text(&row, 6);
+		position->error.detail = mcs_catalog_get_text(&row, 7);
+		position->error.context = mcs_catalog_get_text(&row, 8);
+		position->definition_version = mcs_catalog_get_int64(&row, 9);
 	}
 	mcs_catalog_end(&scope);
 	return position;
@@ -328,7 +269,8 @@ mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest)
 	count = mcs_catalog_execute(&lock, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		int64		position = result_int64(i, 1);
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+		int64		position = mcs_catalog_get_int64(&row, 1);
 
 		low = i == 0 ? position : Min(low, position);
 		high = i == 0 ? position : Max(high, position);
@@ -389,15 +331,15 @@ mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *p
 
 	mcs_catalog_add_text(&values, name);
 	mcs_catalog_add_value(&values, Int32GetDatum(worker), false);
-	add_int64(&values, position->last_event_id);
-	add_int64(&values, position->failed_event);
+	mcs_catalog_add_int64(&values, position->last_event_id);
+	mcs_catalog_add_int64(&values, position->failed_event);
 	mcs_catalog_add_value(&values, Int32GetDatum(position->attempts), false);
 	mcs_catalog_add_value(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
 	mcs_catalog_add_text(&values, position->error.sqlstate);
 	mcs_catalog_add_text(&values, position->error.message);
 	mcs_catalog_add_text(&values, position->error.detail);
 	mcs_catalog_add_text(&values, position->error.context);
-	add_int64(&values, position->definition_version);
+	mcs_catalog_add_int64(&values, position->definition_version);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }
 
@@ -429,10 +371,12 @@ mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_even
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&note, values, NULL) > 0)
 	{
-		disorderly = result_bool(0, 1);
-		*running_event = result_int64(0, 2);
-		*repeats = result_int32(0, 3);
-		*starts = result_int32(0, 4);
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		disorderly = mcs_catalog_get_bool(&row, 1);
+		*running_event = mcs_catalog_get_int64(&row, 2);
+		*repeats = mcs_catalog_get_int32(&row, 3);
+		*starts = mcs_catalog_get_int32(&row, 4);
 	}
 	mcs_catalog_end(&scope);
 	return disorderly;
@@ -488,27 +432,28 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 		"WHERE h.stream_name = $1 AND h.handler_name <> $2", TEXTOID, TEXTOID);
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(but_handler)};
-	List	   *standings = NIL;
+	List	   *all = NIL;
 	uint64		count;
 
 	mcs_catalog_begin(&scope);
 	count = mcs_catalog_execute(&list, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		HandlerReached *standing = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+		HandlerReached *reached = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
 		MemoryContext old;
 
-		standing->worker = result_int32(i, 1);
-		standing->workers = result_int32(i, 2);
-		standing->last_event_id = result_int64(i, 3);
-		standing->failed_event = result_int64(i, 4);
-		standing->gave_up = result_bool(i, 5);
+		reached->worker = mcs_catalog_get_int32(&row, 1);
+		reached->workers = mcs_catalog_get_int32(&row, 2);
+		reached->last_event_id = mcs_catalog_get_int64(&row, 3);
+		reached->failed_event = mcs_catalog_get_int64(&row, 4);
+		reached->gave_up = mcs_catalog_get_bool(&row, 5);
 		old = MemoryContextSwitchTo(scope.caller);
-		standings = lappend(standings, standing);
+		all = lappend(all, reached);
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);
-	return standings;
+	return all;
 }
 
 /* ---- dead letters ---- */
@@ -531,7 +476,7 @@ mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerErro
 
 	mcs_catalog_add_text(&values, handler->name);
 	mcs_catalog_add_text(&values, handler->stream);
-	add_int64(&values, event_id);
+	mcs_catalog_add_int64(&values, event_id);
 	mcs_catalog_add_text(&values, error->sqlstate);
 	mcs_catalog_add_text(&values, error->message);
 	mcs_catalog_add_text(&values, error->detail);
@@ -570,14 +515,15 @@ mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 	count = mcs_catalog_execute(&lock, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 		DeadLetter *letter = palloc0(sizeof(DeadLetter));
 		bool		isnull;
-		Datum		event = result_datum(i, 2, &isnull);
+		Datum		event = mcs_catalog_get_datum(&row, 2, &isnull);
 
-		letter->event_id = result_int64(i, 1);
+		letter->event_id = mcs_catalog_get_int64(&row, 1);
 		letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
-		letter->attempts = result_int32(i, 3);
+		letter->attempts = mcs_catalog_get_int32(&row, 3);
 		letters = lappend(letters, letter);
 		MemoryContextSwitchTo(old);
 	}
@@ -605,7 +551,7 @@ mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerE
 	CatalogValues values = {0};
 
 	mcs_catalog_add_text(&values, handler);
-	add_int64(&values, event_id);
+	mcs_catalog_add_int64(&values, event_id);
 	mcs_catalog_add_text(&values, error->sqlstate);
 	mcs_catalog_add_text(&values, error->message);
 	mcs_catalog_add_text(&values, error->detail);

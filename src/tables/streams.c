@@ -67,102 +67,6 @@ typedef enum StreamColumn
 	COLUMN_DEPLOYMENT
 } StreamColumn;
 
-/* A row that SPI returned, and where its values shall go. */
-typedef struct CatalogRow
-{
-	HeapTuple	tuple;
-	TupleDesc	desc;
-	MemoryContext target;
-} CatalogRow;
-
-static Datum
-row_datum(const CatalogRow *row, StreamColumn column, bool *isnull)
-{
-	return SPI_getbinval(row->tuple, row->desc, column, isnull);
-}
-
-static char *
-row_text(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-
-	return isnull ? NULL : MemoryContextStrdup(row->target, TextDatumGetCString(value));
-}
-
-static int64
-row_int64(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-static int32
-row_int32(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(value);
-}
-
-static bool
-row_bool(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-
-	return !isnull && DatumGetBool(value);
-}
-
-static Interval *
-row_interval(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-	Interval   *interval;
-
-	if (isnull)
-		return NULL;
-	interval = MemoryContextAlloc(row->target, sizeof(Interval));
-	*interval = *DatumGetIntervalP(value);
-	return interval;
-}
-
-static Document *
-row_document(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-	MemoryContext old;
-	Document   *document;
-
-	if (isnull)
-		return NULL;
-	old = MemoryContextSwitchTo(row->target);
-	document = (Document *) PG_DETOAST_DATUM_COPY(value);
-	MemoryContextSwitchTo(old);
-	return document;
-}
-
-static List *
-row_texts(const CatalogRow *row, StreamColumn column)
-{
-	bool		isnull;
-	Datum		value = row_datum(row, column, &isnull);
-	MemoryContext old;
-	List	   *texts;
-
-	if (isnull)
-		return NIL;
-	old = MemoryContextSwitchTo(row->target);
-	texts = mcs_convert_text_array(DatumGetArrayTypeP(value));
-	MemoryContextSwitchTo(old);
-	return texts;
-}
-
 static StreamNotify
 notify_from_text(const char *text)
 {
@@ -184,47 +88,46 @@ static Stream *
 stream_from_row(const CatalogRow *row, const char *name)
 {
 	Stream	   *stream = MemoryContextAllocZero(row->target, sizeof(Stream));
-	bool		isnull;
 
 	stream->name = MemoryContextStrdup(row->target, name);
-	stream->owner = DatumGetObjectId(row_datum(row, COLUMN_OWNER, &isnull));
-	stream->server = row_text(row, COLUMN_SERVER);
-	stream->database = row_text(row, COLUMN_DATABASE);
-	stream->collection = row_text(row, COLUMN_COLLECTION);
-	stream->filter = row_text(row, COLUMN_FILTER);
-	stream->add_fields = row_text(row, COLUMN_ADD_FIELDS);
-	stream->operations = row_texts(row, COLUMN_OPERATIONS);
-	stream->pipeline = row_document(row, COLUMN_PIPELINE);
-	stream->full_document = row_text(row, COLUMN_FULL_DOCUMENT);
-	stream->full_document_before_change = row_text(row, COLUMN_BEFORE_CHANGE);
-	stream->show_expanded_events = row_bool(row, COLUMN_EXPANDED);
-	stream->max_await_time = row_interval(row, COLUMN_MAX_AWAIT);
+	stream->owner = mcs_catalog_get_oid(row, COLUMN_OWNER);
+	stream->server = mcs_catalog_get_text(row, COLUMN_SERVER);
+	stream->database = mcs_catalog_get_text(row, COLUMN_DATABASE);
+	stream->collection = mcs_catalog_get_text(row, COLUMN_COLLECTION);
+	stream->filter = mcs_catalog_get_text(row, COLUMN_FILTER);
+	stream->add_fields = mcs_catalog_get_text(row, COLUMN_ADD_FIELDS);
+	stream->operations = mcs_catalog_get_texts(row, COLUMN_OPERATIONS);
+	stream->pipeline = mcs_catalog_get_document(row, COLUMN_PIPELINE);
+	stream->full_document = mcs_catalog_get_text(row, COLUMN_FULL_DOCUMENT);
+	stream->full_document_before_change = mcs_catalog_get_text(row, COLUMN_BEFORE_CHANGE);
+	stream->show_expanded_events = mcs_catalog_get_bool(row, COLUMN_EXPANDED);
+	stream->max_await_time = mcs_catalog_get_interval(row, COLUMN_MAX_AWAIT);
 	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
-	stream->batch_size = row_int32(row, COLUMN_BATCH_SIZE);
-	stream->retention = row_interval(row, COLUMN_RETENTION);
-	stream->notify = notify_from_text(row_text(row, COLUMN_NOTIFY));
-	stream->paused = row_bool(row, COLUMN_PAUSED);
-	stream->stopped_state = row_text(row, COLUMN_STOPPED);
-	stream->skip_token = row_text(row, COLUMN_SKIP);
-	stream->on_error = on_error_from_text(row_text(row, COLUMN_ON_ERROR));
-	stream->stopped_token = row_text(row, COLUMN_STOPPED_TOKEN);
-	stream->restored = row_int64(row, COLUMN_SYSTEM) != (int64) GetSystemIdentifier() ||
-		DatumGetObjectId(row_datum(row, COLUMN_DATABASE_OID, &isnull)) != MyDatabaseId;
-	stream->pushed_filter = row_document(row, COLUMN_PUSHED_FILTER);
-	stream->local_filter = row_text(row, COLUMN_LOCAL_FILTER);
-	stream->settings = row_texts(row, COLUMN_SETTINGS);
-	stream->resume_token = row_text(row, COLUMN_TOKEN);
-	stream->last_event_id = row_int64(row, COLUMN_LAST_EVENT);
-	stream->events_processed = row_int64(row, COLUMN_EVENTS);
-	stream->restarts = row_int32(row, COLUMN_RESTARTS);
-	stream->consecutive_errors = row_int32(row, COLUMN_ERRORS);
-	stream->has_handlers = row_bool(row, COLUMN_HAS_HANDLERS);
-	stream->exclude_fields = row_texts(row, COLUMN_EXCLUDE_FIELDS);
-	stream->mask_fields = row_texts(row, COLUMN_MASK_FIELDS);
-	stream->definition_version = row_int32(row, COLUMN_DEFINITION_VERSION);
+	stream->batch_size = mcs_catalog_get_int32(row, COLUMN_BATCH_SIZE);
+	stream->retention = mcs_catalog_get_interval(row, COLUMN_RETENTION);
+	stream->notify = notify_from_text(mcs_catalog_get_text(row, COLUMN_NOTIFY));
+	stream->paused = mcs_catalog_get_bool(row, COLUMN_PAUSED);
+	stream->stopped_state = mcs_catalog_get_text(row, COLUMN_STOPPED);
+	stream->skip_token = mcs_catalog_get_text(row, COLUMN_SKIP);
+	stream->on_error = on_error_from_text(mcs_catalog_get_text(row, COLUMN_ON_ERROR));
+	stream->stopped_token = mcs_catalog_get_text(row, COLUMN_STOPPED_TOKEN);
+	stream->restored = mcs_catalog_get_int64(row, COLUMN_SYSTEM) != (int64) GetSystemIdentifier() ||
+		mcs_catalog_get_oid(row, COLUMN_DATABASE_OID) != MyDatabaseId;
+	stream->pushed_filter = mcs_catalog_get_document(row, COLUMN_PUSHED_FILTER);
+	stream->local_filter = mcs_catalog_get_text(row, COLUMN_LOCAL_FILTER);
+	stream->settings = mcs_catalog_get_texts(row, COLUMN_SETTINGS);
+	stream->resume_token = mcs_catalog_get_text(row, COLUMN_TOKEN);
+	stream->last_event_id = mcs_catalog_get_int64(row, COLUMN_LAST_EVENT);
+	stream->events_processed = mcs_catalog_get_int64(row, COLUMN_EVENTS);
+	stream->restarts = mcs_catalog_get_int32(row, COLUMN_RESTARTS);
+	stream->consecutive_errors = mcs_catalog_get_int32(row, COLUMN_ERRORS);
+	stream->has_handlers = mcs_catalog_get_bool(row, COLUMN_HAS_HANDLERS);
+	stream->exclude_fields = mcs_catalog_get_texts(row, COLUMN_EXCLUDE_FIELDS);
+	stream->mask_fields = mcs_catalog_get_texts(row, COLUMN_MASK_FIELDS);
+	stream->definition_version = mcs_catalog_get_int32(row, COLUMN_DEFINITION_VERSION);
 	stream->keeps_history = !mcs_extension_is_old();
-	stream->last_event_token = row_text(row, COLUMN_LAST_EVENT_TOKEN);
-	stream->deployment = row_document(row, COLUMN_DEPLOYMENT);
+	stream->last_event_token = mcs_catalog_get_text(row, COLUMN_LAST_EVENT_TOKEN);
+	stream->deployment = mcs_catalog_get_document(row, COLUMN_DEPLOYMENT);
 	return stream;
 }
 
@@ -254,7 +157,7 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 	}
 	if (found)
 	{
-		CatalogRow	row = {SPI_tuptable->vals[0], SPI_tuptable->tupdesc, scope.caller};
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
 		stream = stream_from_row(&row, name);
 	}
@@ -290,18 +193,17 @@ mcs_streams_list(void)
 	count = mcs_catalog_execute(&list, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		CatalogRow	row = {SPI_tuptable->vals[i], SPI_tuptable->tupdesc, scope.caller};
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		StreamListed *listed = MemoryContextAlloc(scope.caller, sizeof(StreamListed));
 		MemoryContext old;
-		bool		isnull;
 
-		listed->name = row_text(&row, 1);
-		listed->owner = DatumGetObjectId(row_datum(&row, 2, &isnull));
-		listed->runnable = row_bool(&row, 3);
-		listed->handler = row_text(&row, 4);
-		listed->worker = row_int32(&row, 5);
-		listed->work = row_bool(&row, 6);
-		listed->deaths = row_int32(&row, 7);
+		listed->name = mcs_catalog_get_text(&row, 1);
+		listed->owner = mcs_catalog_get_oid(&row, 2);
+		listed->runnable = mcs_catalog_get_bool(&row, 3);
+		listed->handler = mcs_catalog_get_text(&row, 4);
+		listed->worker = mcs_catalog_get_int32(&row, 5);
+		listed->work = mcs_catalog_get_bool(&row, 6);
+		listed->deaths = mcs_catalog_get_int32(&row, 7);
 		old = MemoryContextSwitchTo(scope.caller);
 		streams = lappend(streams, listed);
 		MemoryContextSwitchTo(old);

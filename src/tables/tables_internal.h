@@ -1,6 +1,6 @@
 /*
  * tables/tables_internal.h
- *	  How the files of this folder run their statements (statement.c).
+ *	  How the files of this folder run their statements (catalog.c).
  */
 #ifndef MCS_TABLES_INTERNAL_H
 #define MCS_TABLES_INTERNAL_H
@@ -58,7 +58,29 @@ typedef struct CatalogValues
 } CatalogValues;
 
 extern void mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull);
+extern void mcs_catalog_add_int64(CatalogValues *values, int64 value);
 extern void mcs_catalog_add_text(CatalogValues *values, const char *text);
 extern void mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
+
+/* A row that a statement has returned; what is read from it is copied to the memory of the scope's caller. */
+typedef struct CatalogRow
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	MemoryContext target;
+} CatalogRow;
+
+extern CatalogRow mcs_catalog_row(const CatalogScope *scope, uint64 number);
+
+/* Its values, columns counted from 1; 0, false, NULL or NIL for null.  The datum is not copied. */
+extern Datum mcs_catalog_get_datum(const CatalogRow *row, int column, bool *isnull);
+extern bool mcs_catalog_get_bool(const CatalogRow *row, int column);
+extern int32 mcs_catalog_get_int32(const CatalogRow *row, int column);
+extern int64 mcs_catalog_get_int64(const CatalogRow *row, int column);
+extern Oid	mcs_catalog_get_oid(const CatalogRow *row, int column);
+extern char *mcs_catalog_get_text(const CatalogRow *row, int column);
+extern List *mcs_catalog_get_texts(const CatalogRow *row, int column);
+extern Interval *mcs_catalog_get_interval(const CatalogRow *row, int column);
+extern Document *mcs_catalog_get_document(const CatalogRow *row, int column);
 
 #endif							/* MCS_TABLES_INTERNAL_H */
