@@ -132,7 +132,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	mcs_handler_tell_of_absent_documents(handler, stream);
 	if (!stream->has_handlers)
 	{
-		mcs_change_redefined(handler->stream);
+		mcs_progress_redefine(handler->stream);
 		mcs_wake_at_commit(handler->stream);
 	}
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
@@ -275,7 +275,7 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
 	(void) mcs_streams_load(handler->stream, true, false);
 	mcs_handlers_delete(handler->name);
-	mcs_change_redefined(handler->stream);
+	mcs_progress_redefine(handler->stream);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);

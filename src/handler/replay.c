@@ -137,10 +137,10 @@ retry_one(Replay *replay, DeadLetter *letter)
 	if (failure)
 	{
 		result.error = MemoryContextStrdup(replay->context, failure->message);
-		mcs_dead_letter_failed_again(replay->handler->name, letter->event_id, failure);
+		mcs_dead_letters_failed_again(replay->handler->name, letter->event_id, failure);
 	}
 	else
-		mcs_dead_letter_delete(replay->handler->name, letter->event_id);
+		mcs_dead_letters_delete(replay->handler->name, letter->event_id);
 	return result;
 }
 

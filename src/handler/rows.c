@@ -286,7 +286,7 @@ new_status(EventUpdate *update, const HandlerResult *result, const char *current
 	bool		given_up = strcmp(current, "error") == 0;
 
 	if (given_up && result->was_ours)
-		given_up = mcs_dead_letter_exists(update->stream, result->event_id, update->handler);
+		given_up = mcs_dead_letters_exist(update->stream, result->event_id, update->handler);
 	if (given_up || result->outcome == OUTCOME_ERROR)
 		return "error";
 	if (result->outcome == OUTCOME_RETRY)

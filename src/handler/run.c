@@ -248,7 +248,7 @@ give_up(HandlerWorker *worker)
 	{
 		saved = mcs_handlers_save(worker->name, worker->number, position, event_id, 1);
 		if (saved)
-			mcs_dead_letter_insert(handler, event_id, &position->error, position->attempts);
+			mcs_dead_letters_insert(handler, event_id, &position->error, position->attempts);
 	}
 	if (!saved || mcs_slot_is_changed())
 	{

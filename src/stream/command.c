@@ -281,7 +281,7 @@ take_kept_events(Stream *stream)
 {
 	Oid			owner;
 
-	if (!mcs_change_kept_events(stream->name, &owner, &stream->last_event_id))
+	if (!mcs_streams_kept_events(stream->name, &owner, &stream->last_event_id))
 	{
 		take_remains(stream);
 		return;
@@ -291,7 +291,7 @@ take_kept_events(Stream *stream)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("events of a dropped change stream \"%s\" belong to another role", stream->name),
 				 errhint("Choose another name.")));
-	mcs_change_forget_kept_events(stream->name);
+	mcs_streams_forget_kept_events(stream->name);
 }
 
 /* What a restore has left beside the events is not to act in the name of the new stream's owner. */
@@ -344,7 +344,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	fix_start(stream, target, &start);
 	take_kept_events(stream);
 	forget_remains(stream);
-	if (!mcs_change_insert(stream, &origin))
+	if (!mcs_streams_insert(stream, &origin))
 		refuse_duplicate(stream->name);
 	mcs_wake_at_commit(stream->name);
 	tell_if_not_preloaded(stream);
@@ -425,10 +425,10 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	stream = mcs_stream_load_own(name, true);
 	(void) change_fields(stream, reset, fcinfo);
 	check_as_owner(stream, false);
-	mcs_change_update(stream);
+	mcs_streams_update(stream);
 	/* the event that it stopped at is dealt with otherwise now */
 	if (stream->stopped_token && stream->on_error != STREAM_ON_ERROR_STOP)
-		mcs_change_forget_stop(name);
+		mcs_streams_forget_stop(name);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }
@@ -442,7 +442,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("pause_change_stream()");
 	(void) mcs_stream_load_own(name, true);
-	mcs_change_pause(name);
+	mcs_streams_pause(name);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }
@@ -553,10 +553,10 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	if (token && (start_at || stream->resume_token == NULL))
 	{
 		leave_gap(stream, token);
-		mcs_change_set_position(name, token);
+		mcs_progress_set_position(name, token);
 	}
 	mcs_restore_mend_handlers(name);
-	mcs_change_resume(name, skip);
+	mcs_streams_resume(name, skip);
 	if (stream->stopped_state)
 		mcs_alert_of_stream(name, stream->stopped_state, mcs_shared_state_name(STREAM_STARTING),
 							"resume_change_stream() was called", NULL);
@@ -574,11 +574,11 @@ drop_kept_events(const char *name)
 	Oid			owner;
 	int64		last_event_id;
 
-	if (!mcs_change_kept_events(name, &owner, &last_event_id))
+	if (!mcs_streams_kept_events(name, &owner, &last_event_id))
 		return false;
 	mcs_stream_check_owner(owner, "change stream", name);
 	mcs_events_delete_all(name, owner);
-	mcs_change_forget_kept_events(name);
+	mcs_streams_forget_kept_events(name);
 	return true;
 }
 
@@ -586,7 +586,7 @@ drop_kept_events(const char *name)
 static void
 refuse_dead_letters(const char *name)
 {
-	int64		count = mcs_progress_dead_letters(name);
+	int64		count = mcs_dead_letters_count(name);
 
 	if (count > 0)
 		ereport(ERROR,
@@ -617,14 +617,14 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 				 errmsg("change stream \"%s\" does not exist", name)));
 	mcs_stream_check_owner(stream->owner, "change stream", name);
 	/* handlers before the stream; those that are made meanwhile are locked behind it */
-	mcs_progress_lock_handlers(name);
+	mcs_handlers_lock_all(name);
 	stream = mcs_stream_load_own(name, true);
-	mcs_progress_lock_handlers(name);
+	mcs_handlers_lock_all(name);
 	if (!discard)
 		refuse_dead_letters(name);
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
-	mcs_change_delete(stream, keep_events);
+	mcs_streams_delete(stream, keep_events);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }

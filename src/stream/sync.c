@@ -57,7 +57,7 @@ check_runs(const Stream *stream)
 				 errmsg("change stream \"%s\" does not run", stream->name),
 				 errdetail("Its worker needs the library to be loaded when the server starts."),
 				 errhint("Add '%s' to shared_preload_libraries and restart the server.", MCS_EXTENSION)));
-	if (mcs_change_is_own(stream->name))
+	if (mcs_streams_is_uncommitted(stream->name))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("change stream \"%s\" was made or changed in this transaction", stream->name),
@@ -124,7 +124,7 @@ wait_for_handlers(const char *name, TimestampTz until)
 	for (;;)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		behind = mcs_progress_handlers_behind(name, stream->last_event_id);
+		behind = mcs_handlers_are_behind(name, stream->last_event_id);
 		PopActiveSnapshot();
 		if (!behind || GetCurrentTimestamp() >= until)
 			break;

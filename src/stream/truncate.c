@@ -46,7 +46,7 @@ write_gap(const TruncatedStream *truncated)
 	stream->last_event_id = truncated->last_event_id - 1;
 	stream->resume_token = truncated->token;
 	/* handlers that are past it do not come back to say that they are done */
-	stream->has_handlers = stream->has_handlers && mcs_progress_handlers_behind(stream->name, truncated->last_event_id);
+	stream->has_handlers = stream->has_handlers && mcs_handlers_are_behind(stream->name, truncated->last_event_id);
 	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,

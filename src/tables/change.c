@@ -82,7 +82,7 @@ add_definition(CatalogValues *values, const Stream *stream)
 
 /* Whose the events are that a dropped stream of this name left; false where there are none. */
 bool
-mcs_change_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
+mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT owner::pg_catalog.oid, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
@@ -104,7 +104,7 @@ mcs_change_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 }
 
 void
-mcs_change_forget_kept_events(const char *stream)
+mcs_streams_forget_kept_events(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_kept_events WHERE stream_name = $1",
@@ -149,7 +149,7 @@ insert_stream(const Stream *stream, const StreamOrigin *origin)
 
 /* The rows of a new stream; false where there is one of that name already. */
 bool
-mcs_change_insert(const Stream *stream, const StreamOrigin *origin)
+mcs_streams_insert(const Stream *stream, const StreamOrigin *origin)
 {
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
@@ -176,7 +176,7 @@ mcs_change_insert(const Stream *stream, const StreamOrigin *origin)
  * is changed is looked at by somebody, so deaths of its processes are forgotten.
  */
 void
-mcs_change_redefined(const char *stream)
+mcs_progress_redefine(const char *stream)
 {
 	static CatalogStatement count = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET definition_version = definition_version + 1, running_token = NULL, crashes = 0, starts = 0 "
@@ -190,7 +190,7 @@ mcs_change_redefined(const char *stream)
 
 /* Writes an altered definition; it holds for the events after last_event_id. */
 void
-mcs_change_update(const Stream *stream)
+mcs_streams_update(const Stream *stream)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event{, exclude_fields, mask_fields|}) = "
@@ -204,11 +204,11 @@ mcs_change_update(const Stream *stream)
 	mcs_catalog_add_texts(&values, stream->exclude_fields, true);
 	mcs_catalog_add_texts(&values, stream->mask_fields, true);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
-	mcs_change_redefined(stream->name);
+	mcs_progress_redefine(stream->name);
 }
 
 void
-mcs_change_pause(const char *stream)
+mcs_streams_pause(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = true, paused_reason = NULL, state_since = now() "
@@ -217,12 +217,12 @@ mcs_change_pause(const char *stream)
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&pause, values, NULL);
-	mcs_change_redefined(stream);
+	mcs_progress_redefine(stream);
 }
 
 /* The stream shall run, here; skip_token NULL leaves the one that is there. */
 void
-mcs_change_resume(const char *stream, const char *skip_token)
+mcs_streams_resume(const char *stream, const char *skip_token)
 {
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = false, paused_reason = NULL, stopped_state = NULL, stopped_reason = NULL, "
@@ -237,12 +237,12 @@ mcs_change_resume(const char *stream, const char *skip_token)
 	mcs_catalog_add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	mcs_catalog_add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
 	(void) mcs_catalog_run(&resume, values.values, values.nulls);
-	mcs_change_redefined(stream);
+	mcs_progress_redefine(stream);
 }
 
 /* A stream that stopped at an event shall run again, unless it is paused. */
 void
-mcs_change_forget_stop(const char *stream)
+mcs_streams_forget_stop(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET stopped_state = NULL, stopped_reason = NULL, {stopped_token = NULL, |}state_since = now() "
@@ -255,7 +255,7 @@ mcs_change_forget_stop(const char *stream)
 
 /* Moves a stream, in whatever history: the worker that knows another position can't save any more. */
 void
-mcs_change_set_position(const char *stream, const char *token)
+mcs_progress_set_position(const char *stream, const char *token)
 {
 	static CatalogStatement move = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp()"
@@ -271,7 +271,7 @@ mcs_change_set_position(const char *stream, const char *token)
 
 /* Everything of a stream but its events, of which a note is left where they are kept; its rows and its handlers' are locked. */
 void
-mcs_change_delete(const Stream *stream, bool keep_events)
+mcs_streams_delete(const Stream *stream, bool keep_events)
 {
 	static CatalogStatement delete[] = {
 		CATALOG_STATEMENT("DELETE FROM @.change_handler_dead_letters WHERE handler_name IN "
@@ -307,7 +307,7 @@ mcs_change_delete(const Stream *stream, bool keep_events)
 
 /* Whether this transaction itself made or changed the stream, so that nobody else sees that yet. */
 bool
-mcs_change_is_own(const char *stream)
+mcs_streams_is_uncommitted(const char *stream)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT xmin FROM @.change_streams WHERE stream_name = $1",

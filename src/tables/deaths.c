@@ -130,7 +130,7 @@ mcs_deaths_end(const char *stream)
 
 /* Notes how far back the oplog reached when a process looked. */
 void
-mcs_progress_window(const char *stream, int64 microseconds)
+mcs_oplog_keep_window(const char *stream, int64 microseconds)
 {
 	static CatalogStatement keep = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET oplog_window = $2 WHERE stream_name = $1", TEXTOID, INTERVALOID);

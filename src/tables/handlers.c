@@ -463,7 +463,7 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 #define ROW_COLUMN_VALUES EVENT_COLUMN_LIST(ROW_COLUMN_VALUE, ROW_COLUMN_VALUE)
 
 void
-mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
+mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
 {
 	static CatalogStatement insert = CATALOG_STATEMENT(
 		"INSERT INTO @.change_handler_dead_letters (handler_name" ROW_COLUMN_NAMES ", sqlstate, error, detail, context, attempts) "
@@ -487,7 +487,7 @@ mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerErro
 
 /* Whether a handler other than the one named has given an event up. */
 bool
-mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler)
+mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 AND event_id = $2 AND handler_name <> $3 LIMIT 1",
@@ -532,7 +532,7 @@ mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 }
 
 void
-mcs_dead_letter_delete(const char *handler, int64 event_id)
+mcs_dead_letters_delete(const char *handler, int64 event_id)
 {
 	static CatalogStatement delete = CATALOG_STATEMENT(
 		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1 AND event_id = $2", TEXTOID, INT8OID);
@@ -542,7 +542,7 @@ mcs_dead_letter_delete(const char *handler, int64 event_id)
 }
 
 void
-mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error)
+mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error)
 {
 	static CatalogStatement update = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_dead_letters SET sqlstate = $3, error = $4, detail = $5, context = $6, "

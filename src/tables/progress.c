@@ -92,7 +92,7 @@ mcs_progress_restart(const char *stream)
  * lock in that order.
  */
 void
-mcs_progress_stop(const char *stream, StreamState state, const char *reason, const char *token)
+mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token)
 {
 	static CatalogStatement stop = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET stopped_state = $2, stopped_reason = $3, {stopped_token = $4, |}"
@@ -110,7 +110,7 @@ mcs_progress_stop(const char *stream, StreamState state, const char *reason, con
 
 /* Pauses a stream that was made in another cluster or database, unless it is paused, or was resumed here a moment ago. */
 void
-mcs_progress_pause_restored(const char *stream)
+mcs_streams_pause_restored(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET paused = true, paused_reason = 'restored', state_since = clock_timestamp() "
@@ -124,7 +124,7 @@ mcs_progress_pause_restored(const char *stream)
 
 /* Forgets the event that a stream was to leave out, once it has. */
 void
-mcs_progress_skipped(const char *stream)
+mcs_streams_forget_skip(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET skip_token = NULL WHERE stream_name = $1 AND skip_token IS NOT NULL",
@@ -136,7 +136,7 @@ mcs_progress_skipped(const char *stream)
 
 /* Whether a handler of the stream that runs has still to come to this event. */
 bool
-mcs_progress_handlers_behind(const char *stream, int64 event_id)
+mcs_handlers_are_behind(const char *stream, int64 event_id)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
@@ -154,7 +154,7 @@ mcs_progress_handlers_behind(const char *stream, int64 event_id)
  * tables/handlers.c.
  */
 void
-mcs_progress_lock_handlers(const char *stream)
+mcs_handlers_lock_all(const char *stream)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
@@ -167,7 +167,7 @@ mcs_progress_lock_handlers(const char *stream)
 
 /* With a stream's handlers locked: what their workers have made and not committed is not to be (mcs_handlers_redefine). */
 void
-mcs_progress_handlers_redefined(const char *stream)
+mcs_handlers_redefine_all(const char *stream)
 {
 	static CatalogStatement mark = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress p SET definition_version = pg_current_xact_id()::text::bigint "
@@ -180,7 +180,7 @@ mcs_progress_handlers_redefined(const char *stream)
 
 /* How many events of a stream have been given up and not been dealt with. */
 int64
-mcs_progress_dead_letters(const char *stream)
+mcs_dead_letters_count(const char *stream)
 {
 	static CatalogStatement count = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 "

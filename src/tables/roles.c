@@ -102,19 +102,19 @@ mcs_roles_drop_streams(Oid role)
 	{
 		Stream	   *stream;
 
-		mcs_progress_lock_handlers(lfirst(cell));
+		mcs_handlers_lock_all(lfirst(cell));
 		stream = mcs_streams_load(lfirst(cell), true, true);
 		if (!stream)
 			continue;
-		mcs_progress_lock_handlers(stream->name);
+		mcs_handlers_lock_all(stream->name);
 		mcs_events_delete_all(stream->name, stream->owner);
-		mcs_change_delete(stream, false);
+		mcs_streams_delete(stream, false);
 		mcs_wake_at_commit(stream->name);
 	}
 	foreach(cell, names_of(&kept, ObjectIdGetDatum(role)))
 	{
 		mcs_events_delete_all(lfirst(cell), role);
-		mcs_change_forget_kept_events(lfirst(cell));
+		mcs_streams_forget_kept_events(lfirst(cell));
 	}
 	mcs_grants_forget_role(role);
 }
@@ -132,10 +132,10 @@ mcs_roles_reassign(Oid from, Oid to)
 
 	foreach(cell, mcs_roles_streams(from))
 	{
-		mcs_progress_lock_handlers(lfirst(cell));
-		mcs_progress_handlers_redefined(lfirst(cell));
+		mcs_handlers_lock_all(lfirst(cell));
+		mcs_handlers_redefine_all(lfirst(cell));
 		(void) mcs_streams_load(lfirst(cell), true, true);
-		mcs_change_redefined(lfirst(cell));
+		mcs_progress_redefine(lfirst(cell));
 		mcs_wake_at_commit(lfirst(cell));
 		mcs_wake_handlers_at_commit(lfirst(cell), NULL);
 	}

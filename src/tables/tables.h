@@ -119,7 +119,7 @@ typedef struct OplogUse
 
 extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
-extern void mcs_progress_window(const char *stream, int64 microseconds);
+extern void mcs_oplog_keep_window(const char *stream, int64 microseconds);
 
 /* ---- tables/deaths.c: processes that may die ---- */
 extern void mcs_deaths_flush(void);
@@ -127,9 +127,9 @@ extern bool mcs_deaths_begin(const char *stream, bool first, int *starts);
 extern int	mcs_deaths_announce(const char *stream, const char *token);
 extern void mcs_deaths_survive(const char *stream);
 extern void mcs_deaths_end(const char *stream);
-extern void mcs_progress_stop(const char *stream, StreamState state, const char *reason, const char *token);
-extern void mcs_progress_pause_restored(const char *stream);
-extern void mcs_progress_skipped(const char *stream);
+extern void mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token);
+extern void mcs_streams_pause_restored(const char *stream);
+extern void mcs_streams_forget_skip(const char *stream);
 
 /* How a round of deletions goes, in which each event that is too old is looked at once. */
 typedef struct EventExpiry
@@ -157,17 +157,17 @@ typedef struct StreamOrigin
 	const char *start_at;
 } StreamOrigin;
 
-extern bool mcs_change_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
-extern bool mcs_change_insert(const Stream *stream, const StreamOrigin *origin);
-extern void mcs_change_update(const Stream *stream);
-extern void mcs_change_redefined(const char *stream);
-extern void mcs_change_pause(const char *stream);
-extern void mcs_change_resume(const char *stream, const char *skip_token);
-extern void mcs_change_forget_stop(const char *stream);
-extern void mcs_change_set_position(const char *stream, const char *token);
-extern void mcs_change_delete(const Stream *stream, bool keep_events);
-extern void mcs_change_forget_kept_events(const char *stream);
-extern bool mcs_change_is_own(const char *stream);
+extern bool mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
+extern bool mcs_streams_insert(const Stream *stream, const StreamOrigin *origin);
+extern void mcs_streams_update(const Stream *stream);
+extern void mcs_progress_redefine(const char *stream);
+extern void mcs_streams_pause(const char *stream);
+extern void mcs_streams_resume(const char *stream, const char *skip_token);
+extern void mcs_streams_forget_stop(const char *stream);
+extern void mcs_progress_set_position(const char *stream, const char *token);
+extern void mcs_streams_delete(const Stream *stream, bool keep_events);
+extern void mcs_streams_forget_kept_events(const char *stream);
+extern bool mcs_streams_is_uncommitted(const char *stream);
 
 /* ---- tables/progress.c ---- */
 /* Where a stream was when its events went. */
@@ -179,9 +179,9 @@ typedef struct TruncatedStream
 } TruncatedStream;
 extern List *mcs_progress_truncated(void);
 
-extern bool mcs_progress_handlers_behind(const char *stream, int64 event_id);
-extern void mcs_progress_lock_handlers(const char *stream);
-extern void mcs_progress_handlers_redefined(const char *stream);
+extern bool mcs_handlers_are_behind(const char *stream, int64 event_id);
+extern void mcs_handlers_lock_all(const char *stream);
+extern void mcs_handlers_redefine_all(const char *stream);
 
 /* ---- tables/restore.c ---- */
 
@@ -196,7 +196,7 @@ extern bool mcs_restore_mend_progress(const char *stream);
 extern void mcs_restore_mend_handlers(const char *stream);
 extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
 extern int64 mcs_restore_pause_handlers(const char *stream);
-extern int64 mcs_progress_dead_letters(const char *stream);
+extern int64 mcs_dead_letters_count(const char *stream);
 
 /* ---- tables/events.c ---- */
 
@@ -346,8 +346,8 @@ extern void mcs_handlers_ready(const char *name, int worker);
 extern void mcs_handlers_announce(const char *name, int worker, int64 event_id);
 extern void mcs_handlers_end(const char *name, int worker);
 
-extern void mcs_dead_letter_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
-extern bool mcs_dead_letter_exists(const char *stream, int64 event_id, const char *but_handler);
+extern void mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
+extern bool mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler);
 
 typedef struct DeadLetter
 {
@@ -358,8 +358,8 @@ typedef struct DeadLetter
 
 /* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
 extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
-extern void mcs_dead_letter_delete(const char *handler, int64 event_id);
-extern void mcs_dead_letter_failed_again(const char *handler, int64 event_id, const HandlerError *error);
+extern void mcs_dead_letters_delete(const char *handler, int64 event_id);
+extern void mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error);
 extern int64 mcs_dead_letters_discard(const char *handler);
 
 /* Where another handler of a stream is, by worker: what decides an event's status. */

@@ -271,7 +271,7 @@ mcs_culprit_retry_parked(const char *name)
 
 	/* what the caller has deferred is checked as the caller, and is no event's failure */
 	mcs_events_table_check_deferred();
-	mcs_progress_lock_handlers(name);
+	mcs_handlers_lock_all(name);
 	/* only in the owner's own session may something be deferred */
 	mcs_owner_begin(&scope, stream->owner, NIL, true);
 	do

@@ -704,7 +704,7 @@ write_transaction(StreamWorker *worker)
 	else
 		take_events(worker, writer);
 	if (worker->skipped)
-		mcs_progress_skipped(stream->name);
+		mcs_streams_forget_skip(stream->name);
 	if (may_commit_lazily(worker, writer))
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 

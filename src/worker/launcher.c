@@ -190,7 +190,7 @@ list_streams(void)
 		Stream	   *stream = listed->runnable || listed->handler ? NULL : mcs_streams_load(listed->name, false, true);
 
 		if (stream && stream->restored && !stream->paused)
-			mcs_progress_pause_restored(listed->name);
+			mcs_streams_pause_restored(listed->name);
 	}
 	return streams;
 }

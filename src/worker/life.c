@@ -42,7 +42,7 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 
 	reason = MemoryContextStrdup(TopMemoryContext, reason);
 	mcs_worker_begin(worker);
-	mcs_progress_stop(worker->name, STREAM_ERROR, reason, NULL);
+	mcs_streams_stop(worker->name, STREAM_ERROR, reason, NULL);
 	mcs_progress_error(worker->name, "the process that followed the change stream died");
 	mcs_deaths_end(worker->name);
 	mcs_alert_of_stream(worker->name, mcs_shared_state_name(STREAM_RETRYING), mcs_shared_state_name(STREAM_ERROR), reason, NULL);

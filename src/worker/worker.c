@@ -306,7 +306,7 @@ load_stream(StreamWorker *worker)
 		events_relation = mcs_extension_events();
 	}
 	if (stream && stream->restored && !stream->paused)
-		mcs_progress_pause_restored(worker->name);
+		mcs_streams_pause_restored(worker->name);
 	if (stream && (stream->paused || stream->stopped_state || stream->restored))
 		mcs_deaths_end(worker->name);
 	mcs_worker_commit(worker);
@@ -400,7 +400,7 @@ stop_at(StreamWorker *worker, StreamState state, const char *reason, const char 
 	/* it may be in the batch context, which the commit empties */
 	reason = MemoryContextStrdup(worker->stream_context, reason);
 	mcs_worker_begin(worker);
-	mcs_progress_stop(worker->name, state, reason, token);
+	mcs_streams_stop(worker->name, state, reason, token);
 	mcs_deaths_end(worker->name);
 	mcs_worker_commit(worker);
 	mcs_worker_set_state(worker, state, reason, error, 0);
@@ -529,7 +529,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	{
 		mcs_slot_oplog_window(window);
 		mcs_worker_begin(worker);
-		mcs_progress_window(worker->name, window);
+		mcs_oplog_keep_window(worker->name, window);
 		mcs_worker_commit(worker);
 	}
 
