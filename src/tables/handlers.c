@@ -1,7 +1,6 @@
 /*
  * tables/handlers.c
- *	  Every query on the tables of handlers.  They run as those on the tables
- *	  of streams do (tables/streams.c).
+ *	  The rows of handlers and of their workers.
  *
  * Locks are taken in one order: the handler's row, the rows of its workers, the
  * stream's rows.  A function that makes a handler has the stream's first, but
@@ -13,7 +12,6 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "tables/tables_internal.h"
 #include "miscadmin.h"
 #include "tables/tables_internal.h"
 #include "utils/array.h"
@@ -454,117 +452,4 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 	}
 	mcs_catalog_end(&scope);
 	return all;
-}
-
-/* ---- dead letters ---- */
-
-/* The columns of events as the types that dead letters keep: the events table's owner may have chosen others. */
-#define ROW_COLUMN_VALUE(symbol, name, type, declaration, ...) ", e." #name "::" declaration
-#define ROW_COLUMN_VALUES EVENT_COLUMN_LIST(ROW_COLUMN_VALUE, ROW_COLUMN_VALUE)
-
-void
-mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
-{
-	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_handler_dead_letters (handler_name" ROW_COLUMN_NAMES ", sqlstate, error, detail, context, attempts) "
-		"SELECT $1" ROW_COLUMN_VALUES ", $4, $5, $6, $7, $8 FROM @.change_stream_events e "
-		"WHERE stream_name = $2 AND event_id = $3 "
-		"ON CONFLICT (handler_name, event_id) DO UPDATE SET sqlstate = $4, error = $5, detail = $6, context = $7, "
-		"attempts = $8, failed_at = clock_timestamp()",
-		TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
-	CatalogValues values = {0};
-
-	mcs_catalog_add_text(&values, handler->name);
-	mcs_catalog_add_text(&values, handler->stream);
-	mcs_catalog_add_int64(&values, event_id);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
-	mcs_catalog_add_value(&values, Int32GetDatum(attempts), false);
-	(void) mcs_catalog_run(&insert, values.values, values.nulls);
-}
-
-/* Whether a handler other than the one named has given an event up. */
-bool
-mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler)
-{
-	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 AND event_id = $2 AND handler_name <> $3 LIMIT 1",
-		TEXTOID, INT8OID, TEXTOID);
-	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum(event_id), CStringGetTextDatum(but_handler)};
-
-	return mcs_catalog_run(&find, values, NULL) > 0;
-}
-
-List *
-mcs_dead_letters_lock(const char *handler, int64 after, int limit)
-{
-	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END, l.attempts "
-		"FROM @.change_handler_dead_letters l "
-		"LEFT JOIN @.change_stream_events e ON e.stream_name = l.stream_name AND e.event_id = l.event_id "
-		"WHERE l.handler_name = $1 AND l.event_id > $2 ORDER BY l.event_id LIMIT $3 FOR UPDATE OF l",
-		TEXTOID, INT8OID, INT4OID);
-	CatalogScope scope;
-	Datum		values[3] = {CStringGetTextDatum(handler), Int64GetDatum(after), Int32GetDatum(limit)};
-	List	   *letters = NIL;
-	uint64		count;
-
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute(&lock, values, NULL);
-	for (uint64 i = 0; i < count; i++)
-	{
-		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
-		DeadLetter *letter = palloc0(sizeof(DeadLetter));
-		bool		isnull;
-		Datum		event = mcs_catalog_get_datum(&row, 2, &isnull);
-
-		letter->event_id = mcs_catalog_get_int64(&row, 1);
-		letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
-		letter->attempts = mcs_catalog_get_int32(&row, 3);
-		letters = lappend(letters, letter);
-		MemoryContextSwitchTo(old);
-	}
-	mcs_catalog_end(&scope);
-	return letters;
-}
-
-void
-mcs_dead_letters_delete(const char *handler, int64 event_id)
-{
-	static CatalogStatement delete = CATALOG_STATEMENT(
-		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1 AND event_id = $2", TEXTOID, INT8OID);
-	Datum		values[2] = {CStringGetTextDatum(handler), Int64GetDatum(event_id)};
-
-	(void) mcs_catalog_run(&delete, values, NULL);
-}
-
-void
-mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error)
-{
-	static CatalogStatement update = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_dead_letters SET sqlstate = $3, error = $4, detail = $5, context = $6, "
-		"attempts = attempts + 1, failed_at = clock_timestamp() WHERE handler_name = $1 AND event_id = $2",
-		TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
-	CatalogValues values = {0};
-
-	mcs_catalog_add_text(&values, handler);
-	mcs_catalog_add_int64(&values, event_id);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
-	(void) mcs_catalog_run(&update, values.values, values.nulls);
-}
-
-int64
-mcs_dead_letters_discard(const char *handler)
-{
-	static CatalogStatement discard = CATALOG_STATEMENT(
-		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(handler)};
-
-	return (int64) mcs_catalog_run(&discard, values, NULL);
 }

@@ -1,0 +1,75 @@
+/*
+ * tables/oplog.c
+ *	  How much of MongoDB's oplog is left to the position of each stream.
+ *
+ * A worker notes how far back the oplog reaches; who tells a person that a
+ * position is about to be lost (stream/alert.c) compares, and notes that he has.
+ *
+ * The schema of 1.0 has no place for it: nothing is noted nor told there.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "tables/tables_internal.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* Notes how far back the oplog reached when a process looked. */
+void
+mcs_oplog_keep_window(const char *stream, int64 microseconds)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET oplog_window = $2 WHERE stream_name = $1", TEXTOID, INTERVALOID);
+	Interval	window = {.time = microseconds};
+	Datum		values[2] = {CStringGetTextDatum(stream), IntervalPGetDatum(&window)};
+
+	if (!mcs_extension_is_old())
+		(void) mcs_catalog_run(&keep, values, NULL);
+}
+
+/* The streams of this database that have a position to lose: List of OplogUse, in the caller's memory. */
+List *
+mcs_oplog_uses(void)
+{
+	static CatalogStatement list = CATALOG_STATEMENT(
+		"SELECT p.stream_name, p.resume_token, extract(epoch FROM p.oplog_window)::bigint, p.oplog_told "
+		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
+		"WHERE p.oplog_window IS NOT NULL AND p.resume_token IS NOT NULL "
+		"AND s.stopped_state IS NULL AND s.paused_reason IS DISTINCT FROM 'restored'");
+	CatalogScope scope;
+	List	   *uses = NIL;
+	uint64		count;
+
+	if (mcs_extension_is_old())
+		return NIL;
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&list, NULL, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		OplogUse   *use = MemoryContextAlloc(scope.caller, sizeof(OplogUse));
+		MemoryContext old;
+		bool		isnull;
+
+		use->stream = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull)));
+		use->token = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 2, &isnull)));
+		use->window = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+		use->told = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
+		old = MemoryContextSwitchTo(scope.caller);
+		uses = lappend(uses, use);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return uses;
+}
+
+void
+mcs_oplog_told(const char *stream, int level)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET oplog_told = $2 WHERE stream_name = $1", TEXTOID, INT4OID);
+	Datum		values[2] = {CStringGetTextDatum(stream), Int32GetDatum(level)};
+
+	(void) mcs_catalog_run(&keep, values, NULL);
+}
