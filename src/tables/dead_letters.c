@@ -50,6 +50,18 @@ mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handl
 	return mcs_catalog_run(&find, values, NULL) > 0;
 }
 
+/* How many events of a stream have been given up and not been dealt with. */
+int64
+mcs_dead_letters_count(const char *stream)
+{
+	static CatalogStatement count = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 "
+		"{UNION ALL SELECT FROM @.change_stream_parked_events WHERE stream_name = $1|}", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	return (int64) mcs_catalog_run(&count, values, NULL);
+}
+
 List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {

@@ -14,11 +14,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "tables/tables_internal.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 
 /* ---- handlers ---- */
 
@@ -419,7 +415,51 @@ mcs_handlers_end(const char *name, int worker)
 	(void) mcs_catalog_run(&note, values, NULL);
 }
 
-/* ---- several handlers of one stream ---- */
+/* ---- all handlers of one stream ---- */
+
+/* Whether a handler of the stream that runs has still to come to this event. */
+bool
+mcs_handlers_are_behind(const char *stream, int64 event_id)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1 AND p.last_event_id < $2 AND NOT h.paused AND h.stopped_reason IS NULL LIMIT 1",
+		TEXTOID, INT8OID);
+	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
+
+	return mcs_catalog_run(&find, values, NULL) > 0;
+}
+
+/*
+ * Lets nobody change a stream's handlers, and no worker of theirs save anything,
+ * until the transaction's end.  Before events are deleted: a worker that has
+ * saved writes into their rows.  Before the stream's own rows are locked: see
+ * tables/handlers.c.
+ */
+void
+mcs_handlers_lock_all(const char *stream)
+{
+	static CatalogStatement lock = CATALOG_STATEMENT(
+		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"WHERE h.stream_name = $1 ORDER BY p.handler_name, p.worker "
+		"FOR NO KEY UPDATE OF h FOR UPDATE OF p", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	(void) mcs_catalog_run(&lock, values, NULL);
+}
+
+/* With a stream's handlers locked: what their workers have made and not committed is not to be (mcs_handlers_redefine). */
+void
+mcs_handlers_redefine_all(const char *stream)
+{
+	static CatalogStatement mark = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress p SET definition_version = pg_current_xact_id()::text::bigint "
+		"FROM @.change_handlers h WHERE h.stream_name = $1 AND p.handler_name = h.handler_name", TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	if (!mcs_extension_is_old())
+		(void) mcs_catalog_run(&mark, values, NULL);
+}
 
 List *
 mcs_handlers_reached(const char *stream, const char *but_handler)

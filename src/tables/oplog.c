@@ -46,16 +46,14 @@ mcs_oplog_uses(void)
 	count = mcs_catalog_execute(&list, NULL, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		OplogUse   *use = MemoryContextAlloc(scope.caller, sizeof(OplogUse));
 		MemoryContext old;
-		bool		isnull;
 
-		use->stream = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull)));
-		use->token = MemoryContextStrdup(scope.caller, TextDatumGetCString(SPI_getbinval(tuple, desc, 2, &isnull)));
-		use->window = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
-		use->told = DatumGetInt32(SPI_getbinval(tuple, desc, 4, &isnull));
+		use->stream = mcs_catalog_get_text(&row, 1);
+		use->token = mcs_catalog_get_text(&row, 2);
+		use->window = mcs_catalog_get_int64(&row, 3);
+		use->told = mcs_catalog_get_int32(&row, 4);
 		old = MemoryContextSwitchTo(scope.caller);
 		uses = lappend(uses, use);
 		MemoryContextSwitchTo(old);

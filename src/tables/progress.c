@@ -1,13 +1,10 @@
 /*
  * tables/progress.c
- *	  What workers write into the catalog tables: position, counters, errors,
- *	  and that a stream has to stop.
+ *	  The positions of streams, with their counters and errors.
  */
 #include "mongo_change_stream.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "tables/tables_internal.h"
 #include "utils/builtins.h"
 
@@ -48,6 +45,40 @@ mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *exp
 	return mcs_catalog_run(&save, values, nulls) == 1;
 }
 
+/*
+ * After each change of what a stream is or whether it runs: what its process has
+ * made under the old definition and not committed is not to be.  A stream that
+ * is changed is looked at by somebody, so deaths of its processes are forgotten.
+ */
+void
+mcs_progress_redefine(const char *stream)
+{
+	static CatalogStatement count = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET definition_version = definition_version + 1, running_token = NULL, crashes = 0, starts = 0 "
+		"WHERE stream_name = $1",
+		TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(stream)};
+
+	if (!mcs_extension_is_old())
+		(void) mcs_catalog_run(&count, values, NULL);
+}
+
+/* Moves a stream, in whatever history: the worker that knows another position can't save any more. */
+void
+mcs_progress_set_position(const char *stream, const char *token)
+{
+	static CatalogStatement move = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp()"
+		"{, last_event_token = NULL, deployment = NULL|} "
+		"WHERE stream_name = $1",
+		TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_text(&values, token);
+	(void) mcs_catalog_run(&move, values.values, values.nulls);
+}
+
 /* Notes a failed attempt. */
 void
 mcs_progress_error(const char *stream, const char *message)
@@ -83,111 +114,6 @@ mcs_progress_restart(const char *stream)
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&note, values, NULL);
-}
-
-/*
- * Ends a stream until it is resumed; token is of the event that it stops at, or
- * NULL.  Locks the row of change_streams, so a
- * transaction that calls mcs_progress_error, too, calls this first: functions
- * lock in that order.
- */
-void
-mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token)
-{
-	static CatalogStatement stop = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET stopped_state = $2, stopped_reason = $3, {stopped_token = $4, |}"
-		"state_since = clock_timestamp() WHERE stream_name = $1",
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID);
-	Datum		values[4] = {CStringGetTextDatum(stream)};
-	char		nulls[4] = {' ', ' ', ' ', token ? ' ' : 'n'};
-
-	Assert(state == STREAM_HISTORY_LOST || state == STREAM_ERROR);
-	values[1] = CStringGetTextDatum(state == STREAM_HISTORY_LOST ? "history_lost" : "error");
-	values[2] = CStringGetTextDatum(reason);
-	values[3] = token ? CStringGetTextDatum(token) : (Datum) 0;
-	(void) mcs_catalog_run(&stop, values, nulls);
-}
-
-/* Pauses a stream that was made in another cluster or database, unless it is paused, or was resumed here a moment ago. */
-void
-mcs_streams_pause_restored(const char *stream)
-{
-	static CatalogStatement pause = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET paused = true, paused_reason = 'restored', state_since = clock_timestamp() "
-		"WHERE stream_name = $1 AND paused_reason IS DISTINCT FROM 'restored' AND (system_identifier <> $2 OR database_oid <> $3)",
-		TEXTOID, INT8OID, OIDOID);
-	Datum		values[3] = {CStringGetTextDatum(stream), Int64GetDatum((int64) GetSystemIdentifier()),
-		ObjectIdGetDatum(MyDatabaseId)};
-
-	(void) mcs_catalog_run(&pause, values, NULL);
-}
-
-/* Forgets the event that a stream was to leave out, once it has. */
-void
-mcs_streams_forget_skip(const char *stream)
-{
-	static CatalogStatement forget = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET skip_token = NULL WHERE stream_name = $1 AND skip_token IS NOT NULL",
-		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	(void) mcs_catalog_run(&forget, values, NULL);
-}
-
-/* Whether a handler of the stream that runs has still to come to this event. */
-bool
-mcs_handlers_are_behind(const char *stream, int64 event_id)
-{
-	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
-		"WHERE h.stream_name = $1 AND p.last_event_id < $2 AND NOT h.paused AND h.stopped_reason IS NULL LIMIT 1",
-		TEXTOID, INT8OID);
-	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
-
-	return mcs_catalog_run(&find, values, NULL) > 0;
-}
-
-/*
- * Lets nobody change a stream's handlers, and no worker of theirs save anything,
- * until the transaction's end.  Before events are deleted: a worker that has
- * saved writes into their rows.  Before the stream's own rows are locked: see
- * tables/handlers.c.
- */
-void
-mcs_handlers_lock_all(const char *stream)
-{
-	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
-		"WHERE h.stream_name = $1 ORDER BY p.handler_name, p.worker "
-		"FOR NO KEY UPDATE OF h FOR UPDATE OF p", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	(void) mcs_catalog_run(&lock, values, NULL);
-}
-
-/* With a stream's handlers locked: what their workers have made and not committed is not to be (mcs_handlers_redefine). */
-void
-mcs_handlers_redefine_all(const char *stream)
-{
-	static CatalogStatement mark = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress p SET definition_version = pg_current_xact_id()::text::bigint "
-		"FROM @.change_handlers h WHERE h.stream_name = $1 AND p.handler_name = h.handler_name", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	if (!mcs_extension_is_old())
-		(void) mcs_catalog_run(&mark, values, NULL);
-}
-
-/* How many events of a stream have been given up and not been dealt with. */
-int64
-mcs_dead_letters_count(const char *stream)
-{
-	static CatalogStatement count = CATALOG_STATEMENT(
-		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 "
-		"{UNION ALL SELECT FROM @.change_stream_parked_events WHERE stream_name = $1|}", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
-	return (int64) mcs_catalog_run(&count, values, NULL);
 }
 
 /* ---- after a TRUNCATE ---- */

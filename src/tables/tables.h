@@ -2,7 +2,8 @@
  * tables/tables.h
  *	  The extension's own tables: what their rows mean, and every statement on
  *	  them.  They say what shall be; shared memory says what is.  Uses base,
- *	  document, mongo, event and shared; stream, worker and handler use it.
+ *	  document, mongo, event and shared; stream, worker, handler and dialect use
+ *	  it, the dialect for the names of options only.
  */
 #ifndef MCS_TABLES_H
 #define MCS_TABLES_H
@@ -12,7 +13,7 @@
 #include "event/event.h"
 #include "shared/shared.h"
 
-/* ---- stream.c: rows of change_streams ---- */
+/* ---- tables/streams.c: change_streams, and the events that dropped streams have left ---- */
 
 typedef enum StreamNotify
 {
@@ -79,8 +80,32 @@ extern Stream *mcs_streams_load(const char *name, bool for_update, bool missing_
 
 /* What shall run: StreamListed of shared/shared.h. */
 extern List *mcs_streams_list(void);
+extern bool mcs_streams_is_uncommitted(const char *stream);
 
-/* Everything one batch changes in change_stream_progress. */
+/* What create_change_stream was told and nothing but the table remembers. */
+typedef struct StreamOrigin
+{
+	const char *resume_after;
+	const char *start_after;
+	const char *start_at;
+} StreamOrigin;
+
+extern bool mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
+extern void mcs_streams_forget_kept_events(const char *stream);
+extern bool mcs_streams_insert(const Stream *stream, const StreamOrigin *origin);
+extern void mcs_streams_update(const Stream *stream);
+extern void mcs_streams_pause(const char *stream);
+extern void mcs_streams_resume(const char *stream, const char *skip_token);
+extern void mcs_streams_forget_stop(const char *stream);
+extern void mcs_streams_delete(const Stream *stream, bool keep_events);
+
+extern void mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token);
+extern void mcs_streams_pause_restored(const char *stream);
+extern void mcs_streams_forget_skip(const char *stream);
+
+/* ---- tables/progress.c: change_stream_progress, the positions of streams ---- */
+
+/* Everything one batch changes there. */
 typedef struct StreamProgress
 {
 	const char *token;
@@ -98,11 +123,30 @@ typedef struct StreamProgress
  */
 extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
 							  const StreamProgress *progress);
+extern void mcs_progress_redefine(const char *stream);
+extern void mcs_progress_set_position(const char *stream, const char *token);
 extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_deployment(const char *stream, const Document *deployment);
 extern void mcs_progress_restart(const char *stream);
 
-/* ---- how much of MongoDB's oplog is left to a position (stream/alert.c) ---- */
+/* Where a stream was when its events went. */
+typedef struct TruncatedStream
+{
+	char	   *name;
+	int64		last_event_id;
+	char	   *token;			/* NULL where it has none yet */
+} TruncatedStream;
+
+extern List *mcs_progress_truncated(void);
+
+/* ---- tables/deaths.c: processes that may die ---- */
+extern void mcs_deaths_flush(void);
+extern bool mcs_deaths_begin(const char *stream, bool first, int *starts);
+extern int	mcs_deaths_announce(const char *stream, const char *token);
+extern void mcs_deaths_survive(const char *stream);
+extern void mcs_deaths_end(const char *stream);
+
+/* ---- tables/oplog.c: how much of MongoDB's oplog is left to a position ---- */
 
 #define MCS_OPLOG_HINT "Let the stream run and catch up, or give MongoDB a larger oplog: db.adminCommand({replSetResizeOplog: 1, size: ...}) in megabytes."
 
@@ -117,19 +161,26 @@ typedef struct OplogUse
 	int			told;			/* the percentage that was told of: 0, 50, 90 */
 } OplogUse;
 
+extern void mcs_oplog_keep_window(const char *stream, int64 microseconds);
 extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
-extern void mcs_oplog_keep_window(const char *stream, int64 microseconds);
 
-/* ---- tables/deaths.c: processes that may die ---- */
-extern void mcs_deaths_flush(void);
-extern bool mcs_deaths_begin(const char *stream, bool first, int *starts);
-extern int	mcs_deaths_announce(const char *stream, const char *token);
-extern void mcs_deaths_survive(const char *stream);
-extern void mcs_deaths_end(const char *stream);
-extern void mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token);
-extern void mcs_streams_pause_restored(const char *stream);
-extern void mcs_streams_forget_skip(const char *stream);
+/* ---- tables/restore.c: what a restore may have left of a stream in part ---- */
+
+/* What is left of a stream that is not there. */
+typedef struct StreamRemains
+{
+	int64		last_event_id;	/* 0: nothing */
+	char	   *token;			/* the position behind it, NULL where that is not known */
+} StreamRemains;
+
+extern bool mcs_restore_mend_progress(const char *stream);
+extern bool mcs_restore_mend_stream(const char *stream);
+extern void mcs_restore_mend_handlers(const char *stream);
+extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
+extern int64 mcs_restore_pause_handlers(const char *stream);
+
+/* ---- tables/events.c: change_stream_events ---- */
 
 /* How a round of deletions goes, in which each event that is too old is looked at once. */
 typedef struct EventExpiry
@@ -147,92 +198,17 @@ typedef struct EventExpiry
  */
 extern void mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry);
 
-/* ---- tables/change.c: for the functions of users ---- */
-
-/* What create_change_stream was told and nothing but the table remembers. */
-typedef struct StreamOrigin
-{
-	const char *resume_after;
-	const char *start_after;
-	const char *start_at;
-} StreamOrigin;
-
-extern bool mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
-extern bool mcs_streams_insert(const Stream *stream, const StreamOrigin *origin);
-extern void mcs_streams_update(const Stream *stream);
-extern void mcs_progress_redefine(const char *stream);
-extern void mcs_streams_pause(const char *stream);
-extern void mcs_streams_resume(const char *stream, const char *skip_token);
-extern void mcs_streams_forget_stop(const char *stream);
-extern void mcs_progress_set_position(const char *stream, const char *token);
-extern void mcs_streams_delete(const Stream *stream, bool keep_events);
-extern void mcs_streams_forget_kept_events(const char *stream);
-extern bool mcs_streams_is_uncommitted(const char *stream);
-
-/* ---- tables/progress.c ---- */
-/* Where a stream was when its events went. */
-typedef struct TruncatedStream
-{
-	char	   *name;
-	int64		last_event_id;
-	char	   *token;			/* NULL where it has none yet */
-} TruncatedStream;
-extern List *mcs_progress_truncated(void);
-
-extern bool mcs_handlers_are_behind(const char *stream, int64 event_id);
-extern void mcs_handlers_lock_all(const char *stream);
-extern void mcs_handlers_redefine_all(const char *stream);
-
-/* ---- tables/restore.c ---- */
-
-/* What a restore has left of a stream that is not there. */
-typedef struct StreamRemains
-{
-	int64		last_event_id;	/* 0: nothing */
-	char	   *token;			/* the position behind it, NULL where that is not known */
-} StreamRemains;
-
-extern bool mcs_restore_mend_progress(const char *stream);
-extern void mcs_restore_mend_handlers(const char *stream);
-extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
-extern int64 mcs_restore_pause_handlers(const char *stream);
-extern int64 mcs_dead_letters_count(const char *stream);
-
-/* ---- tables/events.c ---- */
-
 /* Deletes all events of a stream, as its owner. */
 extern void mcs_events_delete_all(const char *stream, Oid owner);
 
-/* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
+/*
+ * Takes a gap row out of the events table and keeps its processing_* for the
+ * event that comes in its place; false where there is no such row.  As the
+ * stream's owner.
+ */
+extern bool mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row);
 
-/* Their names: List of char *. */
-extern List *mcs_roles_streams_of_server(const char *server, int *others);
-extern void mcs_roles_rename_server(const char *from, const char *to);
-extern List *mcs_roles_streams(Oid role);
-extern void mcs_roles_drop_streams(Oid role);
-extern void mcs_roles_reassign(Oid from, Oid to);
-
-/* ---- tables/restore.c ---- */
-extern bool mcs_restore_mend_stream(const char *stream);
-
-/* ---- tables/grants.c ---- */
-
-/* Which streams of others the current user may see. */
-typedef struct StreamsSeen
-{
-	bool		all;
-	List	   *granted;		/* of String nodes */
-} StreamsSeen;
-
-extern StreamsSeen mcs_grants_seen(void);
-extern bool mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner);
-extern void mcs_grants_add(const char *stream, Oid reader);
-extern void mcs_grants_remove(const char *stream, Oid reader);
-extern void mcs_grants_forget_stream(const char *stream);
-extern void mcs_grants_forget_role(Oid role);
-extern void mcs_grants_forget_missing(void);
-
-/* ---- parked.c: events that could not be written ---- */
+/* ---- tables/parked.c: change_stream_parked_events, those that could not be written ---- */
 
 /* An error as the table keeps it; NULL for what it does not say. */
 typedef struct ParkedError
@@ -253,16 +229,33 @@ extern void mcs_parked_failed_again(const char *stream, int64 event_id, const Pa
 extern int64 mcs_parked_discard(const char *stream);
 extern List *mcs_parked_passed(const char *stream, int64 event_id);
 
-/* ---- tables/events.c ---- */
+/* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
 
-/*
- * Takes a gap row out of the events table and keeps its processing_* for the
- * event that comes in its place; false where there is no such row.  As the
- * stream's owner.
- */
-extern bool mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row);
+/* Their names: List of char *. */
+extern List *mcs_roles_streams_of_server(const char *server, int *others);
+extern void mcs_roles_rename_server(const char *from, const char *to);
+extern List *mcs_roles_streams(Oid role);
+extern void mcs_roles_drop_streams(Oid role);
+extern void mcs_roles_reassign(Oid from, Oid to);
 
-/* ---- handler.c: rows of change_handlers and their like ---- */
+/* ---- tables/grants.c: change_stream_grants ---- */
+
+/* Which streams of others the current user may see. */
+typedef struct StreamsSeen
+{
+	bool		all;
+	List	   *granted;		/* of String nodes */
+} StreamsSeen;
+
+extern StreamsSeen mcs_grants_seen(void);
+extern bool mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner);
+extern void mcs_grants_add(const char *stream, Oid reader);
+extern void mcs_grants_remove(const char *stream, Oid reader);
+extern void mcs_grants_forget_stream(const char *stream);
+extern void mcs_grants_forget_role(Oid role);
+extern void mcs_grants_forget_missing(void);
+
+/* ---- tables/handlers.c: change_handlers and change_handler_progress ---- */
 
 #define HANDLER_MAX_WORKERS 64
 
@@ -315,9 +308,6 @@ extern bool mcs_handlers_insert(const Handler *handler, int64 last_event_id);
 extern void mcs_handlers_update(const Handler *handler);
 extern void mcs_handlers_pause(const char *name);
 extern void mcs_handlers_resume(const char *name);
-
-/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
-extern void mcs_handlers_forget_attempts(const char *name);
 extern void mcs_handlers_stop(const char *name, const char *reason);
 extern void mcs_handlers_delete(const char *name);
 
@@ -327,6 +317,9 @@ extern HandlerPosition *mcs_handlers_position(const char *name, int worker);
 /* Locks all positions of a handler; false where they differ.  *least and *greatest may be NULL. */
 extern bool mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest);
 extern void mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id);
+
+/* With the positions locked: an event that has failed is due at once, with all its attempts before it. */
+extern void mcs_handlers_forget_attempts(const char *name);
 
 /* With the handler's row and the positions locked: what its workers have made and not committed is not to be. */
 extern void mcs_handlers_redefine(const char *name);
@@ -346,21 +339,10 @@ extern void mcs_handlers_ready(const char *name, int worker);
 extern void mcs_handlers_announce(const char *name, int worker, int64 event_id);
 extern void mcs_handlers_end(const char *name, int worker);
 
-extern void mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
-extern bool mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler);
-
-typedef struct DeadLetter
-{
-	int64		event_id;
-	Datum		event;			/* of type change_stream_events */
-	int			attempts;
-} DeadLetter;
-
-/* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
-extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
-extern void mcs_dead_letters_delete(const char *handler, int64 event_id);
-extern void mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error);
-extern int64 mcs_dead_letters_discard(const char *handler);
+/* Of all handlers of a stream. */
+extern bool mcs_handlers_are_behind(const char *stream, int64 event_id);
+extern void mcs_handlers_lock_all(const char *stream);
+extern void mcs_handlers_redefine_all(const char *stream);
 
 /* Where another handler of a stream is, by worker: what decides an event's status. */
 typedef struct HandlerReached
@@ -371,6 +353,26 @@ typedef struct HandlerReached
 	int64		failed_event;
 	bool		gave_up;		/* it has stopped at failed_event */
 } HandlerReached;
+
 extern List *mcs_handlers_reached(const char *stream, const char *but_handler);
+
+/* ---- tables/dead_letters.c: change_handler_dead_letters ---- */
+
+typedef struct DeadLetter
+{
+	int64		event_id;
+	Datum		event;			/* of type change_stream_events */
+	int			attempts;
+} DeadLetter;
+
+extern void mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts);
+extern bool mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler);
+extern int64 mcs_dead_letters_count(const char *stream);
+
+/* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
+extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
+extern void mcs_dead_letters_delete(const char *handler, int64 event_id);
+extern void mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error);
+extern int64 mcs_dead_letters_discard(const char *handler);
 
 #endif							/* MCS_TABLES_H */
