@@ -1,12 +1,13 @@
 /*
  * mongo_change_stream.c
- *	  Module magic, the list of what each family does at load, and what all of
- *	  them use.
+ *	  Module magic, and the list of what each folder does at load: its settings,
+ *	  hooks and callbacks, which are registered where they are used.
  */
 #include "mongo_change_stream.h"
 
 #include "handler/handler.h"
-#include "mb/pg_wchar.h"
+#include "mongo/mongo.h"
+#include "shared/shared.h"
 #include "stream/stream.h"
 #include "utils/guc.h"
 #include "worker/worker.h"
@@ -19,7 +20,9 @@ void
 _PG_init(void)
 {
 	mcs_mongo_init();
+	mcs_shared_settings_init();
 	mcs_shared_init();
+	mcs_wake_init();
 	mcs_launcher_init();
 	mcs_stream_hook_init();
 	mcs_token_table_init();

@@ -16,7 +16,7 @@
 #include "utils/builtins.h"
 
 /* A person is told of a handler's dead letters at most so often. */
-#define LETTERS_INTERVAL_MS 60000
+#define DEAD_LETTERS_INTERVAL_MS 60000
 
 /* With the lock held: whether a slot is of the handler that this process runs. */
 static bool
@@ -73,8 +73,8 @@ void
 mcs_handler_slot_add_dead_letter(int64 event_id)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_slot_mine->letters++;
-	mcs_slot_mine->last_letter = event_id;
+	mcs_slot_mine->dead_letters++;
+	mcs_slot_mine->last_dead_letter = event_id;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -89,23 +89,23 @@ mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_
 	*last = 0;
 	*tell_at = 0;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_slot_mine->letters > 0; i++)
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && mcs_slot_mine->dead_letters > 0; i++)
 		if (is_of_this_handler(&mcs_shared->slots[i]))
 		{
-			count += mcs_shared->slots[i].letters;
-			*last = Max(*last, mcs_shared->slots[i].last_letter);
-			told_at = Max(told_at, mcs_shared->slots[i].letters_told_at);
+			count += mcs_shared->slots[i].dead_letters;
+			*last = Max(*last, mcs_shared->slots[i].last_dead_letter);
+			told_at = Max(told_at, mcs_shared->slots[i].dead_letters_told_at);
 		}
-	if (count > 0 && !at_once && !TimestampDifferenceExceeds(told_at, now, LETTERS_INTERVAL_MS))
+	if (count > 0 && !at_once && !TimestampDifferenceExceeds(told_at, now, DEAD_LETTERS_INTERVAL_MS))
 	{
 		count = 0;
-		*tell_at = TimestampTzPlusMilliseconds(told_at, LETTERS_INTERVAL_MS);
+		*tell_at = TimestampTzPlusMilliseconds(told_at, DEAD_LETTERS_INTERVAL_MS);
 	}
 	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && count > 0; i++)
 		if (is_of_this_handler(&mcs_shared->slots[i]))
 		{
-			mcs_shared->slots[i].letters = 0;
-			mcs_shared->slots[i].letters_told_at = now;
+			mcs_shared->slots[i].dead_letters = 0;
+			mcs_shared->slots[i].dead_letters_told_at = now;
 		}
 	LWLockRelease(mcs_shared->lock);
 	return count;

@@ -16,6 +16,7 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
@@ -332,5 +333,53 @@ mcs_shared_launch_failed(const Launch *launch)
 		if (slot->in_use && slot->generation == launch->ticket.generation)
 			no_process(slot, GetCurrentTimestamp());
 	}
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* ---- launcher ---- */
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_shared->launcher = NULL;
+	mcs_shared->launcher_pid = 0;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* Makes this process the one that is woken. */
+void
+mcs_shared_attach_launcher(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_shared->launcher = MyProc;
+	mcs_shared->launcher_pid = MyProcPid;
+	LWLockRelease(mcs_shared->lock);
+	before_shmem_exit(detach_launcher, (Datum) 0);
+}
+
+/* mongo_change_stream.enabled went off: every process of ours ends but the launcher, which starts no other. */
+void
+mcs_shared_stop_all(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid != 0)
+			kill(mcs_shared->slots[i].pid, SIGTERM);
+	if (mcs_shared->prober_pid != 0)
+		kill(mcs_shared->prober_pid, SIGTERM);
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* It went on: what waited because it was off starts at once. */
+void
+mcs_shared_start_all(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid == 0)
+			mcs_shared->slots[i].not_before = 0;
+	for (int i = 0; i < mcs_shared->max_databases; i++)
+		mcs_shared->databases[i].not_before = 0;
 	LWLockRelease(mcs_shared->lock);
 }

@@ -4,8 +4,15 @@
  *	  Uses the folder base; tables, stream, worker and handler use it.
  *
  * A slot exists for each stream that shall run, from the launcher's first look
- * at it until it is paused, stopped or dropped; a worker attaches to it and
- * detaches at its exit.  The protocol of the locks is in shared/memory.c.
+ * at it until it is paused, stopped or dropped, and for each worker of a handler
+ * that shall run; a process attaches to it and detaches at its exit.  Beside the
+ * slots there is a note on each database.  The protocol of the locks is in
+ * shared/memory.c.
+ *
+ * Who may call what is said at the head of each section: any backend, the
+ * launcher, a prober (the process that the launcher sends into a database), or
+ * the process that is attached to a slot.  The functions take the lock
+ * themselves and raise nothing.
  */
 #ifndef MCS_SHARED_H
 #define MCS_SHARED_H
@@ -19,15 +26,13 @@ typedef enum StreamState
 	STREAM_SNAPSHOT,
 	STREAM_ACTIVE,
 	STREAM_RETRYING,
-	STREAM_IDLE,				/* of handlers only: nothing to do, so no worker either after a while */
+	STREAM_IDLE,				/* of handlers only: nothing to do, so no process either after a while */
 	STREAM_PAUSED,
 	STREAM_HISTORY_LOST,
 	STREAM_ERROR
 } StreamState;
 
-extern const char *mcs_shared_state_name(StreamState state);
-
-/* What a worker publishes, and what others ask of it. */
+/* What the process of a slot says of itself. */
 typedef struct StreamReport
 {
 	StreamState state;
@@ -36,25 +41,12 @@ typedef struct StreamReport
 	TimestampTz next_retry_at;	/* 0: none */
 } StreamReport;
 
-/* ---- memory.c ---- */
-extern void mcs_shared_init(void);
-extern bool mcs_shared_ready(void);	/* preloaded */
-
-/* from any backend */
-extern void mcs_wake_at_commit(const char *stream);	/* launcher and the stream's worker look again */
-extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);	/* NULL: all of the stream's */
-extern bool mcs_wake_is_due(const char *stream, const char *handler);	/* has this transaction changed it? */
-
-/*
- * Waits until the stream's saved position has passed time (see design of sync
- * in stream/command.c), or until the timeout; answers to interrupts.
- */
-extern bool mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz until);
-
-/* Waits between two looks at what is committed: until some position moves, for a second, or to a time. */
-extern void mcs_slot_begin_wait(void);
-extern void mcs_slot_wait(TimestampTz until);
-extern void mcs_slot_end_wait(void);
+/* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
+typedef struct SlotTicket
+{
+	int			index;
+	uint32		generation;
+} SlotTicket;
 
 /* Milliseconds until a time, at least 0. */
 static inline long
@@ -73,7 +65,55 @@ mcs_time_has_come(TimestampTz at, TimestampTz now)
 	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
 }
 
-/* Names, owners and whether each shall run, of every stream of the current database and of every worker of a handler. */
+/* ---- settings.c: read by any backend, defined at load ---- */
+
+extern bool mcs_shared_enabled;
+extern int	mcs_shared_max_streams;
+extern int	mcs_shared_max_streams_per_role;	/* 0: no limit */
+extern int	mcs_shared_max_handlers;
+extern int	mcs_shared_max_handlers_per_role;	/* 0: no limit */
+extern int	mcs_shared_max_databases;
+extern int	mcs_shared_reserved_processes;	/* -1: ours to choose */
+
+extern void mcs_shared_settings_init(void);
+
+#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
+
+/* ---- memory.c: any backend ---- */
+
+extern void mcs_shared_init(void);
+
+/* Whether the library was preloaded, so that there is shared memory. */
+extern bool mcs_shared_ready(void);
+
+extern const char *mcs_shared_state_name(StreamState state);
+
+/* ---- wake.c: any backend, in a transaction that changes a stream or handler ---- */
+
+extern void mcs_wake_init(void);
+
+/* At commit the stream's process reads its definition again, and the launcher looks at the database. */
+extern void mcs_wake_at_commit(const char *stream);
+
+/* The same for a handler of a stream, or (NULL) for all of them: what they are running is cancelled. */
+extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);
+
+/* Whether this transaction has asked for that, so has itself changed or dropped the handler. */
+extern bool mcs_wake_is_due(const char *stream, const char *handler);
+
+/* ---- database.c ---- */
+
+/* In the launcher: which databases there are. */
+extern bool mcs_shared_add_database(Oid database);
+extern void mcs_shared_remove_databases_but(List *databases);
+
+/* In any backend: keeps our processes out of a database, and lets them in again; each call of the one needs the other. */
+extern void mcs_shared_block_database(Oid database, long timeout_ms);
+extern void mcs_shared_unblock_database(Oid database, bool dropped);
+
+/* ---- probe.c ---- */
+
+/* A stream of the current database, or a worker of a handler, as the tables have it. */
 typedef struct StreamListed
 {
 	char	   *name;
@@ -85,12 +125,28 @@ typedef struct StreamListed
 	int			deaths;			/* of processes in a row, if the one that was there last has died; 0: it is there, or left in order */
 } StreamListed;
 
-/* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
-typedef struct SlotTicket
+/* In a prober, in this order: before it connects, before it reads the tables, when it has (a list of StreamListed). */
+extern bool mcs_shared_attach_prober(Oid database);
+extern void mcs_shared_probing(Oid database);
+extern void mcs_shared_probed(Oid database, bool installed, List *streams);
+
+/* How far the slots are taken, for who has none. */
+typedef struct SlotCount
 {
-	int			index;
-	uint32		generation;
-} SlotTicket;
+	bool		launcher;		/* runs */
+	bool		database;		/* is one that the launcher looks at */
+	bool		databases_full;
+	int			max_databases;
+	int			slots;
+	int			taken;
+	int			of_owner;
+	int			limit;			/* of an owner; 0: none */
+} SlotCount;
+
+/* In any backend. */
+extern void mcs_shared_count(Oid database, Oid owner, bool handler, SlotCount *count);
+
+/* ---- queue.c: the launcher ---- */
 
 /* What the launcher shall do next. */
 typedef enum LaunchKind
@@ -109,88 +165,61 @@ typedef struct Launch
 	char		handler[NAMEDATALEN];	/* empty for a stream's worker */
 } Launch;
 
-/* ---- launcher and prober ---- */
 extern void mcs_shared_attach_launcher(void);
-extern bool mcs_shared_add_database(Oid database);
-extern int	mcs_shared_max_databases(void);
-extern void mcs_shared_stop_all(void);
-extern void mcs_shared_start_all(void);
-extern void mcs_shared_remove_databases_but(List *databases);
 extern Launch mcs_shared_next_launch(long *wait_ms);
 extern void mcs_shared_launch_failed(const Launch *launch);
-extern bool mcs_shared_attach_prober(Oid database);
-extern void mcs_shared_probing(Oid database);
-extern void mcs_shared_probed(Oid database, bool installed, List *streams);
 
-/* ---- workers ---- */
+/* The setting "enabled" went off, or on. */
+extern void mcs_shared_stop_all(void);
+extern void mcs_shared_start_all(void);
+
+/* ---- blockers.c ---- */
+
+/* In the launcher. */
+extern bool mcs_blockers_look(void);
+
+/* In any backend: the processes that one waits for. */
+extern int	mcs_blockers_of(int pid, int32 **blockers);
+
+/* ---- slot.c: the process of a stream or handler, about its own slot ---- */
+
+/* Takes the slot of a ticket; false where it is no longer this process's, which then leaves. */
 extern bool mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner);
-extern bool mcs_slot_take_changed(void);
+
+/* Whether the definition may have changed; take: and it is read next. */
 extern bool mcs_slot_is_changed(void);
+extern bool mcs_slot_take_changed(void);
+
+/* What it says of itself. */
 extern void mcs_slot_report(const StreamReport *report);
-extern void mcs_slot_suppressed(void);
-extern bool mcs_slot_is_first(void);
 extern void mcs_slot_forget_error(void);
-extern void mcs_slot_trusted(void);
-extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
+extern void mcs_slot_suppressed(void);
+
+/* Where it is. */
 extern void mcs_slot_heard(uint64 operation_time, TimestampTz heard_at);
 extern void mcs_slot_waiting(int await_ms);
+extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
 extern bool mcs_slot_sync_wanted(void);
 extern void mcs_slot_oplog_window(int64 microseconds);
 extern void mcs_slot_wake_handlers(int64 last_event_id);
+
+/* That it comes after others that have died, and how it ends. */
+extern bool mcs_slot_is_first(void);
+extern void mcs_slot_trusted(void);
 extern void mcs_slot_release(void);
 
-/* How far the slots are taken, for who has none. */
-typedef struct SlotCount
-{
-	bool		launcher;		/* runs */
-	bool		database;		/* is one that the launcher looks at */
-	bool		databases_full;
-	int			max_databases;
-	int			slots;
-	int			taken;
-	int			of_owner;
-	int			limit;			/* of an owner; 0: none */
-} SlotCount;
-extern void mcs_shared_count(Oid database, Oid owner, bool handler, SlotCount *count);
-
-/* Settings. */
-extern bool mcs_shared_enabled;
-extern int	mcs_shared_max_streams_per_role;
-extern int	mcs_shared_max_handlers_per_role;
-extern int	mcs_shared_reserved_processes;
-
-#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
-
-/* ---- shared/blockers.c ---- */
-extern int	mcs_blockers_of(int pid, int32 **blockers);
-extern bool mcs_blockers_look(void);
-
-/* ---- DDL that needs a database without our processes ---- */
-extern void mcs_shared_block_database(Oid database, long timeout_ms);
-extern void mcs_shared_unblock_database(Oid database, bool dropped);
-extern List *mcs_shared_streams_of_role(Oid role);
-
-/* ---- shared/handler_slot.c: a handler's worker in shared memory ---- */
-extern bool mcs_handler_slot_attach(char *handler, int *worker);
-extern void mcs_handler_slot_running(int64 event_id, TimestampTz since);
-extern void mcs_handler_slot_moved(double events_per_second);
-extern bool mcs_handler_slot_take_obstructs(void);
-
-/* Notes that an event became a dead letter. */
-extern void mcs_handler_slot_add_dead_letter(int64 event_id);
+/* ---- slot.c: any backend, about the slots of others ---- */
 
 /*
- * How many events the handler has given up of which nobody was told, and the last
- * of them; 0 while it is too early to tell again, unless at_once, and then
- * *tell_at is when it is not.
+ * Waits until the stream's saved position has passed a time of MongoDB's (see
+ * stream/sync.c), at most until a time; answers to interrupts.
  */
-extern int64 mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+extern bool mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz until);
 
-extern int64 mcs_handler_slot_newest(void);
-extern bool mcs_handler_slot_has_news(int64 newest);
-
-/* Says that there is nothing to do; false where something has come since mcs_handler_slot_newest returned this. */
-extern bool mcs_handler_slot_rest(int64 newest);
+/* Waits between two looks at what is committed: until some position moves, for a second, or to a time. */
+extern void mcs_slot_begin_wait(void);
+extern void mcs_slot_wait(TimestampTz until);
+extern void mcs_slot_end_wait(void);
 
 /* So long after a notification was left out the status tells of it. */
 #define SLOT_SUPPRESSED_MS	60000
@@ -220,5 +249,37 @@ typedef struct SlotView
 
 /* Copies of this database's slots: of streams, or of handlers that shall run. */
 extern SlotView *mcs_slot_views(bool of_handlers, int *count);
+
+/* Names of a role's streams that run in other databases than this one. */
+extern List *mcs_slot_streams_of_role(Oid role);
+
+/* ---- handler_slot.c: the process of a handler, about its own slot ---- */
+
+/* Which handler, and which of its workers, this is; after mcs_slot_attach. */
+extern bool mcs_handler_slot_attach(char *handler, int *worker);
+
+/* The event whose code is running, 0: none; a position was committed. */
+extern void mcs_handler_slot_running(int64 event_id, TimestampTz since);
+extern void mcs_handler_slot_moved(double events_per_second);
+
+/* Whether what ran was cancelled because it held up its change stream. */
+extern bool mcs_handler_slot_take_obstructs(void);
+
+/* Notes that an event became a dead letter. */
+extern void mcs_handler_slot_add_dead_letter(int64 event_id);
+
+/*
+ * How many events the handler has given up of which nobody was told, and the last
+ * of them; 0 while it is too early to tell again, unless at_once, and then
+ * *tell_at is when it is not.
+ */
+extern int64 mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_at);
+
+/* The stream's last event of which the slot was told, and whether more has come since that was asked. */
+extern int64 mcs_handler_slot_newest(void);
+extern bool mcs_handler_slot_has_news(int64 newest);
+
+/* Says that there is nothing to do; false where something has come since mcs_handler_slot_newest returned this. */
+extern bool mcs_handler_slot_rest(int64 newest);
 
 #endif							/* MCS_SHARED_H */

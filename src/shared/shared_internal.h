@@ -60,7 +60,7 @@ typedef struct StreamSlot
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
-	bool		waited;			/* for a lock, at the guard's last look */
+	bool		waited;			/* for a lock, at the last look of blockers.c */
 	TimestampTz suppressed_at;	/* a notification was left out */
 	bool		yields;			/* was told to end, so that another role gets its process */
 
@@ -68,9 +68,9 @@ typedef struct StreamSlot
 	bool		work;			/* shall be started though idle: events may wait for it */
 	int64		newest_event;	/* the stream's last that is known here */
 	bool		obstructs;		/* was cancelled because its change stream waited for a lock that it held */
-	int64		letters;		/* events given up of which nobody was told yet, and the last of them */
-	int64		last_letter;
-	TimestampTz letters_told_at;
+	int64		dead_letters;	/* events given up of which nobody was told yet, and the last of them */
+	int64		last_dead_letter;
+	TimestampTz dead_letters_told_at;
 	pg_atomic_uint64 running_event; /* written by the worker without the lock; 0: none */
 	pg_atomic_uint64 running_since;
 } StreamSlot;
@@ -95,12 +95,16 @@ typedef struct SharedState
 
 extern SharedState *mcs_shared;
 
-/* With the lock held. */
+/* The slot of this process; NULL in any that is no worker. */
+extern StreamSlot *mcs_slot_mine;
+
+/* ---- memory.c, with the lock held ---- */
 extern void mcs_shared_wake_launcher(void);
-extern bool mcs_shared_is_blocked(Oid database);
-extern DatabaseNote *mcs_shared_note(Oid database, bool make);
 extern StreamSlot *mcs_shared_find_slot(Oid database, const char *stream, const char *handler, int worker);
 
-extern StreamSlot *mcs_slot_mine; /* NULL in other processes */
+/* ---- database.c, with the lock held ---- */
+extern DatabaseNote *mcs_shared_note(Oid database, bool make);
+extern void mcs_shared_note_change(Oid database);
+extern bool mcs_shared_is_blocked(Oid database);
 
 #endif							/* MCS_SHARED_INTERNAL_H */

@@ -434,3 +434,22 @@ mcs_slot_views(bool of_handlers, int *count)
 	LWLockRelease(mcs_shared->lock);
 	return views;
 }
+
+/* Names of a role's streams that run in other databases than this one. */
+List *
+mcs_slot_streams_of_role(Oid role)
+{
+	List	   *names = NIL;
+	char	  (*copies)[NAMEDATALEN] = palloc(NAMEDATALEN * mcs_shared->max_slots);
+	int			count = 0;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].owner == role && mcs_shared->slots[i].database != MyDatabaseId &&
+			mcs_shared->slots[i].handler[0] == '\0')
+			strlcpy(copies[count++], mcs_shared->slots[i].stream, NAMEDATALEN);
+	LWLockRelease(mcs_shared->lock);
+	for (int i = 0; i < count; i++)
+		names = lappend(names, copies[i]);
+	return names;
+}

@@ -273,7 +273,7 @@ before_drop_role(const DropRoleStmt *statement)
 			continue;			/* refused by itself */
 		if (OidIsValid(mcs_extension_schema()))
 			refuse_role_if_needed(role, spec->rolename, mcs_roles_streams(role));
-		refuse_role_if_needed(role, spec->rolename, mcs_shared_streams_of_role(role));
+		refuse_role_if_needed(role, spec->rolename, mcs_slot_streams_of_role(role));
 	}
 }
 

@@ -68,7 +68,7 @@ scan_databases(void)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("change streams are not looked for in %d databases", left_out),
-				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared_max_databases()),
+				 errdetail("mongo_change_stream.max_databases is %d.", mcs_shared_max_databases),
 				 errhint("Raise it and restart PostgreSQL.")));
 	told_left_out = left_out;
 }

@@ -1,0 +1,64 @@
+/*
+ * shared/settings.c
+ *	  The settings of the whole server: how many streams and handlers may run,
+ *	  and whether any does.
+ *
+ * Those of PGC_POSTMASTER give shared memory its size, so they are read where the
+ * library is preloaded; in a session that loads it by itself there is no memory
+ * to size, and none of them exists.
+ */
+#include "mongo_change_stream.h"
+
+#include "miscadmin.h"
+#include "shared/shared_internal.h"
+#include "utils/guc.h"
+
+bool		mcs_shared_enabled = true;
+int			mcs_shared_max_streams = 200;
+int			mcs_shared_max_streams_per_role = 100;
+int			mcs_shared_max_handlers = 400;
+int			mcs_shared_max_handlers_per_role = 200;
+int			mcs_shared_max_databases = 1024;
+int			mcs_shared_reserved_processes = -1;
+
+void
+mcs_shared_settings_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomBoolVariable("mongo_change_stream.enabled",
+							 "Lets change streams and handlers run on this server.",
+							 "Off for a copy of a server that must not follow beside its original.",
+							 &mcs_shared_enabled, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_streams",
+							"Sets how many change streams can run at the same time in the whole database cluster.",
+							"Each running stream needs one of max_worker_processes, too.",
+							&mcs_shared_max_streams, 200, 1, 10000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_streams_per_role",
+							"Sets how many change streams of one role can run at the same time.",
+							"0 sets no limit.",
+							&mcs_shared_max_streams_per_role, 100, 0, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_handlers",
+							"Sets how many workers of handlers there can be in the whole database cluster.",
+							"Each that has something to do needs one of max_worker_processes, too.",
+							&mcs_shared_max_handlers, 400, 1, 10000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_handlers_per_role",
+							"Sets how many workers the handlers of one role can have.",
+							"0 sets no limit.",
+							&mcs_shared_max_handlers_per_role, 200, 0, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.max_databases",
+							"Sets in how many databases of the cluster change streams are looked for.",
+							NULL,
+							&mcs_shared_max_databases, 1024, 1, 100000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.reserved_worker_processes",
+							"Sets how many of max_worker_processes are left to others, parallel queries for example.",
+							"-1 leaves an eighth of them, at most 4.",
+							&mcs_shared_reserved_processes, -1, -1, 10000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
