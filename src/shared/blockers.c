@@ -20,7 +20,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
-/* The processes that one waits for. */
+/* The processes that one waits for, as pg_blocking_pids() knows them: in front of it in a queue, too. */
 int
 mcs_blockers_of(int pid, int32 **blockers)
 {
@@ -48,6 +48,7 @@ cancel_handler(int pid)
 
 		if (!slot->in_use || slot->pid != pid || pg_atomic_read_u64(&slot->running_event) == 0)
 			continue;
+		/* before the signal: the process asks for it when it deals with the cancel */
 		slot->obstructs = true;
 		kill(slot->pid, SIGINT);
 		found = true;
@@ -60,7 +61,7 @@ cancel_handler(int pid)
 static void
 clear_way(int pid)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream guard", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "change stream blockers", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int32	   *blockers;
 	int			count = mcs_blockers_of(pid, &blockers);
@@ -70,6 +71,7 @@ clear_way(int pid)
 		int32	   *behind;
 		int			behind_count;
 
+		/* 0 is a prepared transaction, which nobody runs */
 		if (blockers[i] == 0 || cancel_handler(blockers[i]))
 			continue;
 		behind_count = mcs_blockers_of(blockers[i], &behind);
@@ -97,6 +99,7 @@ mcs_blockers_look(void)
 	for (int i = 0; handlers && i < mcs_shared->max_streams; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
+		/* read without the lock manager's lock: what is wrong at one look is right at the next */
 		bool		waits = slot->in_use && slot->proc && slot->proc->waitLock != NULL;
 
 		if (waits && slot->waited && count < lengthof(waiting))
@@ -104,6 +107,7 @@ mcs_blockers_look(void)
 		slot->waited = waits;
 	}
 	LWLockRelease(mcs_shared->lock);
+	/* not under our lock: this takes the lock manager's, all of them */
 	for (int i = 0; i < count; i++)
 		clear_way(waiting[i]);
 	return handlers;

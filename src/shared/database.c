@@ -3,6 +3,9 @@
  *	  Notes on databases: in which ones streams are looked for, and which our
  *	  processes are kept out of while a statement needs them empty.  The locks
  *	  are explained in shared/memory.c.
+ *
+ * A database is looked into by a prober when its note is dirty, and each minute
+ * where the extension was found in it.
  */
 #include "mongo_change_stream.h"
 
@@ -60,6 +63,7 @@ mcs_shared_note_change(Oid database)
 
 	if (!note)
 		note = replace_empty_database(database);
+	/* where there is no place at all, the launcher's next look at pg_database says so in the log */
 	if (note)
 	{
 		note->dirty = true;
@@ -76,6 +80,7 @@ mcs_shared_add_database(Oid database)
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	note = mcs_shared_note(database, false);
+	/* one that was noted for a statement's sake only is new here, too */
 	if ((!note && (note = mcs_shared_note(database, true)) != NULL) || (note && note->only_blocked))
 		note->dirty = true;
 	if (note)
@@ -93,6 +98,7 @@ mcs_shared_remove_databases_but(List *databases)
 	{
 		DatabaseNote *note = &mcs_shared->databases[i];
 
+		/* who blocks it counts down later, and must find the note that he counted up */
 		if (OidIsValid(note->database) && note->blocked == 0 && !list_member_oid(databases, note->database))
 			note->database = InvalidOid;
 	}
@@ -100,12 +106,14 @@ mcs_shared_remove_databases_but(List *databases)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
+		/* a process that is still there frees its slot itself */
 		if (slot->in_use && slot->pid == 0 && !list_member_oid(databases, slot->database))
 			slot->in_use = false;
 	}
 	LWLockRelease(mcs_shared->lock);
 }
 
+/* With the lock held. */
 bool
 mcs_shared_is_blocked(Oid database)
 {
@@ -142,7 +150,8 @@ terminate_in_database(Oid database)
 
 /*
  * Keeps our processes out of a database until mcs_shared_unblock_database, and
- * waits for those inside to leave, at most timeout_ms.
+ * waits for those inside to leave, at most timeout_ms.  Who is there after that
+ * is not our affair: the statement itself waits for him, or raises an error.
  */
 void
 mcs_shared_block_database(Oid database, long timeout_ms)
@@ -158,12 +167,14 @@ mcs_shared_block_database(Oid database, long timeout_ms)
 	if (note)
 		note->blocked++;
 	LWLockRelease(mcs_shared->lock);
+	/* before the first look, so that an exit between the look and the sleep is not missed */
 	ConditionVariablePrepareToSleep(&mcs_shared->moved);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		int			running;
 
+		/* told again at each look: a process may have attached just before the database was blocked */
 		LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 		running = terminate_in_database(database);
 		LWLockRelease(mcs_shared->lock);

@@ -10,10 +10,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "miscadmin.h"
 #include "shared/shared_internal.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 
 /* A person is told of a handler's dead letters at most so often. */
 #define DEAD_LETTERS_INTERVAL_MS 60000
@@ -40,6 +37,7 @@ mcs_handler_slot_attach(char *handler, int *worker)
 void
 mcs_handler_slot_running(int64 event_id, TimestampTz since)
 {
+	/* since first: who reads an event reads the time that belongs to it */
 	if (event_id)
 		pg_atomic_write_u64(&mcs_slot_mine->running_since, (uint64) since);
 	pg_atomic_write_u64(&mcs_slot_mine->running_event, (uint64) event_id);
@@ -69,6 +67,7 @@ mcs_handler_slot_take_obstructs(void)
 	return obstructs;
 }
 
+/* Notes that an event became a dead letter, to be told of by mcs_handler_slot_take_dead_letters. */
 void
 mcs_handler_slot_add_dead_letter(int64 event_id)
 {
@@ -96,6 +95,7 @@ mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, TimestampTz *tell_
 			*last = Max(*last, mcs_shared->slots[i].last_dead_letter);
 			told_at = Max(told_at, mcs_shared->slots[i].dead_letters_told_at);
 		}
+	/* too early: they stay in their slots and are counted again */
 	if (count > 0 && !at_once && !TimestampDifferenceExceeds(told_at, now, DEAD_LETTERS_INTERVAL_MS))
 	{
 		count = 0;
@@ -139,6 +139,10 @@ mcs_handler_slot_has_news(int64 newest)
 	return news;
 }
 
+/*
+ * Says that there is nothing to do, unless something has come: under one lock with
+ * what mcs_slot_wake_handlers does, so that no event falls between the two.
+ */
 bool
 mcs_handler_slot_rest(int64 newest)
 {

@@ -1,10 +1,14 @@
 /*
  * shared/memory.c
- *	  Slots of streams and notes on databases in shared memory.
+ *	  Slots of streams and notes on databases in shared memory: how it is made,
+ *	  and the protocol by which all files of this folder use it.
  *
- * One LWLock protects everything here; it is held for a few instructions at a
- * time, never across a wait, a catalog access or an allocation that can fail
- * half-way through a change.
+ * One LWLock protects everything; it is held for a few instructions at a time,
+ * never across a wait, a catalog access or an allocation that can fail half-way
+ * through a change.  Two things are done without it: a handler's process
+ * publishes the event that it runs by atomics, which would otherwise cost a lock
+ * for each event, and whoever waits for a position sleeps on the condition
+ * variable "moved", which is broadcast after the lock is released.
  *
  * The launcher is level-triggered.  Whoever changes a stream marks its database
  * dirty at commit; the launcher sends a prober into a dirty database, the prober
@@ -19,18 +23,14 @@
  * A process that dies without running its exit callbacks makes the postmaster
  * reset shared memory, so pids here are never stale.
  *
- * What a transaction leaves to its commit here are names, to find slots by:
- * whoever commits raises flags, runs nothing, and asks no rights, since the
- * function that left the name has.
- *
  * "changed" is set in a slot just after the commit of the function that changed
- * the stream, so that its worker looks at the catalog again.  Nothing depends on
+ * the stream (shared/wake.c), so that its worker looks at the catalog again.  Nothing depends on
  * when that is seen: a worker saves its position, and with it all that it wrote,
  * only under the definition_version that it has read (mcs_progress_save), which
  * every change of a stream raises in the same row, and a handler's worker likewise
- * (mcs_handlers_save).  The schema of 1.0 has no such
- * column: there a worker that saves between that commit and the flag writes
- * one more batch under the old definition.
+ * (mcs_handlers_save).  The schema of 1.0 has no such column: there a worker that
+ * saves between that commit and the flag writes one more batch under the old
+ * definition.
  *
  * Shared memory is made anew after a crash, and remembers nothing of before.
  * What it says then of processes that have died comes from the catalog
@@ -51,6 +51,7 @@ SharedState *mcs_shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
+/* The slots, and behind them the notes on databases. */
 static Size
 shared_size(void)
 {
@@ -59,6 +60,7 @@ shared_size(void)
 					mul_size(mcs_shared_max_databases, sizeof(DatabaseNote)));
 }
 
+/* PostgreSQL takes these requests in its hook only, from 15 on. */
 static void
 request_shmem(void)
 {
@@ -68,7 +70,11 @@ request_shmem(void)
 	RequestNamedLWLockTranche(MCS_EXTENSION, 1);
 }
 
-/* Whether PostgreSQL starts after an orderly shutdown: only then no process of ours can have died before. */
+/*
+ * Whether PostgreSQL starts after an orderly shutdown: only then no process of
+ * ours can have died before.  The state is still that of the last run here, since
+ * recovery, which changes it, begins after shared memory is made.
+ */
 static bool
 was_shut_down(void)
 {
@@ -80,6 +86,7 @@ was_shut_down(void)
 	return result;
 }
 
+/* Makes the memory, or finds it: a process that is not forked from the postmaster attaches to what is there. */
 static void
 startup_shmem(void)
 {
@@ -111,6 +118,7 @@ mcs_shared_ready(void)
 	return mcs_shared != NULL;
 }
 
+/* A state as the views show it. */
 const char *
 mcs_shared_state_name(StreamState state)
 {
@@ -128,6 +136,7 @@ mcs_shared_state_name(StreamState state)
 	return names[state];
 }
 
+/* With the lock held, so that the launcher's PGPROC is not somebody else's by now. */
 void
 mcs_shared_wake_launcher(void)
 {
@@ -135,6 +144,7 @@ mcs_shared_wake_launcher(void)
 		SetLatch(&mcs_shared->launcher->procLatch);
 }
 
+/* With the lock held: the slot of a stream (handler "", worker 0) or of a worker of a handler; NULL where it has none. */
 StreamSlot *
 mcs_shared_find_slot(Oid database, const char *stream, const char *handler, int worker)
 {
@@ -149,6 +159,7 @@ mcs_shared_find_slot(Oid database, const char *stream, const char *handler, int 
 	return NULL;
 }
 
+/* Without preloading there is no shared memory, and mcs_shared stays NULL. */
 void
 mcs_shared_init(void)
 {

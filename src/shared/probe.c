@@ -19,6 +19,7 @@
 #define DEATH_MIN_MS			1000	/* after each of the first deaths, which may have come by chance; then doubling */
 #define DEATH_MAX_MS			60000
 
+/* At a prober's exit: one that failed comes again after a pause, and the next database has its turn. */
 static void
 detach_prober(int code, Datum arg)
 {
@@ -27,6 +28,7 @@ detach_prober(int code, Datum arg)
 	{
 		DatabaseNote *note = mcs_shared_note(mcs_shared->prober_database, false);
 
+		/* what it should have seen is still to be seen */
 		if (note && code != 0)
 		{
 			note->dirty = true;
@@ -79,6 +81,7 @@ after_death(StreamSlot *slot, int deaths)
 	double		pause = Min(DEATH_MIN_MS * pow(2, Min(Max(deaths - 4, 0), 10)), DEATH_MAX_MS);
 
 	slot->deaths = deaths;
+	/* counted from the restart: there is no telling when the process died */
 	slot->not_before = TimestampTzPlusMilliseconds(mcs_shared->made_at,
 												   (int64) (pause * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
 	slot->report.state = STREAM_RETRYING;
@@ -116,6 +119,7 @@ take_slot(Oid database, const StreamListed *stream)
 
 		if (slot->in_use)
 			continue;
+		/* nothing of the stream that had it before, except that the generation goes on */
 		memset(slot, 0, sizeof(*slot));
 		slot->in_use = true;
 		slot->wanted = true;
@@ -168,6 +172,7 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 	note = mcs_shared_note(database, true);
 	if (note)
 		note->installed = installed;
+	/* nothing shall run but what the list names */
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].database == database)
 			mcs_shared->slots[i].wanted = false;
@@ -181,11 +186,17 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 		if (slot)
 		{
 			slot->wanted = true;
+			/* a process of the owner before sees that itself when it reads the definition */
 			slot->owner = stream->owner;
 			slot->work = slot->work || stream->work;
 		}
 		else if (!take_slot(database, stream))
-			stream->handler ? handlers_without++ : streams_without++;
+		{
+			if (stream->handler)
+				handlers_without++;
+			else
+				streams_without++;
+		}
 	}
 	/* a slot that is not wanted ends with its worker, or now */
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -198,12 +209,14 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 				slot->in_use = false;
 			else
 			{
+				/* it reads its definition and leaves by itself: no signal, which would be an error to it */
 				slot->changed = true;
 				SetLatch(&slot->proc->procLatch);
 			}
 		}
 	}
 	LWLockRelease(mcs_shared->lock);
+	/* not under the lock, which would be held while it is written */
 	if (streams_without > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -220,7 +233,7 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 
 /* ---- for who has no slot ---- */
 
-/* How far the slots are taken, and a role's part of them. */
+/* How far the slots are taken, and a role's part of them: why a stream that shall run has none. */
 void
 mcs_shared_count(Oid database, Oid owner, bool handler, SlotCount *count)
 {

@@ -1,7 +1,7 @@
 /*
  * shared/queue.c
- *	  What the launcher starts next: a prober for a database that changed, or a
- *	  worker for a slot without one.  The locks are explained in shared/memory.c.
+ *	  What the launcher does next: start a prober for a database that changed, or
+ *	  a worker for a slot without one, or end them all.  The locks are explained in shared/memory.c.
  *
  * Processes are few, and others need some, so this keeps to what
  * mongo_change_stream.reserved_worker_processes leaves.  Whose turn it is goes by
@@ -80,6 +80,7 @@ deaths_at_work(TimestampTz now)
 	return deaths;
 }
 
+/* Whether a slot is a suspect that may not be tried beside those at work, or they are. */
 static bool
 has_to_wait(const StreamSlot *slot, int deaths)
 {
@@ -111,6 +112,7 @@ is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 {
 	if (!slot->in_use || !slot->wanted || slot->pid != 0 || (slot->handler[0] && !slot->work))
 		return false;
+	/* the postmaster took the request and no process came: it could not fork, or the process died early */
 	if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
 		slot->launching = false;
 	if (slot->launching || mcs_shared_is_blocked(slot->database))
@@ -175,6 +177,7 @@ most_processes(void)
 	return Max(max_worker_processes - 1 - Max(reserved, 1), 1);
 }
 
+/* Whether a process more may be ours. */
 static bool
 is_room(void)
 {
@@ -218,6 +221,7 @@ make_room(const StreamSlot *waiting)
 	StreamSlot *victim = NULL;
 	Oid			owner;
 
+	/* one at a time: that which was told to end may serve this slot, too */
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid != 0 && mcs_shared->slots[i].yields)
 			return true;
@@ -254,6 +258,7 @@ no_process(StreamSlot *slot, TimestampTz now)
 	slot->report.next_retry_at = slot->not_before;
 }
 
+/* Marks a slot as being started: its process attaches by the ticket. */
 static void
 take_turn(StreamSlot *slot, TimestampTz now, Launch *launch)
 {
@@ -287,6 +292,7 @@ mcs_shared_next_launch(long *wait_ms)
 		LWLockRelease(mcs_shared->lock);
 		return launch;
 	}
+	/* probers first: what they find decides which workers there are to start */
 	if ((note = next_probe(now, wait_ms)) != NULL)
 	{
 		launch.kind = LAUNCH_PROBER;
@@ -299,6 +305,7 @@ mcs_shared_next_launch(long *wait_ms)
 	{
 		bool		room = is_room();
 
+		/* ends, as each slot that gets none is not due again before some time has passed */
 		while ((slot = next_worker(now, wait_ms)) != NULL && !room)
 			no_process(slot, now);
 		if (slot)
@@ -330,13 +337,14 @@ mcs_shared_launch_failed(const Launch *launch)
 	{
 		StreamSlot *slot = &mcs_shared->slots[launch->ticket.index];
 
+		/* it may have become another stream's while the postmaster was asked */
 		if (slot->in_use && slot->generation == launch->ticket.generation)
 			no_process(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(mcs_shared->lock);
 }
 
-/* ---- launcher ---- */
+/* ---- the launcher as a whole ---- */
 
 static void
 detach_launcher(int code, Datum arg)

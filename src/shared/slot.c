@@ -2,6 +2,10 @@
  * shared/slot.c
  *	  The slot of a stream in shared memory: what its worker publishes there and
  *	  what others read and wait for.  The locks are explained in shared/memory.c.
+ *
+ * What is published is what cannot be read from the tables: how far the worker is
+ * within a second, what it waits for, why its last process ended.  So it costs no
+ * transaction, and is forgotten when PostgreSQL restarts.
  */
 #include "mongo_change_stream.h"
 
@@ -9,14 +13,10 @@
 #include <math.h>
 
 #include "common/pg_prng.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* The pause before a worker that ended with an error is started again doubles between these. */
@@ -34,6 +34,10 @@ static emit_log_hook_type previous_emit_log = NULL;
 
 /* ---- workers ---- */
 
+/*
+ * Remembers the message of an error that is reported: exit callbacks are told an
+ * exit code only, and by then the error is gone.
+ */
 static void
 keep_error(ErrorData *error)
 {
@@ -81,6 +85,7 @@ detach_worker(int code, Datum arg)
 
 	if (!slot)
 		return;
+	/* first of all: an error from here on must not be published into a slot that may be another's */
 	mcs_slot_mine = NULL;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	slot->pid = 0;
@@ -90,10 +95,12 @@ detach_worker(int code, Datum arg)
 	{
 		double		pause;
 
+		/* one that has worked for a while ended for another reason than those before it */
 		if (TimestampDifferenceExceeds(slot->launched_at, now, RELAUNCH_MAX_MS))
 			slot->quick_exits = 0;
 		pause = Min(RELAUNCH_MIN_MS * pow(2, Min(slot->quick_exits, 10)), RELAUNCH_MAX_MS);
 		slot->quick_exits++;
+		/* not all at the same moment, if a server that many streams follow was what failed */
 		slot->not_before = TimestampTzPlusMilliseconds(now, (int64) (pause * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
 		report_end(slot);
 		slot->state_since = now;
@@ -102,6 +109,7 @@ detach_worker(int code, Datum arg)
 		slot->in_use = false;
 	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
+	/* who waits for the database to be empty looks again */
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
 
@@ -118,11 +126,12 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	ours = mcs_shared_enabled && slot->in_use && slot->wanted && slot->generation == ticket.generation && slot->pid == 0 &&
 		!mcs_shared_is_blocked(slot->database);
-	slot->launching = ours ? false : slot->launching;
 	if (ours)
 	{
+		slot->launching = false;
 		slot->pid = MyProcPid;
 		slot->proc = MyProc;
+		/* the definition is read after this */
 		slot->changed = false;
 		slot->launched_at = GetCurrentTimestamp();
 		is_first = mcs_shared->after_crash && !slot->attached;
@@ -135,6 +144,7 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		*database = slot->database;
 		*owner = slot->owner;
 	}
+	/* it is this process that was being started: the launcher need not wait for it any more */
 	else if (slot->in_use && slot->generation == ticket.generation && slot->pid == 0)
 		slot->launching = false;
 	LWLockRelease(mcs_shared->lock);
@@ -197,6 +207,7 @@ void
 mcs_slot_trusted(void)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	/* others may be waiting for this one to show it */
 	if (mcs_slot_mine->deaths > 0)
 		mcs_shared_wake_launcher();
 	mcs_slot_mine->deaths = 0;
@@ -210,6 +221,7 @@ mcs_slot_suppressed(void)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		told;
 
+	/* a function of a user's that writes a row: the worker will say the same */
 	if (!mcs_slot_mine)
 		return;
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
@@ -217,6 +229,7 @@ mcs_slot_suppressed(void)
 	if (!told)
 		mcs_slot_mine->suppressed_at = now;
 	LWLockRelease(mcs_shared->lock);
+	/* not under the lock: it writes to a file or a pipe */
 	if (!told)
 		ereport(LOG,
 				(errmsg("notifications of change stream \"%s\" are left out, since PostgreSQL's queue of them is more than half full",
@@ -265,6 +278,7 @@ void
 mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	/* the position may be another one already, set by who changed the stream: what we saved must not be waited on */
 	if (!mcs_slot_mine->changed)
 	{
 		mcs_slot_mine->saved_time = saved_time;
@@ -312,6 +326,7 @@ mcs_slot_wake_handlers(int64 last_event_id)
 
 		if (!slot->in_use || slot->database != mcs_slot_mine->database || strcmp(slot->stream, mcs_slot_mine->stream) != 0)
 			continue;
+		/* work stays until the handler has looked: it may be on its way out just now */
 		slot->newest_event = last_event_id;
 		slot->work = true;
 		if (slot->proc)
@@ -342,6 +357,7 @@ mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz u
 
 	if (!mcs_shared)
 		return false;
+	/* before the first look, so that a save between the look and the sleep is not missed */
 	ConditionVariablePrepareToSleep(&mcs_shared->moved);
 	for (;;)
 	{
@@ -366,6 +382,10 @@ mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz u
 	return synced;
 }
 
+/*
+ * The same in parts, for who looks at the tables between two waits: begin before
+ * the first look, so that nothing is missed, and end after the last.
+ */
 void
 mcs_slot_begin_wait(void)
 {
@@ -387,6 +407,7 @@ mcs_slot_end_wait(void)
 	ConditionVariableCancelSleep();
 }
 
+/* With the lock held; wait_event_info is read as pg_stat_activity reads it, without one. */
 static void
 copy_slot(SlotView *view, StreamSlot *slot)
 {
@@ -410,6 +431,10 @@ copy_slot(SlotView *view, StreamSlot *slot)
 	view->running_since = (TimestampTz) pg_atomic_read_u64(&slot->running_since);
 }
 
+/*
+ * Copies, since what is done with them (rights, catalogs, names of locks) may not
+ * be done with the lock held.
+ */
 SlotView *
 mcs_slot_views(bool of_handlers, int *count)
 {
@@ -418,6 +443,7 @@ mcs_slot_views(bool of_handlers, int *count)
 	*count = 0;
 	if (!mcs_shared)
 		return NULL;
+	/* before the lock is taken, with room for all there can be */
 	views = palloc_extended(sizeof(SlotView) * mcs_shared->max_slots, MCXT_ALLOC_HUGE);
 	LWLockAcquire(mcs_shared->lock, LW_SHARED);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
@@ -435,7 +461,7 @@ mcs_slot_views(bool of_handlers, int *count)
 	return views;
 }
 
-/* Names of a role's streams that run in other databases than this one. */
+/* Names of a role's streams that run in other databases than this one, whose tables cannot be read from here. */
 List *
 mcs_slot_streams_of_role(Oid role)
 {

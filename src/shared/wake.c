@@ -26,8 +26,12 @@ typedef struct WakeUp
 	char	   *handler;		/* of the stream; "" for the stream itself, NULL for all its handlers */
 } WakeUp;
 
-static List *wake_ups = NIL;
+static List *wake_ups = NIL;	/* in TopTransactionContext */
 
+/*
+ * A subtransaction that is rolled back leaves its names here: to wake somebody in
+ * vain is cheap, and to keep count of subtransactions is not.
+ */
 static void
 remember_wake_up(const char *stream, const char *handler)
 {
@@ -87,16 +91,22 @@ wake_slot(StreamSlot *slot)
 	slot->saved_time = 0;
 	slot->drained = false;
 	slot->asked_at = 0;
+	/* what kept it from running may be mended now: it is started at once, with no pause for earlier failures */
 	slot->not_before = 0;
 	slot->quick_exits = 0;
 	slot->work = true;
 	if (!slot->proc)
 		return;
 	SetLatch(&slot->proc->procLatch);
+	/* a handler's code may run for hours and looks at no latch; one that commits this itself is not to cancel what it does next */
 	if (slot->handler[0] && slot->pid != MyProcPid && pg_atomic_read_u64(&slot->running_event) != 0)
 		kill(slot->pid, SIGINT);
 }
 
+/*
+ * After the commit, so nothing here may fail: it takes the lock, raises flags, and
+ * allocates nothing.
+ */
 static void
 wake_now(void)
 {
@@ -118,6 +128,7 @@ wake_now(void)
 				wake_slot(slot);
 		}
 	}
+	/* streams that have no slot yet are found by a prober */
 	mcs_shared_note_change(MyDatabaseId);
 	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
@@ -141,6 +152,7 @@ at_transaction_end(XactEvent event, void *arg)
 			wake_ups = NIL;
 			break;
 		case XACT_EVENT_ABORT:
+			/* the list's memory goes with the transaction */
 			wake_ups = NIL;
 			break;
 		default:
@@ -148,6 +160,7 @@ at_transaction_end(XactEvent event, void *arg)
 	}
 }
 
+/* Without preloading nothing is remembered, so nothing is to be done at commit. */
 void
 mcs_wake_init(void)
 {
