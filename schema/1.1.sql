@@ -3,6 +3,8 @@
 -- @file begin.sql
 -- @file document.sql
 -- @file document_compare.sql
+-- @file document_cross.sql
+-- @file document_build.sql
 -- @file document_cast.sql
 -- @file document_arithmetic.sql
 -- @file document_aggregate.sql

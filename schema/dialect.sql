@@ -21,7 +21,8 @@ COMMENT ON FUNCTION change_stream_translate_fields(text, boolean)
 
 CREATE FUNCTION change_stream_translate_body(body text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_body' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
-COMMENT ON FUNCTION change_stream_translate_body(text) IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, with document paths, as plain PL/pgSQL';
+COMMENT ON FUNCTION change_stream_translate_body(text)
+  IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, with document paths, as plain PL/pgSQL';
 
 -- what statements become calls of
 
@@ -54,29 +55,36 @@ COMMENT ON FUNCTION change_stream_append_only() IS 'refuses to change or delete 
 
 CREATE FUNCTION change_stream_call_handler() RETURNS language_handler
   AS 'MODULE_PATHNAME', 'mcs_change_stream_call_handler' LANGUAGE C;
+COMMENT ON FUNCTION change_stream_call_handler() IS 'of the language change_stream, which has no functions';
+
 CREATE FUNCTION change_stream_inline_handler(internal) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_change_stream_inline_handler' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION change_stream_inline_handler(internal) IS 'runs DO LANGUAGE change_stream';
+
 CREATE FUNCTION change_stream_validator(oid) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_change_stream_validator' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION change_stream_call_handler() IS 'of the language change_stream, which has no functions';
-COMMENT ON FUNCTION change_stream_inline_handler(internal) IS 'runs DO LANGUAGE change_stream';
 COMMENT ON FUNCTION change_stream_validator(oid) IS 'refuses functions in the language change_stream';
+
 CREATE TRUSTED LANGUAGE change_stream HANDLER change_stream_call_handler
   INLINE change_stream_inline_handler VALIDATOR change_stream_validator;
 COMMENT ON LANGUAGE change_stream IS 'statements with document paths and change streams, for DO';
 
 CREATE FUNCTION string_agg_elements_transition(internal, text[], text) RETURNS internal
   AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_transition' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION string_agg_elements_transition(internal, text[], text) IS 'of the aggregate string_agg_elements';
+
 CREATE FUNCTION string_agg_elements_final(internal) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION string_agg_elements_final(internal) IS 'of the aggregate string_agg_elements';
+
 CREATE FUNCTION string_agg_distinct_elements_final(internal) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_string_agg_distinct_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION string_agg_distinct_elements_final(internal) IS 'of the aggregate string_agg_distinct_elements';
+
 CREATE AGGREGATE string_agg_elements(text[], text) (
   SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_elements_final, PARALLEL = SAFE);
+COMMENT ON AGGREGATE string_agg_elements(text[], text) IS 'the elements of arrays, joined by a delimiter';
+
 CREATE AGGREGATE string_agg_distinct_elements(text[], text) (
   SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_distinct_elements_final, PARALLEL = SAFE);
-COMMENT ON FUNCTION string_agg_elements_transition(internal, text[], text) IS 'of the aggregate string_agg_elements';
-COMMENT ON FUNCTION string_agg_elements_final(internal) IS 'of the aggregate string_agg_elements';
-COMMENT ON FUNCTION string_agg_distinct_elements_final(internal) IS 'of the aggregate string_agg_distinct_elements';
-COMMENT ON AGGREGATE string_agg_elements(text[], text) IS 'the elements of arrays, joined by a delimiter';
 COMMENT ON AGGREGATE string_agg_distinct_elements(text[], text) IS 'the different elements of arrays, sorted, joined by a delimiter';

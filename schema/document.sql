@@ -4,20 +4,23 @@ CREATE TYPE document;
 
 CREATE FUNCTION document_in(cstring) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_in(cstring) IS 'I/O';
+
 CREATE FUNCTION document_out(document) RETURNS cstring
   AS 'MODULE_PATHNAME', 'mcs_document_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_out(document) IS 'I/O';
+
 CREATE FUNCTION document_recv(internal) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_recv(internal) IS 'I/O';
+
 CREATE FUNCTION document_send(document) RETURNS bytea
   AS 'MODULE_PATHNAME', 'mcs_document_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_send(document) IS 'I/O';
+
 CREATE FUNCTION document_subscript_handler(internal) RETURNS internal
   AS 'MODULE_PATHNAME', 'mcs_document_subscript_handler' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-
-COMMENT ON FUNCTION document_in(cstring) IS 'I/O';
-COMMENT ON FUNCTION document_out(document) IS 'I/O';
-COMMENT ON FUNCTION document_recv(internal) IS 'I/O';
-COMMENT ON FUNCTION document_send(document) IS 'I/O';
-COMMENT ON FUNCTION document_subscript_handler(internal) IS 'subscripting of type document';
+COMMENT ON FUNCTION document_subscript_handler(internal) IS 'subscripts: d[''a''][0]';
 
 CREATE TYPE document (
   INPUT = document_in,
@@ -57,41 +60,50 @@ COMMENT ON FUNCTION document_typeof(document) IS 'the type of a value, named as 
 
 CREATE FUNCTION document_field(document, text) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_field' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_field(document, text) IS 'implementation of -> operator';
+
 CREATE FUNCTION document_field_text(document, text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_field_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_field_text(document, text) IS 'implementation of ->> operator';
+
 CREATE FUNCTION document_element(document, integer) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_element' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_element(document, integer) IS 'implementation of -> operator';
+
 CREATE FUNCTION document_element_text(document, integer) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_element_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_element_text(document, integer) IS 'implementation of ->> operator';
+
 CREATE FUNCTION document_path(document, text[]) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_path' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_path(document, text[]) IS 'implementation of #> operator';
+
 CREATE FUNCTION document_path_text(document, text[]) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_document_path_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-
-COMMENT ON FUNCTION document_field(document, text) IS 'implementation of -> operator';
-COMMENT ON FUNCTION document_field_text(document, text) IS 'implementation of ->> operator';
-COMMENT ON FUNCTION document_element(document, integer) IS 'implementation of -> operator';
-COMMENT ON FUNCTION document_element_text(document, integer) IS 'implementation of ->> operator';
-COMMENT ON FUNCTION document_path(document, text[]) IS 'implementation of #> operator';
 COMMENT ON FUNCTION document_path_text(document, text[]) IS 'implementation of #>> operator';
 
 CREATE OPERATOR -> (LEFTARG = document, RIGHTARG = text, FUNCTION = document_field);
-CREATE OPERATOR ->> (LEFTARG = document, RIGHTARG = text, FUNCTION = document_field_text);
-CREATE OPERATOR -> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_element);
-CREATE OPERATOR ->> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_element_text);
-CREATE OPERATOR #> (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_path);
-CREATE OPERATOR #>> (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_path_text);
+COMMENT ON OPERATOR -> (document, text) IS 'a field of an object; null if it is not there';
 
-COMMENT ON OPERATOR -> (document, text) IS 'a field of an object';
-COMMENT ON OPERATOR ->> (document, text) IS 'a field of an object, as text';
+CREATE OPERATOR ->> (LEFTARG = document, RIGHTARG = text, FUNCTION = document_field_text);
+COMMENT ON OPERATOR ->> (document, text) IS 'a field of an object, as plain text; null if it is not there';
+
+CREATE OPERATOR -> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_element);
 COMMENT ON OPERATOR -> (document, integer) IS 'an element of an array, from 0; from its end if negative';
-COMMENT ON OPERATOR ->> (document, integer) IS 'an element of an array, as text';
-COMMENT ON OPERATOR #> (document, text[]) IS 'the value at a path';
-COMMENT ON OPERATOR #>> (document, text[]) IS 'the value at a path, as text';
+
+CREATE OPERATOR ->> (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_element_text);
+COMMENT ON OPERATOR ->> (document, integer) IS 'an element of an array, as plain text; from 0, from its end if negative';
+
+CREATE OPERATOR #> (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_path);
+COMMENT ON OPERATOR #> (document, text[]) IS 'the value at a path; null if there is none';
+
+CREATE OPERATOR #>> (LEFTARG = document, RIGHTARG = text[], FUNCTION = document_path_text);
+COMMENT ON OPERATOR #>> (document, text[]) IS 'the value at a path, as plain text; null if there is none';
 
 CREATE FUNCTION document_get(document, VARIADIC text[]) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_get' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION document_get(document, VARIADIC text[]) IS 'the value at a path as the dialect reads paths: user_id also finds userId, a dotted step also a literal key';
+COMMENT ON FUNCTION document_get(document, VARIADIC text[])
+  IS 'the value at a path as the dialect reads paths: user_id also finds userId, a dotted step also a literal key';
 
 -- existence and containment
 
@@ -99,29 +111,38 @@ COMMENT ON FUNCTION document_get(document, VARIADIC text[]) IS 'the value at a p
 CREATE FUNCTION document_exists(document, bpchar) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists(document, bpchar) IS 'implementation of ? operator';
+
 CREATE OPERATOR ? (LEFTARG = document, RIGHTARG = bpchar, FUNCTION = document_exists, RESTRICT = matchingsel, JOIN = matchingjoinsel);
 COMMENT ON OPERATOR ? (document, bpchar) IS 'is it a key of the object, or a string of the array?';
+
 CREATE FUNCTION document_exists_any(document, bpchar[]) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists_any' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists_any(document, bpchar[]) IS 'implementation of ?| operator';
+
 CREATE OPERATOR ?| (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_any, RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR ?| (document, bpchar[]) IS 'is one of them a key?';
+COMMENT ON OPERATOR ?| (document, bpchar[]) IS 'is one of them a key of the object, or a string of the array?';
+
 CREATE FUNCTION document_exists_all(document, bpchar[]) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_exists_all' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_exists_all(document, bpchar[]) IS 'implementation of ?& operator';
+
 CREATE OPERATOR ?& (LEFTARG = document, RIGHTARG = bpchar[], FUNCTION = document_exists_all, RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR ?& (document, bpchar[]) IS 'are all of them keys?';
+COMMENT ON OPERATOR ?& (document, bpchar[]) IS 'are all of them keys of the object, or strings of the array?';
+
 CREATE FUNCTION document_contains(document, document) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_contains' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_contains(document, document) IS 'implementation of @> operator';
+
 CREATE FUNCTION document_contained(document, document) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_document_contained' LANGUAGE C IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_contained(document, document) IS 'implementation of <@ operator';
+
 CREATE OPERATOR @> (LEFTARG = document, RIGHTARG = document, FUNCTION = document_contains, COMMUTATOR = <@,
   RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR @> (document, document) IS 'contains';
+
 CREATE OPERATOR <@ (LEFTARG = document, RIGHTARG = document, FUNCTION = document_contained, COMMUTATOR = @>,
   RESTRICT = matchingsel, JOIN = matchingjoinsel);
-COMMENT ON OPERATOR @> (document, document) IS 'contains';
 COMMENT ON OPERATOR <@ (document, document) IS 'is contained in';
 
 -- the parts as rows
@@ -129,12 +150,15 @@ COMMENT ON OPERATOR <@ (document, document) IS 'is contained in';
 CREATE FUNCTION document_keys(document) RETURNS SETOF text
   AS 'MODULE_PATHNAME', 'mcs_document_keys' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
 COMMENT ON FUNCTION document_keys(document) IS 'the keys of an object, in its order';
+
 CREATE FUNCTION document_each(document, OUT key text, OUT value document) RETURNS SETOF record
   AS 'MODULE_PATHNAME', 'mcs_document_each' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
 COMMENT ON FUNCTION document_each(document) IS 'the members of an object, in its order';
+
 CREATE FUNCTION document_elements(document) RETURNS SETOF document
   AS 'MODULE_PATHNAME', 'mcs_document_elements' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1 ROWS 20;
 COMMENT ON FUNCTION document_elements(document) IS 'the elements of an array';
+
 CREATE FUNCTION array_length(document, integer) RETURNS integer
   AS 'MODULE_PATHNAME', 'mcs_document_array_length' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION array_length(document, integer) IS 'the length of an array; null if it is none or empty';

@@ -1,14 +1,12 @@
 -- Handlers: views and what they read.
 
--- 4.4 Views and what they read
-
 -- By a function, since a ROW(...) of that type in the view would keep the owner of change_stream_events from adding columns, too.
 CREATE FUNCTION change_handler_dead_letter_event(letter change_handler_dead_letters) RETURNS change_stream_events
-AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+  AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
 
 CREATE FUNCTION change_stream_parked_event(letter change_stream_parked_events) RETURNS change_stream_events
-AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+  AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION change_stream_parked_event(change_stream_parked_events) IS 'a parked event as a row of change_stream_events';
 
 CREATE VIEW change_stream_dead_letters WITH (security_invoker = true) AS
@@ -18,13 +16,23 @@ FROM @extschema@.change_handler_dead_letters l
 UNION ALL
 SELECT NULL, stream_name, event_id, @extschema@.change_stream_parked_event(p), sqlstate, error, detail, context, attempts, failed_at
 FROM @extschema@.change_stream_parked_events p;
-COMMENT ON VIEW change_stream_dead_letters IS 'events that a handler has given up, and without a handler those that could not be written, until retry_dead_letters or discard_dead_letters';
+COMMENT ON VIEW change_stream_dead_letters
+  IS 'events that a handler has given up, and without a handler those that could not be written, until retry_dead_letters or discard_dead_letters';
+COMMENT ON COLUMN change_stream_dead_letters.handler_name IS 'handler that has given up the event; null: it could not be written';
+COMMENT ON COLUMN change_stream_dead_letters.stream_name IS 'change stream of the event';
+COMMENT ON COLUMN change_stream_dead_letters.event_id IS 'number of the event within its change stream';
+COMMENT ON COLUMN change_stream_dead_letters.event IS 'the event, as a row of change_stream_events';
+COMMENT ON COLUMN change_stream_dead_letters.sqlstate IS 'SQLSTATE of the last error';
+COMMENT ON COLUMN change_stream_dead_letters.error IS 'message of the last error';
+COMMENT ON COLUMN change_stream_dead_letters.detail IS 'detail of the last error; null: it had none';
+COMMENT ON COLUMN change_stream_dead_letters.context IS 'where the last error was raised; null: it does not say';
+COMMENT ON COLUMN change_stream_dead_letters.attempts IS 'how often it was tried';
+COMMENT ON COLUMN change_stream_dead_letters.failed_at IS 'when it failed last';
 GRANT SELECT ON change_stream_dead_letters TO PUBLIC;
 
 CREATE FUNCTION change_handler_workers(OUT handler_name text, OUT worker int, OUT state text, OUT reason text, OUT pid int,
-  OUT events_per_second double precision, OUT running_event bigint, OUT running_since timestamptz)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_handler_workers'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+  OUT events_per_second double precision, OUT running_event bigint, OUT running_since timestamptz) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'mcs_change_handler_workers' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION change_handler_workers() IS 'what shared memory knows of the current database''s handlers that the caller may see';
 
 CREATE VIEW change_handler_status WITH (security_invoker = true) AS
@@ -67,4 +75,16 @@ FROM @extschema@.change_handlers h
                 FROM @extschema@.change_handler_dead_letters GROUP BY handler_name) l USING (handler_name)
      LEFT JOIN LATERAL @extschema@.change_stream_absence(s.owner, true) a ON w.handler_name IS NULL;
 COMMENT ON VIEW change_handler_status IS 'state, reason, position and rate of each handler';
+COMMENT ON COLUMN change_handler_status.handler_name IS 'the handler';
+COMMENT ON COLUMN change_handler_status.stream_name IS 'change stream whose events it handles';
+COMMENT ON COLUMN change_handler_status.state IS 'active, idle (nothing waits), starting, retrying, paused or error';
+COMMENT ON COLUMN change_handler_status.reason IS 'why it is in this state, with the event and its error, and what helps; null: nothing is to be said';
+COMMENT ON COLUMN change_handler_status.pid IS 'its process, the one in the worst state of several; null: it has none now, and gets one with the next event';
+COMMENT ON COLUMN change_handler_status.last_event_id IS 'every event up to here is done';
+COMMENT ON COLUMN change_handler_status.behind IS 'how many events of the change stream are behind that';
+COMMENT ON COLUMN change_handler_status.events_per_second IS 'pace at which events are handled now, of all its workers';
+COMMENT ON COLUMN change_handler_status.failures IS 'how many attempts have failed since the handler was made';
+COMMENT ON COLUMN change_handler_status.running_event IS 'event that it runs on now; null: on none';
+COMMENT ON COLUMN change_handler_status.running_since IS 'since when it runs on it; null: on none';
+COMMENT ON COLUMN change_handler_status.dead_letters IS 'how many events it has given up that nobody has dealt with';
 GRANT SELECT ON change_handler_status TO PUBLIC;

@@ -1,16 +1,12 @@
 -- Streams: views and what they read.
 
--- 3.4 Views and what they read
-
 CREATE FUNCTION change_stream_workers(OUT stream_name text, OUT state text, OUT reason text, OUT state_since timestamptz, OUT pid int,
-  OUT events_per_second double precision, OUT lag interval, OUT oplog_window interval, OUT last_error text, OUT next_retry_at timestamptz)
-RETURNS SETOF record AS 'MODULE_PATHNAME', 'mcs_change_stream_workers'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+  OUT events_per_second double precision, OUT lag interval, OUT oplog_window interval, OUT last_error text, OUT next_retry_at timestamptz) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_workers' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION change_stream_workers() IS 'what shared memory knows of the current database''s streams that the caller may see';
 
-CREATE FUNCTION change_stream_absence(owner oid, handler boolean, OUT state text, OUT reason text)
-RETURNS record AS 'MODULE_PATHNAME', 'mcs_change_stream_absence'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION change_stream_absence(owner oid, handler boolean, OUT state text, OUT reason text) RETURNS record
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_absence' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION change_stream_absence(oid, boolean) IS 'why a change stream, or a handler, of a role has no process that shall have one';
 
 CREATE VIEW change_stream_status WITH (security_invoker = true) AS
@@ -40,8 +36,20 @@ FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_ident
      LEFT JOIN @extschema@.change_stream_workers() w USING (stream_name)
      LEFT JOIN LATERAL @extschema@.change_stream_absence(s.owner, false) a ON w.stream_name IS NULL;
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
+COMMENT ON COLUMN change_stream_status.stream_name IS 'the change stream';
+COMMENT ON COLUMN change_stream_status.state IS 'starting, active, retrying, paused, history_lost or error';
+COMMENT ON COLUMN change_stream_status.reason IS 'why it is in this state, and what helps; null: nothing is to be said';
+COMMENT ON COLUMN change_stream_status.state_since IS 'since when it is in this state';
+COMMENT ON COLUMN change_stream_status.pid IS 'process that follows it; null: none does';
+COMMENT ON COLUMN change_stream_status.events_processed IS 'how many events were written since the change stream was made';
+COMMENT ON COLUMN change_stream_status.events_per_second IS 'pace at which events are written now';
+COMMENT ON COLUMN change_stream_status.lag IS 'how far its position is behind MongoDB''s time; null: no process follows it';
+COMMENT ON COLUMN change_stream_status.last_event_at IS 'when the last event was received; null: none yet';
+COMMENT ON COLUMN change_stream_status.oplog_window IS 'how far back MongoDB''s oplog reached when last looked at; null: it could not be';
+COMMENT ON COLUMN change_stream_status.last_error IS 'the last error, which stays when it is over; null: there was none';
+COMMENT ON COLUMN change_stream_status.next_retry_at IS 'when it is tried again; null: nothing is to be';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 
-CREATE FUNCTION event_cluster_timestamp(resume_token text) RETURNS document AS 'MODULE_PATHNAME', 'mcs_event_cluster_timestamp'
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+CREATE FUNCTION event_cluster_timestamp(resume_token text) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_event_cluster_timestamp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION event_cluster_timestamp(text) IS 'the exact cluster time in a resume token, as a BSON timestamp';

@@ -1,7 +1,5 @@
 -- What a dump leaves out.
 
--- 3.6 What a dump leaves out
-
 -- Columns come first: they must be there before the data.  The columns of change_stream_events that are ours are named here;
 -- to other tables of ours users have nothing to add but indexes, statistics, policies, rules and triggers.  Grants are
 -- not here, since pg_dump knows those.
@@ -97,4 +95,5 @@ BEGIN ATOMIC
     FROM tables t WHERE t.relowner OPERATOR(pg_catalog.<>) t.extowner)
   SELECT c.command FROM commands c ORDER BY c.step, c.place;
 END;
-COMMENT ON FUNCTION change_stream_user_objects() IS 'commands that make again what users hung on the extension''s tables, which pg_dump leaves out: columns, which the data needs, first';
+COMMENT ON FUNCTION change_stream_user_objects()
+  IS 'commands that make again what users hung on the extension''s tables, which pg_dump leaves out: columns, which the data needs, first';

@@ -1,4 +1,4 @@
-"""What README and docs list is what there is: functions with their arguments, relations and columns, settings, options, states."""
+"""What README and docs list is what there is: functions with their arguments, relations and columns, settings, options, states.  So does psql: all has a comment."""
 import re
 
 import psycopg
@@ -153,6 +153,34 @@ def test_options(db, page):
     listed = {name: places.split(", ") for names, places, _ in table(page("README.md", "### Server and user mapping options")) for name in CODE.findall(names)}
     listed |= {name: ["server", "foreign table"] for names, _, _ in table(page("docs/foreign-tables.md", "## Options")) for name in CODE.findall(names)}
     assert listed == known
+
+
+# Members of the extension, what belongs to its tables (indexes that no constraint made, triggers, policies), and the columns of all relations.
+DESCRIBED = """
+WITH members AS (
+  SELECT classid, objid FROM pg_depend WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
+    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'mongo_change_stream')),
+relations AS (SELECT c.oid, c.relkind FROM pg_class c JOIN members m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid),
+objects AS (
+  SELECT classid, objid, 0 AS objsubid FROM members
+  UNION ALL SELECT 'pg_class'::regclass, indexrelid, 0 FROM pg_index JOIN relations r ON r.oid = indrelid
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+  UNION ALL SELECT 'pg_trigger'::regclass, t.oid, 0 FROM pg_trigger t JOIN relations r ON r.oid = tgrelid WHERE NOT tgisinternal
+  UNION ALL SELECT 'pg_policy'::regclass, p.oid, 0 FROM pg_policy p JOIN relations r ON r.oid = polrelid
+  UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum FROM pg_attribute a JOIN relations r ON r.oid = attrelid
+    WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'i')
+SELECT pg_describe_object(o.classid, o.objid, o.objsubid), d.description FROM objects o
+LEFT JOIN pg_description d ON d.classoid = o.classid AND d.objoid = o.objid AND d.objsubid = o.objsubid
+"""
+
+
+def test_comments(db):
+    """Each object and each column tells in psql what it is, in a phrase without a full stop."""
+    comments = dict(db.execute(DESCRIBED))
+    kinds = {name.split()[0] for name in comments}
+    assert len(comments) > 600 and kinds >= {"cast", "column", "function", "index", "operator", "policy", "table", "trigger", "type", "view"}
+    assert [name for name, comment in comments.items() if not comment] == []
+    assert [name for name, comment in comments.items() if comment.endswith(".") or "  " in comment or comment != comment.strip()] == []
 
 
 def test_states(page, repository):

@@ -39,11 +39,12 @@ SELECT d.classid::regclass::text AS kind, pg_describe_object(d.classid, d.objid,
                        FROM pg_attribute a LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
                        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
            'constraints', (SELECT jsonb_object_agg(k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k WHERE k.conrelid = c.oid),
-           'indexes', (SELECT jsonb_object_agg(i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid))
+           'indexes', (SELECT jsonb_object_agg(i.indexrelid::regclass::text, ARRAY[pg_get_indexdef(i.indexrelid), obj_description(i.indexrelid, 'pg_class')])
                        FROM pg_index i WHERE i.indrelid = c.oid),
            'policies', (SELECT jsonb_object_agg(p.policyname, to_jsonb(p)) FROM pg_policies p
                         WHERE format('%I.%I', p.schemaname, p.tablename)::regclass = c.oid),
-           'triggers', (SELECT jsonb_object_agg(t.tgname, pg_get_triggerdef(t.oid)) FROM pg_trigger t
+           'comments on policies', (SELECT jsonb_object_agg(p.polname, obj_description(p.oid, 'pg_policy')) FROM pg_policy p WHERE p.polrelid = c.oid),
+           'triggers', (SELECT jsonb_object_agg(t.tgname, ARRAY[pg_get_triggerdef(t.oid), obj_description(t.oid, 'pg_trigger')]) FROM pg_trigger t
                         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
            'dump', (SELECT x.extcondition[array_position(x.extconfig, c.oid)] FROM pg_extension x
                     WHERE x.extname = 'mongo_change_stream' AND c.oid = ANY (x.extconfig)))
