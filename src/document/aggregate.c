@@ -8,7 +8,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/fmgrprotos.h"
 
 PG_FUNCTION_INFO_V1(mcs_document_sum_transition);

@@ -8,7 +8,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -12,7 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/int.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -82,7 +82,7 @@ to_integer(const DocumentValue *value, const char *target, int64 lowest, int64 h
 		if (fits)
 		{
 			rounded = DirectFunctionCall2(numeric_round, NumericGetDatum(numeric), Int32GetDatum(0));
-			fits = mcs_document_parse_numeric(DatumGetNumeric(rounded), &number);
+			fits = mcs_document_numeric_to_int64(DatumGetNumeric(rounded), &number);
 		}
 	}
 	if (!fits || number < lowest || number > highest)
@@ -324,7 +324,7 @@ to_interval(const DocumentValue *value)
 															   DirectFunctionCall2(numeric_mul, NumericGetDatum(microseconds),
 																				   NumericGetDatum(int64_to_numeric(1000))),
 															   Int32GetDatum(0)));
-		if (!mcs_document_parse_numeric(microseconds, &number))
+		if (!mcs_document_numeric_to_int64(microseconds, &number))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
 					 errmsg("interval out of range")));

@@ -16,7 +16,7 @@
 #include "mongo_change_stream.h"
 
 #include "common/hashfn.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 
 PG_FUNCTION_INFO_V1(mcs_document_lt);

@@ -19,7 +19,7 @@
 #include <math.h>
 
 #include "datatype/timestamp.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

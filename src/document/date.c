@@ -10,7 +10,7 @@
 #include "mongo_change_stream.h"
 
 #include "common/int.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/timestamp.h"
 
 #define MS_PER_DAY	INT64CONST(86400000)

@@ -18,7 +18,10 @@
  *
  * Memory comes from palloc only; the walkers (mcs_document_find, the iterator,
  * the readers) allocate nothing and raise nothing, so they may be used where
- * PostgreSQL's functions may not.  May be used by every family; uses none.
+ * PostgreSQL's functions may not.
+ *
+ * Uses base; every folder above may use it.  What only this folder needs to
+ * know stands in document_internal.h.
  */
 #ifndef MCS_DOCUMENT_H
 #define MCS_DOCUMENT_H
@@ -60,12 +63,6 @@
 #define DOCUMENT_MIN_KEY		0xFF
 #define DOCUMENT_MAX_KEY		0x7F
 
-/* None of BSON's: stands for bytes that are no value, where a function must have a result for any. */
-#define DOCUMENT_DAMAGED		0x00
-
-/* MongoDB nests at most 100 levels (its server adds some for its own wrapping). */
-#define DOCUMENT_MAX_DEPTH		200
-
 /* How many bytes of a document are fetched into the cache before a walk. */
 #define DOCUMENT_PREFETCH		2048
 
@@ -99,13 +96,12 @@ typedef struct DocumentIterator
 	bool		malformed;		/* the walk ended at bytes that are no BSON */
 } DocumentIterator;
 
-/* What is wrong with a value, and where: filled by mcs_document_validate. */
-typedef struct DocumentFault
+/* One step of a path: a key, or a position in digits. */
+typedef struct DocumentStep
 {
-	const char *problem;		/* a clause such as "a string is not UTF-8" */
-	int			sqlstate;
-	char		path[256];		/* dotted path of the value, empty at the top */
-} DocumentFault;
+	const char *key;
+	uint32		size;
+} DocumentStep;
 
 /* An open object or array of a builder. */
 typedef struct DocumentLevel
@@ -197,13 +193,12 @@ mcs_document_is_container(uint8 type)
 	return type == DOCUMENT_OBJECT || type == DOCUMENT_ARRAY;
 }
 
-/* document/value.c: walking bytes; nothing here allocates or raises, but mcs_document_make */
+/* value.c: walking bytes; nothing here allocates or raises, but mcs_document_make */
 extern Document *mcs_document_make(uint8 type, const void *value, Size size);
 extern bool mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 *size);
 extern void mcs_document_iterate(DocumentIterator *it, const uint8 *object, uint32 size);
 extern bool mcs_document_next(DocumentIterator *it);
 extern bool mcs_document_find(const uint8 *object, uint32 size, const char *key, DocumentValue *found);
-extern bool mcs_document_find_sized(const uint8 *object, uint32 size, const char *key, uint32 key_size, DocumentValue *found);
 extern bool mcs_document_find_index(const uint8 *array, uint32 size, int64 index, DocumentValue *found);
 extern bool mcs_document_get_string(const DocumentValue *value, const char **string, uint32 *size);
 extern bool mcs_document_get_int64(const DocumentValue *value, int64 *number);
@@ -211,10 +206,8 @@ extern bool mcs_document_get_bool(const DocumentValue *value, bool *truth);
 extern bool mcs_document_get_timestamp(const DocumentValue *value, uint32 *seconds, uint32 *ordinal);
 extern const char *mcs_document_type_name(uint8 type);
 
-/* document/validate.c */
-extern bool mcs_document_validate(const DocumentValue *value, bool strict, int depth, DocumentFault *fault);
+/* validate.c */
 extern bool mcs_document_is_utf8(const char *string, uint32 size);
-extern const char *mcs_document_mend_text(const char *string, uint32 *size);
 extern void mcs_document_malformed(void) pg_attribute_noreturn();
 
 /* The value of a stored document, whose bytes may have come from anywhere; raises where they are no value. */
@@ -235,30 +228,11 @@ mcs_document_take(const Document *document)
 	return value;
 }
 
-/* The same, but raises nothing: bytes that are no value are one that is DOCUMENT_DAMAGED, as a whole. */
-static inline DocumentValue
-mcs_document_take_any(const Document *document)
-{
-	DocumentValue value;
-	uint32		size;
-
-	if (VARSIZE_ANY_EXHDR(document) >= 1)
-	{
-		value = mcs_document_value(document);
-		if (mcs_document_value_size(value.type, value.data, value.size, &size) && size == value.size)
-			return value;
-	}
-	value.type = DOCUMENT_DAMAGED;
-	value.data = (const uint8 *) VARDATA_ANY(document);
-	value.size = VARSIZE_ANY_EXHDR(document);
-	return value;
-}
-
-/* document/compare.c: the order of all values, also of damaged ones; 0 is equal */
+/* compare.c: the order of all values, also of damaged ones; 0 is equal */
 extern int	mcs_document_compare(const DocumentValue *a, const DocumentValue *b);
 extern uint64 mcs_document_hash_value(const DocumentValue *value, uint64 seed);
 
-/* document/build.c: keys are zero-terminated, or NULL in arrays and at the top */
+/* build.c: keys are zero-terminated, or NULL in arrays and at the top */
 extern void mcs_document_build(DocumentBuilder *builder);
 extern Document *mcs_document_finish(DocumentBuilder *builder);
 extern void mcs_document_begin_object(DocumentBuilder *builder, const char *key);
@@ -276,20 +250,25 @@ extern void mcs_document_append_timestamp(DocumentBuilder *builder, const char *
 extern void mcs_document_append_binary(DocumentBuilder *builder, const char *key, uint8 subtype, const void *data, uint32 size);
 extern void mcs_document_append_document(DocumentBuilder *builder, const char *key, const Document *document);
 extern void mcs_document_append_value(DocumentBuilder *builder, const char *key, const DocumentValue *value);
+
+/* build.c: keys by their size, and values whose bytes the caller writes */
 extern uint8 *mcs_document_append_raw(DocumentBuilder *builder, const char *key, uint32 key_size, uint8 type, uint32 size);
-extern int	mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_size);
 extern void mcs_document_open(DocumentBuilder *builder, const char *key, uint32 key_size, uint8 type);
 
-/* document/json_in.c, document/json_out.c: text, as mcs_document_in and mcs_document_out have it */
-extern Document *mcs_document_from_text(const char *text, uint32 size, struct Node *escontext);
+/* from_sql.c: an SQL value of any type; document_type is the OID of document, or InvalidOid where it cannot be one */
+extern void mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum, bool isnull, Oid type, Oid document_type);
+
+/* json_in.c, json_out.c: text, as mcs_document_in and mcs_document_out have it */
 extern Document *mcs_document_in_text(const char *text);
-extern void mcs_document_write_json(StringInfo out, const DocumentValue *value);
 extern char *mcs_document_out_text(const Document *document);
 extern bool mcs_document_write_plain(StringInfo out, const DocumentValue *value, bool *bad_text);
 
-/*
- * What follows is for the document family itself.
- */
+/* codec.c: hexadecimal digits as bytes */
+extern bool mcs_document_read_hex(const char *text, uint32 size, uint8 *data);
+
+/* date.c: BSON's dates, which are milliseconds since 1970 */
+extern bool mcs_document_date_in(const char *text, uint32 size, int64 *milliseconds);
+extern int64 mcs_document_timestamptz_to_ms(TimestampTz time);
 
 /* A Decimal128 taken apart; the number is coefficient * 10^exponent. */
 typedef enum DecimalKind
@@ -315,141 +294,10 @@ typedef enum DecimalResult
 	DECIMAL_OUT_OF_RANGE
 } DecimalResult;
 
-#define DECIMAL_TEXT_SIZE		48
-#define DECIMAL_MIN_EXPONENT	(-6176)
-#define DECIMAL_MAX_EXPONENT	6111
-
-/* One step of a path: a key, or a position in digits. */
-typedef struct DocumentStep
-{
-	const char *key;
-	uint32		size;
-} DocumentStep;
-
-/* Where a walk is, for error messages: the keys from a value up to the top, which is NULL. */
-typedef struct DocumentPlace
-{
-	const struct DocumentPlace *parent;
-	const char *key;
-	uint32		key_size;
-} DocumentPlace;
-
-/* document/set.c */
-extern Document *mcs_document_set(const DocumentValue *old, const DocumentStep *steps, const bool *is_integer, int count, const DocumentValue *replacement);
-
-/* document/from_sql.c */
-extern void mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum, bool isnull, Oid type, Oid document_type);
-
-/* document/jsonb.c */
-struct JsonbContainer;
-extern void mcs_document_append_jsonb(DocumentBuilder *builder, const char *key, struct JsonbContainer *container);
-
-/* document/path.c */
-struct ArrayType;
-extern bool mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found);
-extern bool mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
-extern DocumentStep *mcs_document_steps(struct ArrayType *array, int *count);
-extern void mcs_document_write_place(StringInfo out, const DocumentPlace *place);
-extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count);
-
-/* Kinds that code has to name; see mcs_document_kind. */
-#define DOCUMENT_KIND_NUMBER	4
-#define DOCUMENT_KIND_STRING	5
-
-/* document/compare.c */
-extern uint8 mcs_document_kind(uint8 type);
-extern bool mcs_document_next_any(DocumentIterator *it);
-
-/* A member of an object, an element of an array. */
-typedef struct DocumentMember
-{
-	const char *key;			/* in an array: the string that the element is */
-	uint32		key_size;
-	DocumentValue value;
-} DocumentMember;
-
-/* Lookups in one object or array. */
-typedef struct DocumentLookup
-{
-	DocumentValue whole;
-	bool		by_value;		/* of elements, not of keys */
-	int			asked;			/* lookups so far */
-	DocumentMember *members;	/* sorted; NULL while there were few lookups */
-	Size		count;
-} DocumentLookup;
-
-/* document/lookup.c */
-extern void mcs_document_lookup_begin(DocumentLookup *lookup, const DocumentValue *whole, bool by_value);
-extern void mcs_document_lookup_end(DocumentLookup *lookup);
-extern bool mcs_document_lookup_key(DocumentLookup *lookup, const char *key, uint32 key_size, DocumentValue *found);
-extern bool mcs_document_lookup_value(DocumentLookup *lookup, const DocumentValue *value);
-
-/* document/number.c */
-extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentValue *b);
-extern bool mcs_document_is_nan(const DocumentValue *value);
-extern double mcs_document_number_to_double(const DocumentValue *value);
-extern uint64 mcs_document_hash_number(const DocumentValue *value, uint64 seed);
-
-/* document/decimal.c */
-extern void mcs_document_decimal_read(const uint8 *data, DocumentDecimal *decimal);
+/* decimal.c, numeric.c, number.c: numbers of any type */
 extern void mcs_document_decimal_write(const DocumentDecimal *decimal, uint8 *data);
-extern int	mcs_document_decimal_digits(uint128 coefficient, char *digits);
-extern void mcs_document_decimal_out(const DocumentDecimal *decimal, char *text);
-extern DecimalResult mcs_document_decimal_fit(DocumentDecimal *decimal);
 extern DecimalResult mcs_document_decimal_in(const char *text, uint32 size, DocumentDecimal *decimal);
-
-/* document/numeric.c */
-extern Numeric mcs_document_double_to_numeric(double number);
-extern Numeric mcs_document_number_to_numeric(const DocumentValue *value);
-extern bool mcs_document_parse_numeric(Numeric numeric, int64 *number);
 extern DecimalResult mcs_document_numeric_to_decimal(Numeric numeric, DocumentDecimal *decimal);
-extern void mcs_document_decimal_from_numeric(Numeric numeric, DocumentDecimal *decimal);
-extern void mcs_document_decimal_round(Numeric numeric, DocumentDecimal *decimal);
-extern void mcs_document_decimal_divide(Numeric a, Numeric b, DocumentDecimal *result);
-
-/* document/date.c */
-extern bool mcs_document_date_out(StringInfo out, int64 milliseconds);
-extern bool mcs_document_date_in(const char *text, uint32 size, int64 *milliseconds);
-extern int64 mcs_document_timestamptz_to_ms(TimestampTz time);
-extern int64 mcs_document_date_from_timestamptz(TimestampTz time);
-extern TimestampTz mcs_document_date_to_timestamptz(int64 milliseconds);
-extern int128 mcs_document_interval_to_us(const Interval *interval);
-extern int64 mcs_document_interval_to_ms(const Interval *interval);
-extern Interval *mcs_document_interval_from_us(int64 microseconds);
-
-/* document/codec.c */
-extern void mcs_document_write_hex(StringInfo out, const uint8 *data, uint32 size);
-extern void mcs_document_write_base64(StringInfo out, const uint8 *data, uint32 size);
-extern bool mcs_document_read_hex(const char *text, uint32 size, uint8 *data);
-extern bool mcs_document_decode_base64(StringInfo text);
-
-/* document/json_out.c */
-extern void mcs_document_write_quoted(StringInfo out, const char *string, uint32 size);
-extern void mcs_document_write_whole(StringInfo out, const DocumentValue *value, uint32 limit);
-
-/* The state of reading text. */
-typedef struct DocumentParser
-{
-	const char *start;
-	const char *at;
-	const char *end;
-	DocumentBuilder builder;
-	int			depth;			/* values around the current one */
-	struct Node *escontext;		/* where errors go, if they are not raised */
-	bool		failed;
-} DocumentParser;
-
-/* document/json_in.c */
-extern bool mcs_document_parse_value(DocumentParser *parser, const char *key, uint32 key_size);
-extern bool mcs_document_parse_string(DocumentParser *parser, StringInfo string);
-extern bool mcs_document_parse_token(DocumentParser *parser, char token);
-extern char mcs_document_parse_peek(DocumentParser *parser);
-extern bool mcs_document_parse_double(const char *digits, uint32 size, double *number);
-extern bool mcs_document_parse_int64(const char *digits, uint32 size, int64 *number);
-extern bool mcs_document_parse_fail(DocumentParser *parser, const char *at, const char *problem);
-
-/* document/json_typed.c */
-extern bool mcs_document_is_type_key(const char *key, uint32 key_size);
-extern bool mcs_document_parse_typed(DocumentParser *parser, const char *key, uint32 key_size, StringInfo type_key);
+extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentValue *b);
 
 #endif							/* MCS_DOCUMENT_H */

@@ -12,7 +12,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"

@@ -19,7 +19,7 @@
 #include <math.h>
 
 #include "common/shortest_dec.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"

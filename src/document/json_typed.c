@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/builtins.h"
 
 typedef bool (*TypedReader) (DocumentParser *parser, const char *key, uint32 key_size);
@@ -456,7 +456,7 @@ read_scope(DocumentParser *parser)
 	start = parser->at;
 	mcs_document_build(&parser->builder);
 	parser->depth++;
-	if (!mcs_document_parse_value(parser, NULL, 0))
+	if (!parser->parse_value(parser, NULL, 0))
 		return NULL;
 	parser->depth--;
 	scope = mcs_document_finish(&parser->builder);

@@ -11,7 +11,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 
 /* So many lookups, and so many bytes to look in, before the elements are sorted. */

@@ -13,7 +13,7 @@
 #include <math.h>
 
 #include "common/hashfn.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 
 /* 2^63, which a double can hold */
 #define TWO_TO_63	9223372036854775808.0

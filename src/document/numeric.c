@@ -10,7 +10,7 @@
 #include <math.h>
 
 #include "common/shortest_dec.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 
@@ -62,7 +62,7 @@ mcs_document_number_to_numeric(const DocumentValue *value)
 
 /* A numeric as an int64, if it is one. */
 bool
-mcs_document_parse_numeric(Numeric numeric, int64 *number)
+mcs_document_numeric_to_int64(Numeric numeric, int64 *number)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(numeric)));
 	bool		fits = mcs_document_parse_int64(text, strlen(text), number);

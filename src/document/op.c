@@ -13,7 +13,7 @@
 #include <math.h>
 
 #include "common/int.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
@@ -182,7 +182,7 @@ date_and_number(int64 date, char operation, const DocumentValue *number)
 		Numeric		numeric = mcs_document_number_to_numeric(number);
 
 		if (numeric_is_nan(numeric) || numeric_is_inf(numeric) ||
-			!mcs_document_parse_numeric(DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(numeric), Int32GetDatum(0))),
+			!mcs_document_numeric_to_int64(DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(numeric), Int32GetDatum(0))),
 										&milliseconds))
 			out_of_range("date");
 	}

@@ -13,7 +13,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

@@ -10,7 +10,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "miscadmin.h"
 
 /* The place and what goes there. */

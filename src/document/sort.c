@@ -14,7 +14,7 @@
 #include <math.h>
 
 #include "common/hashfn.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "lib/hyperloglog.h"
 #include "utils/sortsupport.h"
 

@@ -7,7 +7,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "executor/execExpr.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/subscripting.h"

@@ -11,7 +11,7 @@
 #include "mongo_change_stream.h"
 
 #include "base/base.h"
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"

@@ -9,7 +9,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "document/document.h"
+#include "document/document_internal.h"
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
