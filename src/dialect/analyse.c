@@ -26,38 +26,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #define MAX_ATTEMPTS 80
-
-/* Begins with a fragment of the user's text, from..to of it. */
-Dialect *
-mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode)
-{
-	Dialect    *dialect = palloc0(sizeof(Dialect));
-	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
-	Oid			types[2];
-
-	dialect->whole = whole;
-	dialect->base = from;
-	dialect->text = pnstrdup(whole + from, to - from);
-	dialect->parsed = pnstrdup(whole + from, to - from);
-	dialect->size = to - from;
-	dialect->mode = mode;
-	dialect->bare_names = true;
-	dialect->namespace = namespace;
-	dialect->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
-	types[0] = dialect->document;
-	types[1] = TEXTARRAYOID;
-	dialect->get_function = mcs_dialect_function(dialect, "document_get", 2, types);
-	if (!OidIsValid(dialect->document) || !OidIsValid(dialect->get_function))
-		elog(ERROR, "the extension's schema has no type document");
-	error_context_stack = &callback;
-	dialect->tokens = mcs_dialect_lex(dialect->text, &dialect->token_count);
-	mcs_dialect_words(dialect);
-	error_context_stack = callback.previous;
-	return dialect;
-}
 
 /* Parameters: PREPARE's, then one for each name of the surroundings. */
 static void

@@ -191,6 +191,25 @@ typedef struct Dialect
 	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
 } Dialect;
 
+/* One step of a path into a document. */
+typedef struct FieldStep
+{
+	char	   *key;			/* as the document has it; NULL: an expression */
+	bool		bracket;
+	bool		number;			/* a position in brackets */
+	Node	   *node;			/* in brackets */
+	int			from;			/* text in brackets */
+	int			to;
+} FieldStep;
+
+/* A path into a document that is being resolved. */
+typedef struct FieldPath
+{
+	Node	   *base;			/* document, jsonb or json */
+	List	   *base_text;		/* of DialectPiece; how the translation writes it */
+	List	   *steps;			/* of FieldStep */
+} FieldPath;
+
 /* A place where CHANGE_STREAM(...) stands for a relation. */
 typedef struct DialectRelation
 {
@@ -227,7 +246,6 @@ extern Dialect *mcs_dialect_current;	/* what the hooks work on */
 
 /* dialect/lex.c */
 extern DialectToken *mcs_dialect_lex(const char *text, int *count);
-extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
 extern bool mcs_dialect_is(const char *text, const DialectToken *token, const char *word);
 extern bool mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words);
 extern bool mcs_dialect_is_reserved(const char *text, const DialectToken *token);
@@ -248,13 +266,19 @@ extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
 extern DialectPlace *mcs_dialect_place(Dialect *dialect, int at);
 extern void mcs_dialect_forget_edits(Dialect *dialect);
 
-/* dialect/error.c */
+/* dialect/fragment.c */
+extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
+extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
 extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
 extern void mcs_dialect_error_callback(void *arg);
 extern void mcs_dialect_raise(const Dialect *dialect, ErrorData *error) pg_attribute_noreturn();
 
-/* dialect/word.c */
-extern void mcs_dialect_words(Dialect *dialect);
+/* dialect/stand_in.c */
+extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
+extern bool mcs_dialect_has_star(Node *node);
+extern DialectDeferred *mcs_dialect_defer(Dialect *dialect, Node *node);
+extern void mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type);
+extern Node *mcs_dialect_hold(Dialect *dialect, Node *expression, int location);
 
 /* dialect/relation.c */
 extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
@@ -270,25 +294,27 @@ extern char *mcs_dialect_snake_case(const char *name, int size);
 /* dialect/extent.c */
 extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to);
 
-/* dialect/path.c */
+/* dialect/field_path.c */
+extern Node *mcs_dialect_if_has_paths(const Dialect *dialect, Node *node);
+extern Node *mcs_dialect_finish_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to);
+
+/* dialect/reference.c */
 extern Node *mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found);
 extern Node *mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref);
-extern Node *mcs_dialect_indirection(ParseState *pstate, A_Indirection *node);
+extern bool mcs_dialect_resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path);
+extern int	mcs_dialect_reference_end(Dialect *dialect, ColumnRef *ref);
 
-/* dialect/variable.c */
-extern Node *mcs_dialect_name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken);
+/* dialect/indirection.c */
+extern Node *mcs_dialect_indirection(ParseState *pstate, A_Indirection *node);
 
 /* dialect/prepare.c */
 extern void mcs_dialect_prepare(Dialect *dialect, Node *query);
 extern void mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call);
-extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
-extern void mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type);
 
 /* dialect/window.c */
 extern void mcs_dialect_windows(Dialect *dialect, SelectStmt *select);
 
 /* dialect/operand.c */
-extern Node *mcs_dialect_hold(Dialect *dialect, Node *expression, int location);
 extern Node *mcs_dialect_settle(ParseState *pstate, Node **slot);
 extern bool mcs_dialect_is_literal(const Dialect *dialect, Node *node);
 extern void mcs_dialect_literal_as(Dialect *dialect, Node *raw, Node **slot, const char *type);
@@ -297,17 +323,16 @@ extern Node *mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, O
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
 extern const Oid mcs_dialect_castable[];
 
-/* dialect/operator.c, dialect/call.c, dialect/defer.c */
+/* dialect/operator.c, dialect/call.c, dialect/transform.c */
 extern Node *mcs_dialect_operator(ParseState *pstate, A_Expr *e);
 extern Node *mcs_dialect_call(ParseState *pstate, FuncCall *node);
 extern void mcs_dialect_arguments(ParseState *pstate, FuncCall *node);
 extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
 
 /* dialect/analyse.c */
-extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
 extern char *mcs_dialect_fragment(Dialect *dialect);
 
-/* dialect/fields.c */
+/* dialect/event_expression.c */
 extern char *mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition);
 extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
 							   List **names, StringInfo out, int *at);

@@ -5,7 +5,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "commands/trigger.h"
 #include "dialect/dialect.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -14,12 +13,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_call_handler);
 PG_FUNCTION_INFO_V1(mcs_change_stream_inline_handler);
 PG_FUNCTION_INFO_V1(mcs_change_stream_validator);
-PG_FUNCTION_INFO_V1(mcs_change_stream_append_only);
 
 /* The statement that runs, for errors. */
 typedef struct Running
@@ -137,20 +134,4 @@ mcs_change_stream_validator(PG_FUNCTION_ARGS)
 			 errmsg("functions cannot be written in language change_stream"),
 			 errhint("Use DO LANGUAGE change_stream, or write the function in SQL or PL/pgSQL with what change_stream_translate gives.")));
 	PG_RETURN_VOID();
-}
-
-/* The trigger that keeps the rows of an event store */
-Datum
-mcs_change_stream_append_only(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("change_stream_append_only can be called by a trigger only")));
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("event store \"%s\" is append-only", RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
-			 errhint("DROP TRIGGER append_only ON %s makes it a table like any other.",
-					 quote_identifier(RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)))));
-	PG_RETURN_NULL();
 }

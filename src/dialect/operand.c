@@ -23,18 +23,6 @@
 const Oid	mcs_dialect_castable[] = {TEXTOID, NUMERICOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID, INT4OID, BOOLOID, INTERVALOID,
 	DATEOID, TIMESTAMPOID, INT2OID, FLOAT4OID, JSONBOID, JSONOID, TEXTARRAYOID, UUIDOID, BYTEAOID, InvalidOid};
 
-/* A ParamRef for an analysed expression. */
-Node *
-mcs_dialect_hold(Dialect *dialect, Node *expression, int location)
-{
-	ParamRef   *ref = makeNode(ParamRef);
-
-	ref->number = DIALECT_FIRST_HELD + list_length(dialect->held);
-	ref->location = location;
-	dialect->held = lappend(dialect->held, expression);
-	return (Node *) ref;
-}
-
 /* Analyses an operand and holds it; a row or a name that is given stays raw and has no type. */
 Node *
 mcs_dialect_settle(ParseState *pstate, Node **slot)

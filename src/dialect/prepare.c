@@ -26,110 +26,6 @@ typedef struct PrepareState
 
 static bool prepare_node(Node *node, PrepareState *state);
 
-/* What stood where a ParamRef of ours does; any other node is itself. */
-Node *
-mcs_dialect_original(const Dialect *dialect, Node *node)
-{
-	while (node && IsA(node, ParamRef))
-	{
-		int			number = ((ParamRef *) node)->number;
-
-		if (number < DIALECT_FIRST_DEFERRED || number >= DIALECT_FIRST_HELD)
-			break;
-		node = ((DialectDeferred *) list_nth(dialect->deferred, number - DIALECT_FIRST_DEFERRED))->original;
-	}
-	return node;
-}
-
-/* The size of a node that can be kept aside, 0 for all others. */
-static size_t
-deferrable_size(Node *node)
-{
-	switch (nodeTag(node))
-	{
-		case T_A_Expr:
-			return sizeof(A_Expr);
-		case T_CaseExpr:
-			return sizeof(CaseExpr);
-		case T_CoalesceExpr:
-			return sizeof(CoalesceExpr);
-		case T_MinMaxExpr:
-			return sizeof(MinMaxExpr);
-		case T_FuncCall:
-			return sizeof(FuncCall);
-		case T_TypeCast:
-			return sizeof(TypeCast);
-		case T_A_Indirection:
-			return sizeof(A_Indirection);
-		case T_SubLink:
-			return sizeof(SubLink);
-		case T_ColumnRef:
-			return sizeof(ColumnRef);
-		case T_A_Const:
-			return sizeof(A_Const);
-		case T_CollateClause:
-			return sizeof(CollateClause);
-		case T_NullTest:
-			return sizeof(NullTest);
-		case T_BooleanTest:
-			return sizeof(BooleanTest);
-		default:
-			return 0;
-	}
-}
-
-static bool
-has_star(Node *node)
-{
-	if (IsA(node, ColumnRef))
-		return IsA(llast(((ColumnRef *) node)->fields), A_Star);
-	if (IsA(node, A_Indirection))
-		return IsA(llast(((A_Indirection *) node)->indirection), A_Star);
-	return false;
-}
-
-/* Keeps a node aside; NULL where it cannot be. */
-static DialectDeferred *
-defer(Dialect *dialect, Node *node)
-{
-	size_t		size;
-	DialectDeferred *deferred;
-	ParamRef   *stand_in = (ParamRef *) node;
-
-	if (IsA(node, ParamRef))
-	{
-		if (stand_in->number < DIALECT_FIRST_DEFERRED || stand_in->number >= DIALECT_FIRST_HELD)
-			return NULL;
-		return list_nth(dialect->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
-	}
-	size = deferrable_size(node);
-	if (size == 0 || has_star(node))
-		return NULL;
-	deferred = palloc0(sizeof(DialectDeferred));
-	deferred->original = palloc(size);
-	memcpy(deferred->original, node, size);
-	NodeSetTag(node, T_ParamRef);
-	stand_in->number = DIALECT_FIRST_DEFERRED + list_length(dialect->deferred);
-	stand_in->location = exprLocation(deferred->original);
-	dialect->deferred = lappend(dialect->deferred, deferred);
-	return deferred;
-}
-
-/* Notes what the context of a node needs it to be. */
-void
-mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type)
-{
-	DialectDeferred *deferred;
-
-	if (node == NULL || IsA(node, A_Const) || (want == WANT_TYPE && !OidIsValid(type)))
-		return;
-	deferred = defer(dialect, node);
-	if (!deferred)
-		return;
-	deferred->want = want;
-	deferred->type = type;
-}
-
 static void
 want_boolean(PrepareState *state, Node *node)
 {
@@ -149,7 +45,7 @@ name_items(Dialect *dialect, List *targets)
 		ResTarget  *target = lfirst_node(ResTarget, cell);
 		DialectItem *item;
 
-		if (target->name || !target->val || has_star(target->val) || target->location < 0)
+		if (target->name || !target->val || mcs_dialect_has_star(target->val) || target->location < 0)
 			continue;
 		item = palloc0(sizeof(DialectItem));
 		item->from = target->location;
@@ -213,7 +109,7 @@ want_row(Dialect *dialect, List *values, List *types)
 
 		if (IsA(value, ResTarget))
 			value = ((ResTarget *) value)->val;
-		if (has_star(value))
+		if (mcs_dialect_has_star(value))
 			break;
 		mcs_dialect_want(dialect, value, WANT_TYPE, lfirst_oid(type));
 	}
@@ -286,13 +182,13 @@ number_columns(Dialect *dialect, SelectStmt *select, int set)
 		ResTarget  *target = lfirst_node(ResTarget, cell);
 		DialectDeferred *deferred;
 
-		if (has_star(target->val))
+		if (mcs_dialect_has_star(target->val))
 			break;
 		if (foreach_current_index(cell) >= 64)
 			break;
 		if (!target->name && IsA(target->val, ColumnRef))
 			target->name = FigureColname(target->val);
-		deferred = defer(dialect, target->val);
+		deferred = mcs_dialect_defer(dialect, target->val);
 		if (!deferred)
 			continue;
 		deferred->set = set;
@@ -448,20 +344,20 @@ prepare_expression(Node *node, PrepareState *state)
 			break;
 		case T_BooleanTest:
 			want_boolean(state, (Node *) ((BooleanTest *) node)->arg);
-			(void) defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 		case T_JoinExpr:
 			want_boolean(state, ((JoinExpr *) node)->quals);
 			break;
 		case T_FuncCall:
 			want_boolean(state, ((FuncCall *) node)->agg_filter);
-			(void) defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 		case T_CaseExpr:
 			if (!((CaseExpr *) node)->arg)
 				foreach(cell, ((CaseExpr *) node)->args)
 					want_boolean(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
-			(void) defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 			/* analysis overwrites what is in these, and we may need it again */
 		case T_SubLink:
@@ -472,7 +368,7 @@ prepare_expression(Node *node, PrepareState *state)
 		case T_TypeCast:
 		case T_CollateClause:
 		case T_A_Indirection:
-			(void) defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 		default:
 			break;

@@ -12,6 +12,8 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
 
 /* One statement, the tokens first..end of the text, as plain SQL. */
 char *
@@ -78,4 +80,37 @@ mcs_change_stream_translate_body(PG_FUNCTION_ARGS)
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_body(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
+}
+
+/* change_stream_translate_expression(text, boolean): a condition over the columns of an event as plain SQL */
+Datum
+mcs_change_stream_translate_expression(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		bare_names = PG_GETARG_BOOL(1);
+	char	   *result = mcs_dialect_event_expression(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source),
+													  NIL, bare_names, true);
+
+	PG_RETURN_TEXT_P(cstring_to_text(result));
+}
+
+/* change_stream_translate_fields(text, boolean): "name = expression, ..." over the columns of an event as plain SQL */
+Datum
+mcs_change_stream_translate_fields(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		bare_names = PG_GETARG_BOOL(1);
+	int			count;
+	int			at;
+	DialectToken *tokens = mcs_dialect_lex_text(source, &count);
+	List	   *names = NIL;
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendBinaryStringInfo(&out, source, tokens[0].at);
+	/* create_change_stream says what is wrong with a list that is none */
+	if (!mcs_dialect_fields(get_func_namespace(fcinfo->flinfo->fn_oid), source, tokens, 0, count, bare_names, &names, &out, &at))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	appendStringInfoString(&out, source + mcs_dialect_token_end(&tokens[count - 1]));
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
 }

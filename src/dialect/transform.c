@@ -1,5 +1,5 @@
 /*
- * dialect/defer.c
+ * dialect/transform.c
  *	  Analyses the nodes that were kept aside, each by the rules of its kind.
  */
 #include "mongo_change_stream.h"

@@ -1,17 +1,81 @@
 /*
- * dialect/word.c
- *	  The dialect's words that PostgreSQL's grammar does not know.
+ * dialect/fragment.c
+ *	  A fragment of the user's text before it is parsed: its tokens, the
+ *	  dialect's words in it, and where errors in it are.
  *
- * In the copy of the text that is parsed they become something that parses,
- * byte for byte as long, so that places in both texts are the same: CONTAINS
- * an operator of eight characters, CHANGE_STREAM(orders) a name of thirteen
- * and blanks.  What they become in the end is decided by the analysis.
+ * A fragment is parsed as a text of its own, as long as what the user wrote
+ * there, byte for byte.  So a position in it is one in the user's text but for
+ * where the fragment begins.
+ *
+ * The dialect's words that PostgreSQL's grammar does not know become something
+ * that parses in the copy that is parsed, byte for byte as long: CONTAINS an
+ * operator of eight characters, CHANGE_STREAM(orders) a name of thirteen and
+ * blanks.  What they become in the end is decided by the analysis.
  */
 #include "mongo_change_stream.h"
 
+#include "catalog/pg_type.h"
 #include "dialect/dialect.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
+
+Dialect    *mcs_dialect_current = NULL;
+
+/* ---- where errors are ---- */
+
+/* For ereport: the error is at a byte of the fragment. */
+int
+mcs_dialect_error_at(const Dialect *dialect, int at)
+{
+	if (at < 0)
+		return 0;
+	return errposition(pg_mbstrlen_with_len(dialect->text, at) + 1);
+}
+
+/* Turns a position in a fragment into one in the user's whole text. */
+void
+mcs_dialect_error_callback(void *arg)
+{
+	const Dialect *dialect = arg;
+	int			position = geterrposition();
+
+	if (position <= 0)
+		return;
+	errposition(0);
+	internalerrposition(position + pg_mbstrlen_with_len(dialect->whole, dialect->base));
+	internalerrquery(dialect->whole);
+}
+
+/* Raises an error again that an attempt to analyse a fragment has met, where the user's whole text has it. */
+void
+mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
+{
+	if (error->cursorpos > 0)
+	{
+		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(dialect->whole, dialect->base);
+		error->internalquery = pstrdup(dialect->whole);
+		error->cursorpos = 0;
+	}
+	ReThrowError(error);
+}
+
+/* Cuts the user's whole text into tokens, with errors that point into it. */
+DialectToken *
+mcs_dialect_lex_text(const char *text, int *count)
+{
+	Dialect		whole = {.whole = text};
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, &whole};
+	DialectToken *tokens;
+
+	error_context_stack = &callback;
+	tokens = mcs_dialect_lex(text, count);
+	error_context_stack = callback.previous;
+	return tokens;
+}
+
+/* ---- words ---- */
 
 /* Blanks out a range of what is parsed. */
 static void
@@ -207,8 +271,8 @@ is_change_path(const Dialect *dialect, int i)
 }
 
 /* Finds the dialect's words and makes the text parse. */
-void
-mcs_dialect_words(Dialect *dialect)
+static void
+replace_words(Dialect *dialect)
 {
 	DialectToken *tokens = dialect->tokens;
 	MemoryContext old;
@@ -230,4 +294,35 @@ mcs_dialect_words(Dialect *dialect)
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
 	dialect->word_edits = list_copy(dialect->edits);
 	MemoryContextSwitchTo(old);
+}
+
+/* ---- its begin ---- */
+
+/* Begins with a fragment of the user's text, from..to of it. */
+Dialect *
+mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode)
+{
+	Dialect    *dialect = palloc0(sizeof(Dialect));
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+	Oid			types[2];
+
+	dialect->whole = whole;
+	dialect->base = from;
+	dialect->text = pnstrdup(whole + from, to - from);
+	dialect->parsed = pnstrdup(whole + from, to - from);
+	dialect->size = to - from;
+	dialect->mode = mode;
+	dialect->bare_names = true;
+	dialect->namespace = namespace;
+	dialect->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
+	types[0] = dialect->document;
+	types[1] = TEXTARRAYOID;
+	dialect->get_function = mcs_dialect_function(dialect, "document_get", 2, types);
+	if (!OidIsValid(dialect->document) || !OidIsValid(dialect->get_function))
+		elog(ERROR, "the extension's schema has no type document");
+	error_context_stack = &callback;
+	dialect->tokens = mcs_dialect_lex(dialect->text, &dialect->token_count);
+	replace_words(dialect);
+	error_context_stack = callback.previous;
+	return dialect;
 }

@@ -1,0 +1,156 @@
+/*
+ * dialect/indirection.c
+ *	  Steps in brackets, and behind brackets: d.a['b'].c, (d).a, d['a'].b
+ */
+#include "mongo_change_stream.h"
+
+#include "dialect/dialect.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_expr.h"
+
+/* A step in brackets: a key, a position, or an expression. */
+static FieldStep *
+bracket_step(ParseState *pstate, Dialect *dialect, A_Indices *indices, int open, int close)
+{
+	FieldStep  *step = palloc0(sizeof(FieldStep));
+	A_Const    *constant = (A_Const *) mcs_dialect_original(dialect, indices->uidx);
+
+	if (indices->is_slice)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a path cannot take a slice of an array"),
+				 mcs_dialect_error_at(dialect, dialect->tokens[open].at)));
+	step->bracket = true;
+	step->from = mcs_dialect_token_end(&dialect->tokens[open]);
+	step->to = dialect->tokens[close].at;
+	if (IsA(constant, A_Const) && !constant->isnull && IsA(&constant->val, String))
+		step->key = strVal(&constant->val);
+	else if (IsA(constant, A_Const) && !constant->isnull && IsA(&constant->val, Integer))
+	{
+		step->key = psprintf("%d", intVal(&constant->val));
+		step->number = true;
+	}
+	else
+		step->node = transformExpr(pstate, copyObject(indices->uidx), pstate->p_expr_kind);
+	return step;
+}
+
+/* The steps of an indirection; i is the token behind which they stand.  False where one is a star. */
+static bool
+add_steps(ParseState *pstate, Dialect *dialect, List *indirection, int *i, FieldPath *path)
+{
+	ListCell   *cell;
+
+	foreach(cell, indirection)
+	{
+		FieldStep  *step;
+
+		if (IsA(lfirst(cell), A_Indices))
+		{
+			int			close = mcs_dialect_matching(dialect->tokens, *i + 1);
+
+			step = bracket_step(pstate, dialect, lfirst(cell), *i + 1, close);
+			*i = close;
+		}
+		else if (IsA(lfirst(cell), String))
+		{
+			DialectToken *token = &dialect->tokens[*i + 2];
+
+			step = palloc0(sizeof(FieldStep));
+			step->key = token->type == TOKEN_WORD && dialect->text[token->at] != '"' ?
+				pnstrdup(dialect->text + token->at, token->length) : pstrdup(strVal(lfirst(cell)));
+			*i += 2;
+		}
+		else
+			return false;
+		path->steps = lappend(path->steps, step);
+	}
+	return true;
+}
+
+static bool
+has_dotted_step(List *indirection)
+{
+	ListCell   *cell;
+
+	foreach(cell, indirection)
+		if (IsA(lfirst(cell), String))
+			return true;
+	return false;
+}
+
+/* PostgreSQL's own reading of an indirection, over what is analysed already. */
+static Node *
+plain_indirection(ParseState *pstate, Dialect *dialect, A_Indirection *node, Node *base)
+{
+	A_Indirection *plain = copyObject(node);
+
+	plain->arg = mcs_dialect_hold(dialect, base, exprLocation(base));
+	return transformExpr(pstate, (Node *) plain, pstate->p_expr_kind);
+}
+
+/* The base of an indirection that is a reference; *held is what it is if it is no path. */
+static bool
+indirection_base(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path, Node **held)
+{
+	int			edits = list_length(dialect->edits);
+
+	*held = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
+	if (!mcs_dialect_if_has_paths(dialect, *held))
+		return false;
+	if (list_length(dialect->edits) == edits && !mcs_dialect_edited(dialect, ref->location, mcs_dialect_reference_end(dialect, ref)))
+	{
+		path->base = *held;
+		path->base_text = list_make1(mcs_dialect_piece(pnstrdup(dialect->text + ref->location,
+																 mcs_dialect_reference_end(dialect, ref) - ref->location)));
+		return true;
+	}
+	return mcs_dialect_resolve(pstate, dialect, ref, path);
+}
+
+/* d.a['b'].c, (d).a, d['a'].b, and the subscripts of SQL, which stay */
+Node *
+mcs_dialect_indirection(ParseState *pstate, A_Indirection *node)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	FieldPath	path = {NULL, NIL, NIL};
+	Node	   *original = mcs_dialect_original(dialect, node->arg);
+	Node	   *held = NULL;
+	bool		is_path;
+	int			from;
+	int			to;
+	int			i;
+
+	if (!mcs_dialect_extent(dialect, (Node *) node, &from, &to))
+		return transformExpr(pstate, (Node *) node, pstate->p_expr_kind);
+	if (IsA(original, ColumnRef))
+	{
+		is_path = indirection_base(pstate, dialect, (ColumnRef *) original, &path, &held);
+		i = mcs_dialect_token_at(dialect, mcs_dialect_reference_end(dialect, (ColumnRef *) original)) - 1;
+		while (dialect->tokens[i + 1].type == ')')
+			i++;
+	}
+	else
+	{
+		int			inner_from;
+		int			inner_to;
+
+		held = transformExpr(pstate, copyObject(node->arg), pstate->p_expr_kind);
+		is_path = mcs_dialect_if_has_paths(dialect, held) && mcs_dialect_extent(dialect, original, &inner_from, &inner_to);
+		if (is_path)
+		{
+			i = mcs_dialect_token_at(dialect, inner_to) - 1;
+			while (dialect->tokens[i + 1].type == ')')
+				i++;
+			path.base = held;
+			path.base_text = list_make1(mcs_dialect_range(from, mcs_dialect_token_end(&dialect->tokens[i])));
+		}
+	}
+	if (!is_path || (!has_dotted_step(node->indirection) && path.steps == NIL && !mcs_dialect_edited(dialect, from, from + 1)))
+		return plain_indirection(pstate, dialect, node, held);
+	if (IsA(original, ColumnRef) && dialect->text[from] == '(')
+		path.base_text = lcons(mcs_dialect_piece("("), lappend(path.base_text, mcs_dialect_piece(")")));
+	if (!add_steps(pstate, dialect, node->indirection, &i, &path))
+		return plain_indirection(pstate, dialect, node, held);
+	return mcs_dialect_finish_path(pstate, dialect, &path, from, to);
+}

@@ -1,0 +1,551 @@
+/*
+ * dialect/reference.c
+ *	  What a dotted name means: a column where SQL finds one, else a path into
+ *	  a document.
+ *
+ * PostgreSQL's parse analysis asks here for each reference that it cannot
+ * resolve.  In this order, a.b.c is
+ *	  - column a, or column b of relation a, and a path into it;
+ *	  - an output column that the same SELECT has computed before;
+ *	  - MongoDB's name for a column of events: ns.coll, ns.db, _id, operationType;
+ *	  - a name that the surroundings know: a variable, an added field;
+ *	  - a path into the column full_document.
+ */
+#include "mongo_change_stream.h"
+
+#include "catalog/pg_type.h"
+#include "dialect/dialect.h"
+#include "event/event.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_func.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#define IMAGE "full_document"
+
+/* The token of a reference's n-th name. */
+static DialectToken *
+reference_token(Dialect *dialect, ColumnRef *ref, int n)
+{
+	return &dialect->tokens[mcs_dialect_token_at(dialect, ref->location) + 2 * n];
+}
+
+/* A name of a reference as it was written, since fields of documents are not folded. */
+static char *
+written(Dialect *dialect, ColumnRef *ref, int n)
+{
+	DialectToken *token = reference_token(dialect, ref, n);
+
+	if (token->type == TOKEN_WORD && dialect->text[token->at] != '"')
+		return pnstrdup(dialect->text + token->at, token->length);
+	return token->value ? pstrdup(token->value) : pstrdup("");
+}
+
+static char *
+field_name(ColumnRef *ref, int n)
+{
+	return strVal(list_nth(ref->fields, n));
+}
+
+/* The names of a reference from one on, as steps. */
+static List *
+steps_from(Dialect *dialect, ColumnRef *ref, int first, int count)
+{
+	List	   *steps = NIL;
+
+	for (int i = first; i < count; i++)
+	{
+		FieldStep  *step = palloc0(sizeof(FieldStep));
+
+		step->key = written(dialect, ref, i);
+		steps = lappend(steps, step);
+	}
+	return steps;
+}
+
+/* ---- where names are looked for ---- */
+
+/* All relations, one of them, or the record "change". */
+typedef struct Scope
+{
+	ParseNamespaceItem *item;	/* of one relation */
+	int			levels;
+	bool		change;
+	char	   *prefix;			/* how the translation names it, with a dot; "" for all */
+} Scope;
+
+/* A column, NULL where there is none. */
+static Node *
+scope_column(ParseState *pstate, Dialect *dialect, const Scope *scope, const char *name, int location)
+{
+	if (scope->change)
+	{
+		Param	   *change = makeNode(Param);
+
+		change->paramkind = PARAM_EXTERN;
+		change->paramid = 1;
+		change->paramtype = dialect->change_type;
+		change->paramtypmod = -1;
+		change->location = -1;
+		return ParseFuncOrColumn(pstate, list_make1(makeString(pstrdup(name))), list_make1(change), NULL, NULL, false, location);
+	}
+	if (scope->item)
+		return scanNSItemForColumn(pstate, scope->item, scope->levels, name, location);
+	return colNameToVar(pstate, name, false, location);
+}
+
+/* Whether a name is a column's in camelCase: fullDocument is, FullDocument is not. */
+static bool
+is_camel_case(const char *name, const char *column)
+{
+	for (; *column; column++)
+	{
+		bool		capital = *column == '_';
+
+		if (capital)
+			column++;
+		if (*name++ != (capital ? pg_ascii_toupper((unsigned char) *column) : *column))
+			return false;
+	}
+	return *name == '\0';
+}
+
+/* The column of events that a name is in MongoDB's spelling, or in the columns' own in camelCase; NULL if none. */
+static const char *
+event_column(const char *name)
+{
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+	{
+		const EventColumnInfo *column = &mcs_event_columns[i];
+
+		if (is_camel_case(name, column->name) || (column->path && strcmp(name, column->path) == 0))
+			return column->name;
+	}
+	return NULL;
+}
+
+/*
+ * What a name is in MongoDB's words: ns.coll, ns.db, _id, operationType.
+ * Returns the column, and how many names it took.
+ */
+static const char *
+mongo_column(Dialect *dialect, ColumnRef *ref, int first, int count, int *taken)
+{
+	const char *name = written(dialect, ref, first);
+
+	*taken = 1;
+	if (strcmp(name, "ns") == 0 && first + 1 < count)
+	{
+		const char *part = field_name(ref, first + 1);
+
+		*taken = 2;
+		return strcmp(part, "coll") == 0 ? mcs_event_columns[EVENT_COLLECTION_NAME].name :
+			strcmp(part, "db") == 0 ? mcs_event_columns[EVENT_DATABASE_NAME].name : NULL;
+	}
+	if (strcmp(name, "_id") == 0)
+	{
+		if (first + 1 < count && strcmp(field_name(ref, first + 1), "_data") == 0)
+			*taken = 2;
+		return mcs_event_columns[EVENT_RESUME_TOKEN].name;
+	}
+	return event_column(name);
+}
+
+/* Looks in a scope for what names from one on may be, except for fields of the image. */
+static bool
+find_in_scope(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
+{
+	Node	   *column = scope_column(pstate, dialect, scope, field_name(ref, first), ref->location);
+	const char *name = field_name(ref, first);
+	int			taken = 1;
+
+	if (column && first + 1 < count)
+		column = mcs_dialect_if_has_paths(dialect, column);
+	if (!column)
+	{
+		name = mongo_column(dialect, ref, first, count, &taken);
+		column = name ? scope_column(pstate, dialect, scope, name, ref->location) : NULL;
+		if (column && first + taken < count)
+			column = mcs_dialect_if_has_paths(dialect, column);
+	}
+	if (!column)
+		return false;
+	path->base = column;
+	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	path->steps = steps_from(dialect, ref, first + taken, count);
+	return true;
+}
+
+/* Takes names from one on as fields of the scope's full_document. */
+static bool
+find_in_image(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
+{
+	Node	   *image = mcs_dialect_if_has_paths(dialect, scope_column(pstate, dialect, scope, IMAGE, ref->location));
+
+	if (!image)
+		return false;
+	path->base = image;
+	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s" IMAGE, scope->prefix)));
+	path->steps = steps_from(dialect, ref, first, count);
+	return true;
+}
+
+/* Takes names behind that of a function in FROM as fields of the one value it gives. */
+static bool
+find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int count, FieldPath *path)
+{
+	RangeTblEntry *entry = scope->item->p_rte;
+	char	   *name;
+
+	if (entry->rtekind != RTE_FUNCTION || list_length(entry->eref->colnames) != 1)
+		return false;
+	name = strVal(linitial(entry->eref->colnames));
+	path->base = mcs_dialect_if_has_paths(dialect, scope_column(pstate, dialect, scope, name, ref->location));
+	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	path->steps = steps_from(dialect, ref, 1, count);
+	return path->base != NULL;
+}
+
+/* ---- output columns ---- */
+
+/* The SELECT that a reference stands in. */
+static SelectStmt *
+home_of(const Dialect *dialect, const ColumnRef *ref)
+{
+	return dialect->places ? dialect->places[ref->location].home : NULL;
+}
+
+typedef struct Mention
+{
+	const Dialect *dialect;
+	const char *name;
+} Mention;
+
+/* Whether an expression uses a bare name. */
+static bool
+mentions(Node *node, Mention *mention)
+{
+	if (node == NULL)
+		return false;
+	node = mcs_dialect_original(mention->dialect, node);
+	if (IsA(node, ColumnRef))
+	{
+		List	   *fields = ((ColumnRef *) node)->fields;
+
+		return IsA(linitial(fields), String) && strcmp(strVal(linitial(fields)), mention->name) == 0;
+	}
+	if (IsA(node, SubLink))
+		return mentions(((SubLink *) node)->testexpr, mention);
+	return raw_expression_tree_walker(node, mentions, mention);
+}
+
+/* An output column of the same SELECT that stands before the reference. */
+static bool
+find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
+{
+	SelectStmt *select = home_of(dialect, ref);
+	Mention		mention = {dialect, NULL};
+	ListCell   *cell;
+
+	foreach(cell, select ? select->targetList : NIL)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, cell);
+		int			from;
+		int			to;
+
+		if (!target->name || strcmp(target->name, field_name(ref, 0)) != 0 ||
+			!mcs_dialect_extent(dialect, target->val, &from, &to) || to > ref->location)
+			continue;
+		/* SUM(price) AS price: elsewhere, too, price is what is summed */
+		mention.name = target->name;
+		if (mentions(target->val, &mention))
+			continue;
+		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
+		if (count > 1 && !mcs_dialect_if_has_paths(dialect, path->base))
+			return false;
+		path->base_text = list_make3(mcs_dialect_piece("("), mcs_dialect_range(from, to), mcs_dialect_piece(")"));
+		path->steps = steps_from(dialect, ref, 1, count);
+		return true;
+	}
+	return false;
+}
+
+/* ---- names of the surroundings ---- */
+
+static Node *
+parameter(int number, Oid type, int location)
+{
+	Param	   *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = number;
+	param->paramtype = type;
+	param->paramtypmod = -1;
+	param->paramcollid = get_typcollation(type);
+	param->location = location;
+	return (Node *) param;
+}
+
+/* The expression that gave an added field its value. */
+static Node *
+added_field(ParseState *pstate, const DialectName *name)
+{
+	RawStmt    *statement = linitial_node(RawStmt, raw_parser(name->text, RAW_PARSE_PLPGSQL_EXPR));
+	ResTarget  *target = linitial_node(ResTarget, ((SelectStmt *) statement->stmt)->targetList);
+
+	return transformExpr(pstate, target->val, pstate->p_expr_kind);
+}
+
+/* The type of a record's field, InvalidOid where it has none or is not known. */
+static Oid
+field_type(const DialectName *name, const char *field)
+{
+	for (int i = 0; name->fields && i < name->fields->natts; i++)
+		if (strcmp(NameStr(TupleDescAttr(name->fields, i)->attname), field) == 0)
+			return TupleDescAttr(name->fields, i)->atttypid;
+	return InvalidOid;
+}
+
+/*
+ * The value a reference's first name stands for, or its first two where they
+ * are a record and a field; taken is how many.  What has no known type becomes
+ * a parameter that takes one from what is around it.
+ */
+static Node *
+name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	int			count = *taken;
+	Oid			type;
+
+	*taken = 1;
+	if (name->text)
+		return added_field(pstate, name);
+	if (OidIsValid(name->type) && (count == 1 || !type_is_rowtype(name->type)))
+		return parameter(name->number, name->type, ref->location);
+	if (count > 1)
+	{
+		char	   *field = strVal(lsecond(ref->fields));
+
+		*taken = 2;
+		if (OidIsValid(name->type) && name->type != RECORDOID)
+			return ParseFuncOrColumn(pstate, list_make1(makeString(field)),
+									 list_make1(parameter(name->number, name->type, ref->location)), NULL, NULL, false, ref->location);
+		type = field_type(name, field);
+		if (OidIsValid(type))
+			return parameter(name->number, type, ref->location);
+	}
+	*taken = count;
+	if (dialect->param_hook)
+	{
+		ParamRef   *unknown = makeNode(ParamRef);
+
+		unknown->number = name->number;
+		unknown->location = ref->location;
+		return dialect->param_hook(pstate, unknown);
+	}
+	return NULL;
+}
+
+/* A variable of the block, or a field that the pipeline has added. */
+static bool
+find_name(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
+{
+	for (int i = list_length(dialect->names) - 1; i >= 0; i--)
+	{
+		DialectName *name = list_nth(dialect->names, i);
+
+		if (strcmp(name->name, field_name(ref, 0)) != 0)
+			continue;
+		/* what an added field stands for has to be put in its place */
+		if (name->text && dialect->plain)
+			return false;
+		name->number = dialect->first_name + i + 1;
+		path->base = name_value(pstate, name, ref, &count);
+		if (path->base == NULL)
+			return false;
+		if (count < list_length(ref->fields) && IsA(llast(ref->fields), String) && !mcs_dialect_if_has_paths(dialect, path->base))
+			return false;
+		path->base_text = NIL;
+		if (name->text)
+			path->base_text = list_make1(mcs_dialect_piece(name->text));
+		else
+		{
+			DialectToken *last = reference_token(dialect, ref, count - 1);
+
+			path->base_text = list_make1(mcs_dialect_piece(pnstrdup(dialect->text + ref->location,
+																	 mcs_dialect_token_end(last) - ref->location)));
+		}
+		path->steps = steps_from(dialect, ref, count, list_length(ref->fields));
+		return true;
+	}
+	return false;
+}
+
+/* ---- hooks ---- */
+
+/* How many of a reference's fields are names, not the star. */
+static int
+name_count(const ColumnRef *ref)
+{
+	return list_length(ref->fields) - (IsA(llast(ref->fields), A_Star) ? 1 : 0);
+}
+
+/* Finds what a reference means in the dialect. */
+static bool
+resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+{
+	int			count = name_count(ref);
+	Scope		all = {NULL, 0, false, ""};
+	Scope		one = {NULL, 0, false, NULL};
+
+	if (count == 0 || ref->location < 0 || ref->location >= dialect->size)
+		return false;
+	one.prefix = psprintf("%s.", quote_identifier(field_name(ref, 0)));
+	if (dialect->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
+		return find_in_scope(pstate, dialect, &all, ref, 1, count, path) ||
+			find_in_image(pstate, dialect, &all, ref, 1, count, path);
+	if (dialect->mode != DIALECT_FILTER && count == 1 && find_output(pstate, dialect, ref, count, path))
+		return true;
+	if (find_in_scope(pstate, dialect, &all, ref, 0, count, path))
+		return true;
+	if (count > 1)
+	{
+		one.item = refnameNamespaceItem(pstate, NULL, field_name(ref, 0), ref->location, &one.levels);
+		if (one.item)
+			return find_in_scope(pstate, dialect, &one, ref, 1, count, path) ||
+				find_in_image(pstate, dialect, &one, ref, 1, count, path) ||
+				find_in_only_column(pstate, dialect, &one, ref, count, path);
+		if (find_output(pstate, dialect, ref, count, path))
+			return true;
+	}
+	if (find_name(pstate, dialect, ref, count, path))
+		return true;
+	return (dialect->bare_names || count > 1) && find_in_image(pstate, dialect, &all, ref, 0, count, path);
+}
+
+/* Whether a reference begins with the row "change" of a handler's body. */
+static bool
+is_change(const Dialect *dialect, ColumnRef *ref)
+{
+	return OidIsValid(dialect->change_type) && IsA(linitial(ref->fields), String) && strcmp(field_name(ref, 0), "change") == 0;
+}
+
+/* Finds what a reference that begins with "change" means. */
+static bool
+resolve_change(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+{
+	Scope		change = {NULL, 0, true, "change."};
+
+	return find_in_scope(pstate, dialect, &change, ref, 1, name_count(ref), path) ||
+		find_in_image(pstate, dialect, &change, ref, 1, name_count(ref), path);
+}
+
+/* Finds the path that a reference means; false where it is none. */
+bool
+mcs_dialect_resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+{
+	return is_change(dialect, ref) ? resolve_change(pstate, dialect, ref, path) : resolve(pstate, dialect, ref, path);
+}
+
+/* Where a reference ends in the text, without its star. */
+int
+mcs_dialect_reference_end(Dialect *dialect, ColumnRef *ref)
+{
+	return mcs_dialect_token_end(reference_token(dialect, ref, name_count(ref) - 1));
+}
+
+/* Writes what a reference was found to be; a plain column stays where it has that name already. */
+static Node *
+write_reference(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+{
+	int			end = mcs_dialect_reference_end(dialect, ref);
+
+	if (path->steps)
+		return mcs_dialect_finish_path(pstate, dialect, path, ref->location, end);
+	if (list_length(path->base_text) != 1 ||
+		pg_strncasecmp(((DialectPiece *) linitial(path->base_text))->text, dialect->text + ref->location, end - ref->location) != 0 ||
+		strlen(((DialectPiece *) linitial(path->base_text))->text) != end - ref->location)
+	{
+		dialect->found_form = true;
+		mcs_dialect_edit_pieces(dialect, EDIT_REPLACE, ref->location, end, path->base_text);
+	}
+	return path->base;
+}
+
+/* d.*: the document goes on as one column */
+static Node *
+whole_document(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+{
+	RowExpr    *row = makeNode(RowExpr);
+	DialectToken *last = reference_token(dialect, ref, name_count(ref) - 1);
+	DialectToken *star = last + 2;
+
+	dialect->found_form = true;
+	row->args = list_make1(write_reference(pstate, dialect, ref, path));
+	row->row_typeid = RECORDOID;
+	row->row_format = COERCE_EXPLICIT_CALL;
+	row->colnames = list_make1(makeString(pstrdup(field_name(ref, name_count(ref) - 1))));
+	row->location = -1;
+	mcs_dialect_edit(dialect, EDIT_REPLACE, (last + 1)->at, mcs_dialect_token_end(star),
+					 (star + 1)->at == mcs_dialect_token_end(star) && (star + 1)->value ? " " : "");
+	if (path->steps)
+		mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(star), mcs_dialect_token_end(star),
+						 psprintf(" AS %.*s", last->length, dialect->text + last->at));
+	return (Node *) row;
+}
+
+/* Asked for each reference, with what SQL has found for it. */
+Node *
+mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	FieldPath	path = {NULL, NIL, NIL};
+
+	CHECK_FOR_INTERRUPTS();
+	if (found)
+		return NULL;
+	if (dialect->plain ? !find_name(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
+		return NULL;
+	if (dialect->plain)
+		return path.base;
+	if (!IsA(llast(ref->fields), A_Star))
+		return write_reference(pstate, dialect, ref, &path);
+	if (!mcs_dialect_if_has_paths(dialect, path.base))
+		return NULL;
+	return whole_document(pstate, dialect, ref, &path);
+}
+
+/* Asked before columns are looked for: "change" comes first in the body of a handler. */
+Node *
+mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref)
+{
+	Dialect    *dialect = mcs_dialect_current;
+	Scope		change = {NULL, 0, true, "change."};
+	FieldPath	path = {NULL, NIL, NIL};
+	int			count = name_count(ref);
+
+	if (count == 0 || !is_change(dialect, ref))
+		return NULL;
+	if (count == 1)
+	{
+		Param	   *whole = makeNode(Param);
+
+		whole->paramkind = PARAM_EXTERN;
+		whole->paramid = 1;
+		whole->paramtype = dialect->change_type;
+		whole->paramtypmod = -1;
+		whole->location = ref->location;
+		return (Node *) whole;
+	}
+	if (dialect->plain)
+		return count == 2 ? scope_column(pstate, dialect, &change, field_name(ref, 1), ref->location) : NULL;
+	if (!resolve_change(pstate, dialect, ref, &path))
+		return NULL;
+	return write_reference(pstate, dialect, ref, &path);
+}
