@@ -609,7 +609,7 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 	for (int i = 0; i < dialect->token_count; i++)
 		body.tokens[i].at += from;
 	body.at = from;
-	body.change_type = mcs_dialect_row_type(dialect, "change_stream_events");
+	body.change_type = mcs_dialect_row_type(dialect->namespace, "change_stream_events");
 	body.document = dialect->document;
 	body.scratch = AllocSetContextCreate(CurrentMemoryContext, "dialect fragment", ALLOCSET_DEFAULT_SIZES);
 	mcs_body_declare(&body, "found", BOOLOID, NULL);

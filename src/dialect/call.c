@@ -127,7 +127,7 @@ rename_call(Call *call, const char *name)
 
 	while ((last + 1)->type == '.')
 		last += 2;
-	mcs_dialect_edit(call->dialect, EDIT_REPLACE, first->at, mcs_dialect_token_end(last), mcs_dialect_qualified(call->dialect, name));
+	mcs_dialect_edit(call->dialect, EDIT_REPLACE, first->at, mcs_dialect_token_end(last), mcs_dialect_function_name(call->dialect->namespace, name));
 	call->node->funcname = list_make2(makeString(get_namespace_name(call->dialect->namespace)), makeString(pstrdup(name)));
 	call->node->funcformat = COERCE_EXPLICIT_CALL;
 }
@@ -271,7 +271,7 @@ extract(Call *call)
 		return;
 	name = field->value ? pstrdup(field->value) : pnstrdup(dialect->text + field->at, field->length);
 	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, dialect->tokens[call->token + 4].at,
-					 psprintf("%s(%s, ", mcs_dialect_qualified(dialect, "date_part"), quote_literal_cstr(name)));
+					 psprintf("%s(%s, ", mcs_dialect_function_name(dialect->namespace, "date_part"), quote_literal_cstr(name)));
 	call->node->funcname = list_make2(makeString(get_namespace_name(dialect->namespace)), makeString("date_part"));
 	call->node->funcformat = COERCE_EXPLICIT_CALL;
 }

@@ -249,6 +249,7 @@ extern DialectToken *mcs_dialect_lex(const char *text, int *count);
 extern bool mcs_dialect_is(const char *text, const DialectToken *token, const char *word);
 extern bool mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words);
 extern bool mcs_dialect_is_reserved(const char *text, const DialectToken *token);
+extern char *mcs_dialect_spelling(const char *text, const DialectToken *token);
 extern int	mcs_dialect_matching(const DialectToken *tokens, int open);
 extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
 extern int	mcs_dialect_token_at(const Dialect *dialect, int at);
@@ -286,10 +287,12 @@ extern void mcs_dialect_check_relations(const Dialect *dialect);
 extern DialectRelation *mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name);
 
 /* dialect/name.c */
-extern char *mcs_dialect_qualified(const Dialect *dialect, const char *function);
-extern Oid	mcs_dialect_function(const Dialect *dialect, const char *name, int nargs, const Oid *types);
-extern Oid	mcs_dialect_row_type(const Dialect *dialect, const char *relation);
-extern char *mcs_dialect_snake_case(const char *name, int size);
+extern Oid	mcs_dialect_function(Oid namespace, const char *name, int nargs, const Oid *types);
+extern char *mcs_dialect_function_name(Oid namespace, const char *function);
+extern char *mcs_dialect_relation_name(Oid relid);
+extern Oid	mcs_dialect_row_type(Oid namespace, const char *relation);
+extern char *mcs_dialect_snake_case(const char *name);
+extern char *mcs_dialect_dollar_quote(const char *text, const char *tag);
 
 /* dialect/extent.c */
 extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to);
@@ -340,10 +343,87 @@ extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectTo
 /* dialect/body.c */
 extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
 
-/* dialect/translate.c */
-extern char *mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end);
+/* ---- statements of the dialect ---- */
+
+/* Tokens that are gone over; they and their places are of the user's whole text. */
+typedef struct TokenReader
+{
+	Oid			namespace;		/* the extension's */
+	const char *whole;
+	DialectToken *tokens;
+	int			current;
+	int			end;			/* the one behind the last */
+} TokenReader;
+
+/* An option as it was given. */
+typedef struct StatementOption
+{
+	const char *name;			/* as the function calls its argument */
+	char	   *value;			/* SQL */
+	int			token;
+} StatementOption;
+
+/* What can be said of a stream. */
+typedef struct StreamClauses
+{
+	char	   *collection;
+	char	   *database;
+	List	   *filters;		/* of char *: conditions in plain SQL */
+	StringInfoData fields;		/* name = expression, ... */
+	List	   *added;			/* of DialectName: the fields up to here */
+	List	   *options;		/* of StatementOption */
+	List	   *reset;			/* of char * */
+} StreamClauses;
+
+#define DIALECT_CREATE_CLAUSES	"The clauses are WHERE, WITH, FILTER and PIPELINE."
+#define DIALECT_ALTER_CLAUSES	"The clauses are WHERE, FILTER, PIPELINE, SET and RESET."
+
+/* dialect/reader.c */
+extern bool mcs_reader_at_end(const TokenReader *reader);
+extern bool mcs_reader_at(const TokenReader *reader, int type);
+extern bool mcs_reader_is(const TokenReader *reader, const char *word);
+extern bool mcs_reader_next_is(const TokenReader *reader, const char *word);
+extern void mcs_reader_advance(TokenReader *reader, int count);
+extern bool mcs_reader_skip_type(TokenReader *reader, int type);
+extern bool mcs_reader_skip(TokenReader *reader, const char *word);
+extern bool mcs_reader_skip_pair(TokenReader *reader, const char *first, const char *second);
+extern bool mcs_reader_skip_if_exists(TokenReader *reader);
+extern void mcs_reader_expect(TokenReader *reader, const char *word);
+extern void mcs_reader_expect_end(TokenReader *reader, const char *hint);
+extern char *mcs_reader_name(TokenReader *reader, const char *what);
+extern int	mcs_reader_error_position(const TokenReader *reader, int token);
+extern void mcs_reader_syntax_error(const TokenReader *reader, const char *hint) pg_attribute_noreturn();
+
+/* dialect/statement_option.c */
+extern bool mcs_dialect_option_is_alterable(const char *name);
+extern const char *const *mcs_dialect_alterable_options(void);
+extern void mcs_dialect_read_options(TokenReader *reader, List **options, bool handler);
+extern char *mcs_dialect_read_option_name(TokenReader *reader);
+
+/* dialect/statement_clause.c */
+extern void mcs_dialect_read_target(TokenReader *reader, StreamClauses *clauses);
+extern void mcs_dialect_read_clauses(TokenReader *reader, StreamClauses *clauses, bool alter);
+extern void mcs_dialect_write_arguments(StringInfo out, const StreamClauses *clauses, bool create);
+
+/* dialect/statement_stream.c */
+extern char *mcs_dialect_create_stream(TokenReader *reader);
+extern char *mcs_dialect_replace_stream(TokenReader *reader);
+extern char *mcs_dialect_alter_stream(TokenReader *reader);
+extern char *mcs_dialect_drop_stream(TokenReader *reader);
+extern char *mcs_dialect_pause_stream(TokenReader *reader);
+extern char *mcs_dialect_resume_stream(TokenReader *reader);
+extern char *mcs_dialect_show_streams(TokenReader *reader);
+
+/* dialect/statement_trigger.c, dialect/statement_store.c */
+extern char *mcs_dialect_create_trigger(TokenReader *reader);
+extern char *mcs_dialect_replace_trigger(TokenReader *reader);
+extern char *mcs_dialect_drop_trigger(TokenReader *reader);
+extern char *mcs_dialect_create_event_store(TokenReader *reader);
 
 /* dialect/statement.c */
-extern char *mcs_dialect_new_statement(Oid namespace, const char *whole, DialectToken *tokens, int first, int end);
+extern char *mcs_statement_translate(Oid namespace, const char *whole, DialectToken *tokens, int first, int end, bool *is_call);
+
+/* dialect/translate.c */
+extern char *mcs_translate_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end, bool *is_call);
 
 #endif							/* MCS_DIALECT_H */

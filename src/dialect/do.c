@@ -87,15 +87,14 @@ run_text(Oid namespace, const char *text)
 		{
 			Running		running = {text, tokens[i].at, NULL, false};
 			int			size = mcs_dialect_token_end(&tokens[end - 1]) - running.at;
-			char	   *made;
+			bool		is_call;
 
 			MemoryContextReset(scratch);
 			MemoryContextSwitchTo(scratch);
-			made = mcs_dialect_new_statement(namespace, text, tokens, i, end);
-			running.translated = made ? made : mcs_dialect_statement(namespace, text, tokens, i, end);
+			running.translated = mcs_translate_statement(namespace, text, tokens, i, end, &is_call);
 			running.unchanged = strlen(running.translated) == size && strncmp(running.translated, text + running.at, size) == 0;
 			MemoryContextSwitchTo(context);
-			run(&running, made != NULL && !mcs_dialect_is(text, &tokens[i], "SHOW"));
+			run(&running, is_call);
 			CommandCounterIncrement();
 		}
 		i = end + 1;

@@ -95,7 +95,7 @@ document_pieces(const Dialect *dialect, const FieldPath *path)
 	ListCell   *cell;
 
 	if (get)
-		pieces = add_text(pieces, psprintf("%s(", mcs_dialect_qualified(dialect, "document_get")));
+		pieces = add_text(pieces, psprintf("%s(", mcs_dialect_function_name(dialect->namespace, "document_get")));
 	pieces = list_concat(pieces, path->base_text);
 	foreach(cell, path->steps)
 	{

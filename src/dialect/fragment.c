@@ -148,17 +148,6 @@ contains(Dialect *dialect, int i)
 	dialect->has_words = true;
 }
 
-/* How a name of MongoDB is written: as it stands, as nothing there folds letters. */
-static char *
-name_as_written(const Dialect *dialect, int i)
-{
-	const DialectToken *token = &dialect->tokens[i];
-
-	if (token->type == TOKEN_WORD && dialect->text[token->at] != '"')
-		return pnstrdup(dialect->text + token->at, token->length);
-	return pstrdup(token->value);
-}
-
 static bool
 is_name(const Dialect *dialect, int i)
 {
@@ -206,7 +195,7 @@ collection_name(const Dialect *dialect, int i, int *end, int *name, char **datab
 	*database = NULL;
 	if (dialect->tokens[i + 1].type == '.' && is_name(dialect, i + 2))
 	{
-		*database = name_as_written(dialect, i);
+		*database = mcs_dialect_spelling(dialect->text, &dialect->tokens[i]);
 		*name = i + 2;
 	}
 	*end = *name + 1;
@@ -222,7 +211,7 @@ on_database(Dialect *dialect, int i)
 	int			name = i + 3;
 
 	if (is_name(dialect, name) && !mcs_dialect_is_any(dialect->text, &dialect->tokens[name], followers))
-		stand_for(dialect, i, name + 1, name, NULL, NULL, name_as_written(dialect, name));
+		stand_for(dialect, i, name + 1, name, NULL, NULL, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]));
 	else
 		stand_for(dialect, i, i + 3, i + 2, NULL, NULL, NULL);
 }
@@ -243,12 +232,12 @@ change_stream(Dialect *dialect, int i)
 		on_database(dialect, i);
 	else if (mcs_dialect_is(dialect->text, &tokens[i + 1], "ON") &&
 			 collection_name(dialect, i + 2, &end, &name, &database))
-		stand_for(dialect, i, end, name, name_as_written(dialect, name), tokens[name].value, database);
+		stand_for(dialect, i, end, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
 	else if (tokens[i + 1].type == '(' && mcs_dialect_is(dialect->text, &tokens[i + 2], "DATABASE") &&
 			 tokens[i + 3].type == ')')
 		stand_for(dialect, i, i + 4, i + 2, NULL, NULL, NULL);
 	else if (tokens[i + 1].type == '(' && collection_name(dialect, i + 2, &end, &name, &database) && tokens[end].type == ')')
-		stand_for(dialect, i, end + 1, name, name_as_written(dialect, name), tokens[name].value, database);
+		stand_for(dialect, i, end + 1, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
 	else if ((mcs_dialect_is_any(dialect->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
 			 is_name(dialect, i + 1) && (mcs_dialect_is(dialect->text, &tokens[i + 2], "AS") || tokens[i + 2].type == '('))
 	{
@@ -317,7 +306,7 @@ mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMod
 	dialect->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
 	types[0] = dialect->document;
 	types[1] = TEXTARRAYOID;
-	dialect->get_function = mcs_dialect_function(dialect, "document_get", 2, types);
+	dialect->get_function = mcs_dialect_function(dialect->namespace, "document_get", 2, types);
 	if (!OidIsValid(dialect->document) || !OidIsValid(dialect->get_function))
 		elog(ERROR, "the extension's schema has no type document");
 	error_context_stack = &callback;

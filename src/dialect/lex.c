@@ -104,6 +104,15 @@ mcs_dialect_is_reserved(const char *text, const DialectToken *token)
 	return keyword >= 0 && ScanKeywordCategories[keyword] == RESERVED_KEYWORD;
 }
 
+/* A name as it was written, since MongoDB's names are not folded; NULL for what is no word and no string. */
+char *
+mcs_dialect_spelling(const char *text, const DialectToken *token)
+{
+	if (token->type == TOKEN_WORD && text[token->at] != '"')
+		return pnstrdup(text + token->at, token->length);
+	return token->value ? pstrdup(token->value) : NULL;
+}
+
 /* The bracket that closes the one at a token, or TOKEN_END. */
 int
 mcs_dialect_matching(const DialectToken *tokens, int open)

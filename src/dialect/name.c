@@ -1,7 +1,9 @@
 /*
  * dialect/name.c
- *	  Names of catalogs, as a translation writes them: without a schema where
- *	  the session finds them, else with it.
+ *	  Names and texts as a translation writes them.
+ *
+ * Functions and relations have no schema where the session finds them without
+ * one, else they have it.
  */
 #include "mongo_change_stream.h"
 
@@ -14,9 +16,9 @@
 
 /* A function of the extension, InvalidOid where there is none; nargs -1: of any arguments. */
 Oid
-mcs_dialect_function(const Dialect *dialect, const char *name, int nargs, const Oid *types)
+mcs_dialect_function(Oid namespace, const char *name, int nargs, const Oid *types)
 {
-	List	   *names = list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(name)));
+	List	   *names = list_make2(makeString(get_namespace_name(namespace)), makeString(pstrdup(name)));
 
 	if (nargs < 0)
 	{
@@ -29,32 +31,41 @@ mcs_dialect_function(const Dialect *dialect, const char *name, int nargs, const 
 
 /* How the session calls a function of the extension. */
 char *
-mcs_dialect_qualified(const Dialect *dialect, const char *function)
+mcs_dialect_function_name(Oid namespace, const char *function)
 {
-	Oid			oid = mcs_dialect_function(dialect, function, -1, NULL);
+	Oid			oid = mcs_dialect_function(namespace, function, -1, NULL);
 
 	if (OidIsValid(oid) && FunctionIsVisible(oid))
 		return pstrdup(quote_identifier(function));
-	return quote_qualified_identifier(get_namespace_name(dialect->namespace), function);
+	return quote_qualified_identifier(get_namespace_name(namespace), function);
+}
+
+/* How the session calls a relation. */
+char *
+mcs_dialect_relation_name(Oid relid)
+{
+	if (RelationIsVisible(relid))
+		return pstrdup(quote_identifier(get_rel_name(relid)));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 /* The row type of a relation of the extension, InvalidOid where there is none. */
 Oid
-mcs_dialect_row_type(const Dialect *dialect, const char *relation)
+mcs_dialect_row_type(Oid namespace, const char *relation)
 {
-	Oid			relid = get_relname_relid(relation, dialect->namespace);
+	Oid			relid = get_relname_relid(relation, namespace);
 
 	return OidIsValid(relid) ? get_rel_type_id(relid) : InvalidOid;
 }
 
 /* Turns userId into user_id. */
 char *
-mcs_dialect_snake_case(const char *name, int size)
+mcs_dialect_snake_case(const char *name)
 {
 	StringInfoData snake;
 
 	initStringInfo(&snake);
-	for (int i = 0; i < size; i++)
+	for (int i = 0; name[i]; i++)
 	{
 		if (name[i] >= 'A' && name[i] <= 'Z')
 		{
@@ -69,4 +80,22 @@ mcs_dialect_snake_case(const char *name, int size)
 			appendStringInfoChar(&snake, name[i]);
 	}
 	return snake.data;
+}
+
+/* A text in dollar quotes, which leave it as it is. */
+char *
+mcs_dialect_dollar_quote(const char *text, const char *tag)
+{
+	char	   *mark = psprintf("$%s", tag);
+
+	if (*text && text[strlen(text) - 1] == '$')
+		return quote_literal_cstr(text);
+	/* without its last dollar, which could be the first of the mark behind the text */
+	for (int n = 1; strstr(text, mark) != NULL; n++)
+	{
+		if (n > 1000)
+			return quote_literal_cstr(text);
+		mark = psprintf("$%s_%d", tag, n);
+	}
+	return psprintf("%s$%s%s$", mark, text, mark);
 }

@@ -96,7 +96,7 @@ call(ParseState *pstate, Node *raw, Node *expression, const char *function, cons
 	FuncCall   *call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
 									list_make1(mcs_dialect_hold(dialect, expression, -1)), COERCE_EXPLICIT_CALL, -1);
 
-	wrap(dialect, raw, psprintf("%s(", mcs_dialect_qualified(dialect, function)), behind);
+	wrap(dialect, raw, psprintf("%s(", mcs_dialect_function_name(dialect->namespace, function)), behind);
 	return transformExpr(pstate, (Node *) call, pstate->p_expr_kind);
 }
 

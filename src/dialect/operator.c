@@ -445,7 +445,7 @@ with_array(ParseState *pstate, A_Expr *e)
 		return;
 	if (left.literal)
 		literal_as(pstate, &left, "text");
-	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_qualified(dialect, "document_elements")), "))");
+	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(dialect->namespace, "document_elements")), "))");
 	replace_side(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
 }
 
@@ -489,7 +489,7 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 		cast_side(pstate, &right, TEXTOID);
 	if (!around_operator(dialect, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
-	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_qualified(dialect, function)),
+	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(dialect->namespace, function)),
 					 negated ? "))" : ")");
 	if (negated)
 		mcs_dialect_remove_tokens(dialect, i - 1, i);

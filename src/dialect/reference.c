@@ -39,11 +39,9 @@ reference_token(Dialect *dialect, ColumnRef *ref, int n)
 static char *
 written(Dialect *dialect, ColumnRef *ref, int n)
 {
-	DialectToken *token = reference_token(dialect, ref, n);
+	char	   *name = mcs_dialect_spelling(dialect->text, reference_token(dialect, ref, n));
 
-	if (token->type == TOKEN_WORD && dialect->text[token->at] != '"')
-		return pnstrdup(dialect->text + token->at, token->length);
-	return token->value ? pstrdup(token->value) : pstrdup("");
+	return name ? name : pstrdup("");
 }
 
 static char *

@@ -131,7 +131,7 @@ find(const Dialect *dialect, DialectRelation *relation)
 		if (!OidIsValid(relation->relid))
 			relation->relid = find_relation(dialect, relation->collection);
 		if (!OidIsValid(relation->relid))
-			relation->relid = find_relation(dialect, mcs_dialect_snake_case(relation->collection, strlen(relation->collection)));
+			relation->relid = find_relation(dialect, mcs_dialect_snake_case(relation->collection));
 	}
 	if (!OidIsValid(relation->relid))
 	{
@@ -147,15 +147,6 @@ find(const Dialect *dialect, DialectRelation *relation)
 	}
 }
 
-/* The relation's name, with its schema where the session needs it. */
-static char *
-written_name(Oid relid)
-{
-	if (RelationIsVisible(relid))
-		return pstrdup(quote_identifier(get_rel_name(relid)));
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-}
-
 /* all_changes without the events of other collections or databases, as a sub-select */
 static char *
 filtered_rows(const DialectRelation *relation)
@@ -163,7 +154,7 @@ filtered_rows(const DialectRelation *relation)
 	StringInfoData select;
 
 	initStringInfo(&select);
-	appendStringInfo(&select, "(SELECT * FROM %s WHERE ", written_name(relation->relid));
+	appendStringInfo(&select, "(SELECT * FROM %s WHERE ", mcs_dialect_relation_name(relation->relid));
 	if (relation->database)
 		appendStringInfo(&select, "%s = %s%s", mcs_event_columns[EVENT_DATABASE_NAME].name,
 						 quote_literal_cstr(relation->database), relation->collection ? " AND " : "");
@@ -197,7 +188,7 @@ mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
 										 get_rel_name(relation->relid), placeholder->location);
 
-		text = written_name(relation->relid);
+		text = mcs_dialect_relation_name(relation->relid);
 		table->alias = placeholder->alias;
 		if (!table->alias && strcmp(table->relname, called) != 0)
 		{

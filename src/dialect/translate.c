@@ -15,14 +15,15 @@ PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
 
-/* One statement, the tokens first..end of the text, as plain SQL. */
+/* One statement, the tokens first..end of the text, as plain SQL; is_call: its rows, if any, tell nothing. */
 char *
-mcs_dialect_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end)
+mcs_translate_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end, bool *is_call)
 {
-	char	   *made = mcs_dialect_new_statement(namespace, text, tokens, first, end);
+	char	   *made = mcs_statement_translate(namespace, text, tokens, first, end, is_call);
 
 	if (made)
 		return made;
+	*is_call = false;
 	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
 												  DIALECT_STATEMENT));
 }
@@ -48,9 +49,10 @@ translate_text(Oid namespace, const char *text)
 		{
 			int			to = mcs_dialect_token_end(&tokens[end - 1]);
 			char	   *made;
+			bool		is_call;
 
 			MemoryContextSwitchTo(scratch);
-			made = mcs_dialect_statement(namespace, text, tokens, i, end);
+			made = mcs_translate_statement(namespace, text, tokens, i, end, &is_call);
 			MemoryContextSwitchTo(context);
 			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
 			appendStringInfoString(&out, made);

@@ -1,5 +1,5 @@
 /*
- * dialect/store.c
+ * dialect/statement_store.c
  *	  CREATE EVENT_STORE n [WITH (...)] AS SELECT ...: a table with the columns
  *	  of the SELECT that only grows, a stream, and the handler that fills it.
  *
@@ -9,7 +9,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/statement.h"
+#include "dialect/dialect.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parser.h"
@@ -18,23 +18,23 @@
 
 /* Refuses what makes no sense for one event at a time. */
 static void
-refuse(const Statement *statement, int at, const char *what)
+refuse(const TokenReader *reader, int at, const char *what)
 {
 	int			token = 0;
 
-	while (token < statement->end && statement->tokens[token].at < at)
+	while (token < reader->end && reader->tokens[token].at < at)
 		token++;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("the SELECT of an event store cannot have %s", what),
 			 errdetail("It runs once for each event."),
 			 errhint("Query the event store, or a view over it."),
-			 mcs_statement_position(statement, token)));
+			 mcs_reader_error_position(reader, token)));
 }
 
 /* ORDER BY cluster_time is how events come; nothing else can be kept. */
 static void
-check_order(const Statement *statement, const SelectStmt *select, int base)
+check_order(const TokenReader *reader, const SelectStmt *select, int base)
 {
 	ListCell   *cell;
 
@@ -45,34 +45,34 @@ check_order(const Statement *statement, const SelectStmt *select, int base)
 
 		if (!IsA(ref, ColumnRef) || !IsA(llast(ref->fields), String) || strcmp(strVal(llast(ref->fields)), "cluster_time") != 0 ||
 			sort->sortby_dir == SORTBY_DESC)
-			refuse(statement, base + Max(exprLocation(sort->node), 0), "an ORDER BY other than cluster_time");
+			refuse(reader, base + Max(exprLocation(sort->node), 0), "an ORDER BY other than cluster_time");
 	}
 }
 
 /* Checks what shows before analysis. */
 static const SelectStmt *
-check_select(const Statement *statement, const Dialect *dialect)
+check_select(const TokenReader *reader, const Dialect *dialect)
 {
 	List	   *parsed = raw_parser(dialect->parsed, RAW_PARSE_DEFAULT);
 	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
 	Node	   *from;
 
 	if (!IsA(select, SelectStmt))
-		refuse(statement, dialect->base, "anything but SELECT");
+		refuse(reader, dialect->base, "anything but SELECT");
 	if (select->op != SETOP_NONE)
-		refuse(statement, dialect->base, "UNION, INTERSECT or EXCEPT");
+		refuse(reader, dialect->base, "UNION, INTERSECT or EXCEPT");
 	if (select->groupClause)
-		refuse(statement, dialect->base + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
+		refuse(reader, dialect->base + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
 	if (select->havingClause)
-		refuse(statement, dialect->base, "HAVING");
+		refuse(reader, dialect->base, "HAVING");
 	if (select->distinctClause)
-		refuse(statement, dialect->base, "DISTINCT");
+		refuse(reader, dialect->base, "DISTINCT");
 	if (select->limitCount || select->limitOffset)
-		refuse(statement, dialect->base + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
-	check_order(statement, select, dialect->base);
+		refuse(reader, dialect->base + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
+	check_order(reader, select, dialect->base);
 	from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
 	if (list_length(dialect->streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_placeholder(dialect, (RangeVar *) from))
-		refuse(statement, dialect->base, "another FROM than one CHANGE_STREAM");
+		refuse(reader, dialect->base, "another FROM than one CHANGE_STREAM");
 	return select;
 }
 
@@ -124,7 +124,7 @@ where_filter(const Dialect *dialect, const SelectStmt *select)
 
 /* The columns of the table, as the SELECT makes them. */
 static char *
-table_columns(const Statement *statement, const Dialect *dialect)
+table_columns(const TokenReader *reader, const Dialect *dialect)
 {
 	StringInfoData columns;
 	ListCell   *cell;
@@ -141,7 +141,7 @@ table_columns(const Statement *statement, const Dialect *dialect)
 						 type == UNKNOWNOID ? "text" : format_type_with_typemod(type, exprTypmod((Node *) target->expr)));
 	}
 	if (columns.len == 0)
-		refuse(statement, dialect->base, "no columns");
+		refuse(reader, dialect->base, "no columns");
 	return columns.data;
 }
 
@@ -201,10 +201,10 @@ tell_start(const StreamClauses *clauses, const char *name)
 
 /* CREATE EVENT_STORE n [WITH (...)] AS SELECT ... */
 char *
-mcs_create_store(Statement *statement)
+mcs_dialect_create_event_store(TokenReader *reader)
 {
 	StreamClauses clauses = {0};
-	char	   *name = mcs_statement_name(statement, "the event store");
+	char	   *name = mcs_reader_name(reader, "the event store");
 	Dialect    *dialect;
 	const SelectStmt *select;
 	DialectRelation *relation;
@@ -213,22 +213,22 @@ mcs_create_store(Statement *statement)
 	StringInfoData out;
 	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, NULL};
 
-	if (mcs_statement_skip(statement, "WITH"))
-		mcs_statement_options(statement, &clauses.options, false);
-	mcs_statement_expect(statement, "AS");
-	if (statement->i >= statement->end)
-		mcs_statement_error(statement, "SELECT is expected here.");
-	dialect = mcs_dialect_begin(statement->namespace, statement->whole, statement->tokens[statement->i].at,
-								mcs_dialect_token_end(&statement->tokens[statement->end - 1]), DIALECT_STATEMENT);
-	dialect->change_type = mcs_dialect_row_type(dialect, "change_stream_events");
+	if (mcs_reader_skip(reader, "WITH"))
+		mcs_dialect_read_options(reader, &clauses.options, false);
+	mcs_reader_expect(reader, "AS");
+	if (mcs_reader_at_end(reader))
+		mcs_reader_syntax_error(reader, "SELECT is expected here.");
+	dialect = mcs_dialect_begin(reader->namespace, reader->whole, reader->tokens[reader->current].at,
+								mcs_dialect_token_end(&reader->tokens[reader->end - 1]), DIALECT_STATEMENT);
+	dialect->change_type = mcs_dialect_row_type(dialect->namespace, "change_stream_events");
 	dialect->one_event = true;
 	callback.arg = dialect;
 	error_context_stack = &callback;
-	select = check_select(statement, dialect);
+	select = check_select(reader, dialect);
 	error_context_stack = callback.previous;
 	rows = mcs_dialect_fragment(dialect);
 	if (dialect->has_aggregates)
-		refuse(statement, dialect->base, "aggregate or window functions");
+		refuse(reader, dialect->base, "aggregate or window functions");
 	relation = linitial(dialect->streams);
 	clauses.collection = relation->collection;
 	clauses.database = relation->database;
@@ -239,14 +239,14 @@ mcs_create_store(Statement *statement)
 	tell_start(&clauses, name);
 
 	initStringInfo(&out);
-	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(statement, dialect));
+	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(reader, dialect));
 	appendStringInfo(&out, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s();\n",
-					 quote_identifier(name), mcs_statement_qualified(statement, "change_stream_append_only"));
-	appendStringInfo(&out, "SELECT %s(%s", mcs_statement_qualified(statement, "create_change_stream"), quote_literal_cstr(name));
-	mcs_stream_arguments(&out, &clauses, true);
+					 quote_identifier(name), mcs_dialect_function_name(reader->namespace, "change_stream_append_only"));
+	appendStringInfo(&out, "SELECT %s(%s", mcs_dialect_function_name(reader->namespace, "create_change_stream"), quote_literal_cstr(name));
+	mcs_dialect_write_arguments(&out, &clauses, true);
 	appendStringInfo(&out, ");\nSELECT %s(%s, %s, body => %s, start_at => 'earliest')",
-					 mcs_statement_qualified(statement, "create_change_handler"), quote_literal_cstr(name), quote_literal_cstr(name),
-					 mcs_statement_quote(psprintf("BEGIN\nINSERT INTO %s\n%s;\nEND", quote_identifier(name), rows), "body"));
+					 mcs_dialect_function_name(reader->namespace, "create_change_handler"), quote_literal_cstr(name), quote_literal_cstr(name),
+					 mcs_dialect_dollar_quote(psprintf("BEGIN\nINSERT INTO %s\n%s;\nEND", quote_identifier(name), rows), "body"));
 	return out.data;
 }

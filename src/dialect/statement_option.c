@@ -1,10 +1,10 @@
 /*
- * dialect/option.c
+ * dialect/statement_option.c
  *	  WITH (name = value, ...), in SQL's spelling of names and in MongoDB's.
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/statement.h"
+#include "dialect/dialect.h"
 #include "utils/builtins.h"
 
 typedef enum OptionType
@@ -69,14 +69,14 @@ static const char *const alterable[] = {"filter", "add_fields", "operations", "p
 	"exclude_fields", "mask_fields", "on_error", NULL};
 
 const char *const *
-mcs_option_alterable(void)
+mcs_dialect_alterable_options(void)
 {
 	return alterable;
 }
 
 /* Whether alter_change_stream takes an option. */
 bool
-mcs_option_is_alterable(const char *name)
+mcs_dialect_option_is_alterable(const char *name)
 {
 	for (int i = 0; alterable[i]; i++)
 		if (strcmp(name, alterable[i]) == 0)
@@ -86,16 +86,14 @@ mcs_option_is_alterable(const char *name)
 
 /* An option's name, in SQL's spelling. */
 char *
-mcs_statement_option_name(Statement *statement)
+mcs_dialect_read_option_name(TokenReader *reader)
 {
-	const DialectToken *token = &statement->tokens[statement->i];
+	const DialectToken *token = &reader->tokens[reader->current];
 
-	if (statement->i >= statement->end || token->value == NULL)
-		mcs_statement_error(statement, "The name of an option is expected here.");
-	statement->i++;
-	if (token->type == TOKEN_WORD && statement->whole[token->at] != '"')
-		return mcs_dialect_snake_case(statement->whole + token->at, token->length);
-	return mcs_dialect_snake_case(token->value, strlen(token->value));
+	if (mcs_reader_at_end(reader) || token->value == NULL)
+		mcs_reader_syntax_error(reader, "The name of an option is expected here.");
+	reader->current++;
+	return mcs_dialect_snake_case(mcs_dialect_spelling(reader->whole, token));
 }
 
 static bool
@@ -108,7 +106,7 @@ is_upper_case(const char *text, int size)
 }
 
 static const OptionName *
-find_option(const Statement *statement, const OptionName *options, const char *name, int token)
+find_option(const TokenReader *reader, const OptionName *options, const char *name, int token)
 {
 	StringInfoData valid;
 
@@ -122,181 +120,176 @@ find_option(const Statement *statement, const OptionName *options, const char *n
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
-			 errmsg("unrecognized option \"%.*s\"", statement->tokens[token].length, statement->whole + statement->tokens[token].at),
+			 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->whole + reader->tokens[token].at),
 			 errhint("Valid options: %s.", valid.data),
-			 mcs_statement_position(statement, token)));
+			 mcs_reader_error_position(reader, token)));
 	return NULL;
 }
 
 static void
-bad_value(const Statement *statement, int token, const char *name, const char *wanted)
+bad_value(const TokenReader *reader, int token, const char *name, const char *wanted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("option \"%s\" takes %s", name, wanted),
-			 mcs_statement_position(statement, token)));
+			 mcs_reader_error_position(reader, token)));
 }
 
 /* A string or a word. */
 static char *
-word_value(Statement *statement)
+word_value(TokenReader *reader)
 {
-	const DialectToken *token = &statement->tokens[statement->i];
+	const DialectToken *token = &reader->tokens[reader->current];
 
-	if (statement->i >= statement->end || (token->value == NULL && token->type != TOKEN_INTEGER))
+	if (mcs_reader_at_end(reader) || (token->value == NULL && token->type != TOKEN_INTEGER))
 		return NULL;
-	statement->i++;
-	if (token->value && (token->type != TOKEN_WORD || statement->whole[token->at] == '"'))
-		return token->value;
-	return pnstrdup(statement->whole + token->at, token->length);
+	reader->current++;
+	return token->value ? mcs_dialect_spelling(reader->whole, token) : pnstrdup(reader->whole + token->at, token->length);
 }
 
 /* ['a', 'b'], ARRAY['a', 'b'], ('a', 'b'), or one value */
 static char *
-list_value(Statement *statement, const char *name)
+list_value(TokenReader *reader, const char *name)
 {
 	int			first;
 	int			close = 0;
 	StringInfoData out;
 
-	(void) mcs_statement_skip(statement, "ARRAY");
-	first = statement->i;
-	if (statement->i < statement->end && (statement->tokens[first].type == '[' || statement->tokens[first].type == '('))
+	(void) mcs_reader_skip(reader, "ARRAY");
+	first = reader->current;
+	if (!mcs_reader_at_end(reader) && (reader->tokens[first].type == '[' || reader->tokens[first].type == '('))
 	{
-		close = statement->tokens[first].type == '[' ? ']' : ')';
-		statement->i++;
+		close = reader->tokens[first].type == '[' ? ']' : ')';
+		reader->current++;
 	}
 	initStringInfo(&out);
 	appendStringInfoString(&out, "ARRAY[");
-	for (int n = 0; !close || statement->tokens[statement->i].type != close; n++)
+	for (int n = 0; !close || reader->tokens[reader->current].type != close; n++)
 	{
 		char	   *value;
 
 		if (n > 0)
-			mcs_statement_expect(statement, ",");
-		value = word_value(statement);
+			mcs_reader_expect(reader, ",");
+		value = word_value(reader);
 		if (!value)
-			bad_value(statement, statement->i, name, "a list such as ['insert', 'update']");
+			bad_value(reader, reader->current, name, "a list such as ['insert', 'update']");
 		appendStringInfo(&out, "%s%s", n ? ", " : "", quote_literal_cstr(value));
 		if (!close)
 			break;
 	}
 	if (close)
-		statement->i++;
+		reader->current++;
 	appendStringInfoString(&out, strcmp(out.data, "ARRAY[") == 0 ? "]::text[]" : "]");
 	return out.data;
 }
 
 /* A string, or JSON as it stands. */
 static char *
-document_value(Statement *statement, const char *name)
+document_value(TokenReader *reader, const char *name)
 {
-	int			first = statement->i;
+	int			first = reader->current;
 	int			depth = 0;
-	int			from = statement->tokens[first].at;
+	int			from = reader->tokens[first].at;
 
-	if (statement->tokens[first].type == TOKEN_STRING)
-		return quote_literal_cstr(word_value(statement));
-	if (statement->tokens[first].type != '[' && statement->tokens[first].type != '{')
-		bad_value(statement, first, name, "a list of stages such as '[{\"$match\": {\"ns.coll\": \"orders\"}}]'");
-	for (; statement->i < statement->end; statement->i++)
+	if (reader->tokens[first].type == TOKEN_STRING)
+		return quote_literal_cstr(word_value(reader));
+	if (reader->tokens[first].type != '[' && reader->tokens[first].type != '{')
+		bad_value(reader, first, name, "a list of stages such as '[{\"$match\": {\"ns.coll\": \"orders\"}}]'");
+	for (; !mcs_reader_at_end(reader); reader->current++)
 	{
-		int			type = statement->tokens[statement->i].type;
+		int			type = reader->tokens[reader->current].type;
 
 		depth += type == '[' || type == '{' ? 1 : type == ']' || type == '}' ? -1 : 0;
 		if (depth == 0)
 			break;
 	}
-	if (statement->i >= statement->end)
-		mcs_statement_error(statement, "A bracket is not closed.");
-	statement->i++;
-	return quote_literal_cstr(pnstrdup(statement->whole + from,
-									   mcs_dialect_token_end(&statement->tokens[statement->i - 1]) - from));
+	if (mcs_reader_at_end(reader))
+		mcs_reader_syntax_error(reader, "A bracket is not closed.");
+	reader->current++;
+	return quote_literal_cstr(pnstrdup(reader->whole + from,
+									   mcs_dialect_token_end(&reader->tokens[reader->current - 1]) - from));
 }
 
 static char *
-boolean_value(Statement *statement, const char *name)
+boolean_value(TokenReader *reader, const char *name)
 {
-	int			token = statement->i;
-	char	   *value = word_value(statement);
+	int			token = reader->current;
+	char	   *value = word_value(reader);
 	bool		truth;
 
 	if (!value || !parse_bool(value, &truth))
-		bad_value(statement, token, name, "true or false");
+		bad_value(reader, token, name, "true or false");
 	return truth ? "true" : "false";
 }
 
 static char *
-interval_value(Statement *statement, const char *name, bool milliseconds)
+interval_value(TokenReader *reader, const char *name, bool milliseconds)
 {
-	int			token = statement->i;
-	bool		typed = mcs_statement_skip(statement, "INTERVAL");
-	bool		number = statement->tokens[statement->i].type == TOKEN_INTEGER;
-	char	   *value = word_value(statement);
+	int			token = reader->current;
+	bool		typed = mcs_reader_skip(reader, "INTERVAL");
+	bool		number = reader->tokens[reader->current].type == TOKEN_INTEGER;
+	char	   *value = word_value(reader);
 
 	if (!value || (number && (typed || !milliseconds)))
-		bad_value(statement, token, name, "an interval such as '1 second'");
+		bad_value(reader, token, name, "an interval such as '1 second'");
 	return number ? psprintf("'%s milliseconds'", value) : quote_literal_cstr(value);
 }
 
 /* The value of an option, as SQL. */
 static char *
-option_value(Statement *statement, const OptionName *option)
+option_value(TokenReader *reader, const OptionName *option)
 {
-	int			token = statement->i;
+	int			token = reader->current;
 	char	   *value;
 
-	if (mcs_statement_skip(statement, "NULL"))
+	if (mcs_reader_skip(reader, "NULL"))
 		return "NULL";
 	switch (option->type)
 	{
 		case OPTION_LIST:
-			return list_value(statement, option->name);
+			return list_value(reader, option->name);
 		case OPTION_DOCUMENT:
-			return document_value(statement, option->name);
+			return document_value(reader, option->name);
 		case OPTION_BOOLEAN:
-			return boolean_value(statement, option->name);
+			return boolean_value(reader, option->name);
 		case OPTION_INTERVAL:
 		case OPTION_MILLISECONDS:
-			return interval_value(statement, option->name, option->type == OPTION_MILLISECONDS);
+			return interval_value(reader, option->name, option->type == OPTION_MILLISECONDS);
 		case OPTION_INTEGER:
-			value = word_value(statement);
+			value = word_value(reader);
 			if (!value || strspn(value, "0123456789") != strlen(value) || !*value)
-				bad_value(statement, token, option->name, "a whole number");
+				bad_value(reader, token, option->name, "a whole number");
 			return value;
 		default:
 			/* TIMESTAMPTZ '...' */
-			if (statement->tokens[statement->i].type == TOKEN_WORD && statement->tokens[statement->i + 1].type == TOKEN_STRING)
-				statement->i++;
-			value = word_value(statement);
+			if (reader->tokens[reader->current].type == TOKEN_WORD && reader->tokens[reader->current + 1].type == TOKEN_STRING)
+				reader->current++;
+			value = word_value(reader);
 			if (!value)
-				bad_value(statement, token, option->name, "a string");
+				bad_value(reader, token, option->name, "a string");
 			return quote_literal_cstr(value);
 	}
 }
 
 /* Reads (name = value, ...). */
 void
-mcs_statement_options(Statement *statement, List **options, bool handler)
+mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
 {
-	mcs_statement_expect(statement, "(");
-	if (statement->i < statement->end && statement->tokens[statement->i].type == ')')
-	{
-		statement->i++;
+	mcs_reader_expect(reader, "(");
+	if (mcs_reader_skip_type(reader, ')'))
 		return;
-	}
 	for (;;)
 	{
-		int			token = statement->i;
-		char	   *name = mcs_statement_option_name(statement);
+		int			token = reader->current;
+		char	   *name = mcs_dialect_read_option_name(reader);
 		const OptionName *known;
 		StatementOption *option = palloc(sizeof(StatementOption));
 		ListCell   *cell;
 
 		/* BATCH_SIZE shouted is no camelCase */
-		if (is_upper_case(statement->whole + statement->tokens[token].at, statement->tokens[token].length))
-			name = statement->tokens[token].value;
-		known = find_option(statement, handler ? handler_options : stream_options, name, token);
+		if (is_upper_case(reader->whole + reader->tokens[token].at, reader->tokens[token].length))
+			name = reader->tokens[token].value;
+		known = find_option(reader, handler ? handler_options : stream_options, name, token);
 		option->name = known->argument ? known->argument : known->name;
 		option->token = token;
 		foreach(cell, *options)
@@ -304,16 +297,13 @@ mcs_statement_options(Statement *statement, List **options, bool handler)
 				ereport(ERROR,
 						(errcode(ERRCODE_SYNTAX_ERROR),
 						 errmsg("option \"%s\" is given more than once", option->name),
-						 mcs_statement_position(statement, token)));
-		if (statement->i < statement->end && statement->tokens[statement->i].type == TOKEN_ARROW)
-			statement->i++;
-		else
-			mcs_statement_expect(statement, "=");
-		option->value = option_value(statement, known);
+						 mcs_reader_error_position(reader, token)));
+		if (!mcs_reader_skip_type(reader, TOKEN_ARROW))
+			mcs_reader_expect(reader, "=");
+		option->value = option_value(reader, known);
 		*options = lappend(*options, option);
-		if (statement->i < statement->end && statement->tokens[statement->i].type == ')')
-			break;
-		mcs_statement_expect(statement, ",");
+		if (mcs_reader_skip_type(reader, ')'))
+			return;
+		mcs_reader_expect(reader, ",");
 	}
-	statement->i++;
 }
