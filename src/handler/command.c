@@ -19,33 +19,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-/* The arguments of create_change_handler. */
-typedef enum CreateArgument
-{
-	CREATE_HANDLER_NAME,
-	CREATE_STREAM_NAME,
-	CREATE_BODY,
-	CREATE_PROCEDURE,
-	CREATE_CONDITION,
-	CREATE_START_AT,
-	CREATE_RETRY_ATTEMPTS,
-	CREATE_RETRY_DELAY,
-	CREATE_MAX_RETRY_DELAY,
-	CREATE_TIMEOUT,
-	CREATE_ON_FAILURE,
-	CREATE_WORKERS,
-	CREATE_PAUSED
-} CreateArgument;
-
-/* Which argument of create_change_handler a field is; those of alter_change_handler follow its handler_name in order. */
-static const CreateArgument field_arguments[HANDLER_FIELDS] = {
-	CREATE_BODY, CREATE_PROCEDURE, CREATE_CONDITION, CREATE_RETRY_ATTEMPTS, CREATE_RETRY_DELAY,
-	CREATE_MAX_RETRY_DELAY, CREATE_TIMEOUT, CREATE_ON_FAILURE, CREATE_WORKERS
-};
-
-#define ALTER_FIRST_FIELD	1
-#define ALTER_RESET			(ALTER_FIRST_FIELD + HANDLER_FIELDS)
-
 PG_FUNCTION_INFO_V1(mcs_create_change_handler);
 PG_FUNCTION_INFO_V1(mcs_alter_change_handler);
 PG_FUNCTION_INFO_V1(mcs_pause_change_handler);
@@ -79,16 +52,6 @@ refuse_duplicate(const char *name)
 			 errmsg("change handler \"%s\" already exists", name)));
 }
 
-static char *
-required_text(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
 static void
 check_as_owner(Handler *handler)
 {
@@ -103,22 +66,20 @@ Datum
 mcs_create_change_handler(PG_FUNCTION_ARGS)
 {
 	Handler    *handler = palloc0(sizeof(Handler));
+	Arguments	arguments;
+	OptionChanges *options;
 	Stream	   *stream;
 	int64		last_event_id;
 
 	PreventCommandIfReadOnly("create_change_handler()");
-	handler->name = required_text(fcinfo, CREATE_HANDLER_NAME, "handler_name");
+	mcs_argument_begin(&arguments, fcinfo);
+	handler->name = mcs_argument_required(&arguments, "handler_name");
 	mcs_handler_check_name(handler->name);
-	handler->stream = required_text(fcinfo, CREATE_STREAM_NAME, "stream_name");
+	handler->stream = mcs_argument_required(&arguments, "stream_name");
 	handler->owner = mcs_stream_load_own(handler->stream, false)->owner;
-	for (int field = 0; field < HANDLER_FIELDS; field++)
-	{
-		mcs_handler_field_reset(handler, field);
-		if (!PG_ARGISNULL(field_arguments[field]))
-			mcs_handler_field_set(handler, field, PG_GETARG_DATUM(field_arguments[field]));
-	}
-	handler->start_at = PG_ARGISNULL(CREATE_START_AT) ? "now" : text_to_cstring(PG_GETARG_TEXT_PP(CREATE_START_AT));
-	handler->paused = !PG_ARGISNULL(CREATE_PAUSED) && PG_GETARG_BOOL(CREATE_PAUSED);
+	options = mcs_argument_options(&arguments, &mcs_options_handler);
+	mcs_argument_reset_others(options);
+	mcs_handler_change_options(handler, options);
 	handler->settings = mcs_settings_capture();
 	check_as_owner(handler);
 
@@ -141,27 +102,6 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 
 /* ---- alter_change_handler ---- */
 
-/* Which fields the argument reset names. */
-static void
-take_reset(bool *reset, FunctionCallInfo fcinfo)
-{
-	ListCell   *cell;
-
-	memset(reset, 0, sizeof(bool) * HANDLER_FIELDS);
-	if (PG_ARGISNULL(ALTER_RESET))
-		return;
-	foreach(cell, mcs_convert_text_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
-	{
-		HandlerField field = mcs_handler_field_named(lfirst(cell));
-
-		if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s is both given and named in reset", mcs_handler_field_name(field))));
-		reset[field] = true;
-	}
-}
-
 /* Another number of workers divides the events differently, so all must stand at one event. */
 static void
 change_workers(const Handler *handler)
@@ -182,28 +122,25 @@ change_workers(const Handler *handler)
 Datum
 mcs_alter_change_handler(PG_FUNCTION_ARGS)
 {
-	bool		reset[HANDLER_FIELDS];
+	Arguments	arguments;
+	OptionChanges *options;
 	Handler    *handler;
 	int			workers;
 
 	PreventCommandIfReadOnly("alter_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
 	workers = handler->workers;
-	take_reset(reset, fcinfo);
-	for (int field = 0; field < HANDLER_FIELDS; field++)
-	{
-		if (reset[field])
-			mcs_handler_field_reset(handler, field);
-		else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + field))
-			mcs_handler_field_set(handler, field, PG_GETARG_DATUM(ALTER_FIRST_FIELD + field));
-	}
+	mcs_argument_begin(&arguments, fcinfo);
+	options = mcs_argument_options(&arguments, &mcs_options_handler);
+	mcs_argument_reset(&arguments, options);
+	mcs_handler_change_options(handler, options);
 	/* one of the two takes the place of the other */
-	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) && PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_PROCEDURE))
+	if (mcs_argument_gives(options, "body") && !mcs_argument_gives(options, "procedure"))
 		handler->procedure = NULL;
-	else if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_PROCEDURE) && PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY))
+	else if (mcs_argument_gives(options, "procedure") && !mcs_argument_gives(options, "body"))
 		handler->body = NULL;
 	check_as_owner(handler);
-	if (!PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_BODY) || !PG_ARGISNULL(ALTER_FIRST_FIELD + HANDLER_CONDITION))
+	if (mcs_argument_gives(options, "body") || mcs_argument_gives(options, "condition"))
 		mcs_handler_tell_of_absent_documents(handler, mcs_streams_load(handler->stream, false, false));
 	mcs_handlers_update(handler);
 	if (handler->workers != workers)

@@ -17,10 +17,6 @@
 #define MAX_ATTEMPTS			1000
 #define MAX_TIMEOUT_MICROSECONDS	(USECS_PER_DAY * 7)
 
-static const char *const field_names[HANDLER_FIELDS] = {
-	"body", "procedure", "condition", "retry_attempts", "retry_delay", "max_retry_delay", "timeout", "on_failure", "workers"
-};
-
 void
 mcs_handler_check_name(const char *name)
 {
@@ -31,189 +27,86 @@ mcs_handler_check_name(const char *name)
 				 errdetail("It has %zu.", strlen(name))));
 }
 
-const char *
-mcs_handler_field_name(HandlerField field)
-{
-	return field_names[field];
-}
-
-HandlerField
-mcs_handler_field_named(const char *name)
-{
-	StringInfoData list;
-
-	for (int field = HANDLER_CONDITION; field < HANDLER_FIELDS; field++)
-		if (strcmp(name, field_names[field]) == 0)
-			return (HandlerField) field;
-	initStringInfo(&list);
-	for (int field = HANDLER_CONDITION; field < HANDLER_FIELDS; field++)
-		appendStringInfo(&list, "%s%s", field == HANDLER_CONDITION ? "" : ", ", field_names[field]);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value \"%s\" for reset", name),
-			 errhint("Valid values: %s.", list.data)));
-	return HANDLER_FIELDS;		/* not reached */
-}
+/* ---- options: what each may be ---- */
 
 /* A text that is not blank. */
-static char *
-full_text(Datum value, HandlerField field)
+static Datum
+check_text(const Option *option, Datum value)
 {
 	char	   *string = TextDatumGetCString(value);
 
 	if (string[strspn(string, " \t\n\r\f\v")] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be empty", field_names[field])));
-	return string;
+				 errmsg("%s must not be empty", option->name)));
+	return value;
 }
 
-/* An integer between bounds. */
-static int
-bounded_int(Datum value, HandlerField field, int low, int high)
+static Datum
+bounded_int(const Option *option, Datum value, int low, int high)
 {
-	int			number = DatumGetInt32(value);
-
-	if (number < low || number > high)
+	if (DatumGetInt32(value) < low || DatumGetInt32(value) > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be between %d and %d", field_names[field], low, high)));
-	return number;
+				 errmsg("%s must be between %d and %d", option->name, low, high)));
+	return value;
 }
 
-/* An interval of at least some length. */
-static Interval *
-bounded_interval(Datum value, HandlerField field, int64 low, int64 high, const char *what)
+/* bounds says in words what low and high are. */
+static Datum
+bounded_interval(const Option *option, Datum value, int64 low, int64 high, const char *bounds)
 {
 	int64		length = mcs_convert_interval(DatumGetIntervalP(value));
-	Interval   *interval = palloc(sizeof(Interval));
 
 	if (length < low || length > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be %s", field_names[field], what)));
-	*interval = *DatumGetIntervalP(value);
-	return interval;
+				 errmsg("%s must be %s", option->name, bounds)));
+	return value;
 }
 
-static bool
-is_stop(const char *on_failure)
+static Datum
+check_retry_attempts(const Option *option, Datum value)
 {
-	if (strcmp(on_failure, "stop") != 0 && strcmp(on_failure, "dead_letter") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value \"%s\" for %s", on_failure, field_names[HANDLER_ON_FAILURE]),
-				 errhint("Valid values: dead_letter, stop.")));
-	return on_failure[0] == 's';
+	return bounded_int(option, value, 0, MAX_ATTEMPTS);
 }
 
-/* Checks a value, which is not null, and puts it into a definition. */
+static Datum
+check_delay(const Option *option, Datum value)
+{
+	return bounded_interval(option, value, 0, USECS_PER_DAY, "between 0 and 1 day");
+}
+
+static Datum
+check_timeout(const Option *option, Datum value)
+{
+	return bounded_interval(option, value, 1000, MAX_TIMEOUT_MICROSECONDS, "between 1 millisecond and 7 days");
+}
+
+static Datum
+check_workers(const Option *option, Datum value)
+{
+	return bounded_int(option, value, 1, HANDLER_MAX_WORKERS);
+}
+
 void
-mcs_handler_field_set(Handler *handler, HandlerField field, Datum value)
+mcs_handler_change_options(Handler *handler, const OptionChanges *changes)
 {
-	switch (field)
-	{
-		case HANDLER_BODY:
-			handler->body = full_text(value, field);
-			break;
-		case HANDLER_PROCEDURE:
-			handler->procedure = full_text(value, field);
-			break;
-		case HANDLER_CONDITION:
-			handler->condition = full_text(value, field);
-			break;
-		case HANDLER_RETRY_ATTEMPTS:
-			handler->retry_attempts = bounded_int(value, field, 0, MAX_ATTEMPTS);
-			break;
-		case HANDLER_RETRY_DELAY:
-			handler->retry_delay = bounded_interval(value, field, 0, USECS_PER_DAY, "between 0 and 1 day");
-			break;
-		case HANDLER_MAX_RETRY_DELAY:
-			handler->max_retry_delay = bounded_interval(value, field, 0, USECS_PER_DAY, "between 0 and 1 day");
-			break;
-		case HANDLER_TIMEOUT:
-			handler->timeout = bounded_interval(value, field, 1000, MAX_TIMEOUT_MICROSECONDS, "between 1 millisecond and 7 days");
-			break;
-		case HANDLER_ON_FAILURE:
-			handler->stop_on_failure = is_stop(TextDatumGetCString(value));
-			break;
-		case HANDLER_WORKERS:
-			handler->workers = bounded_int(value, field, 1, HANDLER_MAX_WORKERS);
-			break;
-		case HANDLER_FIELDS:
-			break;
-	}
+#define CHECK_OF(name, kind, words, fallback, flags, check) check,
+	static const OptionCheck checks[] = {HANDLER_OPTION_LIST(CHECK_OF)};
+
+	mcs_argument_apply(changes, checks, handler);
 }
 
-static Interval *
-seconds(int count)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
+/* ---- what depends on more than one option ---- */
 
-	interval->time = count * USECS_PER_SEC;
-	return interval;
-}
-
-/* Puts a field's default into a definition. */
-void
-mcs_handler_field_reset(Handler *handler, HandlerField field)
-{
-	switch (field)
-	{
-		case HANDLER_BODY:
-			handler->body = NULL;
-			break;
-		case HANDLER_PROCEDURE:
-			handler->procedure = NULL;
-			break;
-		case HANDLER_CONDITION:
-			handler->condition = NULL;
-			break;
-		case HANDLER_RETRY_ATTEMPTS:
-			handler->retry_attempts = 5;
-			break;
-		case HANDLER_RETRY_DELAY:
-			handler->retry_delay = seconds(1);
-			break;
-		case HANDLER_MAX_RETRY_DELAY:
-		case HANDLER_TIMEOUT:
-			{
-				Interval   *minute = seconds(60);
-
-				if (field == HANDLER_TIMEOUT)
-					handler->timeout = minute;
-				else
-					handler->max_retry_delay = minute;
-				break;
-			}
-		case HANDLER_ON_FAILURE:
-			handler->stop_on_failure = false;
-			break;
-		case HANDLER_WORKERS:
-			handler->workers = 1;
-			break;
-		case HANDLER_FIELDS:
-			break;
-	}
-}
-
-/* ---- what depends on more than one field ---- */
-
-/*
- * The plain form of text in the dialect; NULL where there is no difference.  A
- * condition's translator is also told that bare names are columns only.
- */
+/* The plain form of text in the dialect; NULL where there is no difference. */
 static char *
-plain_sql(const char *function, int nargs, const char *source)
+translation(const char *text, const char *function, int nargs)
 {
-	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
-	Oid			arguments[] = {TEXTOID, BOOLOID};
-	Oid			translator = LookupFuncName(name, nargs, arguments, false);
-	Datum		argument = CStringGetTextDatum(source);
-	char	   *plain = TextDatumGetCString(nargs == 1 ? OidFunctionCall1(translator, argument)
-											: OidFunctionCall2(translator, argument, BoolGetDatum(false)));
+	char	   *plain = mcs_stream_plain_sql(text, function, nargs);
 
-	return strcmp(plain, source) == 0 ? NULL : plain;
+	return strcmp(plain, text) == 0 ? NULL : plain;
 }
 
 void
@@ -223,11 +116,11 @@ mcs_handler_check(Handler *handler)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("one of body and procedure must be given, and not both")));
-	handler->translated_body = handler->body ? plain_sql("change_stream_translate_body", 1, handler->body) : NULL;
+	handler->translated_body = handler->body ? translation(handler->body, "change_stream_translate_body", 1) : NULL;
 	handler->translated_condition = NULL;
 	/* what is right as plain SQL means what it says there */
 	if (handler->condition && !mcs_code_condition_is_plain(handler->condition))
-		handler->translated_condition = plain_sql("change_stream_translate_expression", 2, handler->condition);
+		handler->translated_condition = translation(handler->condition, "change_stream_translate_expression", 2);
 	mcs_code_validate(handler);
 }
 

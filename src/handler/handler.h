@@ -17,24 +17,8 @@
 
 /* ---- handler/definition.c: what the arguments may be ---- */
 
-typedef enum HandlerField
-{
-	HANDLER_BODY,
-	HANDLER_PROCEDURE,
-	HANDLER_CONDITION,
-	HANDLER_RETRY_ATTEMPTS,
-	HANDLER_RETRY_DELAY,
-	HANDLER_MAX_RETRY_DELAY,
-	HANDLER_TIMEOUT,
-	HANDLER_ON_FAILURE,
-	HANDLER_WORKERS,
-	HANDLER_FIELDS
-} HandlerField;
-
-extern void mcs_handler_field_set(Handler *handler, HandlerField field, Datum value);
-extern void mcs_handler_field_reset(Handler *handler, HandlerField field);
-extern HandlerField mcs_handler_field_named(const char *name);
-extern const char *mcs_handler_field_name(HandlerField field);
+/* Puts what a call says of options into a definition. */
+extern void mcs_handler_change_options(Handler *handler, const OptionChanges *changes);
 extern void mcs_handler_check_name(const char *name);
 
 /* Checks what depends on more than one field, compiles, and fills the translations. */

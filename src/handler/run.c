@@ -224,7 +224,7 @@ give_up(HandlerWorker *worker)
 	result.event_id = event_id;
 	result.outcome = OUTCOME_ERROR;
 	result.error = position->error.message;
-	if (handler->stop_on_failure)
+	if (handler->on_failure == HANDLER_ON_FAILURE_STOP)
 	{
 		const HandlerPosition *stored;
 
@@ -261,7 +261,7 @@ give_up(HandlerWorker *worker)
 			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
 					handler->name, event_id, handler->stream, position->attempts),
 			 errdetail("%s: %s", position->error.sqlstate, position->error.message)));
-	if (handler->stop_on_failure)
+	if (handler->on_failure == HANDLER_ON_FAILURE_STOP)
 		worker->reload = true;
 	else
 	{

@@ -24,57 +24,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* The arguments of create_change_stream. */
-typedef enum CreateArgument
-{
-	CREATE_STREAM_NAME,
-	CREATE_COLLECTION,
-	CREATE_DATABASE,
-	CREATE_SERVER,
-	CREATE_FILTER,
-	CREATE_ADD_FIELDS,
-	CREATE_OPERATIONS,
-	CREATE_PIPELINE,
-	CREATE_FULL_DOCUMENT,
-	CREATE_FULL_DOCUMENT_BEFORE_CHANGE,
-	CREATE_SHOW_EXPANDED_EVENTS,
-	CREATE_MAX_AWAIT_TIME,
-	CREATE_BATCH_SIZE,
-	CREATE_RESUME_AFTER,
-	CREATE_START_AFTER,
-	CREATE_START_AT,
-	CREATE_INITIAL_SNAPSHOT,
-	CREATE_RETENTION,
-	CREATE_NOTIFY,
-	CREATE_PAUSED,
-	CREATE_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
-	CREATE_MASK_FIELDS,
-	CREATE_ON_ERROR
-} CreateArgument;
-
-/* Which argument of create_change_stream a field is. */
-static const CreateArgument field_arguments[STREAM_FIELDS] = {
-	CREATE_FILTER, CREATE_ADD_FIELDS, CREATE_OPERATIONS, CREATE_PIPELINE, CREATE_FULL_DOCUMENT,
-	CREATE_FULL_DOCUMENT_BEFORE_CHANGE, CREATE_SHOW_EXPANDED_EVENTS, CREATE_MAX_AWAIT_TIME, CREATE_BATCH_SIZE,
-	CREATE_RETENTION, CREATE_NOTIFY, CREATE_EXCLUDE_FIELDS, CREATE_MASK_FIELDS,
-	CREATE_ON_ERROR
-};
-
-/* The arguments of alter_change_stream: stream_name, the fields of version 1.0, reset, the other fields. */
-#define ALTER_FIRST_FIELD	1
-#define ALTER_RESET			(ALTER_FIRST_FIELD + FIELD_EXCLUDE_FIELDS)
-#define ALTER_FIELD(field)	(ALTER_FIRST_FIELD + (field) + ((field) < FIELD_EXCLUDE_FIELDS ? 0 : 1))
-
-/* Fields that change what MongoDB is asked. */
-static const bool field_is_mongos[STREAM_FIELDS] = {
-	[FIELD_FILTER] = true,
-	[FIELD_OPERATIONS] = true,
-	[FIELD_PIPELINE] = true,
-	[FIELD_FULL_DOCUMENT] = true,
-	[FIELD_FULL_DOCUMENT_BEFORE_CHANGE] = true,
-	[FIELD_SHOW_EXPANDED_EVENTS] = true
-};
-
 PG_FUNCTION_INFO_V1(mcs_create_change_stream);
 PG_FUNCTION_INFO_V1(mcs_alter_change_stream);
 PG_FUNCTION_INFO_V1(mcs_pause_change_stream);
@@ -88,13 +37,6 @@ static char *
 text_argument(FunctionCallInfo fcinfo, int number)
 {
 	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
-/* Whether an argument is there, which the function may not have in version 1.0, and not null. */
-static bool
-is_given(FunctionCallInfo fcinfo, int number)
-{
-	return number < PG_NARGS() && !PG_ARGISNULL(number);
 }
 
 static bool
@@ -135,15 +77,6 @@ mcs_stream_load_own(const char *name, bool for_update)
 	return stream;
 }
 
-static void
-refuse_snapshot(bool initial_snapshot)
-{
-	if (initial_snapshot)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("initial_snapshot is not supported yet")));
-}
-
 /* Before 17 a background worker cannot be a role that may not log in. */
 static void
 check_owner_can_login(Oid role)
@@ -181,13 +114,12 @@ tell_if_not_preloaded(const Stream *stream)
 
 /* Server, database and collection, of which the first two have defaults. */
 static MongoTarget *
-take_place(Stream *stream, FunctionCallInfo fcinfo)
+take_place(Stream *stream, const Arguments *arguments)
 {
-	char	   *server = text_argument(fcinfo, CREATE_SERVER);
-	MongoTarget *target = mcs_mongo_target(server, stream->owner);
+	MongoTarget *target = mcs_mongo_target(stream->server, stream->owner);
 
 	stream->server = target->server_name;
-	stream->database = text_argument(fcinfo, CREATE_DATABASE);
+	stream->database = mcs_argument_text(arguments, "database");
 	if (stream->database == NULL)
 		stream->database = target->database;
 	if (stream->database == NULL)
@@ -197,7 +129,7 @@ take_place(Stream *stream, FunctionCallInfo fcinfo)
 				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
 						 quote_identifier(stream->server))));
 	mcs_stream_check_database_name(stream->database);
-	stream->collection = text_argument(fcinfo, CREATE_COLLECTION);
+	stream->collection = mcs_argument_text(arguments, "collection");
 	if (stream->collection && strcmp(stream->database, "*") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -209,35 +141,21 @@ take_place(Stream *stream, FunctionCallInfo fcinfo)
 	return target;
 }
 
+/* Where the stream starts, by the one of three options that says so. */
 static void
-take_fields(Stream *stream, FunctionCallInfo fcinfo)
+take_start(StreamStart *start, const Stream *stream)
 {
-	for (int field = 0; field < STREAM_FIELDS; field++)
-	{
-		mcs_stream_field_reset(stream, field);
-		if (is_given(fcinfo, field_arguments[field]))
-			mcs_stream_field_set(stream, field, PG_GETARG_DATUM(field_arguments[field]));
-	}
-}
-
-/* Where the stream starts, by the one of three arguments that says so. */
-static void
-take_start(StreamStart *start, StreamOrigin *origin, FunctionCallInfo fcinfo)
-{
-	origin->resume_after = text_argument(fcinfo, CREATE_RESUME_AFTER);
-	origin->start_after = text_argument(fcinfo, CREATE_START_AFTER);
-	origin->start_at = text_argument(fcinfo, CREATE_START_AT);
-	if ((origin->resume_after != NULL) + (origin->start_after != NULL) + (origin->start_at != NULL) > 1)
+	if ((stream->resume_after != NULL) + (stream->start_after != NULL) + (stream->start_at != NULL) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("only one of resume_after, start_after and start_at can be given")));
 	start->kind = START_TOKEN;
-	if (origin->resume_after)
-		start->token = mcs_stream_check_token(origin->resume_after, "resume_after");
-	else if (origin->start_after)
-		start->token = mcs_stream_check_token(origin->start_after, "start_after");
+	if (stream->resume_after)
+		start->token = mcs_stream_check_token(stream->resume_after, "resume_after");
+	else if (stream->start_after)
+		start->token = mcs_stream_check_token(stream->start_after, "start_after");
 	else
-		mcs_stream_start_parse(start, origin->start_at ? origin->start_at : "now");
+		mcs_stream_start_parse(start, stream->start_at ? stream->start_at : "now");
 }
 
 static void
@@ -322,7 +240,8 @@ Datum
 mcs_create_change_stream(PG_FUNCTION_ARGS)
 {
 	Stream	   *stream = palloc0(sizeof(Stream));
-	StreamOrigin origin;
+	Arguments	arguments;
+	OptionChanges *options;
 	StreamStart start = {START_NONE, NULL, true};
 	MongoTarget *target;
 
@@ -331,11 +250,12 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	mcs_stream_check_name(stream->name);
 	stream->owner = GetUserId();
 	check_owner_can_login(stream->owner);
-	target = take_place(stream, fcinfo);
-	take_fields(stream, fcinfo);
-	take_start(&start, &origin, fcinfo);
-	refuse_snapshot(bool_argument(fcinfo, CREATE_INITIAL_SNAPSHOT));
-	stream->paused = bool_argument(fcinfo, CREATE_PAUSED);
+	mcs_argument_begin(&arguments, fcinfo);
+	options = mcs_argument_options(&arguments, &mcs_options_stream);
+	mcs_argument_reset_others(options);
+	mcs_stream_change_options(stream, options);
+	target = take_place(stream, &arguments);
+	take_start(&start, stream);
 	stream->settings = mcs_settings_capture();
 	mcs_stream_check_definition(stream, false);
 
@@ -344,7 +264,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	fix_start(stream, target, &start);
 	take_kept_events(stream);
 	forget_remains(stream);
-	if (!mcs_streams_insert(stream, &origin))
+	if (!mcs_streams_insert(stream))
 		refuse_duplicate(stream->name);
 	mcs_wake_at_commit(stream->name);
 	tell_if_not_preloaded(stream);
@@ -352,46 +272,6 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 }
 
 /* ---- alter_change_stream ---- */
-
-/* Which fields the argument reset names. */
-static void
-take_reset(bool *reset, FunctionCallInfo fcinfo)
-{
-	ListCell   *cell;
-
-	memset(reset, 0, sizeof(bool) * STREAM_FIELDS);
-	if (PG_ARGISNULL(ALTER_RESET))
-		return;
-	foreach(cell, mcs_convert_text_array(PG_GETARG_ARRAYTYPE_P(ALTER_RESET)))
-	{
-		StreamField field = mcs_stream_field_named(lfirst(cell));
-
-		if (is_given(fcinfo, ALTER_FIELD(field)))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s is both given and named in reset", mcs_stream_field_name(field))));
-		reset[field] = true;
-	}
-}
-
-/* Changes the fields that are given or reset; returns whether MongoDB will be asked something else. */
-static bool
-change_fields(Stream *stream, const bool *reset, FunctionCallInfo fcinfo)
-{
-	bool		mongos = false;
-
-	for (int field = 0; field < STREAM_FIELDS; field++)
-	{
-		if (reset[field])
-			mcs_stream_field_reset(stream, field);
-		else if (is_given(fcinfo, ALTER_FIELD(field)))
-			mcs_stream_field_set(stream, field, PG_GETARG_DATUM(ALTER_FIELD(field)));
-		else
-			continue;
-		mongos = mongos || field_is_mongos[field];
-	}
-	return mongos;
-}
 
 /* Checks a definition as its owner, whose functions it may call, under its own settings. */
 static void
@@ -408,13 +288,17 @@ Datum
 mcs_alter_change_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name = mcs_stream_name_argument(fcinfo);
-	bool		reset[STREAM_FIELDS];
+	Arguments	arguments;
+	OptionChanges *options;
 	Stream	   *stream;
 
 	PreventCommandIfReadOnly("alter_change_stream()");
 	stream = mcs_stream_load_own(name, false);
-	take_reset(reset, fcinfo);
-	if (change_fields(stream, reset, fcinfo) && !stream->paused && !stream->stopped_state && !stream->restored)
+	mcs_argument_begin(&arguments, fcinfo);
+	options = mcs_argument_options(&arguments, &mcs_options_stream);
+	mcs_argument_reset(&arguments, options);
+	mcs_stream_change_options(stream, options);
+	if (mcs_argument_changes(options, OPTION_FOR_MONGODB) && !stream->paused && !stream->stopped_state && !stream->restored)
 	{
 		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
 
@@ -423,7 +307,7 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	}
 
 	stream = mcs_stream_load_own(name, true);
-	(void) change_fields(stream, reset, fcinfo);
+	mcs_stream_change_options(stream, options);
 	check_as_owner(stream, false);
 	mcs_streams_update(stream);
 	/* the event that it stopped at is dealt with otherwise now */
@@ -542,7 +426,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("resume_change_stream()");
 	stream = mcs_stream_load_own(name, false);
-	refuse_snapshot(bool_argument(fcinfo, 2));
+	mcs_stream_refuse_snapshot(bool_argument(fcinfo, 2));
 	if (skip)
 		(void) mcs_stream_check_token(skip, "skip");
 	token = resume_position(stream, start_at);

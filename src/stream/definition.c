@@ -21,94 +21,25 @@
 #define MAX_DATABASE_NAME		63
 #define MAX_NAMESPACE			255
 
-/* A word in MongoDB's spelling and in SQL's. */
-typedef struct Word
-{
-	const char *mongo;
-	const char *sql;
-	bool		expanded;		/* an operation that only show_expanded_events lets through */
-} Word;
-
-static const Word operation_words[] = {
-	{"insert", "insert", false},
-	{"update", "update", false},
-	{"replace", "replace", false},
-	{"delete", "delete", false},
-	{"drop", "drop", false},
-	{"rename", "rename", false},
-	{"dropDatabase", "drop_database", false},
-	{"invalidate", "invalidate", false},
-	{"create", "create", true},
-	{"createIndexes", "create_indexes", true},
-	{"dropIndexes", "drop_indexes", true},
-	{"modify", "modify", true},
-	{"shardCollection", "shard_collection", true},
-	{"refineCollectionShardKey", "refine_collection_shard_key", true},
-	{"reshardCollection", "reshard_collection", true},
-	{NULL, NULL, false}
+/* The value is 1 where only show_expanded_events lets the operation through. */
+static const OptionWord operation_words[] = {
+	{"insert", NULL, 0},
+	{"update", NULL, 0},
+	{"replace", NULL, 0},
+	{"delete", NULL, 0},
+	{"drop", NULL, 0},
+	{"rename", NULL, 0},
+	{"dropDatabase", "drop_database", 0},
+	{"invalidate", NULL, 0},
+	{"create", NULL, 1},
+	{"createIndexes", "create_indexes", 1},
+	{"dropIndexes", "drop_indexes", 1},
+	{"modify", NULL, 1},
+	{"shardCollection", "shard_collection", 1},
+	{"refineCollectionShardKey", "refine_collection_shard_key", 1},
+	{"reshardCollection", "reshard_collection", 1},
+	{NULL, NULL, 0}
 };
-
-static const Word full_document_words[] = {
-	{"default", "default", false},
-	{"updateLookup", "update_lookup", false},
-	{"whenAvailable", "when_available", false},
-	{"required", "required", false},
-	{NULL, NULL, false}
-};
-
-static const Word before_change_words[] = {
-	{"off", "off", false},
-	{"whenAvailable", "when_available", false},
-	{"required", "required", false},
-	{NULL, NULL, false}
-};
-
-static const Word notify_words[] = {
-	{"ids", "ids", false},
-	{"heads", "heads", false},
-	{"off", "off", false},
-	{NULL, NULL, false}
-};
-
-static const Word on_error_words[] = {
-	{"stop", "stop", false},
-	{"skip", "skip", false},
-	{"park", "park", false},
-	{NULL, NULL, false}
-};
-
-static const char *const field_names[STREAM_FIELDS] = {
-	"filter", "add_fields", "operations", "pipeline", "full_document", "full_document_before_change",
-	"show_expanded_events", "max_await_time", "batch_size", "retention", "notify", "exclude_fields", "mask_fields",
-	"on_error"
-};
-
-/* ---- words ---- */
-
-static char *
-list_of_words(const Word *words)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (const Word *word = words; word->mongo; word++)
-		appendStringInfo(&list, "%s%s", word == words ? "" : ", ", word->mongo);
-	return list.data;
-}
-
-/* The word that a text is, in either spelling; anything else is an error. */
-static const Word *
-find_word(const Word *words, const char *text, const char *argument)
-{
-	for (const Word *word = words; word->mongo; word++)
-		if (strcmp(text, word->mongo) == 0 || strcmp(text, word->sql) == 0)
-			return word;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value \"%s\" for %s", text, argument),
-			 errhint("Valid values: %s.", list_of_words(words))));
-	return NULL;				/* not reached */
-}
 
 /* ---- names ---- */
 
@@ -171,62 +102,56 @@ mcs_stream_check_collection_name(const char *name, const char *database)
 		bad_name("collection", name, psprintf("MongoDB allows %d bytes for database.collection.", MAX_NAMESPACE));
 }
 
-/* ---- fields ---- */
+/* ---- options: what each may be ---- */
 
-const char *
-mcs_stream_field_name(StreamField field)
-{
-	return field_names[field];
-}
-
-StreamField
-mcs_stream_field_named(const char *name)
-{
-	StringInfoData list;
-
-	for (int field = 0; field < STREAM_FIELDS; field++)
-		if (strcmp(name, field_names[field]) == 0)
-			return (StreamField) field;
-	initStringInfo(&list);
-	for (int field = 0; field < STREAM_FIELDS; field++)
-		appendStringInfo(&list, "%s%s", field == 0 ? "" : ", ", field_names[field]);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value \"%s\" for reset", name),
-			 errhint("Valid values: %s.", list.data)));
-	return STREAM_FIELDS;		/* not reached */
-}
-
-/* What is written in the dialect, as plain SQL; other text comes back as it is. */
-static char *
-plain_sql(const char *expression, const char *function)
+/* A condition's translator is also told that bare names are columns only. */
+char *
+mcs_stream_plain_sql(const char *source, const char *function, int nargs)
 {
 	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
 	Oid			arguments[] = {TEXTOID, BOOLOID};
-	Oid			oid = LookupFuncName(name, 2, arguments, false);
+	/* through SQL, as the dialect is above this folder */
+	Oid			translator = LookupFuncName(name, nargs, arguments, false);
+	Datum		argument = CStringGetTextDatum(source);
 
-	return TextDatumGetCString(OidFunctionCall2(oid, CStringGetTextDatum(expression), BoolGetDatum(false)));
+	return TextDatumGetCString(nargs == 1 ? OidFunctionCall1(translator, argument)
+							   : OidFunctionCall2(translator, argument, BoolGetDatum(false)));
 }
 
-/* An expression's text; an empty one is a mistake, not the absence of one. */
-static char *
-expression_text(Datum value, StreamField field)
+/* An expression as plain SQL; an empty one is a mistake, not the absence of one. */
+static Datum
+plain_expression(const Option *option, Datum value, const char *translator)
 {
 	char	   *string = TextDatumGetCString(value);
 
 	if (string[strspn(string, " \t\n\r\f\v")] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be empty", field_names[field]),
+				 errmsg("%s must not be empty", option->name),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, for none.")));
-	return string;
+	return CStringGetTextDatum(mcs_stream_plain_sql(string, translator, 2));
 }
 
-static List *
-operations_from_array(ArrayType *array)
+static Datum
+check_filter(const Option *option, Datum value)
 {
+	return plain_expression(option, value, "change_stream_translate_expression");
+}
+
+static Datum
+check_add_fields(const Option *option, Datum value)
+{
+	return plain_expression(option, value, "change_stream_translate_fields");
+}
+
+/* Each operation once, in MongoDB's spelling. */
+static Datum
+check_operations(const Option *option, Datum value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(value);
 	List	   *given;
-	List	   *operations = NIL;
+	Datum	   *operations;
+	int			count = 0;
 	ListCell   *cell;
 
 	if (array_contains_nulls(array))
@@ -239,86 +164,98 @@ operations_from_array(ArrayType *array)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("operations must not be empty"),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, for every operation.")));
+	operations = palloc(sizeof(Datum) * list_length(given));
 	foreach(cell, given)
 	{
-		const Word *word = find_word(operation_words, lfirst(cell), "operations");
+		const OptionWord *word = mcs_options_word(operation_words, lfirst(cell), option->name);
 		bool		there = false;
-		ListCell   *other;
 
-		foreach(other, operations)
-			there = there || strcmp(lfirst(other), word->mongo) == 0;
+		for (int i = 0; i < count; i++)
+			there = there || strcmp(TextDatumGetCString(operations[i]), word->text) == 0;
 		if (!there)
-			operations = lappend(operations, pstrdup(word->mongo));
+			operations[count++] = CStringGetTextDatum(word->text);
 	}
-	return operations;
+	return PointerGetDatum(construct_array(operations, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-static void
-set_max_await_time(Stream *stream, const Interval *interval)
+static Datum
+check_pipeline(const Option *option, Datum value)
 {
-	int64		length = mcs_convert_interval(interval);
+	mcs_pipeline_check(DatumGetDocumentP(value));
+	return value;
+}
+
+static Datum
+check_max_await_time(const Option *option, Datum value)
+{
+	int64		length = mcs_convert_interval(DatumGetIntervalP(value));
 
 	if (length < 1000 || length > MAX_AWAIT_MICROSECONDS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_await_time must be between 1 millisecond and 1 hour")));
-	stream->max_await_time = palloc(sizeof(Interval));
-	*stream->max_await_time = *interval;
-	stream->max_await_ms = (int) (length / 1000);
+	return value;
 }
 
-static void
-set_batch_size(Stream *stream, int batch_size)
+static Datum
+check_batch_size(const Option *option, Datum value)
 {
-	if (batch_size < 1 || batch_size > MAX_BATCH_SIZE)
+	if (DatumGetInt32(value) < 1 || DatumGetInt32(value) > MAX_BATCH_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch_size must be between 1 and %d", MAX_BATCH_SIZE),
 				 errhint("Leave it out for the fastest.")));
-	stream->batch_size = batch_size;
+	return value;
 }
 
-static void
-set_retention(Stream *stream, const Interval *interval)
+void
+mcs_stream_refuse_snapshot(bool initial_snapshot)
 {
-	if (mcs_convert_interval(interval) <= 0)
+	if (initial_snapshot)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("initial_snapshot is not supported yet")));
+}
+
+static Datum
+check_initial_snapshot(const Option *option, Datum value)
+{
+	mcs_stream_refuse_snapshot(DatumGetBool(value));
+	return value;
+}
+
+static Datum
+check_retention(const Option *option, Datum value)
+{
+	if (mcs_convert_interval(DatumGetIntervalP(value)) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retention must be more than zero"),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, to keep all events.")));
-	stream->retention = palloc(sizeof(Interval));
-	*stream->retention = *interval;
-}
-
-static void
-set_notify(Stream *stream, const char *text)
-{
-	const Word *word = find_word(notify_words, text, "notify");
-
-	stream->notify = strcmp(word->mongo, "off") == 0 ? STREAM_NOTIFY_OFF :
-		strcmp(word->mongo, "heads") == 0 ? STREAM_NOTIFY_HEADS : STREAM_NOTIFY_IDS;
+	return value;
 }
 
 /* The dotted paths of exclude_fields or mask_fields. */
-static List *
-paths_from_array(ArrayType *array, StreamField field)
+static Datum
+check_hidden_fields(const Option *option, Datum value)
 {
+	ArrayType  *array = DatumGetArrayTypeP(value);
 	List	   *paths = mcs_convert_text_array(array);
 	ListCell   *cell;
 
 	if (array_contains_nulls(array))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not contain nulls", field_names[field])));
+				 errmsg("%s must not contain nulls", option->name)));
 	if (paths == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be empty", field_names[field]),
+				 errmsg("%s must not be empty", option->name),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, to hide nothing.")));
 	if (list_length(paths) > MAX_HIDDEN_FIELDS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s names more than %d fields", field_names[field], MAX_HIDDEN_FIELDS),
+				 errmsg("%s names more than %d fields", option->name, MAX_HIDDEN_FIELDS),
 				 errhint("Name the sub-document that holds them.")));
 	foreach(cell, paths)
 	{
@@ -327,134 +264,24 @@ paths_from_array(ArrayType *array, StreamField field)
 		if (problem)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid field \"%s\" in %s", (char *) lfirst(cell), field_names[field]),
+					 errmsg("invalid field \"%s\" in %s", (char *) lfirst(cell), option->name),
 					 errdetail("%s", problem),
 					 errhint("A field is named by its path in the document, such as \"card.number\".")));
 	}
-	return paths;
+	return value;
 }
 
-static void
-set_on_error(Stream *stream, const char *text)
-{
-	const Word *word = find_word(on_error_words, text, "on_error");
-
-	stream->on_error = strcmp(word->mongo, "park") == 0 ? STREAM_ON_ERROR_PARK :
-		strcmp(word->mongo, "skip") == 0 ? STREAM_ON_ERROR_SKIP : STREAM_ON_ERROR_STOP;
-}
-
-/* Checks a value, which is not null, and puts it into a definition. */
 void
-mcs_stream_field_set(Stream *stream, StreamField field, Datum value)
+mcs_stream_change_options(Stream *stream, const OptionChanges *changes)
 {
-	switch (field)
-	{
-		case FIELD_FILTER:
-			stream->filter = plain_sql(expression_text(value, field), "change_stream_translate_expression");
-			break;
-		case FIELD_ADD_FIELDS:
-			stream->add_fields = plain_sql(expression_text(value, field), "change_stream_translate_fields");
-			break;
-		case FIELD_OPERATIONS:
-			stream->operations = operations_from_array(DatumGetArrayTypeP(value));
-			break;
-		case FIELD_PIPELINE:
-			stream->pipeline = DatumGetDocumentP(value);
-			mcs_pipeline_check(stream->pipeline);
-			break;
-		case FIELD_FULL_DOCUMENT:
-			stream->full_document = pstrdup(find_word(full_document_words, TextDatumGetCString(value),
-													  field_names[field])->mongo);
-			break;
-		case FIELD_FULL_DOCUMENT_BEFORE_CHANGE:
-			stream->full_document_before_change = pstrdup(find_word(before_change_words, TextDatumGetCString(value),
-																	field_names[field])->mongo);
-			break;
-		case FIELD_SHOW_EXPANDED_EVENTS:
-			stream->show_expanded_events = DatumGetBool(value);
-			break;
-		case FIELD_MAX_AWAIT_TIME:
-			set_max_await_time(stream, DatumGetIntervalP(value));
-			break;
-		case FIELD_BATCH_SIZE:
-			set_batch_size(stream, DatumGetInt32(value));
-			break;
-		case FIELD_RETENTION:
-			set_retention(stream, DatumGetIntervalP(value));
-			break;
-		case FIELD_NOTIFY:
-			set_notify(stream, TextDatumGetCString(value));
-			break;
-		case FIELD_EXCLUDE_FIELDS:
-			stream->exclude_fields = paths_from_array(DatumGetArrayTypeP(value), field);
-			break;
-		case FIELD_MASK_FIELDS:
-			stream->mask_fields = paths_from_array(DatumGetArrayTypeP(value), field);
-			break;
-		case FIELD_ON_ERROR:
-			set_on_error(stream, TextDatumGetCString(value));
-			break;
-		case STREAM_FIELDS:
-			break;
-	}
+#define CHECK_OF(name, kind, words, fallback, flags, check) check,
+	static const OptionCheck checks[] = {STREAM_OPTION_LIST(CHECK_OF)};
+
+	mcs_argument_apply(changes, checks, stream);
+	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
 }
 
-/* Puts a field's default into a definition. */
-void
-mcs_stream_field_reset(Stream *stream, StreamField field)
-{
-	Interval	second = {.time = USECS_PER_SEC};
-
-	switch (field)
-	{
-		case FIELD_FILTER:
-			stream->filter = NULL;
-			break;
-		case FIELD_ADD_FIELDS:
-			stream->add_fields = NULL;
-			break;
-		case FIELD_OPERATIONS:
-			stream->operations = NIL;
-			break;
-		case FIELD_PIPELINE:
-			stream->pipeline = NULL;
-			break;
-		case FIELD_FULL_DOCUMENT:
-			stream->full_document = "default";
-			break;
-		case FIELD_FULL_DOCUMENT_BEFORE_CHANGE:
-			stream->full_document_before_change = "off";
-			break;
-		case FIELD_SHOW_EXPANDED_EVENTS:
-			stream->show_expanded_events = false;
-			break;
-		case FIELD_MAX_AWAIT_TIME:
-			set_max_await_time(stream, &second);
-			break;
-		case FIELD_BATCH_SIZE:
-			stream->batch_size = 0;
-			break;
-		case FIELD_RETENTION:
-			stream->retention = NULL;
-			break;
-		case FIELD_NOTIFY:
-			stream->notify = STREAM_NOTIFY_IDS;
-			break;
-		case FIELD_EXCLUDE_FIELDS:
-			stream->exclude_fields = NIL;
-			break;
-		case FIELD_MASK_FIELDS:
-			stream->mask_fields = NIL;
-			break;
-		case FIELD_ON_ERROR:
-			stream->on_error = STREAM_ON_ERROR_STOP;
-			break;
-		case STREAM_FIELDS:
-			break;
-	}
-}
-
-/* ---- what depends on more than one field ---- */
+/* ---- what depends on more than one option ---- */
 
 /* Whether events of this operation are wanted. */
 static bool
@@ -471,13 +298,13 @@ wants_operation(const Stream *stream, const char *operation)
 }
 
 static void
-check_operations(const Stream *stream, bool silent)
+check_wanted_operations(const Stream *stream, bool silent)
 {
 	ListCell   *cell;
 
 	if (!stream->show_expanded_events)
 		foreach(cell, stream->operations)
-			if (find_word(operation_words, lfirst(cell), "operations")->expanded)
+			if (mcs_options_word(operation_words, lfirst(cell), "operations")->value)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("operation \"%s\" needs show_expanded_events", (char *) lfirst(cell)),
@@ -543,7 +370,7 @@ mcs_stream_check_definition(Stream *stream, bool silent)
 	Document   *match = NULL;
 	bool		exact = false;
 
-	check_operations(stream, silent);
+	check_wanted_operations(stream, silent);
 	if (stream->filter || stream->add_fields)
 		match = check_expressions(stream, silent, &exact);
 	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);

@@ -23,6 +23,44 @@
 /* The channel on which it is told what a person should hear of. */
 #define MCS_ALERT_CHANNEL "change_stream_alert"
 
+/* ---- stream/argument.c: arguments of functions by their names ---- */
+
+typedef struct Arguments
+{
+	FunctionCallInfo fcinfo;
+	int			count;
+	char	  **names;
+	Oid		   *types;
+} Arguments;
+
+extern void mcs_argument_begin(Arguments *arguments, FunctionCallInfo fcinfo);
+extern char *mcs_argument_text(const Arguments *arguments, const char *name);
+extern char *mcs_argument_required(const Arguments *arguments, const char *name);
+
+/* What a call does with the options of a list, by their numbers there. */
+typedef struct OptionChanges
+{
+	const OptionList *list;
+	bool	   *given;
+	bool	   *reset;
+	Datum	   *values;			/* of those that are given */
+} OptionChanges;
+
+/* What an option may be: raises, or returns of a value, which is not null, what is kept. */
+typedef Datum (*OptionCheck) (const Option *option, Datum value);
+
+extern OptionChanges *mcs_argument_options(const Arguments *arguments, const OptionList *list);
+extern void mcs_argument_reset_others(OptionChanges *changes);
+extern void mcs_argument_reset(const Arguments *arguments, OptionChanges *changes);
+extern bool mcs_argument_gives(const OptionChanges *changes, const char *name);
+extern bool mcs_argument_changes(const OptionChanges *changes, int flag);
+extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *checks, void *definition);
+
+/* ---- stream/definition.c ---- */
+
+/* What is written in the dialect, as plain SQL; other text comes back as it is. */
+extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
+
 /* ---- stream/command.c ---- */
 extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
 extern Stream *mcs_stream_load_own(const char *name, bool for_update);

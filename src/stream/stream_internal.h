@@ -14,31 +14,10 @@
 
 /* ---- stream/definition.c ---- */
 
-/* What create_change_stream sets and alter_change_stream changes, by the arguments' names. */
-typedef enum StreamField
-{
-	FIELD_FILTER,
-	FIELD_ADD_FIELDS,
-	FIELD_OPERATIONS,
-	FIELD_PIPELINE,
-	FIELD_FULL_DOCUMENT,
-	FIELD_FULL_DOCUMENT_BEFORE_CHANGE,
-	FIELD_SHOW_EXPANDED_EVENTS,
-	FIELD_MAX_AWAIT_TIME,
-	FIELD_BATCH_SIZE,
-	FIELD_RETENTION,
-	FIELD_NOTIFY,
-	FIELD_EXCLUDE_FIELDS,		/* from here on not in version 1.0 */
-	FIELD_MASK_FIELDS,
-	FIELD_ON_ERROR,
-	STREAM_FIELDS
-} StreamField;
+/* Puts what a call says of options into a definition. */
+extern void mcs_stream_change_options(Stream *stream, const OptionChanges *changes);
 
-extern void mcs_stream_field_set(Stream *stream, StreamField field, Datum value);
-extern void mcs_stream_field_reset(Stream *stream, StreamField field);
-extern StreamField mcs_stream_field_named(const char *name);
-extern const char *mcs_stream_field_name(StreamField field);
-
+extern void mcs_stream_refuse_snapshot(bool initial_snapshot);
 extern void mcs_stream_check_name(const char *name);
 extern void mcs_stream_check_database_name(const char *name);
 extern void mcs_stream_check_collection_name(const char *name, const char *database);

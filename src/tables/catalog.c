@@ -220,13 +220,22 @@ mcs_catalog_row(const CatalogScope *scope, uint64 number)
 }
 
 Datum
-mcs_catalog_get_datum(const CatalogRow *row, int column, bool *isnull)
+mcs_catalog_get_datum(const CatalogRow *row, const char *column, bool *isnull)
 {
-	return SPI_getbinval(row->tuple, row->desc, column, isnull);
+	int			number = SPI_fnumber(row->desc, column);
+
+	if (number == SPI_ERROR_NOATTRIBUTE && mcs_extension_is_old())
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (number == SPI_ERROR_NOATTRIBUTE)
+		elog(ERROR, "column \"%s\" was not asked for", column);
+	return SPI_getbinval(row->tuple, row->desc, number, isnull);
 }
 
 char *
-mcs_catalog_get_text(const CatalogRow *row, int column)
+mcs_catalog_get_text(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -235,7 +244,7 @@ mcs_catalog_get_text(const CatalogRow *row, int column)
 }
 
 int64
-mcs_catalog_get_int64(const CatalogRow *row, int column)
+mcs_catalog_get_int64(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -244,7 +253,7 @@ mcs_catalog_get_int64(const CatalogRow *row, int column)
 }
 
 Oid
-mcs_catalog_get_oid(const CatalogRow *row, int column)
+mcs_catalog_get_oid(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -253,7 +262,7 @@ mcs_catalog_get_oid(const CatalogRow *row, int column)
 }
 
 int32
-mcs_catalog_get_int32(const CatalogRow *row, int column)
+mcs_catalog_get_int32(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -262,7 +271,7 @@ mcs_catalog_get_int32(const CatalogRow *row, int column)
 }
 
 bool
-mcs_catalog_get_bool(const CatalogRow *row, int column)
+mcs_catalog_get_bool(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -271,7 +280,7 @@ mcs_catalog_get_bool(const CatalogRow *row, int column)
 }
 
 Interval *
-mcs_catalog_get_interval(const CatalogRow *row, int column)
+mcs_catalog_get_interval(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -285,7 +294,7 @@ mcs_catalog_get_interval(const CatalogRow *row, int column)
 }
 
 Document *
-mcs_catalog_get_document(const CatalogRow *row, int column)
+mcs_catalog_get_document(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -301,7 +310,7 @@ mcs_catalog_get_document(const CatalogRow *row, int column)
 }
 
 List *
-mcs_catalog_get_texts(const CatalogRow *row, int column)
+mcs_catalog_get_texts(const CatalogRow *row, const char *column)
 {
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
@@ -314,4 +323,90 @@ mcs_catalog_get_texts(const CatalogRow *row, int column)
 	texts = mcs_convert_text_array(DatumGetArrayTypeP(value));
 	MemoryContextSwitchTo(old);
 	return texts;
+}
+
+bool
+mcs_catalog_is_from_elsewhere(const CatalogRow *row)
+{
+	return mcs_catalog_get_int64(row, "system_identifier") != (int64) GetSystemIdentifier() ||
+		mcs_catalog_get_oid(row, "database_oid") != MyDatabaseId;
+}
+
+/* ---- one row by its columns ---- */
+
+void
+mcs_catalog_set(CatalogColumns *columns, const char *name, Oid type, Datum value, bool isnull)
+{
+	columns->names[columns->values.count] = name;
+	columns->types[columns->values.count] = type;
+	mcs_catalog_add_value(&columns->values, value, isnull);
+}
+
+void
+mcs_catalog_set_text(CatalogColumns *columns, const char *name, const char *text)
+{
+	columns->names[columns->values.count] = name;
+	columns->types[columns->values.count] = TEXTOID;
+	mcs_catalog_add_text(&columns->values, text);
+}
+
+void
+mcs_catalog_set_texts(CatalogColumns *columns, const char *name, List *texts, bool empty_is_null)
+{
+	columns->names[columns->values.count] = name;
+	columns->types[columns->values.count] = TEXTARRAYOID;
+	mcs_catalog_add_texts(&columns->values, texts, empty_is_null);
+}
+
+/* Begins a statement on a table whose name follows. */
+static void
+begin_statement(StringInfo sql, const char *verb, const char *table)
+{
+	initStringInfo(sql);
+	appendStringInfo(sql, "%s %s", verb, quote_qualified_identifier(mcs_extension_objects()->schema_name, table));
+}
+
+/* These are run once in the life of a definition, so their plans are not worth keeping. */
+static uint64
+run_once(const char *sql, CatalogColumns *columns)
+{
+	CatalogScope scope;
+	uint64		rows;
+	int			result;
+
+	mcs_catalog_begin(&scope);
+	result = SPI_execute_with_args(sql, columns->values.count, columns->types, columns->values.values, columns->values.nulls,
+								   false, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	rows = SPI_processed;
+	mcs_catalog_end(&scope);
+	return rows;
+}
+
+bool
+mcs_catalog_insert(const char *table, CatalogColumns *columns)
+{
+	StringInfoData sql;
+
+	begin_statement(&sql, "INSERT INTO", table);
+	for (int i = 0; i < columns->values.count; i++)
+		appendStringInfo(&sql, "%s%s", i ? ", " : " (", quote_identifier(columns->names[i]));
+	for (int i = 0; i < columns->values.count; i++)
+		appendStringInfo(&sql, "%s$%d", i ? ", " : ") VALUES (", i + 1);
+	/* whoever makes the same at the same time is waited for, and then told of by false */
+	appendStringInfoString(&sql, ") ON CONFLICT DO NOTHING");
+	return run_once(sql.data, columns) == 1;
+}
+
+void
+mcs_catalog_update(const char *table, CatalogColumns *columns)
+{
+	StringInfoData sql;
+
+	begin_statement(&sql, "UPDATE", table);
+	for (int i = 1; i < columns->values.count; i++)
+		appendStringInfo(&sql, "%s%s = $%d", i > 1 ? ", " : " SET ", quote_identifier(columns->names[i]), i + 1);
+	appendStringInfo(&sql, " WHERE %s = $1", quote_identifier(columns->names[0]));
+	(void) run_once(sql.data, columns);
 }

@@ -66,7 +66,7 @@ List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {
 	static CatalogStatement lock = CATALOG_STATEMENT(
-		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END, l.attempts "
+		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END AS event, l.attempts "
 		"FROM @.change_handler_dead_letters l "
 		"LEFT JOIN @.change_stream_events e ON e.stream_name = l.stream_name AND e.event_id = l.event_id "
 		"WHERE l.handler_name = $1 AND l.event_id > $2 ORDER BY l.event_id LIMIT $3 FOR UPDATE OF l",
@@ -84,11 +84,11 @@ mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 		DeadLetter *letter = palloc0(sizeof(DeadLetter));
 		bool		isnull;
-		Datum		event = mcs_catalog_get_datum(&row, 2, &isnull);
+		Datum		event = mcs_catalog_get_datum(&row, "event", &isnull);
 
-		letter->event_id = mcs_catalog_get_int64(&row, 1);
+		letter->event_id = mcs_catalog_get_int64(&row, "event_id");
 		letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
-		letter->attempts = mcs_catalog_get_int32(&row, 3);
+		letter->attempts = mcs_catalog_get_int32(&row, "attempts");
 		letters = lappend(letters, letter);
 		MemoryContextSwitchTo(old);
 	}

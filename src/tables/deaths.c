@@ -61,12 +61,11 @@ mcs_deaths_begin(const char *stream, bool first, int *starts)
 		"UPDATE @.change_stream_progress p SET alive = true, starts = CASE WHEN o.alive AND $2 THEN p.starts + 1 ELSE p.starts END "
 		"FROM (SELECT alive FROM @.change_stream_progress WHERE stream_name = $1 FOR UPDATE) o, @.change_streams s "
 		"WHERE p.stream_name = $1 AND s.stream_name = $1 AND NOT s.paused AND s.stopped_state IS NULL "
-		"RETURNING o.alive AND $2, p.starts",
+		"RETURNING o.alive AND $2 AS died, p.starts",
 		TEXTOID, BOOLOID);
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), BoolGetDatum(first)};
 	bool		died = false;
-	bool		isnull;
 
 	*starts = 0;
 	if (mcs_extension_is_old())
@@ -75,8 +74,10 @@ mcs_deaths_begin(const char *stream, bool first, int *starts)
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&begin, values, NULL) > 0)
 	{
-		died = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		*starts = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		died = mcs_catalog_get_bool(&row, "died");
+		*starts = mcs_catalog_get_int32(&row, "starts");
 	}
 	mcs_catalog_end(&scope);
 	return died;
@@ -93,14 +94,17 @@ mcs_deaths_announce(const char *stream, const char *token)
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(token)};
 	int			crashes = 0;
-	bool		isnull;
 
 	if (mcs_extension_is_old())
 		return 0;
 	mcs_deaths_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&announce, values, NULL) > 0)
-		crashes = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		crashes = mcs_catalog_get_int32(&row, "crashes");
+	}
 	mcs_catalog_end(&scope);
 	return crashes;
 }

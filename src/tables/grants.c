@@ -38,7 +38,7 @@ sees_all(void)
 StreamsSeen
 mcs_grants_seen(void)
 {
-	static CatalogStatement list = {.sql = "SELECT stream_name, reader::pg_catalog.oid FROM @.change_stream_grants"};
+	static CatalogStatement list = {.sql = "SELECT stream_name, reader FROM @.change_stream_grants"};
 	StreamsSeen seen = {sees_all(), NIL};
 	CatalogScope scope;
 	uint64		count;
@@ -51,14 +51,13 @@ mcs_grants_seen(void)
 	count = mcs_catalog_execute(&list, NULL, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		bool		isnull;
-		Oid			reader = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old;
 
-		if (!has_privs_of_role(user, reader))
+		if (!has_privs_of_role(user, mcs_catalog_get_oid(&row, "reader")))
 			continue;
 		old = MemoryContextSwitchTo(scope.caller);
-		seen.granted = lappend(seen.granted, makeString(pstrdup(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1))));
+		seen.granted = lappend(seen.granted, makeString(mcs_catalog_get_text(&row, "stream_name")));
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);

@@ -25,25 +25,14 @@ handler_from_row(const CatalogRow *row, const char *name)
 	Handler    *handler = MemoryContextAllocZero(row->target, sizeof(Handler));
 
 	handler->name = MemoryContextStrdup(row->target, name);
-	handler->stream = mcs_catalog_get_text(row, 1);
-	handler->owner = mcs_catalog_get_oid(row, 2);
-	handler->body = mcs_catalog_get_text(row, 3);
-	handler->procedure = mcs_catalog_get_text(row, 4);
-	handler->condition = mcs_catalog_get_text(row, 5);
-	handler->translated_body = mcs_catalog_get_text(row, 6);
-	handler->translated_condition = mcs_catalog_get_text(row, 7);
-	handler->start_at = mcs_catalog_get_text(row, 8);
-	handler->retry_attempts = mcs_catalog_get_int32(row, 9);
-	handler->retry_delay = mcs_catalog_get_interval(row, 10);
-	handler->max_retry_delay = mcs_catalog_get_interval(row, 11);
-	handler->timeout = mcs_catalog_get_interval(row, 12);
-	handler->stop_on_failure = strcmp(mcs_catalog_get_text(row, 13), "stop") == 0;
-	handler->workers = mcs_catalog_get_int32(row, 14);
-	handler->paused = mcs_catalog_get_bool(row, 15);
-	handler->stopped_reason = mcs_catalog_get_text(row, 16);
-	handler->settings = mcs_catalog_get_texts(row, 17);
-	handler->restored = mcs_catalog_get_int64(row, 18) != (int64) GetSystemIdentifier() ||
-		mcs_catalog_get_oid(row, 19) != MyDatabaseId;
+	handler->stream = mcs_catalog_get_text(row, "stream_name");
+	handler->owner = mcs_catalog_get_oid(row, "owner");
+	mcs_options_read(&mcs_options_handler, row, handler);
+	handler->translated_body = mcs_catalog_get_text(row, "translated_body");
+	handler->translated_condition = mcs_catalog_get_text(row, "translated_condition");
+	handler->settings = mcs_catalog_get_texts(row, "settings");
+	handler->stopped_reason = mcs_catalog_get_text(row, "stopped_reason");
+	handler->restored = mcs_catalog_is_from_elsewhere(row);
 	return handler;
 }
 
@@ -52,9 +41,7 @@ Handler *
 mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 {
 #define HANDLER_QUERY \
-		"SELECT h.stream_name, s.owner::pg_catalog.oid, h.body, h.procedure, h.condition, h.translated_body, " \
-		"h.translated_condition, h.start_at, h.retry_attempts, h.retry_delay, h.max_retry_delay, h.timeout, h.on_failure, " \
-		"h.workers, h.paused, h.stopped_reason, h.settings, s.system_identifier, s.database_oid " \
+		"SELECT h.*, s.owner, s.system_identifier, s.database_oid " \
 		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) WHERE h.handler_name = $1"
 	static CatalogStatement load = CATALOG_STATEMENT(HANDLER_QUERY, TEXTOID);
 	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR NO KEY UPDATE OF h", TEXTOID);
@@ -77,46 +64,26 @@ mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 	return handler;
 }
 
-/* What alter_change_handler may change, in the order of insert and update. */
+/* The columns of change_handlers that create_change_handler and alter_change_handler have in common, behind the key. */
 static void
-add_definition(CatalogValues *values, const Handler *handler)
+set_definition(CatalogColumns *columns, const Handler *handler, bool update)
 {
-	mcs_catalog_add_text(values, handler->body);
-	mcs_catalog_add_text(values, handler->procedure);
-	mcs_catalog_add_text(values, handler->condition);
-	mcs_catalog_add_text(values, handler->translated_body);
-	mcs_catalog_add_text(values, handler->translated_condition);
-	mcs_catalog_add_value(values, Int32GetDatum(handler->retry_attempts), false);
-	mcs_catalog_add_value(values, IntervalPGetDatum(handler->retry_delay), false);
-	mcs_catalog_add_value(values, IntervalPGetDatum(handler->max_retry_delay), false);
-	mcs_catalog_add_value(values, IntervalPGetDatum(handler->timeout), false);
-	mcs_catalog_add_text(values, handler->stop_on_failure ? "stop" : "dead_letter");
-	mcs_catalog_add_value(values, Int32GetDatum(handler->workers), false);
+	mcs_options_write(&mcs_options_handler, handler, update, columns);
+	mcs_catalog_set_text(columns, "translated_body", handler->translated_body);
+	mcs_catalog_set_text(columns, "translated_condition", handler->translated_condition);
 }
-
-#define DEFINITION_COLUMNS \
-	"body, procedure, condition, translated_body, translated_condition, retry_attempts, retry_delay, max_retry_delay, " \
-	"timeout, on_failure, workers"
-#define DEFINITION_TYPES \
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INTERVALOID, TEXTOID, INT4OID
 
 /* The rows of a new handler; false where there is one of that name already. */
 bool
 mcs_handlers_insert(const Handler *handler, int64 last_event_id)
 {
-	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_handlers (" DEFINITION_COLUMNS ", handler_name, stream_name, start_at, paused, settings) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
-		DEFINITION_TYPES, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TEXTARRAYOID);
-	CatalogValues values = {0};
+	CatalogColumns columns = {0};
 
-	add_definition(&values, handler);
-	mcs_catalog_add_text(&values, handler->name);
-	mcs_catalog_add_text(&values, handler->stream);
-	mcs_catalog_add_text(&values, handler->start_at);
-	mcs_catalog_add_value(&values, BoolGetDatum(handler->paused), false);
-	mcs_catalog_add_texts(&values, handler->settings, false);
-	if (mcs_catalog_run(&insert, values.values, values.nulls) != 1)
+	mcs_catalog_set_text(&columns, "handler_name", handler->name);
+	mcs_catalog_set_text(&columns, "stream_name", handler->stream);
+	set_definition(&columns, handler, false);
+	mcs_catalog_set_texts(&columns, "settings", handler->settings, false);
+	if (!mcs_catalog_insert("change_handlers", &columns))
 		return false;
 	mcs_handlers_set_workers(handler->name, handler->workers, last_event_id);
 	return true;
@@ -136,15 +103,11 @@ mcs_handlers_forget_attempts(const char *name)
 void
 mcs_handlers_update(const Handler *handler)
 {
-	static CatalogStatement update = CATALOG_STATEMENT(
-		"UPDATE @.change_handlers SET (" DEFINITION_COLUMNS ") = ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
-		"WHERE handler_name = $12",
-		DEFINITION_TYPES, TEXTOID);
-	CatalogValues values = {0};
+	CatalogColumns columns = {0};
 
-	add_definition(&values, handler);
-	mcs_catalog_add_text(&values, handler->name);
-	(void) mcs_catalog_run(&update, values.values, values.nulls);
+	mcs_catalog_set_text(&columns, "handler_name", handler->name);
+	set_definition(&columns, handler, true);
+	mcs_catalog_update("change_handlers", &columns);
 }
 
 void
@@ -221,7 +184,7 @@ mcs_handlers_position(const char *name, int worker)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT last_event_id, failed_event, attempts, next_retry_at, sqlstate, error, detail, context, "
-		"{definition_version|0::bigint} "
+		"{definition_version|0::bigint AS definition_version} "
 		"FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2",
 		TEXTOID, INT4OID);
 	CatalogScope scope;
@@ -234,15 +197,15 @@ mcs_handlers_position(const char *name, int worker)
 		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
 		position = MemoryContextAllocZero(scope.caller, sizeof(HandlerPosition));
-		position->last_event_id = mcs_catalog_get_int64(&row, 1);
-		position->failed_event = mcs_catalog_get_int64(&row, 2);
-		position->attempts = mcs_catalog_get_int32(&row, 3);
-		position->next_retry_at = mcs_catalog_get_int64(&row, 4);
-		position->error.sqlstate = mcs_catalog_get_text(&row, 5);
-		position->error.message = mcs_catalog_get_text(&row, 6);
-		position->error.detail = mcs_catalog_get_text(&row, 7);
-		position->error.context = mcs_catalog_get_text(&row, 8);
-		position->definition_version = mcs_catalog_get_int64(&row, 9);
+		position->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
+		position->failed_event = mcs_catalog_get_int64(&row, "failed_event");
+		position->attempts = mcs_catalog_get_int32(&row, "attempts");
+		position->next_retry_at = mcs_catalog_get_int64(&row, "next_retry_at");
+		position->error.sqlstate = mcs_catalog_get_text(&row, "sqlstate");
+		position->error.message = mcs_catalog_get_text(&row, "error");
+		position->error.detail = mcs_catalog_get_text(&row, "detail");
+		position->error.context = mcs_catalog_get_text(&row, "context");
+		position->definition_version = mcs_catalog_get_int64(&row, "definition_version");
 	}
 	mcs_catalog_end(&scope);
 	return position;
@@ -264,7 +227,7 @@ mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		int64		position = mcs_catalog_get_int64(&row, 1);
+		int64		position = mcs_catalog_get_int64(&row, "last_event_id");
 
 		low = i == 0 ? position : Min(low, position);
 		high = i == 0 ? position : Max(high, position);
@@ -352,7 +315,7 @@ mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_even
 		"UPDATE @.change_handler_progress p SET alive = true"
 		"{, starts = CASE WHEN o.alive AND $3 AND p.running_event IS NULL THEN p.starts + 1 ELSE p.starts END|} "
 		"FROM (SELECT alive FROM @.change_handler_progress WHERE handler_name = $1 AND worker = $2 FOR UPDATE) o "
-		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive AND $3, p.running_event, p.crashes, {p.starts|0}",
+		"WHERE p.handler_name = $1 AND p.worker = $2 RETURNING o.alive AND $3 AS died, p.running_event, p.crashes, {p.starts|0 AS starts}",
 		TEXTOID, INT4OID, BOOLOID);
 	CatalogScope scope;
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), BoolGetDatum(first)};
@@ -367,10 +330,10 @@ mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_even
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
-		disorderly = mcs_catalog_get_bool(&row, 1);
-		*running_event = mcs_catalog_get_int64(&row, 2);
-		*repeats = mcs_catalog_get_int32(&row, 3);
-		*starts = mcs_catalog_get_int32(&row, 4);
+		disorderly = mcs_catalog_get_bool(&row, "died");
+		*running_event = mcs_catalog_get_int64(&row, "running_event");
+		*repeats = mcs_catalog_get_int32(&row, "crashes");
+		*starts = mcs_catalog_get_int32(&row, "starts");
 	}
 	mcs_catalog_end(&scope);
 	return disorderly;
@@ -465,7 +428,7 @@ List *
 mcs_handlers_reached(const char *stream, const char *but_handler)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL "
+		"SELECT p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL AS gave_up "
 		"FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
 		"WHERE h.stream_name = $1 AND h.handler_name <> $2", TEXTOID, TEXTOID);
 	CatalogScope scope;
@@ -481,11 +444,11 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 		HandlerReached *reached = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
 		MemoryContext old;
 
-		reached->worker = mcs_catalog_get_int32(&row, 1);
-		reached->workers = mcs_catalog_get_int32(&row, 2);
-		reached->last_event_id = mcs_catalog_get_int64(&row, 3);
-		reached->failed_event = mcs_catalog_get_int64(&row, 4);
-		reached->gave_up = mcs_catalog_get_bool(&row, 5);
+		reached->worker = mcs_catalog_get_int32(&row, "worker");
+		reached->workers = mcs_catalog_get_int32(&row, "workers");
+		reached->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
+		reached->failed_event = mcs_catalog_get_int64(&row, "failed_event");
+		reached->gave_up = mcs_catalog_get_bool(&row, "gave_up");
 		old = MemoryContextSwitchTo(scope.caller);
 		all = lappend(all, reached);
 		MemoryContextSwitchTo(old);

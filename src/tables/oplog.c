@@ -32,7 +32,7 @@ List *
 mcs_oplog_uses(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT p.stream_name, p.resume_token, extract(epoch FROM p.oplog_window)::bigint, p.oplog_told "
+		"SELECT p.stream_name, p.resume_token, extract(epoch FROM p.oplog_window)::bigint AS oplog_seconds, p.oplog_told "
 		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
 		"WHERE p.oplog_window IS NOT NULL AND p.resume_token IS NOT NULL "
 		"AND s.stopped_state IS NULL AND s.paused_reason IS DISTINCT FROM 'restored'");
@@ -50,10 +50,10 @@ mcs_oplog_uses(void)
 		OplogUse   *use = MemoryContextAlloc(scope.caller, sizeof(OplogUse));
 		MemoryContext old;
 
-		use->stream = mcs_catalog_get_text(&row, 1);
-		use->token = mcs_catalog_get_text(&row, 2);
-		use->window = mcs_catalog_get_int64(&row, 3);
-		use->told = mcs_catalog_get_int32(&row, 4);
+		use->stream = mcs_catalog_get_text(&row, "stream_name");
+		use->token = mcs_catalog_get_text(&row, "resume_token");
+		use->window = mcs_catalog_get_int64(&row, "oplog_seconds");
+		use->told = mcs_catalog_get_int32(&row, "oplog_told");
 		old = MemoryContextSwitchTo(scope.caller);
 		uses = lappend(uses, use);
 		MemoryContextSwitchTo(old);

@@ -128,11 +128,10 @@ mcs_parked_passed(const char *stream, int64 event_id)
 	count = mcs_catalog_execute(&find, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		bool		isnull;
-		Datum		name = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 
-		names = lappend(names, TextDatumGetCString(name));
+		names = lappend(names, mcs_catalog_get_text(&row, "handler_name"));
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);

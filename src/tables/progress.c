@@ -134,16 +134,13 @@ mcs_progress_truncated(void)
 	count = mcs_catalog_execute_latest(&list);
 	for (uint64 i = 0; i < count; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 		TruncatedStream *stream = palloc(sizeof(TruncatedStream));
-		bool		isnull;
-		Datum		token = SPI_getbinval(tuple, desc, 3, &isnull);
 
-		stream->token = isnull ? NULL : TextDatumGetCString(token);
-		stream->name = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &isnull));
-		stream->last_event_id = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		stream->name = mcs_catalog_get_text(&row, "stream_name");
+		stream->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
+		stream->token = mcs_catalog_get_text(&row, "resume_token");
 		streams = lappend(streams, stream);
 		MemoryContextSwitchTo(old);
 	}

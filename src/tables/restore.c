@@ -89,16 +89,15 @@ mcs_restore_remains(const char *stream, StreamRemains *remains)
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 	bool		found;
-	bool		isnull;
 
 	mcs_catalog_begin(&scope);
 	found = mcs_catalog_execute(&find, values, NULL) > 0;
 	if (found)
 	{
-		char	   *token = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
-		remains->last_event_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		remains->token = token ? MemoryContextStrdup(scope.caller, token) : NULL;
+		remains->last_event_id = mcs_catalog_get_int64(&row, "event_id");
+		remains->token = mcs_catalog_get_text(&row, "resume_token");
 	}
 	mcs_catalog_end(&scope);
 	return found;

@@ -11,7 +11,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
-/* The first column of a statement's rows, as strings in the caller's context. */
+/* The names of the streams that a statement finds, in the caller's context. */
 static List *
 names_of(CatalogStatement *statement, Datum value)
 {
@@ -23,10 +23,10 @@ names_of(CatalogStatement *statement, Datum value)
 	count = mcs_catalog_execute(statement, &value, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
-		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 
-		names = lappend(names, pstrdup(name));
+		names = lappend(names, mcs_catalog_get_text(&row, "stream_name"));
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);
@@ -38,7 +38,7 @@ List *
 mcs_roles_streams_of_server(const char *server, int *others)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT stream_name, owner::pg_catalog.oid::pg_catalog.text FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
+		"SELECT stream_name, owner FROM @.change_streams WHERE server = $1 ORDER BY stream_name", TEXTOID);
 	Oid			user = GetUserId();
 	Datum		value = CStringGetTextDatum(server);
 	CatalogScope scope;
@@ -50,15 +50,16 @@ mcs_roles_streams_of_server(const char *server, int *others)
 	count = mcs_catalog_execute(&find, &value, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old;
 
-		if (!has_privs_of_role(user, atooid(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2))))
+		if (!has_privs_of_role(user, mcs_catalog_get_oid(&row, "owner")))
 		{
 			(*others)++;
 			continue;
 		}
 		old = MemoryContextSwitchTo(scope.caller);
-		names = lappend(names, pstrdup(SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1)));
+		names = lappend(names, mcs_catalog_get_text(&row, "stream_name"));
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);

@@ -14,133 +14,50 @@
 
 /* ---- reading ---- */
 
-#define STREAM_COLUMNS \
-	"s.owner::pg_catalog.oid, s.server, s.database_name, s.collection_name, s.filter, s.add_fields, s.operations, " \
-	"s.pipeline, s.full_document, s.full_document_before_change, s.show_expanded_events, s.max_await_time, " \
-	"s.batch_size, s.retention, s.notify, s.paused, s.stopped_state, s.skip_token, s.system_identifier, " \
-	"s.database_oid, s.pushed_filter, s.local_filter, s.settings, {s.on_error|'stop'::text}, {s.stopped_token|NULL::text}, " \
-	"p.resume_token, p.last_event_id, p.events_processed, p.restarts, p.consecutive_errors, " \
-	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name), " \
-	"{s.exclude_fields, s.mask_fields|NULL::pg_catalog.text[], NULL::pg_catalog.text[]}, " \
-	"{p.definition_version|0}, " \
-	"{p.last_event_token, p.deployment|NULL::pg_catalog.text, NULL::@.document} "
-
-/* The columns of STREAM_COLUMNS, as SPI counts them. */
-typedef enum StreamColumn
-{
-	COLUMN_OWNER = 1,
-	COLUMN_SERVER,
-	COLUMN_DATABASE,
-	COLUMN_COLLECTION,
-	COLUMN_FILTER,
-	COLUMN_ADD_FIELDS,
-	COLUMN_OPERATIONS,
-	COLUMN_PIPELINE,
-	COLUMN_FULL_DOCUMENT,
-	COLUMN_BEFORE_CHANGE,
-	COLUMN_EXPANDED,
-	COLUMN_MAX_AWAIT,
-	COLUMN_BATCH_SIZE,
-	COLUMN_RETENTION,
-	COLUMN_NOTIFY,
-	COLUMN_PAUSED,
-	COLUMN_STOPPED,
-	COLUMN_SKIP,
-	COLUMN_SYSTEM,
-	COLUMN_DATABASE_OID,
-	COLUMN_PUSHED_FILTER,
-	COLUMN_LOCAL_FILTER,
-	COLUMN_SETTINGS,
-	COLUMN_ON_ERROR,
-	COLUMN_STOPPED_TOKEN,
-	COLUMN_TOKEN,
-	COLUMN_LAST_EVENT,
-	COLUMN_EVENTS,
-	COLUMN_RESTARTS,
-	COLUMN_ERRORS,
-	COLUMN_HAS_HANDLERS,
-	COLUMN_EXCLUDE_FIELDS,
-	COLUMN_MASK_FIELDS,
-	COLUMN_DEFINITION_VERSION,
-	COLUMN_LAST_EVENT_TOKEN,
-	COLUMN_DEPLOYMENT
-} StreamColumn;
-
-static StreamNotify
-notify_from_text(const char *text)
-{
-	if (strcmp(text, "off") == 0)
-		return STREAM_NOTIFY_OFF;
-	return strcmp(text, "heads") == 0 ? STREAM_NOTIFY_HEADS : STREAM_NOTIFY_IDS;
-}
-
-static StreamOnError
-on_error_from_text(const char *text)
-{
-	if (strcmp(text, "park") == 0)
-		return STREAM_ON_ERROR_PARK;
-	return strcmp(text, "skip") == 0 ? STREAM_ON_ERROR_SKIP : STREAM_ON_ERROR_STOP;
-}
-
-/* A stream from its row; everything in the row's target context. */
+/* A stream from its row and its position's; everything in the row's target context. */
 static Stream *
 stream_from_row(const CatalogRow *row, const char *name)
 {
 	Stream	   *stream = MemoryContextAllocZero(row->target, sizeof(Stream));
 
 	stream->name = MemoryContextStrdup(row->target, name);
-	stream->owner = mcs_catalog_get_oid(row, COLUMN_OWNER);
-	stream->server = mcs_catalog_get_text(row, COLUMN_SERVER);
-	stream->database = mcs_catalog_get_text(row, COLUMN_DATABASE);
-	stream->collection = mcs_catalog_get_text(row, COLUMN_COLLECTION);
-	stream->filter = mcs_catalog_get_text(row, COLUMN_FILTER);
-	stream->add_fields = mcs_catalog_get_text(row, COLUMN_ADD_FIELDS);
-	stream->operations = mcs_catalog_get_texts(row, COLUMN_OPERATIONS);
-	stream->pipeline = mcs_catalog_get_document(row, COLUMN_PIPELINE);
-	stream->full_document = mcs_catalog_get_text(row, COLUMN_FULL_DOCUMENT);
-	stream->full_document_before_change = mcs_catalog_get_text(row, COLUMN_BEFORE_CHANGE);
-	stream->show_expanded_events = mcs_catalog_get_bool(row, COLUMN_EXPANDED);
-	stream->max_await_time = mcs_catalog_get_interval(row, COLUMN_MAX_AWAIT);
+	stream->owner = mcs_catalog_get_oid(row, "owner");
+	stream->database = mcs_catalog_get_text(row, "database_name");
+	stream->collection = mcs_catalog_get_text(row, "collection_name");
+	mcs_options_read(&mcs_options_stream, row, stream);
 	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
-	stream->batch_size = mcs_catalog_get_int32(row, COLUMN_BATCH_SIZE);
-	stream->retention = mcs_catalog_get_interval(row, COLUMN_RETENTION);
-	stream->notify = notify_from_text(mcs_catalog_get_text(row, COLUMN_NOTIFY));
-	stream->paused = mcs_catalog_get_bool(row, COLUMN_PAUSED);
-	stream->stopped_state = mcs_catalog_get_text(row, COLUMN_STOPPED);
-	stream->skip_token = mcs_catalog_get_text(row, COLUMN_SKIP);
-	stream->on_error = on_error_from_text(mcs_catalog_get_text(row, COLUMN_ON_ERROR));
-	stream->stopped_token = mcs_catalog_get_text(row, COLUMN_STOPPED_TOKEN);
-	stream->restored = mcs_catalog_get_int64(row, COLUMN_SYSTEM) != (int64) GetSystemIdentifier() ||
-		mcs_catalog_get_oid(row, COLUMN_DATABASE_OID) != MyDatabaseId;
-	stream->pushed_filter = mcs_catalog_get_document(row, COLUMN_PUSHED_FILTER);
-	stream->local_filter = mcs_catalog_get_text(row, COLUMN_LOCAL_FILTER);
-	stream->settings = mcs_catalog_get_texts(row, COLUMN_SETTINGS);
-	stream->resume_token = mcs_catalog_get_text(row, COLUMN_TOKEN);
-	stream->last_event_id = mcs_catalog_get_int64(row, COLUMN_LAST_EVENT);
-	stream->events_processed = mcs_catalog_get_int64(row, COLUMN_EVENTS);
-	stream->restarts = mcs_catalog_get_int32(row, COLUMN_RESTARTS);
-	stream->consecutive_errors = mcs_catalog_get_int32(row, COLUMN_ERRORS);
-	stream->has_handlers = mcs_catalog_get_bool(row, COLUMN_HAS_HANDLERS);
-	stream->exclude_fields = mcs_catalog_get_texts(row, COLUMN_EXCLUDE_FIELDS);
-	stream->mask_fields = mcs_catalog_get_texts(row, COLUMN_MASK_FIELDS);
-	stream->definition_version = mcs_catalog_get_int32(row, COLUMN_DEFINITION_VERSION);
+	stream->pushed_filter = mcs_catalog_get_document(row, "pushed_filter");
+	stream->local_filter = mcs_catalog_get_text(row, "local_filter");
+	stream->settings = mcs_catalog_get_texts(row, "settings");
+	stream->stopped_state = mcs_catalog_get_text(row, "stopped_state");
+	stream->stopped_token = mcs_catalog_get_text(row, "stopped_token");
+	stream->skip_token = mcs_catalog_get_text(row, "skip_token");
+	stream->restored = mcs_catalog_is_from_elsewhere(row);
+	stream->has_handlers = mcs_catalog_get_bool(row, "has_handlers");
+
+	stream->definition_version = mcs_catalog_get_int32(row, "definition_version");
+	stream->resume_token = mcs_catalog_get_text(row, "resume_token");
+	stream->last_event_id = mcs_catalog_get_int64(row, "last_event_id");
+	stream->events_processed = mcs_catalog_get_int64(row, "events_processed");
+	stream->restarts = mcs_catalog_get_int32(row, "restarts");
+	stream->consecutive_errors = mcs_catalog_get_int32(row, "consecutive_errors");
 	stream->keeps_history = !mcs_extension_is_old();
-	stream->last_event_token = mcs_catalog_get_text(row, COLUMN_LAST_EVENT_TOKEN);
-	stream->deployment = mcs_catalog_get_document(row, COLUMN_DEPLOYMENT);
+	stream->last_event_token = mcs_catalog_get_text(row, "last_event_token");
+	stream->deployment = mcs_catalog_get_document(row, "deployment");
 	return stream;
 }
+
+/* Rows are read by the names of their columns: 1.0's, which lack some, need no statements of their own. */
+#define STREAM_QUERY(join) \
+	"SELECT s.*, p.*, EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name) AS has_handlers " \
+	"FROM @.change_streams s " join " @.change_stream_progress p USING (stream_name) WHERE s.stream_name = $1"
 
 Stream *
 mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 {
-	static CatalogStatement load = CATALOG_STATEMENT(
-		"SELECT " STREAM_COLUMNS "FROM @.change_streams s LEFT JOIN @.change_stream_progress p USING (stream_name) "
-		"WHERE s.stream_name = $1",
-		TEXTOID);
-	static CatalogStatement load_locked = CATALOG_STATEMENT(
-		"SELECT " STREAM_COLUMNS "FROM @.change_streams s JOIN @.change_stream_progress p USING (stream_name) "
-		"WHERE s.stream_name = $1 FOR UPDATE OF s, p",
-		TEXTOID);
+	/* without a lock a stream is shown even where a restore has not brought its position */
+	static CatalogStatement load = CATALOG_STATEMENT(STREAM_QUERY("LEFT JOIN"), TEXTOID);
+	static CatalogStatement load_locked = CATALOG_STATEMENT(STREAM_QUERY("JOIN") " FOR UPDATE OF s, p", TEXTOID);
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(name)};
 	Stream	   *stream = NULL;
@@ -172,16 +89,17 @@ List *
 mcs_streams_list(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT stream_name, owner::pg_catalog.oid, "
-		"NOT paused AND stopped_state IS NULL AND system_identifier = $1 AND database_oid = $2, NULL, 0, false, "
-		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} "
+		"SELECT s.stream_name, s.owner, "
+		"NOT s.paused AND s.stopped_state IS NULL AND s.system_identifier = $1 AND s.database_oid = $2 AS runnable, "
+		"NULL AS handler_name, 0 AS worker, false AS work, "
+		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} AS deaths "
 		"FROM @.change_streams s "
-		"UNION ALL SELECT s.stream_name, s.owner::pg_catalog.oid, "
+		"UNION ALL SELECT s.stream_name, s.owner, "
 		"NOT h.paused AND h.stopped_reason IS NULL AND s.system_identifier = $1 AND s.database_oid = $2, "
 		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id, "
 		"CASE WHEN hp.alive THEN 1 + {greatest(hp.crashes, hp.starts)|hp.crashes} ELSE 0 END "
 		"FROM @.change_streams s JOIN @.change_stream_progress sp USING (stream_name) "
-		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY 1, 4, 5",
+		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY stream_name, handler_name, worker",
 		INT8OID, OIDOID);
 	CatalogScope scope;
 	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};
@@ -196,13 +114,13 @@ mcs_streams_list(void)
 		StreamListed *listed = MemoryContextAlloc(scope.caller, sizeof(StreamListed));
 		MemoryContext old;
 
-		listed->name = mcs_catalog_get_text(&row, 1);
-		listed->owner = mcs_catalog_get_oid(&row, 2);
-		listed->runnable = mcs_catalog_get_bool(&row, 3);
-		listed->handler = mcs_catalog_get_text(&row, 4);
-		listed->worker = mcs_catalog_get_int32(&row, 5);
-		listed->work = mcs_catalog_get_bool(&row, 6);
-		listed->deaths = mcs_catalog_get_int32(&row, 7);
+		listed->name = mcs_catalog_get_text(&row, "stream_name");
+		listed->owner = mcs_catalog_get_oid(&row, "owner");
+		listed->runnable = mcs_catalog_get_bool(&row, "runnable");
+		listed->handler = mcs_catalog_get_text(&row, "handler_name");
+		listed->worker = mcs_catalog_get_int32(&row, "worker");
+		listed->work = mcs_catalog_get_bool(&row, "work");
+		listed->deaths = mcs_catalog_get_int32(&row, "deaths");
 		old = MemoryContextSwitchTo(scope.caller);
 		streams = lappend(streams, listed);
 		MemoryContextSwitchTo(old);
@@ -213,90 +131,25 @@ mcs_streams_list(void)
 
 /* ---- what functions of users write: who may call them has been asked before ---- */
 
-/* A value by its address; NULL for null. */
-static void
-add_pointer(CatalogValues *values, const void *pointer)
-{
-	mcs_catalog_add_value(values, PointerGetDatum(pointer), pointer == NULL);
-}
-
-static const char *
-notify_text(StreamNotify notify)
-{
-	switch (notify)
-	{
-		case STREAM_NOTIFY_OFF:
-			return "off";
-		case STREAM_NOTIFY_IDS:
-			return "ids";
-		case STREAM_NOTIFY_HEADS:
-			return "heads";
-	}
-	return NULL;
-}
-
-static const char *
-on_error_text(StreamOnError on_error)
-{
-	switch (on_error)
-	{
-		case STREAM_ON_ERROR_STOP:
-			return "stop";
-		case STREAM_ON_ERROR_SKIP:
-			return "skip";
-		case STREAM_ON_ERROR_PARK:
-			return "park";
-	}
-	return NULL;
-}
-
-/* What alter_change_stream may change, in the order of insert_stream and update_definition. */
-static void
-add_definition(CatalogValues *values, const Stream *stream)
-{
-	mcs_catalog_add_text(values, stream->filter);
-	mcs_catalog_add_text(values, stream->add_fields);
-	mcs_catalog_add_texts(values, stream->operations, true);
-	add_pointer(values, stream->pipeline);
-	mcs_catalog_add_text(values, stream->full_document);
-	mcs_catalog_add_text(values, stream->full_document_before_change);
-	mcs_catalog_add_value(values, BoolGetDatum(stream->show_expanded_events), false);
-	add_pointer(values, stream->max_await_time);
-	mcs_catalog_add_value(values, Int32GetDatum(stream->batch_size), stream->batch_size == 0);
-	add_pointer(values, stream->retention);
-	mcs_catalog_add_text(values, notify_text(stream->notify));
-	add_pointer(values, stream->pushed_filter);
-	mcs_catalog_add_text(values, stream->local_filter);
-	mcs_catalog_add_text(values, on_error_text(stream->on_error));
-}
-
-#define DEFINITION_COLUMNS \
-	"filter, add_fields, operations, pipeline, full_document, full_document_before_change, show_expanded_events, " \
-	"max_await_time, batch_size, retention, notify, pushed_filter, local_filter{, on_error|}"
-#define DEFINITION_VALUES \
-	"$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13{, $14|}"
-#define DEFINITION_TYPES \
-	TEXTOID, TEXTOID, TEXTARRAYOID, InvalidOid, TEXTOID, TEXTOID, BOOLOID, \
-	INTERVALOID, INT4OID, INTERVALOID, TEXTOID, InvalidOid, TEXTOID, TEXTOID
-
 /* Whose the events are that a dropped stream of this name left; false where there are none. */
 bool
 mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT owner::pg_catalog.oid, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
+		"SELECT owner, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
 		TEXTOID);
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 	bool		found;
-	bool		isnull;
 
 	mcs_catalog_begin(&scope);
 	found = mcs_catalog_execute(&find, values, NULL) > 0;
 	if (found)
 	{
-		*owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		*last_event_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		*owner = mcs_catalog_get_oid(&row, "owner");
+		*last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
 	}
 	mcs_catalog_end(&scope);
 	return found;
@@ -313,42 +166,21 @@ mcs_streams_forget_kept_events(const char *stream)
 	(void) mcs_catalog_run(&forget, values, NULL);
 }
 
-/* The row of change_streams; false where there is one of that name already. */
-static bool
-insert_stream(const Stream *stream, const StreamOrigin *origin)
+/* The columns of change_streams that create_change_stream and alter_change_stream have in common, behind the key. */
+static void
+set_definition(CatalogColumns *columns, const Stream *stream, bool update)
 {
-	static CatalogStatement insert = CATALOG_STATEMENT(
-		"INSERT INTO @.change_streams (" DEFINITION_COLUMNS ", stream_name, owner, server, database_name, "
-		"collection_name, resume_after, start_after, start_at, initial_snapshot, paused, settings, system_identifier, "
-		"database_oid, changed_at_event{, exclude_fields, mask_fields|}) "
-		"VALUES (" DEFINITION_VALUES ", $15, $16::pg_catalog.regrole, $17, $18, "
-		"$19, $20, $21, $22, false, $23, $24, $25, $26, $27{, $28, $29|}) ON CONFLICT DO NOTHING",
-		DEFINITION_TYPES, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
-		TEXTARRAYOID, INT8OID, OIDOID, INT8OID, TEXTARRAYOID, TEXTARRAYOID);
-	CatalogValues values = {0};
-
-	add_definition(&values, stream);
-	mcs_catalog_add_text(&values, stream->name);
-	mcs_catalog_add_value(&values, ObjectIdGetDatum(stream->owner), false);
-	mcs_catalog_add_text(&values, stream->server);
-	mcs_catalog_add_text(&values, stream->database);
-	mcs_catalog_add_text(&values, stream->collection);
-	mcs_catalog_add_text(&values, origin->resume_after);
-	mcs_catalog_add_text(&values, origin->start_after);
-	mcs_catalog_add_text(&values, origin->start_at);
-	mcs_catalog_add_value(&values, BoolGetDatum(stream->paused), false);
-	mcs_catalog_add_texts(&values, stream->settings, false);
-	mcs_catalog_add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	mcs_catalog_add_value(&values, ObjectIdGetDatum(MyDatabaseId), false);
-	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
-	mcs_catalog_add_texts(&values, stream->exclude_fields, true);
-	mcs_catalog_add_texts(&values, stream->mask_fields, true);
-	return mcs_catalog_run(&insert, values.values, values.nulls) == 1;
+	mcs_options_write(&mcs_options_stream, stream, update, columns);
+	mcs_catalog_set(columns, "pushed_filter", mcs_extension_document(), PointerGetDatum(stream->pushed_filter),
+					stream->pushed_filter == NULL);
+	mcs_catalog_set_text(columns, "local_filter", stream->local_filter);
+	/* what events before were made by another definition, or by none */
+	mcs_catalog_set(columns, "changed_at_event", INT8OID, Int64GetDatum(stream->last_event_id), false);
 }
 
 /* The rows of a new stream; false where there is one of that name already. */
 bool
-mcs_streams_insert(const Stream *stream, const StreamOrigin *origin)
+mcs_streams_insert(const Stream *stream)
 {
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
@@ -357,9 +189,18 @@ mcs_streams_insert(const Stream *stream, const StreamOrigin *origin)
 	static CatalogStatement insert_metrics = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1) ON CONFLICT DO NOTHING",
 		TEXTOID);
+	CatalogColumns columns = {0};
 	CatalogValues values = {0};
 
-	if (!insert_stream(stream, origin))
+	mcs_catalog_set_text(&columns, "stream_name", stream->name);
+	mcs_catalog_set(&columns, "owner", REGROLEOID, ObjectIdGetDatum(stream->owner), false);
+	mcs_catalog_set_text(&columns, "database_name", stream->database);
+	mcs_catalog_set_text(&columns, "collection_name", stream->collection);
+	set_definition(&columns, stream, false);
+	mcs_catalog_set_texts(&columns, "settings", stream->settings, false);
+	mcs_catalog_set(&columns, "system_identifier", INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	mcs_catalog_set(&columns, "database_oid", OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	if (!mcs_catalog_insert("change_streams", &columns))
 		return false;
 	mcs_catalog_add_text(&values, stream->name);
 	mcs_catalog_add_text(&values, stream->resume_token);
@@ -373,18 +214,11 @@ mcs_streams_insert(const Stream *stream, const StreamOrigin *origin)
 void
 mcs_streams_update(const Stream *stream)
 {
-	static CatalogStatement update = CATALOG_STATEMENT(
-		"UPDATE @.change_streams SET (" DEFINITION_COLUMNS ", changed_at_event{, exclude_fields, mask_fields|}) = "
-		"(" DEFINITION_VALUES ", $15{, $17, $18|}) WHERE stream_name = $16",
-		DEFINITION_TYPES, INT8OID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID);
-	CatalogValues values = {0};
+	CatalogColumns columns = {0};
 
-	add_definition(&values, stream);
-	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
-	mcs_catalog_add_text(&values, stream->name);
-	mcs_catalog_add_texts(&values, stream->exclude_fields, true);
-	mcs_catalog_add_texts(&values, stream->mask_fields, true);
-	(void) mcs_catalog_run(&update, values.values, values.nulls);
+	mcs_catalog_set_text(&columns, "stream_name", stream->name);
+	set_definition(&columns, stream, true);
+	mcs_catalog_update("change_streams", &columns);
 	mcs_progress_redefine(stream->name);
 }
 
@@ -480,12 +314,15 @@ mcs_streams_is_uncommitted(const char *stream)
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 	bool		own = false;
-	bool		isnull;
 
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&find, values, NULL) > 0)
-		own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
-			SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+		bool		isnull;
+
+		own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(mcs_catalog_get_datum(&row, "xmin", &isnull)));
+	}
 	mcs_catalog_end(&scope);
 	return own;
 }

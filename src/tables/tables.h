@@ -13,6 +13,115 @@
 #include "event/event.h"
 #include "shared/shared.h"
 
+/* ---- tables/options.c: what can be said of streams and handlers ---- */
+
+/* How an option is kept: as a member of struct Stream or Handler, and in its column. */
+typedef enum OptionKind
+{
+	OPTION_TEXT,				/* char *; text */
+	OPTION_WORD,				/* an enum; text */
+	OPTION_TEXTS,				/* List of char *; text[] */
+	OPTION_BOOL,				/* bool; boolean */
+	OPTION_INT,					/* int; integer */
+	OPTION_INTERVAL,			/* Interval *; interval */
+	OPTION_DOCUMENT				/* Document *; document */
+} OptionKind;
+
+/* One of the words that an option may be. */
+typedef struct OptionWord
+{
+	const char *text;			/* as it is kept, where MongoDB knows it in MongoDB's spelling; NULL ends a list */
+	const char *sql;			/* as SQL would spell it, where that differs */
+	int			value;			/* of the enum, for OPTION_WORD */
+} OptionWord;
+
+#define OPTION_CREATE_ONLY	0x01	/* alter_change_... does not change it */
+#define OPTION_NO_RESET		0x02	/* reset of alter_change_... does not know it */
+#define OPTION_NEW			0x04	/* 1.0's schema has neither argument nor column */
+#define OPTION_FOR_MONGODB	0x08	/* a part of what MongoDB is asked */
+#define OPTION_CLAUSE		0x10	/* in the dialect a clause of its own, and no name in WITH (...) */
+#define OPTION_MILLISECONDS	0x20	/* in the dialect a bare number is one of milliseconds */
+
+typedef struct Option
+{
+	const char *name;			/* of the argument, the column and the member */
+	OptionKind	kind;
+	const OptionWord *words;	/* what it may be; NULL: not one of some words */
+	const char *fallback;		/* the default, as SQL's text; NULL: null, which is 0, NULL or NIL in the member */
+	int			flags;
+	size_t		offset;			/* of the member */
+	size_t		size;
+} Option;
+
+typedef struct OptionList
+{
+	const Option *options;
+	int			count;
+} OptionList;
+
+/*
+ * The options of streams.  A new one is a row here, a member of struct Stream
+ * and its meaning: the check in stream/definition.c that the row names, which
+ * raises or returns what is kept, or NULL where any value of its type will do.
+ * Its argument and its column are made in schema/.
+ *
+ *		name, kind, words, default, flags, check
+ */
+#define STREAM_OPTION_LIST(ROW) \
+	ROW(filter, OPTION_TEXT, NULL, NULL, OPTION_FOR_MONGODB | OPTION_CLAUSE, check_filter) \
+	ROW(add_fields, OPTION_TEXT, NULL, NULL, OPTION_CLAUSE, check_add_fields) \
+	ROW(operations, OPTION_TEXTS, NULL, NULL, OPTION_FOR_MONGODB, check_operations) \
+	ROW(pipeline, OPTION_DOCUMENT, NULL, NULL, OPTION_FOR_MONGODB, check_pipeline) \
+	ROW(full_document, OPTION_TEXT, full_document_words, "default", OPTION_FOR_MONGODB, NULL) \
+	ROW(full_document_before_change, OPTION_TEXT, before_change_words, "off", OPTION_FOR_MONGODB, NULL) \
+	ROW(show_expanded_events, OPTION_BOOL, NULL, "false", OPTION_FOR_MONGODB, NULL) \
+	ROW(max_await_time, OPTION_INTERVAL, NULL, "1 second", OPTION_MILLISECONDS, check_max_await_time) \
+	ROW(batch_size, OPTION_INT, NULL, NULL, 0, check_batch_size) \
+	ROW(resume_after, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
+	ROW(start_after, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
+	ROW(start_at, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
+	ROW(initial_snapshot, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, check_initial_snapshot) \
+	ROW(retention, OPTION_INTERVAL, NULL, NULL, 0, check_retention) \
+	ROW(notify, OPTION_WORD, notify_words, "ids", 0, NULL) \
+	ROW(exclude_fields, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_hidden_fields) \
+	ROW(mask_fields, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_hidden_fields) \
+	ROW(on_error, OPTION_WORD, on_error_words, "stop", OPTION_NEW, NULL) \
+	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL) \
+	ROW(server, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL)
+
+/* The options of handlers, in the same way: struct Handler and handler/definition.c. */
+#define HANDLER_OPTION_LIST(ROW) \
+	ROW(body, OPTION_TEXT, NULL, NULL, OPTION_NO_RESET | OPTION_CLAUSE, check_text) \
+	ROW(procedure, OPTION_TEXT, NULL, NULL, OPTION_NO_RESET | OPTION_CLAUSE, check_text) \
+	ROW(condition, OPTION_TEXT, NULL, NULL, 0, check_text) \
+	ROW(start_at, OPTION_TEXT, NULL, "now", OPTION_CREATE_ONLY, NULL) \
+	ROW(retry_attempts, OPTION_INT, NULL, "5", 0, check_retry_attempts) \
+	ROW(retry_delay, OPTION_INTERVAL, NULL, "1 second", 0, check_delay) \
+	ROW(max_retry_delay, OPTION_INTERVAL, NULL, "1 minute", 0, check_delay) \
+	ROW(timeout, OPTION_INTERVAL, NULL, "1 minute", 0, check_timeout) \
+	ROW(on_failure, OPTION_WORD, on_failure_words, "dead_letter", 0, NULL) \
+	ROW(workers, OPTION_INT, NULL, "1", 0, check_workers) \
+	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL)
+
+extern const OptionList mcs_options_stream;
+extern const OptionList mcs_options_handler;
+
+/* An option by its name; NULL where there is none. */
+extern const Option *mcs_options_find(const OptionList *list, const char *name);
+
+/* The names of those that have none of some flags, as a hint lists them. */
+extern char *mcs_options_names(const OptionList *list, int without);
+
+/* The type of its argument and column. */
+extern Oid	mcs_options_type(const Option *option);
+
+/* Gives an option of a definition a value, which is not null, or its default; what is none of its words is refused. */
+extern void mcs_options_set(const Option *option, void *definition, Datum value);
+extern void mcs_options_reset(const Option *option, void *definition);
+
+/* The word that a text is, in either spelling; anything else is an error about the option. */
+extern const OptionWord *mcs_options_word(const OptionWord *words, const char *text, const char *option);
+
 /* ---- tables/streams.c: change_streams, and the events that dropped streams have left ---- */
 
 typedef enum StreamNotify
@@ -35,9 +144,10 @@ typedef struct Stream
 {
 	char	   *name;
 	Oid			owner;
-	char	   *server;
 	char	   *database;		/* "*": every database */
 	char	   *collection;
+
+	/* options */
 	char	   *filter;
 	char	   *add_fields;
 	List	   *operations;		/* of char *, NIL: all */
@@ -46,22 +156,29 @@ typedef struct Stream
 	char	   *full_document_before_change;
 	bool		show_expanded_events;
 	Interval   *max_await_time;
-	int			max_await_ms;	/* the same in milliseconds */
 	int			batch_size;		/* 0: ours to choose */
+	char	   *resume_after;	/* where create_change_stream was told to start; only noted */
+	char	   *start_after;
+	char	   *start_at;
+	bool		initial_snapshot;
 	Interval   *retention;
 	StreamNotify notify;
-	bool		paused;
-	char	   *stopped_state;	/* "history_lost", "error" or NULL */
-	char	   *skip_token;		/* of one event to leave out, or NULL */
+	List	   *exclude_fields; /* of char *, dotted paths */
+	List	   *mask_fields;
 	StreamOnError on_error;
-	char	   *stopped_token;	/* of the event that it stopped at, or NULL */
-	bool		restored;		/* made in another cluster or database than this one */
+	bool		paused;
+	char	   *server;
+
+	/* what follows from them, and what has become of the stream */
+	int			max_await_ms;	/* max_await_time in milliseconds */
 	Document   *pushed_filter;	/* a $match condition, or NULL */
 	char	   *local_filter;
 	List	   *settings;		/* of char *, "name=value" */
+	char	   *stopped_state;	/* "history_lost", "error" or NULL */
+	char	   *stopped_token;	/* of the event that it stopped at, or NULL */
+	char	   *skip_token;		/* of one event to leave out, or NULL */
+	bool		restored;		/* made in another cluster or database than this one */
 	bool		has_handlers;
-	List	   *exclude_fields; /* of char *, dotted paths */
-	List	   *mask_fields;
 	int			definition_version;
 
 	/* progress */
@@ -82,17 +199,9 @@ extern Stream *mcs_streams_load(const char *name, bool for_update, bool missing_
 extern List *mcs_streams_list(void);
 extern bool mcs_streams_is_uncommitted(const char *stream);
 
-/* What create_change_stream was told and nothing but the table remembers. */
-typedef struct StreamOrigin
-{
-	const char *resume_after;
-	const char *start_after;
-	const char *start_at;
-} StreamOrigin;
-
 extern bool mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id);
 extern void mcs_streams_forget_kept_events(const char *stream);
-extern bool mcs_streams_insert(const Stream *stream, const StreamOrigin *origin);
+extern bool mcs_streams_insert(const Stream *stream);
 extern void mcs_streams_update(const Stream *stream);
 extern void mcs_streams_pause(const char *stream);
 extern void mcs_streams_resume(const char *stream, const char *skip_token);
@@ -259,27 +368,38 @@ extern void mcs_grants_forget_missing(void);
 
 #define HANDLER_MAX_WORKERS 64
 
+/* What becomes of an event on which the last attempt has failed. */
+typedef enum HandlerOnFailure
+{
+	HANDLER_ON_FAILURE_DEAD_LETTER,
+	HANDLER_ON_FAILURE_STOP
+} HandlerOnFailure;
+
 /* One row of change_handlers with what it needs of its stream, palloc'ed; NULL pointers stand for SQL NULL. */
 typedef struct Handler
 {
 	char	   *name;
 	char	   *stream;
 	Oid			owner;			/* of the stream, and so of the handler */
+
+	/* options */
 	char	   *body;
 	char	   *procedure;
 	char	   *condition;
-	char	   *translated_body;
-	char	   *translated_condition;
 	char	   *start_at;
 	int			retry_attempts;
 	Interval   *retry_delay;
 	Interval   *max_retry_delay;
 	Interval   *timeout;
-	bool		stop_on_failure;	/* else the event becomes a dead letter */
+	HandlerOnFailure on_failure;
 	int			workers;
 	bool		paused;
-	char	   *stopped_reason;
+
+	/* what follows from them, and what has become of the handler */
+	char	   *translated_body;
+	char	   *translated_condition;
 	List	   *settings;		/* of char *, "name=value" */
+	char	   *stopped_reason;
 	bool		restored;		/* the stream was made in another cluster or database */
 } Handler;
 

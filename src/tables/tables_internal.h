@@ -62,6 +62,22 @@ extern void mcs_catalog_add_int64(CatalogValues *values, int64 value);
 extern void mcs_catalog_add_text(CatalogValues *values, const char *text);
 extern void mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
 
+/* What is written into one row: its columns by name, the first of them the table's key. */
+typedef struct CatalogColumns
+{
+	const char *names[CATALOG_MAX_ARGS];
+	Oid			types[CATALOG_MAX_ARGS];
+	CatalogValues values;
+} CatalogColumns;
+
+extern void mcs_catalog_set(CatalogColumns *columns, const char *name, Oid type, Datum value, bool isnull);
+extern void mcs_catalog_set_text(CatalogColumns *columns, const char *name, const char *text);
+extern void mcs_catalog_set_texts(CatalogColumns *columns, const char *name, List *texts, bool empty_is_null);
+
+/* Makes the row; false where there is one of that key.  Or changes it. */
+extern bool mcs_catalog_insert(const char *table, CatalogColumns *columns);
+extern void mcs_catalog_update(const char *table, CatalogColumns *columns);
+
 /* A row that a statement has returned; what is read from it is copied to the memory of the scope's caller. */
 typedef struct CatalogRow
 {
@@ -72,15 +88,27 @@ typedef struct CatalogRow
 
 extern CatalogRow mcs_catalog_row(const CatalogScope *scope, uint64 number);
 
-/* Its values, columns counted from 1; 0, false, NULL or NIL for null.  The datum is not copied. */
-extern Datum mcs_catalog_get_datum(const CatalogRow *row, int column, bool *isnull);
-extern bool mcs_catalog_get_bool(const CatalogRow *row, int column);
-extern int32 mcs_catalog_get_int32(const CatalogRow *row, int column);
-extern int64 mcs_catalog_get_int64(const CatalogRow *row, int column);
-extern Oid	mcs_catalog_get_oid(const CatalogRow *row, int column);
-extern char *mcs_catalog_get_text(const CatalogRow *row, int column);
-extern List *mcs_catalog_get_texts(const CatalogRow *row, int column);
-extern Interval *mcs_catalog_get_interval(const CatalogRow *row, int column);
-extern Document *mcs_catalog_get_document(const CatalogRow *row, int column);
+/*
+ * Its values, by the names of its columns; 0, false, NULL or NIL for null, and for
+ * a column that 1.0's tables do not have.  The datum is not copied.
+ */
+extern Datum mcs_catalog_get_datum(const CatalogRow *row, const char *column, bool *isnull);
+extern bool mcs_catalog_get_bool(const CatalogRow *row, const char *column);
+extern int32 mcs_catalog_get_int32(const CatalogRow *row, const char *column);
+extern int64 mcs_catalog_get_int64(const CatalogRow *row, const char *column);
+extern Oid	mcs_catalog_get_oid(const CatalogRow *row, const char *column);
+extern char *mcs_catalog_get_text(const CatalogRow *row, const char *column);
+extern List *mcs_catalog_get_texts(const CatalogRow *row, const char *column);
+extern Interval *mcs_catalog_get_interval(const CatalogRow *row, const char *column);
+extern Document *mcs_catalog_get_document(const CatalogRow *row, const char *column);
+
+/* Whether a stream's row says that it was made in another cluster or database. */
+extern bool mcs_catalog_is_from_elsewhere(const CatalogRow *row);
+
+/* ---- tables/options.c ---- */
+
+/* The options of a definition from its row, and the columns of its row from them, for an update without those that create_change_... alone sets. */
+extern void mcs_options_read(const OptionList *list, const CatalogRow *row, void *definition);
+extern void mcs_options_write(const OptionList *list, const void *definition, bool update, CatalogColumns *columns);
 
 #endif							/* MCS_TABLES_INTERNAL_H */
