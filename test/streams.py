@@ -65,6 +65,19 @@ def wait_state(db, stream, state, timeout=30):
     return status(db, stream)
 
 
+def wait_event(db, pid, kind, timeout=30):
+    """Waits until a backend is at a statement and waits for something of that kind: Lock, Extension (which is MongoDB), …"""
+    db.wait_for("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s AND state = 'active'", pid, expect=kind, timeout=timeout)
+
+
+def answers(client, database):
+    """The change stream cursors that a mongod has on a database, with how many answers it has given on each: {id: number}."""
+    return {found["cursor"]["cursorId"]: found["cursor"]["nBatchesReturned"] for found in client.admin.aggregate([
+        {"$currentOp": {"idleCursors": True, "allUsers": True}},
+        {"$match": {"cursor.originatingCommand.pipeline.0.$changeStream": {"$exists": True}}}])
+        if found["ns"].startswith(database + ".")}
+
+
 def status(db, stream):
     cursor = db.connection.execute("SELECT * FROM change_stream_status WHERE stream_name = %s", (stream,))
     row = cursor.fetchone()

@@ -8,7 +8,7 @@ import pytest
 
 from foreign import foreign_table, messages, no_cursors, open_cursors
 from harness.machine import wait_until
-from streams import error_of
+from streams import error_of, wait_event
 
 
 def fill(collection, count, **fields):
@@ -55,7 +55,7 @@ def test_a_dead_network_holds_up_no_cancel(through, proxy, mongo, mdb, how):
             began = time.monotonic()
             thread.start()
             if how != "timeout":
-                time.sleep(0.3)
+                wait_event(through, pid, "Extension")
                 began = time.monotonic()
                 through.execute(f"SELECT pg_{'cancel' if how == 'cancel' else 'terminate'}_backend({pid})")
             thread.join(10)

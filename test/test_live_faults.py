@@ -9,7 +9,7 @@ import pytest
 
 import oracle
 from harness.machine import wait_until
-from streams import Writers, create, ids, patiently, pause, resume, status, sync, wait_state, worker
+from streams import Writers, answers, create, ids, patiently, pause, resume, status, sync, wait_state, worker
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -180,8 +180,10 @@ def test_resumable_codes(linked, mongo, mdb):
     for code in RESUMABLE:
         labels = {} if code == 43 else {"errorLabels": ["ResumableChangeStreamError"]}
         for _ in range(2):
+            before = answers(mongo.client, mdb.name)
             mongo.fail_command(["getMore"], times=1, errorCode=code, **labels)
-            time.sleep(0.3)             # answers without events
+            wait_until(lambda: any(number > 2 for cursor, number in answers(mongo.client, mdb.name).items() if cursor not in before),
+                       60, "answers without events on a new cursor")
             mdb.orders.insert_one({"_id": written})
             written += 1
             sync(linked, "orders", "60 seconds")

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from harness.machine import wait_until
-from streams import create, error_of, gaps, ids, operations, status, sync, wait_state
+from streams import create, error_of, gaps, ids, operations, status, sync, wait_event, wait_state
 
 CODES_OF_A_RACE = {"42710", "42704"}
 
@@ -78,24 +78,27 @@ def test_two_create_the_same(linked, mdb, end):
     """The second waits for the first to end, and gets the name or is told that it is taken."""
     first = linked.connect(autocommit=False)
     first.execute("SELECT create_change_stream('orders', 'c', paused => true)")
+    other = linked.connect()
     outcome = []
 
     def second():
         try:
-            linked.execute("SELECT create_change_stream('orders', 'd', paused => true)")
+            other.execute("SELECT create_change_stream('orders', 'd', paused => true)")
             outcome.append(None)
         except psycopg.Error as error:
             outcome.append(error.sqlstate)
 
     thread = threading.Thread(target=second)
     thread.start()
-    time.sleep(0.3)
+    wait_event(linked, other.info.backend_pid, "Lock")
+    assert linked.value("SELECT pg_blocking_pids(%s)", other.info.backend_pid) == [first.info.backend_pid]
     assert not outcome
     getattr(first, end)()
     thread.join(10)
     assert outcome == (["42710"] if end == "commit" else [None])
     assert linked.value("SELECT collection_name FROM change_streams") == ("c" if end == "commit" else "d")
     first.close()
+    other.close()
 
 
 def test_all_at_once(linked, mdb, postgres):
@@ -196,7 +199,7 @@ def test_waiting_can_be_cancelled(db, mongo, mdb, proxy):
 
             thread = threading.Thread(target=run)
             thread.start()
-            time.sleep(0.5)
+            wait_event(db, pid, "Extension")
             db.execute("SET lock_timeout = '1s'")
             db.execute("SELECT pause_change_stream('orders')")
             begin = time.monotonic()
@@ -321,7 +324,7 @@ def test_retention_passes_over_locked_rows(linked, mdb):
     mdb.c.insert_many([{"_id": number} for number in range(10)])
     sync(linked, "orders")
     linked.execute("SELECT pause_change_stream('orders')")
-    time.sleep(1.2)
+    linked.wait_for("SELECT bool_and(received_at < clock_timestamp() - interval '1 second') FROM change_stream_events")
     with linked.connect(autocommit=False) as other:
         other.execute("SELECT 1 FROM change_stream_events WHERE event_id = 4 FOR UPDATE")
         linked.execute("SELECT resume_change_stream('orders')")

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 import oracle
-from harness.machine import wait_until
-from streams import (Writers, alter, create, drop, error_of, gaps, ids, operations, pause, resume, status, sync, wait_state, worker)
+from harness.machine import freeze, wait_until
+from streams import (Writers, alter, answers, create, drop, error_of, gaps, ids, operations, pause, resume, status, sync, wait_state, worker)
 
 
 def insert(mdb, *keys):
@@ -47,8 +47,7 @@ def test_start_at_each_form(linked, mongo, mdb):
     sync(linked, "first")
     token = tokens(linked, "first")[1]
     second = oracle.token_time(token).time
-    while int(time.time()) <= second:
-        time.sleep(0.05)
+    wait_until(lambda: int(time.time()) > second)
     insert(mdb, 4)
     when = linked.value("SELECT to_timestamp(%s)::text", oracle.token_time(tokens(linked, "first")[0]).time)
     for number, options in enumerate([{"start_at": token}, {"resume_after": token}, {"start_after": token}]):
@@ -283,12 +282,12 @@ def test_sync_does_not_run_ahead(linked, mongo, mdb, rewound):
     create(linked, "orders", collection="c")
     begin = linked.value("SELECT resume_token FROM change_stream_progress")
     wait_state(linked, "orders", "active")
-    time.sleep(0.3)                     # for an empty answer or two
+    wait_until(lambda: any(number > 2 for number in answers(mongo.client, mdb.name).values()), what="empty answers")
     if rewound:
         insert(mdb, 1, 2)
         sync(linked, "orders")
     pid = worker(linked, "orders")
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         if rewound:
             resume(linked, "orders", start_at=begin)

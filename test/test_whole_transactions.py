@@ -7,6 +7,7 @@ import time
 import pytest
 
 import oracle
+from harness.machine import freeze
 from streams import create, patiently, resume, sync, worker
 
 # events of each time that a reader sees at a moment
@@ -119,7 +120,7 @@ def test_after_a_death_within_one(linked, mongo, mdb):
     mdb.c.insert_one({"alone": 0})
     sync(linked, "s")
     pid = worker(linked, "s")
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     transaction(mongo, mdb, 1, 40)
     mdb.c.insert_one({"alone": 1})
     os.kill(pid, signal.SIGKILL)

@@ -156,6 +156,22 @@ def wait_until(condition, timeout=30, what=None, pause=0.02):
         time.sleep(pause)
 
 
+def freeze(pid):
+    """Stops a process by SIGSTOP and returns when each of its threads stands still: one may go on for a moment, and answer."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands_still():
+        for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            try:
+                if (thread / "stat").read_text().rpartition(")")[2].split()[0] not in "Tt":
+                    return False
+            except FileNotFoundError:
+                pass                    # a thread that has ended
+        return True
+
+    wait_until(stands_still, what=f"process {pid} stands still", pause=0.001)
+
+
 def tail(path, lines=30):
     """The last lines of a file, for error messages."""
     try:

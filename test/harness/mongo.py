@@ -61,7 +61,7 @@ class Mongod:
 
     def freeze(self):
         """Stops all of it without a word, as a machine that hangs."""
-        self.signal(signal.SIGSTOP)
+        machine.freeze(self.process.pid)
 
     def thaw(self):
         self.signal(signal.SIGCONT)
