@@ -120,13 +120,15 @@ def check_tidy(path, lines):
 
 def object_files(folder):
     """The source of each object file of a build, and its symbols: what it defines and what it uses."""
-    for made in sorted([*(folder / "src").glob("*.o"), *(folder / "src").glob("*/*.o")]):
-        defined, used = set(), set()
-        listed = subprocess.run(["nm", "-g", made], capture_output=True, text=True, check=True).stdout
-        for line in listed.splitlines():
-            kind, name = line.split()[-2:]
-            (used if kind == "U" else defined).add(name)
-        yield ROOT / made.relative_to(folder).with_suffix(".c"), defined, used
+    made = sorted([*(folder / "src").glob("*.o"), *(folder / "src").glob("*/*.o")])
+    symbols = {path: (set(), set()) for path in made}
+    listed = subprocess.run(["nm", "-A", "-g", *made], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        path, _, symbol = line.partition(":")
+        kind, name = symbol.split()[-2:]
+        symbols[pathlib.Path(path)][kind == "U"].add(name)
+    for path, (defined, used) in symbols.items():
+        yield ROOT / path.relative_to(folder).with_suffix(".c"), defined, used
 
 
 def check_names(objects):
