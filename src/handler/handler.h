@@ -112,46 +112,51 @@ extern int64 mcs_rows_release(const char *stream, const char *handler, int64 aft
 /* Events of one transaction, at most. */
 #define HANDLER_BATCH_EVENTS 1000
 
+/* The transaction at work: run.c. */
+typedef struct HandlerRun
+{
+	HandlerBatch batch;			/* in process.batch_context */
+	int			at;				/* the event whose code is running; -1: none */
+	TimestampTz began;			/* the event at work */
+	MemoryContext event_context;	/* reset after each event */
+	int			limit;			/* events of the next transaction */
+} HandlerRun;
+
+/* After processes that have died: run.c. */
+typedef struct HandlerCrash
+{
+	bool		begun;			/* noted that this process works */
+	int			unready;		/* processes in a row that died before they had come to an event */
+	int64		careful_until;	/* up to this event each is announced, and alone; 0: none */
+	int64		died_on;		/* the event on which processes died too often; 0: none */
+} HandlerCrash;
+
 /* A worker: one handler, or one part of its events. */
 typedef struct HandlerWorker
 {
+	WorkerProcess process;
 	char		stream[NAMEDATALEN];
-	char		name[NAMEDATALEN];
-	int			number;
+	int			number;			/* among the handler's workers */
+
+	/* all in process.definition_context */
 	Handler    *handler;
-	int			timeout_ms;
+	int			timeout_ms;		/* of the code on one event */
 	HandlerPosition position;
+	MemoryContext error_context;	/* of the position's error */
 	HandlerCode *code;
-	MemoryContext definition_context;	/* of handler, position and code */
-	MemoryContext error_context;	/* below it: the position's error */
-	MemoryContext batch_context;	/* reset after each transaction */
-	MemoryContext event_context;	/* reset after each event */
+	bool		loading;		/* the code is made ready: it is to blame for an error */
 
-	/* the transaction at work */
-	HandlerBatch batch;
-	int			at;				/* the event whose code is running; -1: none */
-	TimestampTz began;			/* the event at work */
+	HandlerRun	run;
+	HandlerCrash crash;
 
-	int			limit;			/* events of the next transaction */
-	int64		careful_until;	/* up to this event each is announced, and alone; 0: none */
-	int64		died_on;		/* the event on which processes died too often; 0: none */
-	bool		begun;			/* noted that this process works */
-	int			unready;		/* processes in a row that died before they had come to an event */
-	int			failures;		/* of our own side, in a row */
-	bool		reload;
+	/* what a wait is for: worker.c */
 	int64		newest;			/* the slot's when the table was looked into */
-	StreamReport report;
 	TimestampTz idle_since;		/* 0: something to do */
 	TimestampTz tell_at;		/* when dead letters are to be told of; 0: there are none */
-	double		rate;
-	int64		rate_events;
-	TimestampTz rate_since;
 } HandlerWorker;
 
 PGDLLEXPORT extern void mcs_handler_main(Datum arg);
 extern void mcs_handler_init(void);
-extern void mcs_handler_transaction_begin(HandlerWorker *worker);
-extern void mcs_handler_transaction_commit(HandlerWorker *worker);
 
 /* Tells of the handler's stop, in its transaction: what the reason names, and nothing of documents. */
 extern void mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason);

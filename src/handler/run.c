@@ -66,18 +66,6 @@
 /* Longest texts that are kept of an error. */
 #define ERROR_BYTES		8192
 
-void
-mcs_handler_transaction_begin(HandlerWorker *worker)
-{
-	mcs_worker_step_begin(worker->name, worker->batch_context);
-}
-
-void
-mcs_handler_transaction_commit(HandlerWorker *worker)
-{
-	mcs_worker_step_commit(worker->batch_context);
-}
-
 /* ---- what runs ---- */
 
 /* The last event that the next transaction may take. */
@@ -94,32 +82,32 @@ last_event(const HandlerWorker *worker)
 static int
 run_events(HandlerWorker *worker)
 {
-	HandlerBatch *batch = &worker->batch;
+	HandlerBatch *batch = &worker->run.batch;
 	TimestampTz begin = GetCurrentTimestamp();
 	int			level = mcs_settings_begin(worker->handler->settings);
-	MemoryContext old = MemoryContextSwitchTo(worker->event_context);
+	MemoryContext old = MemoryContextSwitchTo(worker->run.event_context);
 	int			done = 0;
 
-	worker->began = begin;
-	while (done < batch->count && worker->began - begin < BATCH_MICROSECONDS)
+	worker->run.began = begin;
+	while (done < batch->count && worker->run.began - begin < BATCH_MICROSECONDS)
 	{
 		HandlerEvent *event = &batch->events[done];
 		TimestampTz end;
 
 		CHECK_FOR_INTERRUPTS();
-		worker->at = done;
-		mcs_handler_slot_running(event->event_id, worker->began);
+		worker->run.at = done;
+		mcs_handler_slot_running(event->event_id, worker->run.began);
 		event->ran = mcs_code_run(worker->code, event->row, worker->timeout_ms);
 		end = GetCurrentTimestamp();
-		event->microseconds = Max(end - worker->began, 0);
-		worker->began = end;
-		MemoryContextReset(worker->event_context);
+		event->microseconds = Max(end - worker->run.began, 0);
+		worker->run.began = end;
+		MemoryContextReset(worker->run.event_context);
 		done++;
 	}
 	if (done > 0)
 		mcs_code_finish();
 	mcs_handler_slot_running(0, 0);
-	worker->at = -1;
+	worker->run.at = -1;
 	MemoryContextSwitchTo(old);
 	mcs_settings_end(level);
 	return done;
@@ -133,7 +121,7 @@ write_results(HandlerWorker *worker, int count)
 
 	for (int i = 0; i < count; i++)
 	{
-		HandlerEvent *event = &worker->batch.events[i];
+		HandlerEvent *event = &worker->run.batch.events[i];
 
 		results[i].event_id = event->event_id;
 		results[i].outcome = OUTCOME_DONE;
@@ -141,25 +129,14 @@ write_results(HandlerWorker *worker, int count)
 		results[i].attempts = event->ran ? 1 : 0;
 		results[i].microseconds = event->ran ? event->microseconds : 0;
 	}
-	mcs_rows_write(worker->handler->stream, worker->name, results, count);
+	mcs_rows_write(worker->handler->stream, worker->process.name, results, count);
 }
 
 /* Whether the handler's own code has altered, paused or dropped it, or dropped its stream, in this transaction. */
 static bool
 changed_itself(const HandlerWorker *worker)
 {
-	return mcs_wake_is_due(worker->stream, worker->name);
-}
-
-/* Rolls a transaction back: what it was about has changed. */
-static void
-roll_back(HandlerWorker *worker)
-{
-	AbortOutOfAnyTransaction();
-	MemoryContextSwitchTo(worker->batch_context);
-	MemoryContextReset(worker->batch_context);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	worker->reload = true;
+	return mcs_wake_is_due(worker->stream, worker->process.name);
 }
 
 /* After a commit: memory follows the table. */
@@ -175,33 +152,43 @@ moved(HandlerWorker *worker, int64 to, int events)
 		position->attempts = 0;
 		position->next_retry_at = 0;
 	}
-	worker->rate_events += events;
-	worker->failures = 0;
+	worker->process.rate_events += events;
+	worker->process.failures = 0;
 	mcs_slot_trusted();
-	mcs_handler_slot_moved(worker->rate);
+	mcs_handler_slot_moved(worker->process.rate);
 }
 
 /* Ends the transaction of a batch of which so many events were run. */
 static void
 finish_batch(HandlerWorker *worker, int done)
 {
-	int64		to = done < worker->batch.count ? worker->batch.events[done - 1].event_id : worker->batch.through;
+	int64		to = done < worker->run.batch.count ? worker->run.batch.events[done - 1].event_id : worker->run.batch.through;
 	bool		itself = changed_itself(worker);
-	bool		saved = mcs_handlers_save(worker->name, worker->number, &worker->position, to, done);
+	bool		saved = mcs_handlers_save(worker->process.name, worker->number, &worker->position, to, done);
 
 	if ((!saved && !itself) || mcs_slot_is_changed())
 	{
-		roll_back(worker);
+		mcs_process_roll_back(&worker->process);
 		return;
 	}
 	if (saved)
 		write_results(worker, done);
-	mcs_handler_transaction_commit(worker);
+	mcs_process_commit(&worker->process);
 	moved(worker, to, done);
-	worker->reload = itself;
+	worker->process.reload = itself;
 }
 
 /* ---- giving up ---- */
+
+void
+mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason)
+{
+	Alert		alert = {.of_handler = true,.name = worker->process.name,.from = mcs_shared_state_name(worker->process.report.state),
+	.to = mcs_shared_state_name(STREAM_ERROR),.reason = reason};
+
+	alert.hint = psprintf("SELECT resume_change_handler(%s);", quote_literal_cstr(worker->process.name));
+	mcs_alert(&alert);
+}
 
 /* Whether the first event of the batch has failed as often as it may. */
 static bool
@@ -230,10 +217,10 @@ give_up(HandlerWorker *worker)
 
 		/* from here on nobody changes the definition */
 		(void) mcs_handlers_load(handler->name, true, true);
-		stored = mcs_handlers_position(worker->name, worker->number);
+		stored = mcs_handlers_position(worker->process.name, worker->number);
 		if (stored == NULL || stored->definition_version != position->definition_version)
 		{
-			roll_back(worker);
+			mcs_process_roll_back(&worker->process);
 			return;
 		}
 		mcs_handlers_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
@@ -246,23 +233,23 @@ give_up(HandlerWorker *worker)
 	}
 	else
 	{
-		saved = mcs_handlers_save(worker->name, worker->number, position, event_id, 1);
+		saved = mcs_handlers_save(worker->process.name, worker->number, position, event_id, 1);
 		if (saved)
 			mcs_dead_letters_insert(handler, event_id, &position->error, position->attempts);
 	}
 	if (!saved || mcs_slot_is_changed())
 	{
-		roll_back(worker);
+		mcs_process_roll_back(&worker->process);
 		return;
 	}
 	mcs_rows_write(handler->stream, handler->name, &result, 1);
-	mcs_handler_transaction_commit(worker);
+	mcs_process_commit(&worker->process);
 	ereport(LOG,
 			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
 					handler->name, event_id, handler->stream, position->attempts),
 			 errdetail("%s: %s", position->error.sqlstate, position->error.message)));
 	if (handler->on_failure == HANDLER_ON_FAILURE_STOP)
-		worker->reload = true;
+		worker->process.reload = true;
 	else
 	{
 		mcs_handler_slot_add_dead_letter(event_id);
@@ -281,39 +268,39 @@ mcs_handler_begin_process(HandlerWorker *worker)
 	int			starts;
 	bool		disorderly;
 
-	if (worker->begun)
+	if (worker->crash.begun)
 		return;
-	worker->begun = true;
-	disorderly = mcs_handlers_begin(worker->name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
+	worker->crash.begun = true;
+	disorderly = mcs_handlers_begin(worker->process.name, worker->number, mcs_slot_is_first(), &running_event, &repeats, &starts);
 	/* before anything of the users' is touched that the process may die of */
-	mcs_handler_transaction_commit(worker);
-	mcs_handler_transaction_begin(worker);
+	mcs_process_commit(&worker->process);
+	mcs_process_begin(&worker->process);
 	if (!disorderly)
 		return;
-	worker->unready = starts;
-	worker->careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
+	worker->crash.unready = starts;
+	worker->crash.careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
 	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
-		worker->died_on = running_event;
+		worker->crash.died_on = running_event;
 }
 
 /* The code is ready to run: whatever processes died of before they had come to an event, it is not that. */
 void
 mcs_handler_is_ready(HandlerWorker *worker)
 {
-	if (worker->unready == 0)
+	if (worker->crash.unready == 0)
 		return;
-	mcs_handlers_ready(worker->name, worker->number);
-	worker->unready = 0;
+	mcs_handlers_ready(worker->process.name, worker->number);
+	worker->crash.unready = 0;
 }
 
 /* Notes the event that is run next, and begins a new transaction for it. */
 static void
 announce(HandlerWorker *worker, int64 event_id)
 {
-	mcs_handlers_announce(worker->name, worker->number, event_id);
-	mcs_handler_transaction_commit(worker);
-	mcs_handler_transaction_begin(worker);
-	mcs_rows_read(&worker->batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
+	mcs_handlers_announce(worker->process.name, worker->number, event_id);
+	mcs_process_commit(&worker->process);
+	mcs_process_begin(&worker->process);
+	mcs_rows_read(&worker->run.batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
 					worker->number, worker->handler->workers);
 }
 
@@ -323,13 +310,13 @@ take_death(HandlerWorker *worker)
 {
 	HandlerPosition *position = &worker->position;
 
-	position->failed_event = worker->died_on;
+	position->failed_event = worker->crash.died_on;
 	position->attempts = Max(worker->handler->retry_attempts, position->attempts) + 1;
 	position->error.sqlstate = "57P02";
 	position->error.message = "the process died while it handled this event";
 	position->error.detail = "Several processes in a row have.";
 	position->error.context = NULL;
-	worker->died_on = 0;
+	worker->crash.died_on = 0;
 }
 
 /* ---- one step ---- */
@@ -340,24 +327,24 @@ mcs_handler_step(HandlerWorker *worker)
 	HandlerPosition *position = &worker->position;
 	int			done;
 
-	mcs_handler_transaction_begin(worker);
-	worker->at = -1;
+	mcs_process_begin(&worker->process);
+	worker->run.at = -1;
 	if (!mcs_code_valid(worker->code))
 	{
-		mcs_handler_transaction_commit(worker);
-		worker->reload = true;
+		mcs_process_commit(&worker->process);
+		worker->process.reload = true;
 		return STEP_DONE;
 	}
-	mcs_rows_read(&worker->batch, worker->handler->stream, position->last_event_id, last_event(worker),
-					worker->limit, worker->number, worker->handler->workers);
-	if (worker->batch.through == position->last_event_id)
+	mcs_rows_read(&worker->run.batch, worker->handler->stream, position->last_event_id, last_event(worker),
+					worker->run.limit, worker->number, worker->handler->workers);
+	if (worker->run.batch.through == position->last_event_id)
 	{
-		mcs_handler_transaction_commit(worker);
+		mcs_process_commit(&worker->process);
 		return STEP_EMPTY;
 	}
-	if (worker->batch.count > 0 && worker->batch.events[0].event_id == worker->died_on)
+	if (worker->run.batch.count > 0 && worker->run.batch.events[0].event_id == worker->crash.died_on)
 		take_death(worker);
-	if (worker->batch.count > 0 && worker->batch.events[0].event_id == position->failed_event)
+	if (worker->run.batch.count > 0 && worker->run.batch.events[0].event_id == position->failed_event)
 	{
 		if (is_given_up(worker))
 		{
@@ -366,20 +353,20 @@ mcs_handler_step(HandlerWorker *worker)
 		}
 		if (position->next_retry_at > GetCurrentTimestamp())
 		{
-			mcs_handler_transaction_commit(worker);
+			mcs_process_commit(&worker->process);
 			return STEP_WAIT;
 		}
 		/* alone: what comes behind it has not succeeded yet */
-		worker->batch.count = 1;
-		worker->batch.through = position->failed_event;
-		worker->limit = 1;
+		worker->run.batch.count = 1;
+		worker->run.batch.through = position->failed_event;
+		worker->run.limit = 1;
 	}
-	if (worker->careful_until > position->last_event_id && worker->batch.count > 0)
-		announce(worker, worker->batch.events[0].event_id);
+	if (worker->crash.careful_until > position->last_event_id && worker->run.batch.count > 0)
+		announce(worker, worker->run.batch.events[0].event_id);
 	done = run_events(worker);
 	finish_batch(worker, done);
-	if (!worker->reload)
-		worker->limit = Min(worker->limit * 2, HANDLER_BATCH_EVENTS);
+	if (!worker->process.reload)
+		worker->run.limit = Min(worker->run.limit * 2, HANDLER_BATCH_EVENTS);
 	return STEP_DONE;
 }
 
@@ -430,7 +417,7 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	HandlerPosition *position = &worker->position;
 	bool		obstructs = mcs_handler_slot_take_obstructs();
 	bool		timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !obstructs &&
-		GetCurrentTimestamp() - worker->began >= (int64) worker->timeout_ms * 1000;
+		GetCurrentTimestamp() - worker->run.began >= (int64) worker->timeout_ms * 1000;
 
 	MemoryContextReset(worker->error_context);
 	position->attempts = position->failed_event == event_id ? position->attempts + 1 : 1;
@@ -447,12 +434,12 @@ void
 mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
 {
 	HandlerPosition *position = &worker->position;
-	int			at = worker->at;
-	int64		event_id = worker->batch.events[at].event_id;
-	int64		microseconds = Max(GetCurrentTimestamp() - worker->began, 0);
+	int			at = worker->run.at;
+	int64		event_id = worker->run.batch.events[at].event_id;
+	int64		microseconds = Max(GetCurrentTimestamp() - worker->run.began, 0);
 	HandlerResult result;
 
-	worker->at = -1;
+	worker->run.at = -1;
 	take_error(worker, error, event_id);
 	memset(&result, 0, sizeof(result));
 	result.event_id = event_id;
@@ -461,15 +448,15 @@ mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
 	result.microseconds = microseconds;
 	result.error = position->error.message;
 
-	mcs_handler_transaction_begin(worker);
-	if (!mcs_handlers_save_failure(worker->name, worker->number, position) || mcs_slot_is_changed())
+	mcs_process_begin(&worker->process);
+	if (!mcs_handlers_save_failure(worker->process.name, worker->number, position) || mcs_slot_is_changed())
 	{
-		roll_back(worker);
+		mcs_process_roll_back(&worker->process);
 		return;
 	}
-	mcs_rows_write(worker->handler->stream, worker->name, &result, 1);
-	mcs_handler_transaction_commit(worker);
+	mcs_rows_write(worker->handler->stream, worker->process.name, &result, 1);
+	mcs_process_commit(&worker->process);
 	/* the events before it, which have succeeded once, and then slowly more */
-	worker->limit = Max(at, 1);
-	mcs_handler_slot_moved(worker->rate);
+	worker->run.limit = Max(at, 1);
+	mcs_handler_slot_moved(worker->process.rate);
 }

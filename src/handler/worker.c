@@ -16,33 +16,24 @@
  */
 #include "mongo_change_stream.h"
 
-#include <math.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "access/xact.h"
-#include "common/pg_prng.h"
 #include "handler/handler.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "shared/shared.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
-#include "storage/proc.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "worker/worker.h"
 
+/* A process without events ends after so long, which leaves its place to others. */
 #define REST_AFTER_MS		60000
-#define CHORE_INTERVAL_MS	1000
-#define RETRY_MIN_MS		100
-#define RETRY_MAX_MS		60000
+
+#define RETRY_FIRST_MS		100
 
 /* Megabytes that the process of a handler may allocate; 0: any number. */
 static int	handler_memory = 1024;
@@ -53,38 +44,27 @@ static int	handler_memory = 1024;
 /* Processes that may die in a row before they come to an event. */
 #define MAX_STARTS			3
 
-/* Where the worker is, for what an error means. */
-static bool loading = false;
-
-/* Publishes a state. */
+/* Publishes a state, if it is another: each event would take the lock of all slots. */
 static void
 set_state(HandlerWorker *worker, StreamState state, const char *reason, TimestampTz next_retry_at)
 {
-	if (worker->report.state == state && strcmp(worker->report.reason, reason) == 0 &&
-		worker->report.next_retry_at == next_retry_at)
+	if (worker->process.report.state == state && strcmp(worker->process.report.reason, reason) == 0 &&
+		worker->process.report.next_retry_at == next_retry_at)
 		return;
-	worker->report.state = state;
-	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
-	worker->report.next_retry_at = next_retry_at;
-	mcs_slot_report(&worker->report);
+	mcs_process_report(&worker->process, state, reason, NULL, next_retry_at);
 }
 
 /* ---- definition ---- */
 
-/* Leaves for good: the handler shall not run. */
-static void
-leave(void)
-{
-	mcs_slot_release();
-	proc_exit(0);
-}
-
-/* Takes over what was read, in the definition's memory. */
+/*
+ * Makes the code ready, in the definition's memory: as the owner, without the
+ * restrictions of a session that is somebody else's.
+ */
 static void
 prepare(HandlerWorker *worker)
 {
 	OwnerScope	scope;
-	MemoryContext old = MemoryContextSwitchTo(worker->definition_context);
+	MemoryContext old = MemoryContextSwitchTo(worker->process.definition_context);
 
 	mcs_owner_begin(&scope, worker->handler->owner, worker->handler->settings, true);
 	worker->code = mcs_code_prepare(worker->handler, InvalidSubTransactionId);
@@ -92,33 +72,23 @@ prepare(HandlerWorker *worker)
 	MemoryContextSwitchTo(old);
 }
 
-void
-mcs_handler_alert_of_stop(const HandlerWorker *worker, const char *reason)
-{
-	Alert		alert = {.of_handler = true,.name = worker->name,.from = mcs_shared_state_name(worker->report.state),
-	.to = mcs_shared_state_name(STREAM_ERROR),.reason = reason};
-
-	alert.hint = psprintf("SELECT resume_change_handler(%s);", quote_literal_cstr(worker->name));
-	mcs_alert(&alert);
-}
-
 /* Tells of events that were given up, if it is time to. */
 static void
-tell_of_letters(HandlerWorker *worker, bool at_once)
+tell_of_dead_letters(HandlerWorker *worker, bool at_once)
 {
 	int64		last;
 	int64		count = mcs_handler_slot_take_dead_letters(at_once, &last, &worker->tell_at);
-	Alert		alert = {.of_handler = true,.name = worker->name,.to = "dead_letter",.count = count};
+	Alert		alert = {.of_handler = true,.name = worker->process.name,.to = "dead_letter",.count = count};
 
 	if (count == 0)
 		return;
-	mcs_handler_transaction_begin(worker);
+	mcs_process_begin(&worker->process);
 	alert.reason = psprintf(INT64_FORMAT " %s of change stream \"%s\" became %s, the last of them event " INT64_FORMAT, count,
 							count == 1 ? "event" : "events", worker->stream, count == 1 ? "a dead letter" : "dead letters", last);
 	alert.hint = psprintf("change_stream_dead_letters shows them, SELECT retry_dead_letters(%s) tries them again",
-						  quote_literal_cstr(worker->name));
+						  quote_literal_cstr(worker->process.name));
 	mcs_alert(&alert);
-	mcs_handler_transaction_commit(worker);
+	mcs_process_commit(&worker->process);
 }
 
 /* The handler can't run as it is: it stops until somebody resumes it; in a transaction, which is committed. */
@@ -127,10 +97,10 @@ stop(HandlerWorker *worker, const char *reason)
 {
 	mcs_handler_alert_of_stop(worker, reason);
 	set_state(worker, STREAM_ERROR, reason, 0);
-	mcs_handlers_stop(worker->name, reason);
-	mcs_handlers_end(worker->name, worker->number);
-	mcs_handler_transaction_commit(worker);
-	leave();
+	mcs_handlers_stop(worker->process.name, reason);
+	mcs_handlers_end(worker->process.name, worker->number);
+	mcs_process_commit(&worker->process);
+	mcs_process_leave();
 }
 
 /* Reads definition, position and code; leaves where the handler shall not run. */
@@ -140,63 +110,44 @@ load(HandlerWorker *worker)
 	HandlerPosition *position = NULL;
 	MemoryContext old;
 
-	(void) mcs_slot_take_changed();
-	worker->reload = false;
 	worker->handler = NULL;
 	worker->code = NULL;
-	MemoryContextReset(worker->definition_context);
-	mcs_handler_transaction_begin(worker);
+	mcs_process_forget_definition(&worker->process);
+	mcs_process_begin(&worker->process);
 	if (OidIsValid(mcs_extension_schema()))
 	{
-		old = MemoryContextSwitchTo(worker->definition_context);
+		old = MemoryContextSwitchTo(worker->process.definition_context);
 		/* in this order: with the position comes the version that the definition has, or one before it */
-		position = mcs_handlers_position(worker->name, worker->number);
-		worker->handler = mcs_handlers_load(worker->name, false, true);
+		position = mcs_handlers_position(worker->process.name, worker->number);
+		worker->handler = mcs_handlers_load(worker->process.name, false, true);
 		MemoryContextSwitchTo(old);
 	}
 	if (!position || !worker->handler || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
 	{
 		if (position)
-			mcs_handlers_end(worker->name, worker->number);
-		mcs_handler_transaction_commit(worker);
+			mcs_handlers_end(worker->process.name, worker->number);
+		mcs_process_commit(&worker->process);
 		if (worker->handler)
-			tell_of_letters(worker, true);
-		leave();
+			tell_of_dead_letters(worker, true);
+		mcs_process_leave();
 	}
-	if (worker->handler->owner != GetSessionUserId())
-		proc_exit(1);			/* the launcher starts another as the new owner */
+	mcs_process_check_owner(worker->handler->owner);
 	worker->position = *position;
 	mcs_handler_begin_process(worker);
-	worker->error_context = AllocSetContextCreate(worker->definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
+	worker->error_context = AllocSetContextCreate(worker->process.definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
 	worker->timeout_ms = (int) (mcs_convert_interval(worker->handler->timeout) / 1000);
-	if (worker->unready >= MAX_STARTS)
+	if (worker->crash.unready >= MAX_STARTS)
 		stop(worker, psprintf("%d processes in a row died before they had come to an event; "
-							  "the server's log says which signal they died of", worker->unready));
-	loading = true;
+							  "the server's log says which signal they died of", worker->crash.unready));
+	worker->loading = true;
 	prepare(worker);
-	loading = false;
+	worker->loading = false;
 	mcs_handler_is_ready(worker);
-	mcs_handler_transaction_commit(worker);
-	worker->limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
+	mcs_process_commit(&worker->process);
+	worker->run.limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
 }
 
 /* ---- waiting ---- */
-
-/* What a long wait may be about: the batch of a second's events. */
-static void
-measure(HandlerWorker *worker)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	double		span = (double) (now - worker->rate_since) / USECS_PER_SEC;
-
-	if (span * 1000 < CHORE_INTERVAL_MS)
-		return;
-	worker->rate = (worker->rate + worker->rate_events / span) / 2;
-	if (worker->rate_events == 0 && worker->rate < 0.1)
-		worker->rate = 0;
-	worker->rate_events = 0;
-	worker->rate_since = now;
-}
 
 /* That time, or an earlier one at which dead letters are to be told of. */
 static TimestampTz
@@ -213,9 +164,7 @@ wait_for_news(HandlerWorker *worker, TimestampTz until)
 
 	if (until <= now || mcs_handler_slot_has_news(worker->newest))
 		return;
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Min(TimestampDifferenceMilliseconds(now, until) + 1, REST_AFTER_MS), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
+	mcs_process_sleep(now, until, REST_AFTER_MS);
 }
 
 /* The same where only a change or the time matters: new events have to wait, too. */
@@ -243,20 +192,20 @@ idle(HandlerWorker *worker)
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
 		if (mcs_handler_slot_rest(worker->newest))
 		{
-			mcs_handler_transaction_begin(worker);
-			mcs_handlers_end(worker->name, worker->number);
-			mcs_handler_transaction_commit(worker);
+			mcs_process_begin(&worker->process);
+			mcs_handlers_end(worker->process.name, worker->number);
+			mcs_process_commit(&worker->process);
 			proc_exit(0);
 		}
 		worker->idle_since = 0;
 		return;
 	}
-	if (worker->rate > 0)
+	if (worker->process.rate > 0)
 	{
-		measure(worker);
-		mcs_handler_slot_moved(worker->rate);
+		mcs_process_measure(&worker->process, GetCurrentTimestamp());
+		mcs_handler_slot_moved(worker->process.rate);
 	}
-	wait_for_news(worker, or_tell_at(worker, TimestampTzPlusMilliseconds(now, worker->rate > 0 ? CHORE_INTERVAL_MS
+	wait_for_news(worker, or_tell_at(worker, TimestampTzPlusMilliseconds(now, worker->process.rate > 0 ? CHORE_INTERVAL_MS
 																		  : REST_AFTER_MS / 2)));
 }
 
@@ -265,7 +214,7 @@ static void
 wait_for_retry(HandlerWorker *worker)
 {
 	HandlerPosition *position = &worker->position;
-	char		reason[sizeof(worker->report.reason)];
+	char		reason[sizeof(worker->process.report.reason)];
 
 	mcs_text_format(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
 					position->attempts, position->error.message ? position->error.message : "");
@@ -288,13 +237,10 @@ is_blameless(int sqlerrcode)
 static void
 back_off(HandlerWorker *worker, const char *message)
 {
-	double		delay = Min(RETRY_MIN_MS * pow(2, Min(worker->failures, 12)), RETRY_MAX_MS);
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													(int64) (delay * (0.5 + pg_prng_double(&pg_global_prng_state) / 2)));
-	char		reason[sizeof(worker->report.reason)];
+	TimestampTz until = mcs_process_backoff(worker->process.failures++, RETRY_FIRST_MS);
+	char		reason[sizeof(worker->process.report.reason)];
 
-	worker->failures++;
-	worker->reload = true;
+	worker->process.reload = true;
 	mcs_text_format(reason, sizeof(reason), "an error in PostgreSQL interrupted the handler: %s", message);
 	set_state(worker, STREAM_RETRYING, reason, until);
 	while (GetCurrentTimestamp() < until && !mcs_slot_is_changed())
@@ -306,23 +252,18 @@ back_off(HandlerWorker *worker, const char *message)
 
 /* Rolls back and returns the error, which lives in the batch's memory. */
 static ErrorData *
-clean_up(HandlerWorker *worker)
+clean_up(HandlerWorker *worker, bool log)
 {
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
+	/* nobody cancels from here on what has ended already: the timeout, the launcher; then what came meanwhile */
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	mcs_handler_slot_running(0, 0);
 	QueryCancelPending = false;
-	/* the events of the batch are there, and are still needed */
-	MemoryContextSwitchTo(worker->batch_context);
-	error = CopyErrorData();
-	AbortOutOfAnyTransaction();
-	FlushErrorState();
-	MemoryContextSwitchTo(worker->batch_context);
-	MemoryContextReset(worker->event_context);
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	/* the events of the batch are there, too, and are still needed */
+	error = mcs_process_clean_up(&worker->process, worker->process.batch_context, log);
+	MemoryContextReset(worker->run.event_context);
 	RESUME_INTERRUPTS();
 	return error;
 }
@@ -331,35 +272,35 @@ clean_up(HandlerWorker *worker)
 static void
 recover(HandlerWorker *worker, ErrorData *error)
 {
-	int			at = worker->at;
+	int			at = worker->run.at;
 	char		message[512];
 
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	if (mcs_slot_is_changed())
-		worker->reload = true;
-	else if (loading)
+		worker->process.reload = true;
+	else if (worker->loading)
 	{
-		loading = false;
+		worker->loading = false;
 		if (!is_blameless(error->sqlerrcode) && error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		{
 			char	   *reason = psprintf("its code could not be made ready: %s", message);
 
-			mcs_handler_transaction_begin(worker);
+			mcs_process_begin(&worker->process);
 			stop(worker, reason);
 		}
 		back_off(worker, message);
 	}
-	else if (at >= 0 && (!is_blameless(error->sqlerrcode) || worker->failures >= MAX_BLAMELESS))
+	else if (at >= 0 && (!is_blameless(error->sqlerrcode) || worker->process.failures >= MAX_BLAMELESS))
 		mcs_handler_failed(worker, error);
 	else
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
-				 errmsg("change handler \"%s\" was interrupted: %s", worker->name, message),
+				 errmsg("change handler \"%s\" was interrupted: %s", worker->process.name, message),
 				 error->detail ? errdetail("%s", error->detail) : 0));
 		back_off(worker, message);
 	}
-	worker->at = -1;
+	worker->run.at = -1;
 }
 
 /* ---- main loop ---- */
@@ -368,22 +309,17 @@ recover(HandlerWorker *worker, ErrorData *error)
 static void
 run(HandlerWorker *worker)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	if (worker->reload || mcs_slot_is_changed())
+	mcs_process_check_signals();
+	if (worker->process.reload || mcs_slot_is_changed())
 		load(worker);
-	tell_of_letters(worker, false);
+	tell_of_dead_letters(worker, false);
 	worker->newest = mcs_handler_slot_newest();
 	switch (mcs_handler_step(worker))
 	{
 		case STEP_DONE:
 			worker->idle_since = 0;
 			set_state(worker, STREAM_ACTIVE, "running", 0);
-			measure(worker);
+			mcs_process_measure(&worker->process, GetCurrentTimestamp());
 			break;
 		case STEP_EMPTY:
 			idle(worker);
@@ -424,17 +360,14 @@ static HandlerWorker *
 make_worker(const char *stream)
 {
 	HandlerWorker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(HandlerWorker));
+	char		name[NAMEDATALEN];
 
 	strlcpy(worker->stream, stream, NAMEDATALEN);
-	(void) mcs_handler_slot_attach(worker->name, &worker->number);
-	worker->definition_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler", ALLOCSET_DEFAULT_SIZES);
-	/* the first block is kept over resets: an ordinary batch allocates nothing from the system */
-	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler batch",
-												  0, 1024 * 1024, 8 * 1024 * 1024);
-	worker->event_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler event", ALLOCSET_DEFAULT_SIZES);
-	worker->rate_since = GetCurrentTimestamp();
-	worker->at = -1;
-	worker->reload = true;
+	(void) mcs_handler_slot_attach(name, &worker->number);
+	mcs_process_init(&worker->process, name, 1024 * 1024);
+	worker->run.event_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler event", ALLOCSET_DEFAULT_SIZES);
+	worker->run.at = -1;
+	worker->process.reload = true;
 	return worker;
 }
 
@@ -442,24 +375,11 @@ make_worker(const char *stream)
 void
 mcs_handler_main(Datum arg)
 {
-	SlotTicket	ticket;
 	char		stream[NAMEDATALEN];
-	Oid			database,
-				owner;
 	HandlerWorker *volatile worker;
-	uint32		flags = 0;
 
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
-	if (!mcs_slot_attach(ticket, stream, &database, &owner))
-		proc_exit(0);
-#if PG_VERSION_NUM >= 170000
-	flags = BGWORKER_BYPASS_ROLELOGINCHECK;
-#endif
-	BackgroundWorkerInitializeConnectionByOid(database, owner, flags);
-	mcs_worker_pin_settings();
+	mcs_process_connect(stream);
+	/* what PostgreSQL itself has allocated by now is not counted */
 	limit_memory();
 	worker = make_worker(stream);
 	for (;;)
@@ -472,20 +392,19 @@ mcs_handler_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			error = clean_up(worker);
+			error = clean_up(worker, false);
 		}
 		PG_END_TRY();
 		if (!error)
 			continue;
+		/* what is done about it makes transactions of its own, and may fail in turn */
 		PG_TRY();
 		{
 			recover(worker, error);
 		}
 		PG_CATCH();
 		{
-			EmitErrorReport();
-			error = clean_up(worker);
-			mcs_slot_forget_error();
+			error = clean_up(worker, true);
 			back_off(worker, error->message);
 		}
 		PG_END_TRY();

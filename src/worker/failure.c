@@ -66,19 +66,19 @@ static void
 handle_refused_role(StreamWorker *worker, const MongoError *failure)
 {
 	mcs_worker_close_session(worker);
-	if (failure->code == MONGO_CODE_UNAUTHORIZED && worker->stream->collection && !worker->at_collection)
+	if (failure->code == MONGO_CODE_UNAUTHORIZED && worker->stream->collection && !worker->mongo.at_collection)
 	{
-		if (worker->was_wide && worker->refusals++ == 0)
+		if (worker->mongo.was_wide && worker->mongo.refusals++ == 0)
 		{
 			retry_passing(worker, failure);
 			return;
 		}
-		worker->at_collection = true;
-		worker->widen_ms = WIDEN_MIN_MS;
-		worker->widen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), worker->widen_ms);
+		worker->mongo.at_collection = true;
+		worker->chores.widen_ms = WIDEN_MIN_MS;
+		worker->chores.widen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), worker->chores.widen_ms);
 		return;
 	}
-	worker->at_collection = false;
+	worker->mongo.at_collection = false;
 	mcs_worker_retry(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
 					 failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
 }
@@ -87,7 +87,7 @@ handle_refused_role(StreamWorker *worker, const MongoError *failure)
 static bool
 has_worked(const StreamWorker *worker)
 {
-	return worker->opened || worker->stream->restarts > 0 || worker->stream->last_event_id > 0;
+	return worker->mongo.opened || worker->stream->restarts > 0 || worker->stream->last_event_id > 0;
 }
 
 /* What the definition asks for is refused, for good. */
@@ -95,25 +95,24 @@ static void
 stop_refused(StreamWorker *worker, const MongoError *failure)
 {
 	mcs_worker_stop(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the change stream as it is defined"),
-					failure_line(failure));
+					failure_line(failure), NULL);
 }
 
-/* Deals with what ended the change stream or kept it from opening. */
 void
 mcs_worker_handle_failure(StreamWorker *worker)
 {
-	MongoError	failure = worker->failure;
+	MongoError	failure = worker->mongo.failure;
 	Stream	   *stream = worker->stream;
 
-	worker->failure.class = MONGO_ERROR_NONE;
-	worker->verified = false;
-	mcs_follow_close(worker);
-	MemoryContextSwitchTo(worker->stream_context);
+	worker->mongo.failure.class = MONGO_ERROR_NONE;
+	worker->history.verified = false;
+	mcs_worker_close_stream(worker);
+	MemoryContextSwitchTo(worker->process.definition_context);
 
 	/* before its class, which is that of codes that nobody knows: a position of 1.0 goes on from its time */
-	if (!worker->from_time && stream->resume_token && mcs_token_lacks_type_bits(stream->resume_token, &failure))
+	if (!worker->mongo.from_time && stream->resume_token && mcs_token_lacks_type_bits(stream->resume_token, &failure))
 	{
-		worker->from_time = true;
+		worker->mongo.from_time = true;
 		return;
 	}
 	switch (failure.class)
@@ -126,16 +125,16 @@ mcs_worker_handle_failure(StreamWorker *worker)
 		case MONGO_ERROR_HISTORY_LOST:
 			mcs_worker_stop(worker, STREAM_HISTORY_LOST,
 				 psprintf("MongoDB's oplog no longer holds what follows the stored position; SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
-						  quote_literal_cstr(stream->name)), failure_line(&failure));
+						  quote_literal_cstr(stream->name)), failure_line(&failure), NULL);
 			break;
 		case MONGO_ERROR_AUTHENTICATION:
 			handle_refused_role(worker, &failure);
 			break;
 		case MONGO_ERROR_TOO_LARGE:
-			if (worker->too_large == TOO_LARGE_KEY_ONLY)
+			if (worker->mongo.too_large == TOO_LARGE_KEY_ONLY)
 				mcs_worker_stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
-								 failure_line(&failure));
-			worker->too_large++;
+								 failure_line(&failure), NULL);
+			worker->mongo.too_large++;
 			break;
 		case MONGO_ERROR_REFUSED:
 			if (has_worked(worker))
@@ -145,8 +144,8 @@ mcs_worker_handle_failure(StreamWorker *worker)
 			break;
 		case MONGO_ERROR_CONFIGURATION:
 			/* the token is not found any more, perhaps since the pipeline was altered; its time is */
-			if (!worker->from_time && stream->resume_token && failure.code == MONGO_CODE_CHANGE_STREAM_FATAL_ERROR)
-				worker->from_time = true;
+			if (!worker->mongo.from_time && stream->resume_token && failure.code == MONGO_CODE_CHANGE_STREAM_FATAL_ERROR)
+				worker->mongo.from_time = true;
 			else
 				stop_refused(worker, &failure);
 			break;

@@ -32,41 +32,57 @@
 #define HOLD_FULL_MS	5000
 #define HOLD_STEP_MS	1000
 
-/* Forgets the replies that were read ahead. */
+void
+mcs_gather_free_batch(StreamWorker *worker)
+{
+	if (worker->read.have_batch)
+		mcs_cursor_free_batch(&worker->read.batch);
+	worker->read.have_batch = false;
+}
+
+void
+mcs_gather_forget_fragments(StreamWorker *worker)
+{
+	worker->read.fragments = NIL;
+	MemoryContextReset(worker->read.fragment_context);
+}
+
 void
 mcs_gather_forget(StreamWorker *worker)
 {
 	ListCell   *cell;
 
-	foreach(cell, worker->replies)
+	mcs_gather_free_batch(worker);
+	mcs_gather_forget_fragments(worker);
+	foreach(cell, worker->read.replies)
 		mcs_cursor_free_batch(lfirst(cell));
-	list_free_deep(worker->replies);
-	worker->replies = NIL;
+	list_free_deep(worker->read.replies);
+	worker->read.replies = NIL;
 }
 
 /* Makes a reply the one at hand. */
 static void
 take_reply(StreamWorker *worker)
 {
-	worker->have_batch = true;
-	mcs_document_iterate(&worker->events, worker->batch.events, worker->batch.events_size);
+	worker->read.have_batch = true;
+	mcs_document_iterate(&worker->read.events, worker->read.batch.events, worker->read.batch.events_size);
 }
 
 /* Reads a reply, if one comes in time; false where none did.  A failure is kept for later. */
 static bool
 read_reply(StreamWorker *worker, MongoBatch *batch, long timeout_ms)
 {
-	MemoryContext old = MemoryContextSwitchTo(worker->session_context);
-	MongoCursorResult result = mcs_cursor_next(worker->cursor, timeout_ms, batch, &worker->failure);
+	MemoryContext old = MemoryContextSwitchTo(worker->mongo.session_context);
+	MongoCursorResult result = mcs_cursor_next(worker->mongo.cursor, timeout_ms, batch, &worker->mongo.failure);
 
 	MemoryContextSwitchTo(old);
 	if (result != MONGO_CURSOR_BATCH)
 		return false;
-	worker->received_at = GetCurrentTimestamp();
-	worker->operation_time = Max(worker->operation_time, Max(batch->operation_time, batch->set_time));
-	worker->waiting = false;
-	mcs_slot_heard(worker->operation_time,
-				   batch->current ? worker->received_at - (mcs_session_clock() - batch->came_at) : 0);
+	worker->read.received_at = GetCurrentTimestamp();
+	worker->read.operation_time = Max(worker->read.operation_time, Max(batch->operation_time, batch->set_time));
+	worker->read.waiting = false;
+	mcs_slot_heard(worker->read.operation_time,
+				   batch->current ? worker->read.received_at - (mcs_session_clock() - batch->came_at) : 0);
 	return true;
 }
 
@@ -76,11 +92,11 @@ mcs_gather_next(StreamWorker *worker)
 {
 	MongoBatch *next;
 
-	if (worker->replies == NIL)
+	if (worker->read.replies == NIL)
 		return false;
-	next = linitial(worker->replies);
-	worker->replies = list_delete_first(worker->replies);
-	worker->batch = *next;
+	next = linitial(worker->read.replies);
+	worker->read.replies = list_delete_first(worker->read.replies);
+	worker->read.batch = *next;
 	pfree(next);
 	take_reply(worker);
 	return true;
@@ -96,7 +112,7 @@ mcs_gather_first(StreamWorker *worker, long timeout_ms)
 {
 	if (mcs_gather_next(worker))
 		return true;
-	if (!read_reply(worker, &worker->batch, timeout_ms))
+	if (!read_reply(worker, &worker->read.batch, timeout_ms))
 		return false;
 	take_reply(worker);
 	return true;
@@ -133,7 +149,7 @@ reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
 	DocumentValue found;
 	EventFragment fragment;
 	TokenParts	token;
-	bool		full = batch->event_count >= worker->batch_size || batch->events_size >= FULL_BYTES;
+	bool		full = batch->event_count >= worker->mongo.batch_size || batch->events_size >= FULL_BYTES;
 	bool		in_transaction;
 
 	*time = 0;
@@ -160,11 +176,11 @@ reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
 static Size
 gathered_bytes(const StreamWorker *worker, int *events)
 {
-	Size		bytes = worker->batch.events_size;
+	Size		bytes = worker->read.batch.events_size;
 	ListCell   *cell;
 
-	*events = worker->batch.event_count;
-	foreach(cell, worker->replies)
+	*events = worker->read.batch.event_count;
+	foreach(cell, worker->read.replies)
 	{
 		bytes += ((MongoBatch *) lfirst(cell))->events_size;
 		*events += ((MongoBatch *) lfirst(cell))->event_count;
@@ -182,10 +198,10 @@ read_ahead(StreamWorker *worker, long timeout_ms)
 
 	if (!read_reply(worker, &batch, timeout_ms))
 		return false;
-	old = MemoryContextSwitchTo(worker->session_context);
+	old = MemoryContextSwitchTo(worker->mongo.session_context);
 	kept = palloc(sizeof(MongoBatch));
 	*kept = batch;
-	worker->replies = lappend(worker->replies, kept);
+	worker->read.replies = lappend(worker->read.replies, kept);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -198,11 +214,11 @@ bool
 mcs_gather(StreamWorker *worker)
 {
 	/* one event is waited for then */
-	if (worker->too_large != TOO_LARGE_NO)
+	if (worker->mongo.too_large != TOO_LARGE_NO)
 		return true;
 	for (;;)
 	{
-		const MongoBatch *last = worker->replies == NIL ? &worker->batch : llast(worker->replies);
+		const MongoBatch *last = worker->read.replies == NIL ? &worker->read.batch : llast(worker->read.replies);
 		uint64		time;
 		ReplyEnd	end = reply_end(worker, last, &time);
 		int			events;
@@ -215,13 +231,13 @@ mcs_gather(StreamWorker *worker)
 		if (end != END_PASSED)
 		{
 			now = GetCurrentTimestamp();
-			if (worker->held_since == 0)
-				worker->held_since = now;
+			if (worker->read.held_since == 0)
+				worker->read.held_since = now;
 			wait = (end == END_LIKELY ? HOLD_MS : HOLD_FULL_MS + worker->stream->max_await_ms) -
-				(long) ((now - worker->held_since) / 1000);
+				(long) ((now - worker->read.held_since) / 1000);
 			if (wait <= 0)
 			{
-				worker->held_since = 0;
+				worker->read.held_since = 0;
 				return true;
 			}
 		}
@@ -229,13 +245,13 @@ mcs_gather(StreamWorker *worker)
 			return true;
 		if (read_ahead(worker, Min(wait, HOLD_STEP_MS)))
 		{
-			worker->held_since = 0;
+			worker->read.held_since = 0;
 			continue;
 		}
-		if (worker->failure.class == MONGO_ERROR_NONE)
+		if (worker->mongo.failure.class == MONGO_ERROR_NONE)
 			return end == END_PASSED;
-		if (end != END_PASSED && worker->failure.class == MONGO_ERROR_TRANSIENT)
-			worker->held_time = time;
+		if (end != END_PASSED && worker->mongo.failure.class == MONGO_ERROR_TRANSIENT)
+			worker->read.held_time = time;
 		return true;
 	}
 }
@@ -247,18 +263,18 @@ mcs_gather(StreamWorker *worker)
 bool
 mcs_gather_goes_on(const StreamWorker *worker, uint64 time)
 {
-	DocumentIterator ahead = worker->events;
+	DocumentIterator ahead = worker->read.events;
 	TokenParts	token;
 
-	return worker->fragments != NIL || !mcs_document_next(&ahead) || event_time(&ahead.value, &token) == time;
+	return worker->read.fragments != NIL || !mcs_document_next(&ahead) || event_time(&ahead.value, &token) == time;
 }
 
 /* Whether the next event of the reply at hand is one to leave for another cursor. */
 bool
 mcs_gather_is_held_back(const StreamWorker *worker)
 {
-	DocumentIterator ahead = worker->events;
+	DocumentIterator ahead = worker->read.events;
 	TokenParts	token;
 
-	return worker->held_time != 0 && mcs_document_next(&ahead) && event_time(&ahead.value, &token) >= worker->held_time;
+	return worker->read.held_time != 0 && mcs_document_next(&ahead) && event_time(&ahead.value, &token) >= worker->read.held_time;
 }

@@ -51,7 +51,7 @@ ask(StreamWorker *worker, const char *command, MongoError *error)
 	Document   *document = mcs_document_in_text(command);
 
 	memset(error, 0, sizeof(*error));
-	return mcs_session_command(worker->session, "admin", DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document),
+	return mcs_session_command(worker->mongo.session, "admin", DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document),
 							   "identify MongoDB", error);
 }
 
@@ -191,7 +191,7 @@ suspicion(const Deployment *was, const Deployment *is)
 static char *
 lost_reason(const StreamWorker *worker, const char *why)
 {
-	const char *name = quote_literal_cstr(worker->name);
+	const char *name = quote_literal_cstr(worker->process.name);
 
 	/* the position is good again once the server's uri leads back, so that comes first */
 	return psprintf("MongoDB's history is not the one that was followed, %s; if it is the wrong one, mend the server's uri and "
@@ -205,17 +205,17 @@ keep(StreamWorker *worker, Document *deployment, const char *doubt)
 {
 	const Stream *stream = worker->stream;
 
-	mcs_worker_begin(worker);
+	mcs_process_begin(&worker->process);
 	if (doubt)
 	{
-		mcs_writer_leave_gap(worker->name, stream->resume_token, stream->resume_token,
+		mcs_writer_leave_gap(worker->process.name, stream->resume_token, stream->resume_token,
 					  psprintf("%s, and whether it is another deployment can't be seen any more: events may be missing here or have no meaning there",
 							   doubt));
 		/* the row has taken an event_id */
-		worker->reload = true;
+		worker->process.reload = true;
 	}
-	mcs_progress_deployment(worker->name, deployment);
-	mcs_worker_commit(worker);
+	mcs_progress_deployment(worker->process.name, deployment);
+	mcs_process_commit(&worker->process);
 }
 
 /* Whether MongoDB's time is before that of an event, long enough to be certain; else *passing tells. */
@@ -225,12 +225,12 @@ is_behind(StreamWorker *worker, uint64 time, const char *event, bool *passing)
 	*passing = false;
 	if (time == 0 || event == NULL || time >= mcs_token_time(event))
 	{
-		worker->behind_since = 0;
+		worker->history.behind_since = 0;
 		return false;
 	}
-	if (worker->behind_since == 0)
-		worker->behind_since = GetCurrentTimestamp();
-	*passing = !TimestampDifferenceExceeds(worker->behind_since, GetCurrentTimestamp(), BEHIND_MS);
+	if (worker->history.behind_since == 0)
+		worker->history.behind_since = GetCurrentTimestamp();
+	*passing = !TimestampDifferenceExceeds(worker->history.behind_since, GetCurrentTimestamp(), BEHIND_MS);
 	return !*passing;
 }
 
@@ -238,8 +238,8 @@ is_behind(StreamWorker *worker, uint64 time, const char *event, bool *passing)
 static void
 fail(StreamWorker *worker, const MongoError *error)
 {
-	worker->failure = *error;
-	worker->failure.at_open = true;
+	worker->mongo.failure = *error;
+	worker->mongo.failure.at_open = true;
 }
 
 /*
@@ -274,14 +274,14 @@ compare(StreamWorker *worker, Document *found, uint64 time, HistoryAnswer answer
 	doubt = answer == HISTORY_HAS ? NULL : suspicion(&was, &is);
 	if (doubt || stream->deployment == NULL || both_known_differ(&was.hosts, &is.hosts) || (is.set_id.type && !was.set_id.type))
 		keep(worker, found, doubt);
-	worker->verified = true;
+	worker->history.verified = true;
 	return NULL;
 }
 
 /*
  * Looks whether MongoDB's history is the one that the stream has followed: NULL,
- * or why it is not, in stream_context.  Else worker->verified, or worker->failure
- * says that MongoDB could not be asked, or worker->reload that a row was written.
+ * or why it is not, in stream_context.  Else worker->history.verified, or worker->mongo.failure
+ * says that MongoDB could not be asked, or worker->process.reload that a row was written.
  * Outside of a transaction.
  */
 char *
@@ -299,16 +299,16 @@ mcs_history_verify(StreamWorker *worker)
 	/* nothing to be compared with, as in version 1.0, or nothing has been followed yet */
 	if (!stream->keeps_history || stream->resume_token == NULL)
 	{
-		worker->verified = true;
+		worker->history.verified = true;
 		return NULL;
 	}
-	old = MemoryContextSwitchTo(worker->stream_context);
+	old = MemoryContextSwitchTo(worker->process.definition_context);
 	found = identify(worker, &time, &error);
 	if (found || error.class == MONGO_ERROR_TRANSIENT)
 		memset(&error, 0, sizeof(error));
 	if (error.class == MONGO_ERROR_NONE && event)
-		answer = mcs_mongo_history_has(worker->session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
-									   worker->at_collection ? stream->collection : NULL, event, &error);
+		answer = mcs_mongo_history_has(worker->mongo.session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
+									   worker->mongo.at_collection ? stream->collection : NULL, event, &error);
 	if (answer == HISTORY_HAS_NOT)
 		why = psprintf("the last event, %s, is not in it", event);
 	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_PARKED)
@@ -321,12 +321,12 @@ mcs_history_verify(StreamWorker *worker)
 	else
 	{
 		/* there is no primary to be asked: that is no reason not to read from others */
-		worker->verified = true;
+		worker->history.verified = true;
 		why = NULL;
 	}
 	if (why)
 	{
-		MemoryContextSwitchTo(worker->stream_context);
+		MemoryContextSwitchTo(worker->process.definition_context);
 		why = lost_reason(worker, why);
 	}
 	MemoryContextSwitchTo(old);

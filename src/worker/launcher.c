@@ -213,7 +213,7 @@ mcs_launcher_prober_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	mcs_shared_probing(database);
 
-	mcs_worker_pin_settings();
+	mcs_process_pin_settings();
 	/* probers go one at a time: one that waits for a lock would hold up all databases */
 	SetConfigOption("lock_timeout", PROBER_LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	SetCurrentStatementStartTimestamp();

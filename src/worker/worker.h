@@ -12,15 +12,81 @@
 /* ---- launcher.c ---- */
 extern void mcs_launcher_init(void);
 
+/* ---- process.c: what the processes of streams and of handlers do alike ---- */
+
+/* How often a process looks at what is to be done beside its work. */
+#define CHORE_INTERVAL_MS	1000
+
+/* What both have; a part of StreamWorker and HandlerWorker. */
+typedef struct WorkerProcess
+{
+	char		name[NAMEDATALEN];	/* of the stream, or of the handler */
+	MemoryContext definition_context;	/* of what was read from our tables, until it is read again */
+	MemoryContext batch_context;	/* of a transaction's work; reset at its commit */
+	bool		reload;			/* definition or position are to be read again */
+	StreamReport report;		/* as the slot has it */
+	int			failures;		/* in a row */
+
+	/* events a second, smoothed, and what it is made of */
+	double		rate;
+	int64		rate_events;
+	TimestampTz rate_since;
+} WorkerProcess;
+
+/* Also for a process that is none of these. */
+extern void mcs_process_pin_settings(void);
+
+/*
+ * First of all in a process: takes its slot, of which it returns the stream's
+ * name, and connects as the owner; ends it where the slot is not there any more.
+ */
+extern void mcs_process_connect(char *stream);
+
+/* Makes the contexts; batch_block: what an ordinary batch takes. */
+extern void mcs_process_init(WorkerProcess *process, const char *name, Size batch_block);
+
+/* Before the definition is read (again). */
+extern void mcs_process_forget_definition(WorkerProcess *process);
+
+/* Ends the process where the stream has got another owner. */
+extern void mcs_process_check_owner(Oid owner);
+
+/* Leaves for good, as the stream or handler shall not run. */
+extern void mcs_process_leave(void) pg_attribute_noreturn();
+
+/* A transaction whose palloc'ed memory is the batch's, which its commit resets. */
+extern void mcs_process_begin(WorkerProcess *process);
+extern void mcs_process_commit(WorkerProcess *process);
+
+/* Ends it without a trace instead: what it was about has changed, and is to be read again. */
+extern void mcs_process_roll_back(WorkerProcess *process);
+
+/*
+ * After an error: rolls back and returns it in a memory context; log: with a
+ * line in the log.  What is in the batch context stays.
+ */
+extern ErrorData *mcs_process_clean_up(WorkerProcess *process, MemoryContext context, bool log);
+
+/* When to try again, after so many failures: doubles from first_ms up to a minute. */
+extern TimestampTz mcs_process_backoff(int failures, long first_ms);
+
+/* Answers to signals: the end, a cancel, or other settings. */
+extern void mcs_process_check_signals(void);
+
+/* Waits for the latch or a time, for longest_ms at most. */
+extern void mcs_process_sleep(TimestampTz now, TimestampTz until, long longest_ms);
+
+/* Publishes a state; error may be NULL. */
+extern void mcs_process_report(WorkerProcess *process, StreamState state, const char *reason, const char *error,
+							   TimestampTz next_retry_at);
+
+/* Takes what was counted in rate_events into the rate, each CHORE_INTERVAL_MS. */
+extern void mcs_process_measure(WorkerProcess *process, TimestampTz now);
+
 /* ---- worker.c ---- */
 PGDLLEXPORT extern void mcs_worker_main(Datum arg);
-extern void mcs_worker_pin_settings(void);
 
-/* A worker's transaction: begins one whose palloc'ed memory is the batch's; commits it and forgets the batch. */
-extern void mcs_worker_step_begin(const char *activity, MemoryContext batch);
-extern void mcs_worker_step_commit(MemoryContext batch);
-
-/* ---- worker/culprit.c ---- */
+/* ---- culprit.c ---- */
 
 /* Writes the parked events of a stream, which the caller may do, in place of their gap rows; returns how many. */
 extern int64 mcs_culprit_retry_parked(const char *stream);

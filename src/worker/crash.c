@@ -1,5 +1,5 @@
 /*
- * worker/life.c
+ * worker/crash.c
  *	  A worker that comes after others which have died: what it notes, how
  *	  careful it is, and when it gives up.  The notes are explained in
  *	  tables/deaths.c.
@@ -32,42 +32,42 @@
 static void
 stop_after_deaths(StreamWorker *worker, const char *token)
 {
-	char	   *name = quote_literal_cstr(worker->name);
+	char	   *name = quote_literal_cstr(worker->process.name);
 	char	   *reason = token ?
 		psprintf("%d processes in a row died when they came to the event with the token %s; "
 				 "SELECT resume_change_stream(%s, skip => '%s') leaves it out, SELECT resume_change_stream(%s) tries it again; "
 				 "the server's log says which signal they died of", MAX_CRASHES, token, name, token, name) :
 		psprintf("%d processes in a row died before they had written an event; SELECT resume_change_stream(%s) tries again; "
-				 "the server's log says which signal they died of", worker->starts, name);
+				 "the server's log says which signal they died of", worker->crash.starts, name);
 
 	reason = MemoryContextStrdup(TopMemoryContext, reason);
-	mcs_worker_begin(worker);
-	mcs_streams_stop(worker->name, STREAM_ERROR, reason, NULL);
-	mcs_progress_error(worker->name, "the process that followed the change stream died");
-	mcs_deaths_end(worker->name);
-	mcs_alert_of_stream(worker->name, mcs_shared_state_name(STREAM_RETRYING), mcs_shared_state_name(STREAM_ERROR), reason, NULL);
-	mcs_worker_commit(worker);
-	worker->report.state = STREAM_ERROR;
-	mcs_text_copy(worker->report.reason, sizeof(worker->report.reason), reason);
-	mcs_slot_report(&worker->report);
+	mcs_process_begin(&worker->process);
+	mcs_streams_stop(worker->process.name, STREAM_ERROR, reason, NULL);
+	mcs_progress_error(worker->process.name, "the process that followed the change stream died");
+	mcs_deaths_end(worker->process.name);
+	mcs_alert_of_stream(worker->process.name, mcs_shared_state_name(STREAM_RETRYING), mcs_shared_state_name(STREAM_ERROR), reason, NULL);
+	mcs_process_commit(&worker->process);
+	worker->process.report.state = STREAM_ERROR;
+	mcs_text_copy(worker->process.report.reason, sizeof(worker->process.report.reason), reason);
+	mcs_slot_report(&worker->process.report);
 	ereport(LOG,
-			(errmsg("change stream \"%s\" is error: %s", worker->name, reason)));
-	mcs_worker_leave();
+			(errmsg("change stream \"%s\" is error: %s", worker->process.name, reason)));
+	mcs_process_leave();
 }
 
 /* Notes that this process is alive, before it does anything else; where its predecessors have died, it is careful. */
 void
-mcs_life_begin(StreamWorker *worker)
+mcs_crash_begin(StreamWorker *worker)
 {
-	worker->began_at = GetCurrentTimestamp();
-	mcs_worker_begin(worker);
+	worker->crash.began_at = GetCurrentTimestamp();
+	mcs_process_begin(&worker->process);
 	if (OidIsValid(mcs_extension_schema()))
-		worker->after_death = mcs_deaths_begin(worker->name, mcs_slot_is_first(), &worker->starts);
-	mcs_worker_commit(worker);
-	worker->begun = true;
-	if (worker->starts >= MAX_STARTS)
+		worker->crash.after_death = mcs_deaths_begin(worker->process.name, mcs_slot_is_first(), &worker->crash.starts);
+	mcs_process_commit(&worker->process);
+	worker->crash.begun = true;
+	if (worker->crash.starts >= MAX_STARTS)
 		stop_after_deaths(worker, NULL);
-	worker->singly = worker->after_death ? SINGLE_EVENTS : 0;
+	worker->crash.singly = worker->crash.after_death ? SINGLE_EVENTS : 0;
 }
 
 /*
@@ -77,35 +77,35 @@ mcs_life_begin(StreamWorker *worker)
  * where a process dies of them nevertheless, the next finds out of which.
  */
 void
-mcs_worker_announce(StreamWorker *worker, const char *token)
+mcs_crash_announce(StreamWorker *worker, const char *token)
 {
 	int			crashes;
 
-	mcs_worker_begin(worker);
-	crashes = mcs_deaths_announce(worker->name, token);
-	mcs_worker_commit(worker);
+	mcs_process_begin(&worker->process);
+	crashes = mcs_deaths_announce(worker->process.name, token);
+	mcs_process_commit(&worker->process);
 	if (crashes >= MAX_CRASHES - 1)
 		stop_after_deaths(worker, token);
 	if (crashes > 0)
-		worker->single_time = mcs_token_time(token);
+		worker->crash.single_time = mcs_token_time(token);
 }
 
 /* After some time of work the predecessors' deaths are forgotten, and this process is as any other again. */
 void
-mcs_life_go_on(StreamWorker *worker, TimestampTz now)
+mcs_crash_survive(StreamWorker *worker, TimestampTz now)
 {
-	if (!worker->after_death || !TimestampDifferenceExceeds(worker->began_at, now, SURVIVAL_MS))
+	if (!worker->crash.after_death || !TimestampDifferenceExceeds(worker->crash.began_at, now, SURVIVAL_MS))
 		return;
-	if (worker->starts > 0)
+	if (worker->crash.starts > 0)
 	{
-		mcs_worker_begin(worker);
-		mcs_deaths_survive(worker->name);
-		mcs_worker_commit(worker);
+		mcs_process_begin(&worker->process);
+		mcs_deaths_survive(worker->process.name);
+		mcs_process_commit(&worker->process);
 	}
-	worker->starts = 0;
+	worker->crash.starts = 0;
 	mcs_slot_trusted();
 	/* in a backlog the event that killed them may still be to come */
-	if (worker->drained)
-		worker->singly = 0;
-	worker->after_death = worker->singly > 0;
+	if (worker->read.drained)
+		worker->crash.singly = 0;
+	worker->crash.after_death = worker->crash.singly > 0;
 }

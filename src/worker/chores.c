@@ -1,0 +1,179 @@
+/*
+ * worker/chores.c
+ *	  What a stream's worker does now and then beside following: deletes old
+ *	  events, looks how far MongoDB's oplog reaches, and whether it may watch more
+ *	  than it does.
+ *
+ * Each call does a little of it and comes back, as following has to go on: old
+ * events go by chunks, and a question to MongoDB has little time where events
+ * wait and is given up when somebody changes the stream.
+ */
+#include "mongo_change_stream.h"
+
+#include "shared/shared.h"
+#include "tables/tables.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/worker_internal.h"
+
+/* Old events are looked for so often; less often where some could not be deleted. */
+#define EXPIRE_INTERVAL_MS	10000
+#define EXPIRE_AGAIN_MS		60000
+
+/* The oplog is looked at so often, and a look may take so long. */
+#define WINDOW_INTERVAL_MS	60000
+#define WINDOW_TIMEOUT_MS	10000
+#define WINDOW_BUSY_MS		2000	/* while events wait */
+
+/* A stream that had to retreat to its collection looks whether the database may be watched again: at most so seldom, and for so long. */
+#define WIDEN_MAX_MS		3600000
+#define WIDEN_TIMEOUT_MS	5000
+
+/* ---- retention ---- */
+
+/* A round of deletions is over: what could not be deleted shows in the status, and is not tried again all the time. */
+static void
+end_expiry(StreamWorker *worker, TimestampTz now)
+{
+	EventExpiry *expiry = &worker->chores.expiry;
+
+	if (expiry->kept != worker->chores.kept)
+	{
+		worker->chores.kept = expiry->kept;
+		mcs_text_copy(worker->chores.kept_reason, sizeof(worker->chores.kept_reason), expiry->reason);
+		if (worker->process.report.state == STREAM_ACTIVE)
+			mcs_worker_show_active(worker);
+	}
+	if (expiry->kept)
+		worker->chores.expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_AGAIN_MS);
+	expiry->kept = 0;
+}
+
+/* Deletes a chunk of old events when it is time. */
+static void
+expire_events(StreamWorker *worker, TimestampTz now)
+{
+	EventExpiry *expiry = &worker->chores.expiry;
+
+	if (!worker->stream->retention || now < worker->chores.expire_at)
+		return;
+	/* before anything can fail: a deletion that always fails must leave time to follow */
+	worker->chores.expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_INTERVAL_MS);
+	mcs_process_begin(&worker->process);
+	mcs_events_expire(worker->process.name, worker->stream->retention, expiry);
+	mcs_process_commit(&worker->process);
+	if (expiry->after != 0)
+		worker->chores.expire_at = now;
+	else
+		end_expiry(worker, now);
+}
+
+/* ---- questions to MongoDB ---- */
+
+/*
+ * A session for a question that the stream's own, busy with the change stream,
+ * can't ask; made in *context, which becomes current and is to be left to
+ * close_question.
+ */
+static MongoSession *
+open_question(StreamWorker *worker, long timeout_ms, MemoryContext *context)
+{
+	MongoTarget *target;
+	MongoSession *session;
+	MemoryContext old;
+
+	*context = AllocSetContextCreate(worker->mongo.session_context, "mongo_change_stream question", ALLOCSET_SMALL_SIZES);
+	mcs_process_begin(&worker->process);
+	old = MemoryContextSwitchTo(*context);
+	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
+	MemoryContextSwitchTo(old);
+	mcs_process_commit(&worker->process);
+
+	MemoryContextSwitchTo(*context);
+	session = mcs_session_open(target, worker->process.name);
+	mcs_session_limit(session, timeout_ms, mcs_worker_has_news);
+	return session;
+}
+
+static void
+close_question(StreamWorker *worker, MongoSession *session, MemoryContext context)
+{
+	mcs_session_close(session);
+	MemoryContextSwitchTo(worker->process.batch_context);
+	MemoryContextDelete(context);
+}
+
+/*
+ * Publishes how far the oplog reaches back, when the stream has nothing else to
+ * do; a failure says nothing about the stream and is dropped.
+ */
+static void
+look_at_oplog(StreamWorker *worker, TimestampTz now)
+{
+	Stream	   *stream = worker->stream;
+	MongoSession *session;
+	MongoError	error;
+	MemoryContext context;
+	uint64		oldest = 0;
+	int64		window = -1;
+	int64		took;
+	bool		busy = worker->read.asked_at == 0 || worker->read.have_batch;
+
+	/* a stream that has much to do looks, too: it is the one that may be outrun */
+	if (now < worker->chores.window_at || worker->process.report.state != STREAM_ACTIVE)
+		return;
+	worker->chores.window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
+	session = open_question(worker, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, &context);
+	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
+							   worker->mongo.at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
+		window = Max((int64) (worker->read.operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
+	close_question(worker, session, context);
+	if (window >= 0)
+	{
+		mcs_slot_oplog_window(window);
+		mcs_process_begin(&worker->process);
+		mcs_oplog_keep_window(worker->process.name, window);
+		mcs_process_commit(&worker->process);
+	}
+
+	/* without the right to read the oplog its begin has to be searched: less often then */
+	took = (GetCurrentTimestamp() - now) / 1000;
+	worker->chores.window_at = TimestampTzPlusMilliseconds(now, Max(WINDOW_INTERVAL_MS, took * 1000));
+}
+
+/* A stream that watches only its collection: sees whether the database may be watched by now. */
+static void
+look_at_database(StreamWorker *worker, TimestampTz now)
+{
+	ChangeStreamSpec spec;
+	MongoSession *session;
+	MongoError	error;
+	MemoryContext context;
+
+	if (!worker->mongo.at_collection || now < worker->chores.widen_at || worker->process.report.state != STREAM_ACTIVE || worker->read.have_batch)
+		return;
+	worker->chores.widen_ms = Min(worker->chores.widen_ms * 2, WIDEN_MAX_MS);
+	worker->chores.widen_at = TimestampTzPlusMilliseconds(now, worker->chores.widen_ms);
+	session = open_question(worker, WIDEN_TIMEOUT_MS, &context);
+	memset(&spec, 0, sizeof(spec));
+	mcs_stream_spec(worker->stream, false, &spec);
+	spec.comment = worker->process.name;
+	if (mcs_mongo_try_stream(session, &spec, NULL, NULL, NULL, &error))
+	{
+		worker->mongo.at_collection = false;
+		worker->process.reload = true;
+	}
+	close_question(worker, session, context);
+}
+
+void
+mcs_chores_do(StreamWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	mcs_process_measure(&worker->process, now);
+	mcs_crash_survive(worker, now);
+	expire_events(worker, now);
+	look_at_oplog(worker, now);
+	look_at_database(worker, now);
+}

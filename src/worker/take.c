@@ -1,0 +1,410 @@
+/*
+ * worker/take.c
+ *	  Events out of replies: joins fragments, leaves out what was written
+ *	  before, evaluates filter and add_fields, and decides what is a row.
+ *
+ * An event is looked at where it lies, in the reply; what becomes of it is
+ * copied by the writer.  So the reply may go as soon as the next one is asked for.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "tables/tables.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "worker/worker_internal.h"
+
+/* ---- the next event ---- */
+
+/*
+ * The next whole event of the replies at hand; false where there is none.  The
+ * event points into the reply or the fragment context, which the caller may
+ * read until it asks for the next one.
+ */
+static bool
+next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
+{
+	while (mcs_document_next(&worker->read.events))
+	{
+		DocumentValue *value = &worker->read.events.value;
+		EventFragment fragment;
+		DocumentValue *parts;
+		ListCell   *cell;
+		int			count = 0;
+
+		if (value->type != DOCUMENT_OBJECT)
+			mcs_document_malformed();
+		*bytes += value->size;
+		fragment = mcs_event_fragment(value->data, value->size);
+		if (fragment.of == 0 && worker->read.fragments == NIL)
+		{
+			mcs_event_parse(event, value, 1);
+			return true;
+		}
+		/* a whole event (0) among fragments is as wrong as one out of its turn: the event that they begin would be lost */
+		if (fragment.number != list_length(worker->read.fragments) + 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("fragments of a large event came out of order"),
+					 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of,
+							   list_length(worker->read.fragments))));
+		worker->read.fragments = mcs_event_keep_fragment(worker->read.fragments, value, worker->read.fragment_context);
+		if (fragment.number < fragment.of)
+			continue;
+		parts = palloc(sizeof(DocumentValue) * fragment.of);
+		foreach(cell, worker->read.fragments)
+			parts[count++] = *(DocumentValue *) lfirst(cell);
+		mcs_event_parse(event, parts, count);
+		return true;
+	}
+	return false;
+}
+
+void
+mcs_take_end_reply(StreamWorker *worker)
+{
+	MongoBatch *batch = &worker->read.batch;
+
+	if (worker->read.events.malformed)
+		mcs_document_malformed();
+	/* never back: a stream opened at a time says so with a token of that time */
+	if (batch->token && worker->read.fragments == NIL &&
+		(worker->read.token.len == 0 || strcmp(batch->token, worker->read.token.data) > 0))
+	{
+		set_token(&worker->read.token, batch->token, strlen(batch->token));
+		worker->read.moved = !batch->opened;
+	}
+	worker->read.asked_at = batch->event_count == 0 && !batch->opened ? batch->asked_at : 0;
+	worker->read.drained = worker->read.asked_at != 0 && worker->read.moved;
+	worker->read.closed = batch->closed;
+	mcs_gather_free_batch(worker);
+}
+
+/* Says that a server repeats events, once for a cursor. */
+static void
+log_repeat(StreamWorker *worker, const ChangeEvent *event)
+{
+	if (!worker->read.repeat_logged)
+		ereport(LOG,
+				(errmsg("MongoDB repeated an event to change stream \"%s\", which is not stored again", worker->process.name),
+				 errdetail("Event %.*s.", (int) event->token.length, event->token.data)));
+	worker->read.repeat_logged = true;
+}
+
+/*
+ * Whether an event that a cursor begins with is before the last one stored, so
+ * that the server goes back farther than it was told to.  The position alone
+ * doesn't tell: it may be of a time without an event.
+ */
+static bool
+before_last_stored(const StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *last = worker->stream->last_event_token;
+	const char *position = worker->stream->resume_token;
+
+	return last && position && mcs_token_is_of_version(event->token.data, last) && strcmp(last, position) <= 0 &&
+		mcs_token_compare(event->token.data, event->token.length, last, strlen(last)) <= 0;
+}
+
+/*
+ * Whether the event is one that the stored position has passed already: after a
+ * start at its time, or since the server sends it twice.  Only tokens of one
+ * version have an order.
+ */
+static bool
+already_written(StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *position = worker->stream->resume_token;
+	const char *of_cursor = get_token(&worker->read.newest);
+	const char *newest = of_cursor ? of_cursor : position;
+	int			compared;
+
+	if (newest == NULL)
+		return false;
+	compared = mcs_token_compare(event->token.data, event->token.length, newest, strlen(newest));
+	/* the event at the position is what a start at its time begins with */
+	if (compared == 0 && !of_cursor)
+		return true;
+	if (compared == 0 || (compared < 0 && of_cursor && mcs_token_is_of_version(event->token.data, newest)) ||
+		(!of_cursor && !worker->mongo.from_time && before_last_stored(worker, event)))
+	{
+		log_repeat(worker, event);
+		return true;
+	}
+	return worker->mongo.from_time && position &&
+		mcs_token_compare(event->token.data, event->token.length, position, strlen(position)) <= 0;
+}
+
+/* ---- filter and add_fields ---- */
+
+/* Whether expressions may have to be evaluated. */
+static bool
+has_expressions(const Stream *stream)
+{
+	return stream->filter || stream->add_fields;
+}
+
+/*
+ * Whether the filter is to be evaluated here: where MongoDB could not evaluate
+ * all of it, or did not for this event.
+ */
+static bool
+needs_filter(const StreamWorker *worker, const ChangeEvent *event)
+{
+	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_pipeline_must_see(event)))
+		return false;
+	/* an event that is too large lacks these columns, or a part of them: nobody can say whether it passes, so it stays */
+	for (int column = 0; column < EVENT_COLUMNS && event->too_large; column++)
+		if (mcs_event_columns[column].has_fields && mcs_expression_filter_reads(worker->expressions, column))
+			return false;
+	return true;
+}
+
+/*
+ * Evaluates filter and add_fields; false where the event is not kept.  An
+ * error of the user's expressions counts as unknown: the event is not kept.
+ * The caller has begun a subtransaction, which is renewed after an error.
+ */
+static bool
+evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool keep = true;
+
+	PG_TRY();
+	{
+		if (needs_filter(worker, event))
+			keep = mcs_expression_filter(worker->expressions, values, nulls);
+		if (keep && mcs_expression_has_fields(worker->expressions))
+		{
+			bool		isnull;
+			Datum		extra = mcs_expression_extra(worker->expressions, values, nulls, &isnull);
+
+			values[EVENT_EXTRA] = extra;
+			nulls[EVENT_EXTRA] = isnull;
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		if (!mcs_event_is_cause(error))
+			ReThrowError(error);
+		keep = false;
+		worker->write.filter_errors++;
+		if (!worker->write.filter_error_logged)
+			ereport(LOG,
+					(errcode(error->sqlerrcode),
+					 errmsg("filter or add_fields of change stream \"%s\" failed on an event, which is left out", worker->process.name),
+					 errdetail("Event %.*s: %s", (int) event->token.length, event->token.data, error->message),
+					 errhint("Further failures are only counted, in change_stream_progress.filter_errors.")));
+		worker->write.filter_error_logged = true;
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return keep;
+}
+
+/* ---- what an event means ---- */
+
+/* The event's token as a string, for who keeps it. */
+static char *
+token_of(const ChangeEvent *event)
+{
+	return pnstrdup(event->token.data, event->token.length);
+}
+
+/* Adds what an event means for this stream to the transaction: a row, a gap row, or nothing. */
+static void
+take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
+{
+	Stream	   *stream = worker->stream;
+	Datum		values[EVENT_COLUMNS];
+	bool		nulls[EVENT_COLUMNS];
+
+	if (stream->skip_token && mcs_token_same_event(token_of(event), stream->skip_token))
+	{
+		char	   *token = token_of(event);
+
+		mcs_writer_add_gap(writer, token, token, token, "this event was skipped by resume_change_stream");
+		worker->write.skipped = true;
+		return;
+	}
+	switch (mcs_stream_verdict(stream, event))
+	{
+		case STREAM_SKIP:
+			return;
+		case STREAM_GAP:
+			mcs_writer_add_gap(writer, token_of(event), get_token(&worker->read.token), token_of(event),
+							   psprintf("%.*s.%.*s was renamed onto the collection, whose documents changed without events",
+										(int) event->database.length, event->database.data,
+										(int) event->collection.length, event->collection.data));
+			return;
+		case STREAM_STORE:
+			break;
+	}
+	event->too_large = worker->mongo.too_large >= TOO_LARGE_NO_IMAGES;
+	if (worker->mask)
+		mcs_event_mask(worker->mask, event);
+	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
+	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
+		mcs_writer_add(writer, values, nulls, worker->read.received_at);
+}
+
+/*
+ * Remembers the event as the one that MongoDB's history must have: one of a
+ * document, in the stream's own collection, is shown whatever the stream asks for.
+ */
+static void
+note_witness(StreamWorker *worker, const ChangeEvent *event)
+{
+	const char *collection = worker->stream->collection;
+
+	if (event->document_key.type != DOCUMENT_OBJECT ||
+		(collection && (event->collection.length != strlen(collection) ||
+						memcmp(event->collection.data, collection, event->collection.length) != 0)))
+		return;
+	set_token(&worker->write.witness, event->token.data, event->token.length);
+}
+
+/* Says in errors which event was at work; never its content. */
+static void
+event_context(void *arg)
+{
+	const ChangeEvent *event = arg;
+
+	if (event->token.data)
+		errcontext("processing %.*s event %.*s of %.*s.%.*s",
+				   (int) event->operation_type.length, event->operation_type.data ? event->operation_type.data : "",
+				   (int) event->token.length, event->token.data,
+				   (int) event->database.length, event->database.data ? event->database.data : "",
+				   (int) event->collection.length, event->collection.data ? event->collection.data : "");
+}
+
+/* Moves events from the replies at hand to the writer, up to the bounds of a transaction or of the time at which they are reached. */
+static void
+take_events(StreamWorker *worker, StreamWriter *writer)
+{
+	Size		bytes = 0;
+	uint64		time = 0;		/* of the newest event */
+	bool		written;
+	bool		taken = false;
+	bool		singly = worker->crash.singly > 0;
+	ChangeEvent event;
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
+
+	memset(&event, 0, sizeof(event));
+	error_context_stack = &callback;
+	for (;;)
+	{
+		/* it points into a reply that may go now, and errors and log lines read it */
+		memset(&event, 0, sizeof(event));
+		if (!worker->read.have_batch && !mcs_gather_next(worker))
+			break;
+		if (singly && taken && (worker->crash.single_time == time || !mcs_gather_goes_on(worker, time)))
+			break;
+		if ((mcs_writer_count(writer) >= BATCH_EVENTS || bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, time))
+			break;
+		if (mcs_gather_is_held_back(worker))
+			break;
+		if (!next_event(worker, &event, &bytes))
+		{
+			mcs_take_end_reply(worker);
+			/* what the next reply begins with was not announced */
+			if (worker->read.closed || (singly && !taken))
+				break;
+			continue;
+		}
+		taken = true;
+		worker->read.drained = false;
+		worker->read.asked_at = 0;
+		worker->read.moved = true;
+		if (!event.token.data)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("an event came without a resume token"),
+					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
+		time = mcs_token_time(event.token.data);
+		if (worker->crash.singly > 0 && worker->crash.single_time != time)
+			worker->crash.singly--;
+		written = already_written(worker, &event);
+		if (!written)
+		{
+			set_token(&worker->read.newest, event.token.data, event.token.length);
+			mcs_writer_at(writer, get_token(&worker->read.token));
+			take_event(worker, writer, &event);
+			note_witness(worker, &event);
+			set_token(&worker->read.token, event.token.data, event.token.length);
+		}
+		if (worker->read.fragments != NIL)
+		{
+			memset(&event, 0, sizeof(event));
+			mcs_gather_forget_fragments(worker);
+		}
+		if (!written && worker->mongo.too_large >= TOO_LARGE_NO_IMAGES)
+		{
+			/* that was the large one: go on with all of the next */
+			worker->mongo.too_large = TOO_LARGE_NO;
+			worker->process.reload = true;
+			break;
+		}
+	}
+	error_context_stack = callback.previous;
+}
+
+/* Compiles filter and add_fields on first use, and when what they depend on has changed; in a transaction. */
+static void
+compile_expressions(StreamWorker *worker)
+{
+	Stream	   *stream = worker->stream;
+	Relation	events;
+
+	if (!has_expressions(stream) ||
+		(worker->expressions && mcs_expression_valid(worker->expressions)))
+		return;
+	events = table_open(mcs_extension_events(), AccessShareLock);
+	if (worker->expressions)
+		mcs_expression_free(worker->expressions);
+	worker->expressions = NULL;
+	/* what compiling leaves behind goes with the batch */
+	worker->expressions = mcs_expression_compile(events, stream->filter, stream->add_fields);
+	mcs_expression_keep(worker->expressions, worker->process.definition_context);
+	table_close(events, NoLock);
+}
+
+/*
+ * take_events for a stream with expressions: under its creator's settings, and
+ * in a subtransaction, so that an error of theirs costs one event only.
+ */
+static void
+take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int			level = mcs_settings_begin(worker->stream->settings);
+
+	compile_expressions(worker);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	take_events(worker, writer);
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	mcs_settings_end(level);
+}
+
+void
+mcs_take_events(StreamWorker *worker, StreamWriter *writer)
+{
+	if (has_expressions(worker->stream))
+		take_events_evaluating(worker, writer);
+	else
+		take_events(worker, writer);
+}
