@@ -207,7 +207,7 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handlers_lock_positions(handler->name, &least, NULL);
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
-	least = mcs_rows_release(handler->stream, handler->name, least);
+	least = mcs_processing_release(handler->stream, handler->name, least);
 	mcs_owner_end(&scope);
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
 	(void) mcs_streams_load(handler->stream, true, false);
@@ -216,7 +216,7 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
-	(void) mcs_rows_release(handler->stream, handler->name, least);
+	(void) mcs_processing_release(handler->stream, handler->name, least);
 	mcs_owner_end(&scope);
 	PG_RETURN_VOID();
 }

@@ -12,6 +12,9 @@
 #define MCS_HANDLER_H
 
 #include "access/htup.h"
+#include "access/genam.h"
+#include "event/event.h"
+#include "executor/tuptable.h"
 #include "shared/shared.h"
 #include "worker/worker.h"
 
@@ -77,11 +80,31 @@ typedef struct HandlerBatch
 	int64		through;		/* everything up to here was looked at; the position before where nothing was */
 } HandlerBatch;
 
+/* The rows of a stream behind an event, in order. */
+typedef struct EventScan
+{
+	Relation	relation;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;		/* the row that it stands on */
+	Snapshot	snapshot;
+	EventsMap	map;
+} EventScan;
+
+extern void mcs_rows_scan_begin(EventScan *scan, const char *stream, int64 after);
+extern int64 mcs_rows_scan_next(EventScan *scan);	/* the next row's event_id, 0 at the end */
+extern void mcs_rows_scan_end(EventScan *scan);
+
+/* Which of a handler's workers the event in a scan belongs to: all of one document to the same. */
+extern int	mcs_rows_worker(EventScan *scan, int workers);
+
 /* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
 extern void mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);
 
 /* The oldest kept event, 0 where there is none. */
 extern int64 mcs_rows_oldest(const char *stream);
+
+/* ---- handler/processing.c: what became of events ---- */
 
 typedef enum HandlerOutcome
 {
@@ -101,11 +124,30 @@ typedef struct HandlerResult
 	const char *error;
 } HandlerResult;
 
-/* Writes results, in event_id order; see the top of the file for when. */
-extern void mcs_rows_write(const char *stream, const char *handler, const HandlerResult *results, int count);
+/* Writes results, in event_id order; see the top of handler/processing.c for when. */
+extern void mcs_processing_write(const char *stream, const char *handler, const HandlerResult *results, int count);
 
 /* For a handler that goes: events that wait for it alone are processed; returns the last that there is. */
-extern int64 mcs_rows_release(const char *stream, const char *handler, int64 after);
+extern int64 mcs_processing_release(const char *stream, const char *handler, int64 after);
+
+/* ---- handler/replay.c: running it in somebody's session ---- */
+
+/* Code that runs in a function's session. */
+typedef struct HandlerReplay
+{
+	Handler    *handler;
+	OwnerScope	scope;
+	HandlerCode *code;
+	MemoryContext context;		/* the function's */
+	MemoryContext event_context;	/* reset after each event */
+} HandlerReplay;
+
+/* Makes ready; from here to mcs_replay_end the session is the handler's owner's. */
+extern void mcs_replay_begin(HandlerReplay *replay, Handler *handler);
+extern void mcs_replay_end(HandlerReplay *replay);
+
+/* Runs the code on one event in a subtransaction; the error where it fails, else NULL. */
+extern HandlerError *mcs_replay_run(HandlerReplay *replay, HeapTuple row);
 
 /* ---- handler/worker.c, handler/run.c ---- */
 

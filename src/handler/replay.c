@@ -1,7 +1,7 @@
 /*
  * handler/replay.c
- *	  Running a handler again, in the session of who asks for it: on events that
- *	  it gave up, or on any that are kept.
+ *	  Running a handler again, in the session of who asks for it: on any events
+ *	  that are kept, or for dead_letter.c on those that it gave up.
  *
  * Each event has a subtransaction, so that one which fails costs nothing but
  * itself.  What the others did commits or not with the caller's transaction.
@@ -13,39 +13,21 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "funcapi.h"
 #include "handler/handler.h"
 #include "miscadmin.h"
-#include "stream/stream.h"
-#include "tables/tables.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/timeout.h"
-#include "utils/timestamp.h"
 
 /* How many events are taken at once. */
 #define CHUNK	200
 
-PG_FUNCTION_INFO_V1(mcs_retry_dead_letters);
-PG_FUNCTION_INFO_V1(mcs_discard_dead_letters);
 PG_FUNCTION_INFO_V1(mcs_replay_changes);
 
-/* Code that runs in a function's session. */
-typedef struct Replay
-{
-	Handler    *handler;
-	OwnerScope	scope;
-	HandlerCode *code;
-	MemoryContext context;		/* the function's */
-	MemoryContext event_context;
-} Replay;
-
-/* Makes ready; from here to end_replay the session is the handler's owner's. */
-static void
-begin_replay(Replay *replay, Handler *handler)
+void
+mcs_replay_begin(HandlerReplay *replay, Handler *handler)
 {
 	replay->handler = handler;
 	replay->context = CurrentMemoryContext;
@@ -56,8 +38,8 @@ begin_replay(Replay *replay, Handler *handler)
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
 }
 
-static void
-end_replay(Replay *replay)
+void
+mcs_replay_end(HandlerReplay *replay)
 {
 	mcs_code_remove(replay->code);
 	MemoryContextDelete(replay->event_context);
@@ -76,7 +58,7 @@ is_callers(const ErrorData *error)
 /* One event, on which the code is to be run. */
 typedef struct Run
 {
-	Replay	   *replay;
+	HandlerReplay *replay;
 	HeapTuple	row;
 } Run;
 
@@ -91,9 +73,8 @@ run_code(void *arg)
 	mcs_code_finish();
 }
 
-/* Runs the code on one event in a subtransaction; the error where it fails, else NULL. */
-static HandlerError *
-run_one(Replay *replay, HeapTuple row)
+HandlerError *
+mcs_replay_run(HandlerReplay *replay, HeapTuple row)
 {
 	Run			run = {replay, row};
 	ErrorData  *error = mcs_attempt(run_code, &run);
@@ -108,125 +89,6 @@ run_one(Replay *replay, HeapTuple row)
 	}
 	MemoryContextReset(replay->event_context);
 	return failure;
-}
-
-/* ---- dead letters ---- */
-
-/* Runs the handler on one dead letter, keeps or deletes it, and says what came of it. */
-static HandlerResult
-retry_one(Replay *replay, DeadLetter *letter)
-{
-	HeapTupleHeader header = DatumGetHeapTupleHeader(letter->event);
-	TimestampTz begin = GetCurrentTimestamp();
-	HeapTupleData row;
-	HandlerError *failure;
-	HandlerResult result;
-
-	memset(&row, 0, sizeof(row));
-	row.t_len = HeapTupleHeaderGetDatumLength(header);
-	row.t_data = header;
-	ItemPointerSetInvalid(&row.t_self);
-	failure = run_one(replay, &row);
-
-	memset(&result, 0, sizeof(result));
-	result.event_id = letter->event_id;
-	result.attempts = 1;
-	result.was_ours = true;
-	result.microseconds = Max(GetCurrentTimestamp() - begin, 0);
-	result.outcome = failure ? OUTCOME_ERROR : OUTCOME_DONE;
-	if (failure)
-	{
-		result.error = MemoryContextStrdup(replay->context, failure->message);
-		mcs_dead_letters_failed_again(replay->handler->name, letter->event_id, failure);
-	}
-	else
-		mcs_dead_letters_delete(replay->handler->name, letter->event_id);
-	return result;
-}
-
-/* Runs the handler on all its dead letters; the results, in event_id order, and how many. */
-static HandlerResult *
-retry_all(Replay *replay, int *count)
-{
-	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream dead letters", ALLOCSET_DEFAULT_SIZES);
-	HandlerResult *results = palloc(sizeof(HandlerResult) * CHUNK);
-	int			room = CHUNK;
-	int64		after = 0;
-	List	   *letters;
-
-	*count = 0;
-	do
-	{
-		MemoryContext old = MemoryContextSwitchTo(chunk);
-		ListCell   *cell;
-
-		letters = mcs_dead_letters_lock(replay->handler->name, after, CHUNK);
-		foreach(cell, letters)
-		{
-			DeadLetter *letter = lfirst(cell);
-
-			CHECK_FOR_INTERRUPTS();
-			after = letter->event_id;
-			if (*count == room)
-				results = repalloc_huge(results, sizeof(HandlerResult) * (room *= 2));
-			if (letter->event)
-				results[(*count)++] = retry_one(replay, letter);
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(chunk);
-	} while (letters != NIL);
-	return results;
-}
-
-/* The stream whose parked events are meant, NULL where a handler is. */
-static char *
-stream_argument(FunctionCallInfo fcinfo)
-{
-	bool		is_stream = PG_NARGS() > 1 && !PG_ARGISNULL(1);
-
-	if (is_stream != PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("one of handler_name and stream_name must be given"),
-				 errdetail("A handler's dead letters are events that it gave up, a stream's are events that could not be written.")));
-	return is_stream ? text_to_cstring(PG_GETARG_TEXT_PP(1)) : NULL;
-}
-
-/* retry_dead_letters(text, text) -> bigint */
-Datum
-mcs_retry_dead_letters(PG_FUNCTION_ARGS)
-{
-	Replay		replay;
-	HandlerResult *results;
-	int			count;
-	int64		succeeded = 0;
-	char	   *stream;
-
-	PreventCommandIfReadOnly("retry_dead_letters()");
-	stream = stream_argument(fcinfo);
-	if (stream)
-		PG_RETURN_INT64(mcs_culprit_retry_parked(stream));
-	begin_replay(&replay, mcs_handler_load_own(fcinfo, false));
-	results = retry_all(&replay, &count);
-	for (int i = 0; i < count; i++)
-		succeeded += results[i].outcome == OUTCOME_DONE;
-	/* when no code runs any more: see handler/rows.c */
-	mcs_rows_write(replay.handler->stream, replay.handler->name, results, count);
-	end_replay(&replay);
-	PG_RETURN_INT64(succeeded);
-}
-
-/* discard_dead_letters(text, text) -> bigint */
-Datum
-mcs_discard_dead_letters(PG_FUNCTION_ARGS)
-{
-	char	   *stream;
-
-	PreventCommandIfReadOnly("discard_dead_letters()");
-	stream = stream_argument(fcinfo);
-	if (stream)
-		PG_RETURN_INT64(mcs_parked_discard(mcs_stream_load_own(stream, false)->name));
-	PG_RETURN_INT64(mcs_dead_letters_discard(mcs_handler_load_own(fcinfo, false)->name));
 }
 
 /* ---- replay ---- */
@@ -254,7 +116,7 @@ put_failure(ReturnSetInfo *set, int64 event_id, const HandlerError *failure)
 
 /* Runs the handler on the kept events from one to another; those that fail are put into the set. */
 static void
-replay_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
+replay_events(HandlerReplay *replay, int64 from, int64 to, ReturnSetInfo *set)
 {
 	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replayed", ALLOCSET_DEFAULT_SIZES);
 	HandlerBatch batch;
@@ -271,7 +133,7 @@ replay_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
 			HandlerError *failure;
 
 			CHECK_FOR_INTERRUPTS();
-			failure = run_one(replay, batch.events[i].row);
+			failure = mcs_replay_run(replay, batch.events[i].row);
 			if (failure)
 				put_failure(set, batch.events[i].event_id, failure);
 		}
@@ -284,7 +146,7 @@ replay_events(Replay *replay, int64 from, int64 to, ReturnSetInfo *set)
 /* What a rehearsal is about. */
 typedef struct Rehearsal
 {
-	Replay	   *replay;
+	HandlerReplay *replay;
 	int64		from;
 	int64		to;
 	ReturnSetInfo *set;
@@ -305,7 +167,7 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool		dry_run = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	Handler    *handler;
-	Replay		replay;
+	HandlerReplay		replay;
 	int64		from,
 				to;
 
@@ -320,7 +182,7 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (!dry_run)
 		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
-	begin_replay(&replay, handler);
+	mcs_replay_begin(&replay, handler);
 	if (dry_run)
 	{
 		Rehearsal	rehearsal = {&replay, Max(from, 1), to, set};
@@ -331,6 +193,6 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	}
 	else
 		replay_events(&replay, Max(from, 1), to, set);
-	end_replay(&replay);
+	mcs_replay_end(&replay);
 	return (Datum) 0;
 }

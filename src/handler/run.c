@@ -129,7 +129,7 @@ write_results(HandlerWorker *worker, int count)
 		results[i].attempts = event->ran ? 1 : 0;
 		results[i].microseconds = event->ran ? event->microseconds : 0;
 	}
-	mcs_rows_write(worker->handler->stream, worker->process.name, results, count);
+	mcs_processing_write(worker->handler->stream, worker->process.name, results, count);
 }
 
 /* Whether the handler's own code has altered, paused or dropped it, or dropped its stream, in this transaction. */
@@ -242,7 +242,7 @@ give_up(HandlerWorker *worker)
 		mcs_process_roll_back(&worker->process);
 		return;
 	}
-	mcs_rows_write(handler->stream, handler->name, &result, 1);
+	mcs_processing_write(handler->stream, handler->name, &result, 1);
 	mcs_process_commit(&worker->process);
 	ereport(LOG,
 			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
@@ -454,7 +454,7 @@ mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
 		mcs_process_roll_back(&worker->process);
 		return;
 	}
-	mcs_rows_write(worker->handler->stream, worker->process.name, &result, 1);
+	mcs_processing_write(worker->handler->stream, worker->process.name, &result, 1);
 	mcs_process_commit(&worker->process);
 	/* the events before it, which have succeeded once, and then slowly more */
 	worker->run.limit = Max(at, 1);
