@@ -80,6 +80,7 @@ function_callback(Datum arg, int cache, uint32 hash)
 	{
 		HandlerCode *code = dlist_container(HandlerCode, watch, iter.cur);
 
+		/* 0: anything may have changed; else more than what is meant has the same hash, which costs a look only */
 		if (hash == 0 || hash == code->function_hash)
 			code->function_changed = true;
 	}
@@ -97,6 +98,7 @@ watch_function(HandlerCode *code, Oid function)
 {
 	static bool registered = false;
 
+	/* callbacks can't be taken back, and there is room for few of them: one for all */
 	if (!registered)
 		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 	registered = true;
@@ -165,6 +167,7 @@ body_as_block(const char *body)
 	const char *begin = NULL;
 	char		last = '\0';
 
+	/* looks for the first word behind comments, and for the last character that is in none */
 	for (const char *at = body; *at;)
 	{
 		const char *next = scanner_isspace(*at) || *at == '-' || *at == '/' ? skip_quoted(at) : NULL;
@@ -186,6 +189,7 @@ body_as_block(const char *body)
 	for (int i = 0; i < lengthof(beginnings); i++)
 		if (pg_strncasecmp(begin, beginnings[i], strlen(beginnings[i])) == 0)
 			return pstrdup(body);
+	/* on a line of its own: the body may end in a comment that goes to the line's end */
 	return psprintf("BEGIN %s\n%sEND", body, last == ';' ? "" : ";");
 }
 
@@ -204,6 +208,7 @@ temporary_schema(void)
 	int			sec_context;
 	Oid			schema;
 
+	/* an error in between leaves the user to the end of the (sub)transaction, which puts it back */
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	schema = LookupCreationNamespace("pg_temp");
@@ -225,6 +230,7 @@ forget_rights(Oid function)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	if (!heap_attisnull(tuple, Anum_pg_proc_proacl, RelationGetDescr(procedures)))
 	{
+		/* null is what CREATE FUNCTION leaves where there are no default privileges */
 		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(procedures), 1, &column, &value, &isnull);
 		CatalogTupleUpdate(procedures, &tuple->t_self, tuple);
 		deleteSharedDependencyRecordsFor(ProcedureRelationId, function, 0);
@@ -256,10 +262,12 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 		validator = ((Form_pg_language) GETSTRUCT(tuple))->lanvalidator;
 		ReleaseSysCache(tuple);
 	}
+	/* the name of a worker's is taken again when it makes the code anew; a replay may run inside of another */
 	if (replay == InvalidSubTransactionId)
 		snprintf(function, sizeof(function), "change_handler_%s", handler->name);
 	else
 		snprintf(function, sizeof(function), "change_replay_%u_%s", replay, handler->name);
+	/* cut by characters, as a name that ends inside of one would be no text */
 	function[pg_mbcliplen(function, strlen(function), NAMEDATALEN - 1)] = '\0';
 	error_context_stack = &callback;
 	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, InvalidOid,
@@ -272,10 +280,12 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 #endif
 						   PointerGetDatum(NULL), InvalidOid, 1, 0);
 	CommandCounterIncrement();
+	/* on the extension's type and language, for example: see the top of the file */
 	(void) deleteDependencyRecordsFor(ProcedureRelationId, made.objectId, false);
 	ObjectAddressSet(schema, NamespaceRelationId, temporary_schema());
 	recordDependencyOn(&made, &schema, DEPENDENCY_NORMAL);
 	forget_rights(made.objectId);
+	/* ProcedureCreate was given none, as it would ask it before the dependencies are right */
 	if (OidIsValid(validator))
 		(void) OidFunctionCall1(validator, ObjectIdGetDatum(made.objectId));
 	error_context_stack = callback.previous;
@@ -293,6 +303,7 @@ find_procedure(const char *name)
 	ObjectWithArgs object;
 	TypeName   *type = makeTypeNameFromOid(argument, -1);
 
+	/* as regprocedure has it */
 	if (strchr(name, '('))
 		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
 	memset(&object, 0, sizeof(object));
@@ -377,6 +388,7 @@ mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 		watch_function(code, function);
 	fmgr_info_cxt(function, &code->function, context);
 	code->condition = compile_condition(handler->translated_condition ? handler->translated_condition : handler->condition);
+	/* all of it in one context, so that it goes with the code */
 	if (code->condition)
 		mcs_expression_keep(code->condition, context);
 	return code;
@@ -418,6 +430,7 @@ mcs_code_validate(const Handler *handler)
 	ErrorData  *error;
 
 	(void) set_config_option("check_function_bodies", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/* what it makes to see whether it can be made, a function, goes again */
 	error = mcs_attempt_undone(attempt_code, unconstify(Handler *, handler));
 	if (error)
 		ReThrowError(error);
@@ -427,6 +440,7 @@ mcs_code_validate(const Handler *handler)
 bool
 mcs_code_valid(const HandlerCode *code)
 {
+	/* a process that takes no lock meanwhile would not hear of changes */
 	AcceptInvalidationMessages();
 	return !code->function_changed &&
 		(!code->condition || mcs_expression_valid(code->condition)) &&
@@ -488,7 +502,9 @@ mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms)
 		call_function(code, event);
 	if (timeout_ms > 0)
 		disable_timeout(STATEMENT_TIMEOUT, false);
+	/* settings that the code has made are its own event's only */
 	AtEOXact_GUC(false, level);
+	/* a cancel that came too late for the code is still this event's */
 	CHECK_FOR_INTERRUPTS();
 	return run;
 }

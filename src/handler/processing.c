@@ -88,10 +88,12 @@ static void
 begin_update(EventUpdate *update, const char *stream, const char *handler, int64 after)
 {
 	memset(update, 0, sizeof(*update));
+	/* what the caller has written, a dead letter for example, is to be seen */
 	CommandCounterIncrement();
 	lock_statuses(stream);
 	update->stream = stream;
 	update->handler = handler;
+	/* after the lock: what those committed who had it before is to be seen */
 	PushActiveSnapshot(GetLatestSnapshot());
 	update->others = mcs_handlers_reached(stream, handler);
 	update->table = mcs_events_table_open(CMD_UPDATE, status_columns, OUTCOME_COLUMNS);
@@ -111,6 +113,7 @@ end_update(EventUpdate *update)
 	mcs_events_table_close(update->table);
 	PopActiveSnapshot();
 	MemoryContextDelete(update->row_context);
+	/* triggers on the table may have fired, of which one of ours gathers what it writes */
 	CommandCounterIncrement();
 	mcs_token_table_flush();
 }
@@ -126,6 +129,7 @@ status_among_others(EventUpdate *update, int64 event_id)
 	{
 		HandlerReached *other = lfirst(cell);
 
+		/* done with it, or it is another worker's of that handler */
 		if (other->last_event_id >= event_id || mcs_rows_worker(&update->scan, other->workers) != other->worker)
 			continue;
 		if (other->failed_event == event_id)
@@ -197,6 +201,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 		values[i] = slot_getattr(slot, update->table->map.attributes[status_columns[i]], &nulls[i]);
 	current = nulls[OUTCOME_STATUS] ? "" : TextDatumGetCString(values[OUTCOME_STATUS]);
 	status = new_status(update, result, current);
+	/* each update is another version of a wide row: not without need */
 	if (strcmp(status, current) == 0 && result->attempts == 0 && result->microseconds == 0)
 		return;
 
@@ -214,6 +219,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 		nulls[OUTCOME_MESSAGE] = result->error == NULL;
 		values[OUTCOME_MESSAGE] = result->error ? CStringGetTextDatum(result->error) : (Datum) 0;
 	}
+	/* the error of another handler stays as long as the status is its doing */
 	else if (strcmp(status, "processed") == 0 || strcmp(status, "pending") == 0)
 		nulls[OUTCOME_MESSAGE] = true;
 	update_row(update, values, nulls);

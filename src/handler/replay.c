@@ -34,6 +34,7 @@ mcs_replay_begin(HandlerReplay *replay, Handler *handler)
 	/* what the caller has deferred is checked as the caller, and is no event's failure */
 	mcs_code_finish();
 	mcs_owner_begin(&replay->scope, handler->owner, handler->settings, true);
+	/* code may replay in turn: by the subtransaction each has a function of its own */
 	replay->code = mcs_code_prepare(handler, GetCurrentSubTransactionId());
 	replay->event_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_DEFAULT_SIZES);
 }
@@ -80,6 +81,7 @@ mcs_replay_run(HandlerReplay *replay, HeapTuple row)
 	ErrorData  *error = mcs_attempt(run_code, &run);
 	HandlerError *failure = NULL;
 
+	/* the subtransaction is rolled back, and the caller's goes the same way */
 	if (error && is_callers(error))
 		ReThrowError(error);
 	if (error)
@@ -121,6 +123,7 @@ replay_events(HandlerReplay *replay, int64 from, int64 to, ReturnSetInfo *set)
 	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replayed", ALLOCSET_DEFAULT_SIZES);
 	HandlerBatch batch;
 
+	/* no position is read or moved: all of the handler's events, whichever worker has had them */
 	batch.through = from - 1;
 	do
 	{
@@ -180,6 +183,7 @@ mcs_replay_changes(PG_FUNCTION_ARGS)
 	from = PG_GETARG_INT64(1);
 	to = PG_GETARG_INT64(2);
 	InitMaterializedSRF(fcinfo, 0);
+	/* the handler's own workers wait until this commits; a rehearsal commits nothing and need not hold them up */
 	if (!dry_run)
 		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
 	mcs_replay_begin(&replay, handler);

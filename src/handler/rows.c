@@ -33,9 +33,11 @@ mcs_rows_scan_begin(EventScan *scan, const char *stream, int64 after)
 {
 	ScanKeyData keys[2];
 
+	/* the lock stays until the transaction's end, so that what was read is written by the same columns */
 	scan->relation = table_open(mcs_extension_events(), AccessShareLock);
 	mcs_events_table_map(scan->relation, &scan->map);
 	scan->index = mcs_events_table_open_key(scan->relation);
+	/* a new one: when statuses are written, the transaction's own is older than the lock that was waited for */
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->relation, NULL);
 	scan->scan = index_beginscan(scan->relation, scan->index, scan->snapshot,
@@ -44,6 +46,7 @@ mcs_rows_scan_begin(EventScan *scan, const char *stream, int64 after)
 #endif
 								 2, 0);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
+	/* equality is that of the index, which the owner may have made anew with another collation */
 	keys[0].sk_collation = scan->index->rd_indcollation[0];
 	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
 	index_rescan(scan->scan, keys, 2, NULL, 0);
@@ -87,6 +90,7 @@ mcs_rows_worker(EventScan *scan, int workers)
 				 errdetail("Its events are divided among them by the key."),
 				 errhint("SELECT alter_change_handler(..., workers => 1);")));
 	value = slot_getattr(scan->slot, scan->map.attributes[ROW_EVENT + EVENT_DOCUMENT_KEY], &isnull);
+	/* events of no document (a collection that is dropped): the first worker takes all */
 	if (isnull)
 		return 0;
 	key = DatumGetDocumentP(value);
@@ -119,6 +123,7 @@ mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, 
 			batch->through = last;
 			break;
 		}
+		/* the position moves over events of other workers, too, or each look would begin with them */
 		looked++;
 		batch->through = event_id;
 		if (mcs_rows_worker(&scan, workers) != worker)
@@ -126,6 +131,7 @@ mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, 
 		event = &batch->events[batch->count++];
 		memset(event, 0, sizeof(*event));
 		event->event_id = event_id;
+		/* the slot's tuple is pinned in a buffer, and goes with the next one */
 		event->row = ExecCopySlotHeapTuple(scan.slot);
 		bytes += event->row->t_len;
 	}

@@ -95,6 +95,7 @@ run_events(HandlerWorker *worker)
 		TimestampTz end;
 
 		CHECK_FOR_INTERRUPTS();
+		/* from here on an error is this event's */
 		worker->run.at = done;
 		mcs_handler_slot_running(event->event_id, worker->run.began);
 		event->ran = mcs_code_run(worker->code, event->row, worker->timeout_ms);
@@ -104,6 +105,10 @@ run_events(HandlerWorker *worker)
 		MemoryContextReset(worker->run.event_context);
 		done++;
 	}
+	/*
+	 * An error of what is deferred counts as the last event's.  Where it is
+	 * another's, it comes again when the events before that one are run.
+	 */
 	if (done > 0)
 		mcs_code_finish();
 	mcs_handler_slot_running(0, 0);
@@ -166,11 +171,13 @@ finish_batch(HandlerWorker *worker, int done)
 	bool		itself = changed_itself(worker);
 	bool		saved = mcs_handlers_save(worker->process.name, worker->number, &worker->position, to, done);
 
+	/* code that alters, pauses or drops its own handler has changed the position, and is to have its way */
 	if ((!saved && !itself) || mcs_slot_is_changed())
 	{
 		mcs_process_roll_back(&worker->process);
 		return;
 	}
+	/* last of all, since the lock on the statuses is held from here on */
 	if (saved)
 		write_results(worker, done);
 	mcs_process_commit(&worker->process);
@@ -300,6 +307,7 @@ announce(HandlerWorker *worker, int64 event_id)
 	mcs_handlers_announce(worker->process.name, worker->number, event_id);
 	mcs_process_commit(&worker->process);
 	mcs_process_begin(&worker->process);
+	/* the commit has freed the batch */
 	mcs_rows_read(&worker->run.batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
 					worker->number, worker->handler->workers);
 }

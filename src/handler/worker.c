@@ -127,6 +127,7 @@ load(HandlerWorker *worker)
 		if (position)
 			mcs_handlers_end(worker->process.name, worker->number);
 		mcs_process_commit(&worker->process);
+		/* how many there are is in the slot, which is given up */
 		if (worker->handler)
 			tell_of_dead_letters(worker, true);
 		mcs_process_leave();
@@ -139,11 +140,13 @@ load(HandlerWorker *worker)
 	if (worker->crash.unready >= MAX_STARTS)
 		stop(worker, psprintf("%d processes in a row died before they had come to an event; "
 							  "the server's log says which signal they died of", worker->crash.unready));
+	/* the code is the users': from here to the end of it an error is theirs, and would come back with each try */
 	worker->loading = true;
 	prepare(worker);
 	worker->loading = false;
 	mcs_handler_is_ready(worker);
 	mcs_process_commit(&worker->process);
+	/* what failed before may fail again, and would undo what ran with it */
 	worker->run.limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
 }
 
@@ -171,6 +174,7 @@ wait_for_news(HandlerWorker *worker, TimestampTz until)
 static void
 wait_for_retry_time(HandlerWorker *worker, TimestampTz until)
 {
+	/* what has come by now does not count as news then */
 	worker->newest = mcs_handler_slot_newest();
 	wait_for_news(worker, until);
 }
@@ -184,12 +188,14 @@ idle(HandlerWorker *worker)
 	if (!worker->idle_since)
 	{
 		worker->idle_since = now;
+		/* whatever its predecessors died of, there is none of it left */
 		mcs_slot_trusted();
 	}
 	set_state(worker, STREAM_IDLE, "waiting for events", 0);
 	if (TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
 	{
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
+		/* an event that came since the table was looked into keeps it here */
 		if (mcs_handler_slot_rest(worker->newest))
 		{
 			mcs_process_begin(&worker->process);
@@ -200,6 +206,7 @@ idle(HandlerWorker *worker)
 		worker->idle_since = 0;
 		return;
 	}
+	/* so that the rate which others see falls, too */
 	if (worker->process.rate > 0)
 	{
 		mcs_process_measure(&worker->process, GetCurrentTimestamp());
@@ -276,6 +283,7 @@ recover(HandlerWorker *worker, ErrorData *error)
 	char		message[512];
 
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
+	/* what failed may be what was changed: whoever changed it is not to find a stop, or an attempt, of the old one */
 	if (mcs_slot_is_changed())
 		worker->process.reload = true;
 	else if (worker->loading)
@@ -313,6 +321,7 @@ run(HandlerWorker *worker)
 	if (worker->process.reload || mcs_slot_is_changed())
 		load(worker);
 	tell_of_dead_letters(worker, false);
+	/* before the table is looked into: an event that comes after that is news */
 	worker->newest = mcs_handler_slot_newest();
 	switch (mcs_handler_step(worker))
 	{
@@ -344,10 +353,12 @@ limit_memory(void)
 
 	if (!statm)
 		return;
+	/* the limit counts all data of the process, also what it has by now */
 	if (fscanf(statm, "%*u %*u %*u %*u %*u %lu", &data) == 1 && getrlimit(RLIMIT_DATA, &limit) == 0)
 	{
 		rlim_t		wanted = (rlim_t) data * sysconf(_SC_PAGESIZE) + (rlim_t) handler_memory * 1024 * 1024;
 
+		/* lower than what the administrator has set, or not at all; where that fails there is no limit, as elsewhere */
 		if (limit.rlim_cur == RLIM_INFINITY || wanted < limit.rlim_cur)
 			limit.rlim_cur = wanted;
 		(void) setrlimit(RLIMIT_DATA, &limit);

@@ -51,6 +51,7 @@ passing_reason(const MongoError *failure)
 static void
 retry_passing(StreamWorker *worker, const MongoError *failure)
 {
+	/* a session whose change stream ended may go on; one that can't open it begins anew, with the options as they are now */
 	if (failure->at_open)
 		mcs_worker_close_session(worker);
 	mcs_worker_retry(worker, STREAM_RETRYING, passing_reason(failure), failure_line(failure), mcs_worker_next_retry(worker));
@@ -104,9 +105,11 @@ mcs_worker_handle_failure(StreamWorker *worker)
 	MongoError	failure = worker->mongo.failure;
 	Stream	   *stream = worker->stream;
 
+	/* whatever it was, the next change stream may be opened at another member, or another set */
 	worker->mongo.failure.class = MONGO_ERROR_NONE;
 	worker->history.verified = false;
 	mcs_worker_close_stream(worker);
+	/* texts that are made below outlive the transactions which tell of the state */
 	MemoryContextSwitchTo(worker->process.definition_context);
 
 	/* before its class, which is that of codes that nobody knows: a position of 1.0 goes on from its time */
@@ -134,6 +137,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 			if (worker->mongo.too_large == TOO_LARGE_KEY_ONLY)
 				mcs_worker_stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
 								 failure_line(&failure), NULL);
+			/* with less of it, each time */
 			worker->mongo.too_large++;
 			break;
 		case MONGO_ERROR_REFUSED:

@@ -58,6 +58,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	stream->last_event_id = progress->last_event_id;
 	stream->events_processed += progress->events;
 	worker->process.rate_events += progress->events;
+	/* the row has forgotten it in the same transaction */
 	if (worker->write.skipped)
 		stream->skip_token = NULL;
 	/* an event was written that no process died of */
@@ -80,6 +81,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 static void
 commit_progress(StreamWorker *worker, const StreamProgress *progress, bool saved)
 {
+	/* the condition under which it was saved decides; the flag only says it earlier */
 	if (saved && !mcs_slot_is_changed())
 	{
 		mcs_process_commit(&worker->process);
@@ -166,6 +168,7 @@ write_transaction(StreamWorker *worker)
 	StreamWriter *writer;
 	StreamProgress progress;
 
+	/* before this transaction, since what kills the process takes all of it away */
 	if (worker->crash.singly > 0)
 		announce_next(worker);
 	mcs_process_begin(&worker->process);
@@ -186,6 +189,7 @@ write_transaction(StreamWorker *worker)
 	progress.last_event_at = mcs_writer_count(writer) > 0 ? worker->read.received_at : 0;
 	progress.filter_errors = worker->write.filter_errors;
 	progress.event_token = get_token(&worker->write.witness);
+	/* from here on an error may be a row's: see note_write_failure */
 	worker->write.in_progress = true;
 	if (worker->write.careful)
 		write_carefully(worker, writer, &progress);
@@ -210,6 +214,7 @@ take_empty_batch(StreamWorker *worker)
 		mcs_slot_saved(mcs_token_time(stream->resume_token), worker->read.drained, worker->read.asked_at, worker->process.rate);
 		return;
 	}
+	/* each save is a transaction: one a second, unless somebody waits for it or the cursor is at its end */
 	now = GetCurrentTimestamp();
 	if (stream->resume_token && !worker->read.closed && !mcs_slot_sync_wanted() &&
 		now >= worker->write.saved_at && !TimestampDifferenceExceeds(worker->write.saved_at, now, SAVE_INTERVAL_MS))
@@ -224,6 +229,7 @@ take_empty_batch(StreamWorker *worker)
 bool
 mcs_follow_step(StreamWorker *worker, long timeout_ms)
 {
+	/* without waiting first: only when nothing is at hand does the stream say that it waits */
 	if (!worker->read.have_batch && !mcs_gather_first(worker, 0))
 	{
 		if (worker->mongo.failure.class != MONGO_ERROR_NONE)
@@ -234,6 +240,7 @@ mcs_follow_step(StreamWorker *worker, long timeout_ms)
 	}
 	if (worker->read.batch.opened)
 		mcs_worker_opened(worker);
+	/* events go when the rest of their time is there */
 	if (worker->read.batch.event_count > 0 && !mcs_gather(worker))
 		return worker->mongo.failure.class == MONGO_ERROR_NONE;
 	if (worker->read.batch.event_count == 0)

@@ -205,6 +205,7 @@ keep(StreamWorker *worker, Document *deployment, const char *doubt)
 {
 	const Stream *stream = worker->stream;
 
+	/* row and identity together: the same doubt is not to leave a second row */
 	mcs_process_begin(&worker->process);
 	if (doubt)
 	{

@@ -28,8 +28,12 @@
 #include "utils/snapmgr.h"
 #include "worker/worker_internal.h"
 
+/* Databases come and go without telling anybody: looked for so often. */
 #define DATABASE_SCAN_MS	60000
+
+/* Between two looks at what handlers' processes hold up. */
 #define GUARD_MS			200
+
 #define PROBER_LOCK_TIMEOUT "5s"
 
 PGDLLEXPORT void mcs_launcher_main(Datum arg);
@@ -47,6 +51,7 @@ scan_databases(void)
 	HeapTuple	tuple;
 	ListCell   *cell;
 
+	/* without a database there is no SQL, but shared catalogs can be scanned; the scan asks for a snapshot */
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	relation = table_open(DatabaseRelationId, AccessShareLock);
@@ -60,10 +65,12 @@ scan_databases(void)
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
+	/* before others are added: it makes room */
 	mcs_shared_remove_databases_but(databases);
 	foreach(cell, databases)
 		left_out += !mcs_shared_add_database(lfirst_oid(cell));
 	CommitTransactionCommand();
+	/* once, not with each scan */
 	if (left_out > 0 && left_out != told_left_out)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -73,12 +80,15 @@ scan_databases(void)
 	told_left_out = left_out;
 }
 
+/* What all background workers of ours have alike. */
 static void
 fill_worker(BackgroundWorker *worker, const char *function, const char *type)
 {
 	memset(worker, 0, sizeof(*worker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	/* a standby can store nothing */
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	/* when one is started again is the launcher's to say, which knows how the last one ended */
 	worker->bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker->bgw_library_name, MCS_EXTENSION, sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
@@ -110,9 +120,11 @@ start(const Launch *launch)
 			fill_worker(&worker, "mcs_worker_main", "mongo_change_stream worker");
 			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream worker: %s", launch->stream);
 		}
+		/* the slot alone may be another's by the time the process starts: the ticket tells */
 		worker.bgw_main_arg = Int32GetDatum(launch->ticket.index);
 		memcpy(worker.bgw_extra, &launch->ticket, sizeof(launch->ticket));
 	}
+	/* nobody waits for it to start: it says so in shared memory, or the launcher misses it there after a while */
 	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
 		mcs_shared_launch_failed(launch);
 }
@@ -143,6 +155,7 @@ mcs_launcher_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	/* no database: one that it is connected to could not be dropped */
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	mcs_shared_attach_launcher();
 
@@ -160,6 +173,7 @@ mcs_launcher_main(Datum arg)
 			scan_databases();
 			scanned_at = now;
 		}
+		/* all that is due, one by one; then as long as nothing is */
 		while ((launch = mcs_shared_next_launch(&wait_ms)).kind != LAUNCH_NOTHING)
 			start(&launch);
 		if (mcs_blockers_look())
@@ -208,9 +222,11 @@ mcs_launcher_prober_main(Datum arg)
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	/* before it connects: a database that is to be dropped waits for those that are known to be there */
 	if (!mcs_shared_attach_prober(database))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	/* before the snapshot: a change that this one misses makes the database dirty again */
 	mcs_shared_probing(database);
 
 	mcs_process_pin_settings();
@@ -225,6 +241,7 @@ mcs_launcher_prober_main(Datum arg)
 		streams = list_streams();
 		mcs_grants_forget_missing();
 	}
+	/* also where the extension is gone: what shared memory has of the database goes, too */
 	mcs_shared_probed(database, installed, streams);
 	if (installed)
 		mcs_alert_of_oplogs();
@@ -244,6 +261,7 @@ mcs_launcher_init(void)
 		return;
 	fill_worker(&worker, "mcs_launcher_main", "mongo_change_stream launcher");
 	strlcpy(worker.bgw_name, "mongo_change_stream launcher", BGW_MAXLEN);
+	/* the launcher itself has nobody but the postmaster to start it again */
 	worker.bgw_restart_time = 1;
 	RegisterBackgroundWorker(&worker);
 }

@@ -78,7 +78,11 @@ mcs_process_connect(char *stream)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	/* the slot may have gone to another since the launcher asked for this process: nothing is wrong then */
+	/*
+	 * Before the process connects, so that a database which is to be dropped
+	 * finds it.  The slot may have gone to another since the launcher asked for
+	 * this process: nothing is wrong then.
+	 */
 	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
 	if (!mcs_slot_attach(ticket, stream, &database, &owner))
 		proc_exit(0);

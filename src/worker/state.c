@@ -74,6 +74,7 @@ alert_if_needed(StreamWorker *worker, StreamState from)
 		worker->retry.since = now;
 	else
 		needed = TimestampDifferenceExceeds(worker->retry.since, now, ALERT_RETRYING_MS);
+	/* once for each time of trouble, and once more when it is over */
 	if (needed && !worker->retry.alerted)
 		send_alert(worker, from, worker->process.report.last_error[0] ? worker->process.report.last_error : NULL);
 	else if (worker->retry.alerted && state == STREAM_ACTIVE)

@@ -49,6 +49,7 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 					 errmsg("fragments of a large event came out of order"),
 					 errdetail("Fragment %d of %d follows %d others.", fragment.number, fragment.of,
 							   list_length(worker->read.fragments))));
+		/* copied, as the reply may go before the next fragment comes */
 		worker->read.fragments = mcs_event_keep_fragment(worker->read.fragments, value, worker->read.fragment_context);
 		if (fragment.number < fragment.of)
 			continue;
@@ -66,6 +67,7 @@ mcs_take_end_reply(StreamWorker *worker)
 {
 	MongoBatch *batch = &worker->read.batch;
 
+	/* the iterator ends where it can't go on, too: events behind that would be lost */
 	if (worker->read.events.malformed)
 		mcs_document_malformed();
 	/* never back: a stream opened at a time says so with a token of that time */
@@ -75,6 +77,7 @@ mcs_take_end_reply(StreamWorker *worker)
 		set_token(&worker->read.token, batch->token, strlen(batch->token));
 		worker->read.moved = !batch->opened;
 	}
+	/* an empty reply says that MongoDB had no more when it was asked; the one that opens a stream waits for nothing */
 	worker->read.asked_at = batch->event_count == 0 && !batch->opened ? batch->asked_at : 0;
 	worker->read.drained = worker->read.asked_at != 0 && worker->read.moved;
 	worker->read.closed = batch->closed;
@@ -192,9 +195,11 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
+		/* nothing of ours is in it: rows are written after the last event was looked at */
 		RollbackAndReleaseCurrentSubTransaction();
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
+		/* a full disk, a cancel: that says nothing about the event, which is not to be left out for it */
 		if (!mcs_event_is_cause(error))
 			ReThrowError(error);
 		keep = false;
@@ -251,6 +256,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 			break;
 	}
 	event->too_large = worker->mongo.too_large >= TOO_LARGE_NO_IMAGES;
+	/* before filter and add_fields, which are not to see what is not stored */
 	if (worker->mask)
 		mcs_event_mask(worker->mask, event);
 	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
@@ -308,8 +314,10 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		memset(&event, 0, sizeof(event));
 		if (!worker->read.have_batch && !mcs_gather_next(worker))
 			break;
+		/* after a death: the event that was noted, and those of its time unless one of them killed a process */
 		if (singly && taken && (worker->crash.single_time == time || !mcs_gather_goes_on(worker, time)))
 			break;
+		/* full, but a time that is begun is not parted */
 		if ((mcs_writer_count(writer) >= BATCH_EVENTS || bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, time))
 			break;
 		if (mcs_gather_is_held_back(worker))
@@ -338,6 +346,7 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 		if (!written)
 		{
 			set_token(&worker->read.newest, event.token.data, event.token.length);
+			/* in this order: the writer and a gap row want the position before this event */
 			mcs_writer_at(writer, get_token(&worker->read.token));
 			take_event(worker, writer, &event);
 			note_witness(worker, &event);
@@ -369,6 +378,7 @@ compile_expressions(StreamWorker *worker)
 	if (!has_expressions(stream) ||
 		(worker->expressions && mcs_expression_valid(worker->expressions)))
 		return;
+	/* its columns are what the expressions may name */
 	events = table_open(mcs_extension_events(), AccessShareLock);
 	if (worker->expressions)
 		mcs_expression_free(worker->expressions);

@@ -46,10 +46,12 @@ load_stream(StreamWorker *worker)
 	mcs_process_forget_definition(&worker->process);
 
 	mcs_process_begin(&worker->process);
+	/* DROP EXTENSION takes the tables away and tells nobody here */
 	if (OidIsValid(mcs_extension_schema()))
 	{
 		old = MemoryContextSwitchTo(worker->process.definition_context);
 		stream = mcs_streams_load(worker->process.name, false, true);
+		/* a restore may have left it without its row of progress, which is made of the events that are there */
 		if (stream && !stream->restored && mcs_restore_mend_stream(worker->process.name))
 			stream = mcs_streams_load(worker->process.name, false, true);
 		if (stream)
@@ -59,6 +61,7 @@ load_stream(StreamWorker *worker)
 	}
 	if (stream && stream->restored && !stream->paused)
 		mcs_streams_pause_restored(worker->process.name);
+	/* this process ends in order: the next one need not be careful */
 	if (stream && (stream->paused || stream->stopped_state || stream->restored))
 		mcs_deaths_end(worker->process.name);
 	mcs_process_commit(&worker->process);
@@ -115,6 +118,7 @@ run(StreamWorker *worker)
 		mcs_worker_close_stream(worker);
 	if (mcs_worker_take_connection_changed())
 		mcs_worker_close_session(worker);
+	/* noted before anything that a process could die of */
 	if (!worker->crash.begun)
 		mcs_crash_begin(worker);
 	load_stream(worker);
@@ -122,6 +126,7 @@ run(StreamWorker *worker)
 	if (!verify_history(worker))
 		return;
 	mcs_worker_open_stream(worker);
+	/* moves whenever a position is saved: tells whether it got anywhere */
 	saved_at = worker->write.saved_at;
 	follow(worker);
 	if (worker->write.culprit.reason)
@@ -164,6 +169,7 @@ recover(StreamWorker *worker)
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	/* only its owner can make the table fit again: what is wrong and the command that helps */
 	worker->retry.misfit = mcs_events_table_take_misfit();
+	/* before a row is blamed: the table as a whole may fit none */
 	careful = note_write_failure(worker, error);
 	mcs_worker_forget_alteration();
 	if (worker->retry.misfit)
@@ -177,9 +183,11 @@ recover(StreamWorker *worker)
 	MemoryContextSwitchTo(worker->process.batch_context);
 	MemoryContextReset(worker->process.batch_context);
 
+	/* without a definition there is nothing to be tried again: the launcher starts another process after a while */
 	if (!worker->stream)
 		ereport(FATAL,
 				(errmsg("change stream \"%s\" could not be read: %s", worker->process.name, message)));
+	/* what the driver was at is unknown */
 	mcs_worker_close_session(worker);
 	if (reason)
 		mcs_worker_retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), OWNER_RETRY_MS));
@@ -189,6 +197,7 @@ recover(StreamWorker *worker)
 						 careful ? GetCurrentTimestamp() : mcs_worker_next_retry(worker));
 }
 
+/* As long as the process lives, and nothing of it in a context that is reset. */
 static StreamWorker *
 make_worker(const char *name)
 {
