@@ -154,7 +154,7 @@ load(HandlerWorker *worker)
 
 /* That time, or an earlier one at which dead letters are to be told of. */
 static TimestampTz
-or_tell_at(const HandlerWorker *worker, TimestampTz until)
+wake_at(const HandlerWorker *worker, TimestampTz until)
 {
 	return worker->tell_at != 0 ? Min(worker->tell_at, until) : until;
 }
@@ -212,7 +212,7 @@ idle(HandlerWorker *worker)
 		mcs_process_measure(&worker->process, GetCurrentTimestamp());
 		mcs_handler_slot_moved(worker->process.rate);
 	}
-	wait_for_news(worker, or_tell_at(worker, TimestampTzPlusMilliseconds(now, worker->process.rate > 0 ? CHORE_INTERVAL_MS
+	wait_for_news(worker, wake_at(worker, TimestampTzPlusMilliseconds(now, worker->process.rate > 0 ? CHORE_INTERVAL_MS
 																		  : REST_AFTER_MS / 2)));
 }
 
@@ -226,7 +226,7 @@ wait_for_retry(HandlerWorker *worker)
 	mcs_text_format(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
 					position->attempts, position->error.message ? position->error.message : "");
 	set_state(worker, STREAM_RETRYING, reason, position->next_retry_at);
-	wait_for_retry_time(worker, or_tell_at(worker, position->next_retry_at));
+	wait_for_retry_time(worker, wake_at(worker, position->next_retry_at));
 }
 
 /* ---- errors ---- */

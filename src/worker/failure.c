@@ -99,6 +99,30 @@ stop_refused(StreamWorker *worker, const MongoError *failure)
 					failure_line(failure), NULL);
 }
 
+/* An event is too large: the next try asks for less of it, until there is nothing left to leave out. */
+static void
+read_less(StreamWorker *worker, const MongoError *failure)
+{
+	if (worker->mongo.too_large == TOO_LARGE_KEY_ONLY)
+		mcs_worker_stop(worker, STREAM_ERROR,
+						"an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
+						failure_line(failure), NULL);
+	worker->mongo.too_large++;
+}
+
+/* The driver can't be used any more in this process; the next one begins with all that is fresh. */
+static void
+leave_driver(const MongoError *failure)
+{
+	bool		memory = failure->class == MONGO_ERROR_PARKED && failure->sqlstate == ERRCODE_OUT_OF_MEMORY;
+
+	ereport(FATAL,
+			(errcode(failure->sqlstate),
+			 failure->class == MONGO_ERROR_HANGING ? errmsg("%s", failure->message)
+			 : memory ? errmsg("MongoDB's driver ran out of memory")
+			 : errmsg("MongoDB's driver failed: %s", failure->message)));
+}
+
 void
 mcs_worker_handle_failure(StreamWorker *worker)
 {
@@ -127,18 +151,15 @@ mcs_worker_handle_failure(StreamWorker *worker)
 			break;
 		case MONGO_ERROR_HISTORY_LOST:
 			mcs_worker_stop(worker, STREAM_HISTORY_LOST,
-				 psprintf("MongoDB's oplog no longer holds what follows the stored position; SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
-						  quote_literal_cstr(stream->name)), failure_line(&failure), NULL);
+							psprintf("MongoDB's oplog no longer holds what follows the stored position; "
+									 "SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
+									 quote_literal_cstr(stream->name)), failure_line(&failure), NULL);
 			break;
 		case MONGO_ERROR_AUTHENTICATION:
 			handle_refused_role(worker, &failure);
 			break;
 		case MONGO_ERROR_TOO_LARGE:
-			if (worker->mongo.too_large == TOO_LARGE_KEY_ONLY)
-				mcs_worker_stop(worker, STREAM_ERROR, "an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
-								 failure_line(&failure), NULL);
-			/* with less of it, each time */
-			worker->mongo.too_large++;
+			read_less(worker, &failure);
 			break;
 		case MONGO_ERROR_REFUSED:
 			if (has_worked(worker))
@@ -154,16 +175,8 @@ mcs_worker_handle_failure(StreamWorker *worker)
 				stop_refused(worker, &failure);
 			break;
 		case MONGO_ERROR_HANGING:
-			/* the thread is lost, and this process with it: the next one begins with all that is fresh */
-			ereport(FATAL,
-					(errcode(failure.sqlstate),
-					 errmsg("%s", failure.message)));
-			break;
 		case MONGO_ERROR_PARKED:
-			ereport(FATAL,
-					(errcode(failure.sqlstate),
-					 failure.sqlstate == ERRCODE_OUT_OF_MEMORY
-					 ? errmsg("MongoDB's driver ran out of memory") : errmsg("MongoDB's driver failed: %s", failure.message)));
+			leave_driver(&failure);
 			break;
 	}
 }

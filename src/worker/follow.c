@@ -177,7 +177,7 @@ write_transaction(StreamWorker *worker)
 		mcs_writer_be_careful(writer);
 	worker->write.filter_errors = 0;
 	worker->write.skipped = false;
-	resetStringInfo(&worker->write.witness);
+	resetStringInfo(&worker->write.last_event);
 	mcs_take_events(worker, writer);
 	if (worker->write.skipped)
 		mcs_streams_forget_skip(stream->name);
@@ -188,7 +188,7 @@ write_transaction(StreamWorker *worker)
 	progress.token = get_token(&worker->read.token);
 	progress.last_event_at = mcs_writer_count(writer) > 0 ? worker->read.received_at : 0;
 	progress.filter_errors = worker->write.filter_errors;
-	progress.event_token = get_token(&worker->write.witness);
+	progress.event_token = get_token(&worker->write.last_event);
 	/* from here on an error may be a row's: see note_write_failure */
 	worker->write.in_progress = true;
 	if (worker->write.careful)

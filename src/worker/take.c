@@ -269,7 +269,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
  * document, in the stream's own collection, is shown whatever the stream asks for.
  */
 static void
-note_witness(StreamWorker *worker, const ChangeEvent *event)
+note_last_event(StreamWorker *worker, const ChangeEvent *event)
 {
 	const char *collection = worker->stream->collection;
 
@@ -277,7 +277,7 @@ note_witness(StreamWorker *worker, const ChangeEvent *event)
 		(collection && (event->collection.length != strlen(collection) ||
 						memcmp(event->collection.data, collection, event->collection.length) != 0)))
 		return;
-	set_token(&worker->write.witness, event->token.data, event->token.length);
+	set_token(&worker->write.last_event, event->token.data, event->token.length);
 }
 
 /* Says in errors which event was at work; never its content. */
@@ -294,15 +294,63 @@ event_context(void *arg)
 				   (int) event->collection.length, event->collection.data ? event->collection.data : "");
 }
 
+/* ---- the events of one transaction ---- */
+
+/* What a transaction has taken so far. */
+typedef struct Taken
+{
+	bool		any;
+	Size		bytes;
+	uint64		time;			/* of the newest event */
+	bool		singly;			/* only what was noted before is taken: see crash.c */
+} Taken;
+
+/* Whether the transaction ends before the next event, if there is one in the reply at hand. */
+static bool
+ends_here(const StreamWorker *worker, const StreamWriter *writer, const Taken *taken)
+{
+	/* after a death: the event that was noted, and those of its time unless one of them killed a process */
+	if (taken->singly && taken->any &&
+		(worker->crash.single_time == taken->time || !mcs_gather_goes_on(worker, taken->time)))
+		return true;
+	/* full, but a time that is begun is not parted */
+	if ((mcs_writer_count(writer) >= BATCH_EVENTS || taken->bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, taken->time))
+		return true;
+	return mcs_gather_is_held_back(worker);
+}
+
+/* Takes a whole event, behind which reading is then; false where it was written before. */
+static bool
+take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event, Taken *taken)
+{
+	worker->read.drained = false;
+	worker->read.asked_at = 0;
+	worker->read.moved = true;
+	if (!event->token.data)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("an event came without a resume token"),
+				 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
+	taken->any = true;
+	taken->time = mcs_token_time(event->token.data);
+	if (worker->crash.singly > 0 && worker->crash.single_time != taken->time)
+		worker->crash.singly--;
+	if (already_written(worker, event))
+		return false;
+	set_token(&worker->read.newest, event->token.data, event->token.length);
+	/* in this order: the writer and a gap row want the position before this event */
+	mcs_writer_at(writer, get_token(&worker->read.token));
+	take_event(worker, writer, event);
+	note_last_event(worker, event);
+	set_token(&worker->read.token, event->token.data, event->token.length);
+	return true;
+}
+
 /* Moves events from the replies at hand to the writer, up to the bounds of a transaction or of the time at which they are reached. */
 static void
 take_events(StreamWorker *worker, StreamWriter *writer)
 {
-	Size		bytes = 0;
-	uint64		time = 0;		/* of the newest event */
-	bool		written;
-	bool		taken = false;
-	bool		singly = worker->crash.singly > 0;
+	Taken		taken = {.singly = worker->crash.singly > 0};
 	ChangeEvent event;
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
 
@@ -310,54 +358,30 @@ take_events(StreamWorker *worker, StreamWriter *writer)
 	error_context_stack = &callback;
 	for (;;)
 	{
+		bool		written;
+
 		/* it points into a reply that may go now, and errors and log lines read it */
 		memset(&event, 0, sizeof(event));
 		if (!worker->read.have_batch && !mcs_gather_next(worker))
 			break;
-		/* after a death: the event that was noted, and those of its time unless one of them killed a process */
-		if (singly && taken && (worker->crash.single_time == time || !mcs_gather_goes_on(worker, time)))
+		if (ends_here(worker, writer, &taken))
 			break;
-		/* full, but a time that is begun is not parted */
-		if ((mcs_writer_count(writer) >= BATCH_EVENTS || bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, time))
-			break;
-		if (mcs_gather_is_held_back(worker))
-			break;
-		if (!next_event(worker, &event, &bytes))
+		if (!next_event(worker, &event, &taken.bytes))
 		{
 			mcs_take_end_reply(worker);
 			/* what the next reply begins with was not announced */
-			if (worker->read.closed || (singly && !taken))
+			if (worker->read.closed || (taken.singly && !taken.any))
 				break;
 			continue;
 		}
-		taken = true;
-		worker->read.drained = false;
-		worker->read.asked_at = 0;
-		worker->read.moved = true;
-		if (!event.token.data)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("an event came without a resume token"),
-					 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
-		time = mcs_token_time(event.token.data);
-		if (worker->crash.singly > 0 && worker->crash.single_time != time)
-			worker->crash.singly--;
-		written = already_written(worker, &event);
-		if (!written)
-		{
-			set_token(&worker->read.newest, event.token.data, event.token.length);
-			/* in this order: the writer and a gap row want the position before this event */
-			mcs_writer_at(writer, get_token(&worker->read.token));
-			take_event(worker, writer, &event);
-			note_witness(worker, &event);
-			set_token(&worker->read.token, event.token.data, event.token.length);
-		}
+		written = take_whole_event(worker, writer, &event, &taken);
 		if (worker->read.fragments != NIL)
 		{
+			/* it pointed into them */
 			memset(&event, 0, sizeof(event));
 			mcs_gather_forget_fragments(worker);
 		}
-		if (!written && worker->mongo.too_large >= TOO_LARGE_NO_IMAGES)
+		if (written && worker->mongo.too_large >= TOO_LARGE_NO_IMAGES)
 		{
 			/* that was the large one: go on with all of the next */
 			worker->mongo.too_large = TOO_LARGE_NO;

@@ -211,7 +211,7 @@ make_worker(const char *name)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&worker->read.token);
 	initStringInfo(&worker->read.newest);
-	initStringInfo(&worker->write.witness);
+	initStringInfo(&worker->write.last_event);
 	MemoryContextSwitchTo(old);
 	return worker;
 }

@@ -1,6 +1,22 @@
 /*
  * worker/worker_internal.h
  *	  The process that follows one stream, for the files it is made of.
+ *
+ * Each uses those below it:
+ *
+ *	worker.c	the loop: definition, session, change stream, and again
+ *	failure.c	what becomes of the stream when MongoDB fails
+ *	history.c	whether MongoDB is still the one that was followed
+ *	chores.c	retention, the oplog's reach, what may be watched
+ *	follow.c	one transaction after the other
+ *	take.c		events out of replies: what is a row
+ *	connect.c	opens and closes the session and the change stream
+ *	gather.c	the replies of one transaction
+ *	culprit.c	events that cannot be written
+ *	crash.c		care after processes that have died
+ *	retry.c		when to try again
+ *	state.c		what others see of the stream
+ *	process.c	what is alike in the process of a handler (worker/worker.h)
  */
 #ifndef MCS_WORKER_INTERNAL_H
 #define MCS_WORKER_INTERNAL_H
@@ -94,7 +110,7 @@ typedef struct StreamReading
 typedef struct StreamWriting
 {
 	TimestampTz saved_at;		/* when the position was */
-	StringInfoData witness;		/* token of the last event that MongoDB's history must have; empty for none */
+	StringInfoData last_event;	/* token of the last event that MongoDB's history must have; empty for none */
 	bool		skipped;		/* the event of skip_token was left out */
 	int64		filter_errors;	/* of filter and add_fields */
 	bool		filter_error_logged;	/* one of them, since the definition was read */
