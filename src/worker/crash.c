@@ -40,6 +40,7 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 		psprintf("%d processes in a row died before they had written an event; SELECT resume_change_stream(%s) tries again; "
 				 "the server's log says which signal they died of", worker->crash.starts, name);
 
+	/* the commit empties the batch context, and the definition has not been read */
 	reason = MemoryContextStrdup(TopMemoryContext, reason);
 	mcs_process_begin(&worker->process);
 	mcs_streams_stop(worker->process.name, STREAM_ERROR, reason, NULL);
@@ -47,9 +48,7 @@ stop_after_deaths(StreamWorker *worker, const char *token)
 	mcs_deaths_end(worker->process.name);
 	mcs_alert_of_stream(worker->process.name, mcs_shared_state_name(STREAM_RETRYING), mcs_shared_state_name(STREAM_ERROR), reason, NULL);
 	mcs_process_commit(&worker->process);
-	worker->process.report.state = STREAM_ERROR;
-	mcs_text_copy(worker->process.report.reason, sizeof(worker->process.report.reason), reason);
-	mcs_slot_report(&worker->process.report);
+	mcs_process_report(&worker->process, STREAM_ERROR, reason, NULL, 0);
 	ereport(LOG,
 			(errmsg("change stream \"%s\" is error: %s", worker->process.name, reason)));
 	mcs_process_leave();
