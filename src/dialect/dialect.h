@@ -5,7 +5,8 @@
  *
  * Text goes in and text comes out; what the text is about (streams, handlers,
  * foreign tables) is reached by the plain SQL that is made, and by the names
- * in the catalogs, never through another family's functions.
+ * in the catalogs.  Of the folders above document it knows the names of the
+ * options of streams and handlers only (tables/tables.h).
  */
 #ifndef MCS_DIALECT_H
 #define MCS_DIALECT_H
@@ -396,7 +397,6 @@ extern void mcs_reader_syntax_error(const TokenReader *reader, const char *hint)
 
 /* dialect/statement_option.c */
 extern bool mcs_dialect_option_is_alterable(const char *name);
-extern const char *const *mcs_dialect_alterable_options(void);
 extern void mcs_dialect_read_options(TokenReader *reader, List **options, bool handler);
 extern char *mcs_dialect_read_option_name(TokenReader *reader);
 

@@ -1,87 +1,31 @@
 /*
  * dialect/statement_option.c
- *	  WITH (name = value, ...), in SQL's spelling of names and in MongoDB's.
+ *	  WITH (name = value, ...), in SQL's spelling of names and in MongoDB's.  Which
+ *	  options there are, and what they are, is the list of tables/tables.h.
  */
 #include "mongo_change_stream.h"
 
 #include "dialect/dialect.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 
-typedef enum OptionType
-{
-	OPTION_TEXT,
-	OPTION_BOOLEAN,
-	OPTION_INTEGER,
-	OPTION_INTERVAL,
-	OPTION_MILLISECONDS,		/* an interval; a bare number is one of milliseconds */
-	OPTION_LIST,
-	OPTION_DOCUMENT
-} OptionType;
-
-typedef struct OptionName
+/* Names that MongoDB has for options of streams. */
+static const struct
 {
 	const char *name;
-	OptionType	type;
-	const char *argument;		/* of the function, where it is not the name */
-	bool		create_only;
-} OptionName;
-
-static const OptionName stream_options[] = {
-	{"operations", OPTION_LIST, NULL, false},
-	{"pipeline", OPTION_DOCUMENT, NULL, false},
-	{"full_document", OPTION_TEXT, NULL, false},
-	{"full_document_before_change", OPTION_TEXT, NULL, false},
-	{"show_expanded_events", OPTION_BOOLEAN, NULL, false},
-	{"max_await_time", OPTION_MILLISECONDS, NULL, false},
-	{"max_await_time_ms", OPTION_MILLISECONDS, "max_await_time", false},
-	{"batch_size", OPTION_INTEGER, NULL, false},
-	{"resume_after", OPTION_TEXT, NULL, true},
-	{"start_after", OPTION_TEXT, NULL, true},
-	{"start_at", OPTION_TEXT, NULL, true},
-	{"start_at_operation_time", OPTION_TEXT, "start_at", true},
-	{"initial_snapshot", OPTION_BOOLEAN, NULL, true},
-	{"retention", OPTION_INTERVAL, NULL, false},
-	{"notify", OPTION_TEXT, NULL, false},
-	{"exclude_fields", OPTION_LIST, NULL, false},
-	{"mask_fields", OPTION_LIST, NULL, false},
-	{"on_error", OPTION_TEXT, NULL, false},
-	{"paused", OPTION_BOOLEAN, NULL, true},
-	{"server", OPTION_TEXT, NULL, true},
-	{NULL, OPTION_TEXT, NULL, false}
+	const char *option;
+}			other_names[] = {
+	{"max_await_time_ms", "max_await_time"},
+	{"start_at_operation_time", "start_at"}
 };
-
-static const OptionName handler_options[] = {
-	{"condition", OPTION_TEXT, NULL, false},
-	{"start_at", OPTION_TEXT, NULL, false},
-	{"retry_attempts", OPTION_INTEGER, NULL, false},
-	{"retry_delay", OPTION_INTERVAL, NULL, false},
-	{"max_retry_delay", OPTION_INTERVAL, NULL, false},
-	{"timeout", OPTION_INTERVAL, NULL, false},
-	{"on_failure", OPTION_TEXT, NULL, false},
-	{"workers", OPTION_INTEGER, NULL, false},
-	{"paused", OPTION_BOOLEAN, NULL, false},
-	{NULL, OPTION_TEXT, NULL, false}
-};
-
-/* Fields that alter_change_stream can put back. */
-static const char *const alterable[] = {"filter", "add_fields", "operations", "pipeline", "full_document",
-	"full_document_before_change", "show_expanded_events", "max_await_time", "batch_size", "retention", "notify",
-	"exclude_fields", "mask_fields", "on_error", NULL};
-
-const char *const *
-mcs_dialect_alterable_options(void)
-{
-	return alterable;
-}
 
 /* Whether alter_change_stream takes an option. */
 bool
 mcs_dialect_option_is_alterable(const char *name)
 {
-	for (int i = 0; alterable[i]; i++)
-		if (strcmp(name, alterable[i]) == 0)
-			return true;
-	return false;
+	const Option *option = mcs_options_find(&mcs_options_stream, name);
+
+	return option && !(option->flags & OPTION_CREATE_ONLY);
 }
 
 /* An option's name, in SQL's spelling. */
@@ -105,25 +49,22 @@ is_upper_case(const char *text, int size)
 	return true;
 }
 
-static const OptionName *
-find_option(const TokenReader *reader, const OptionName *options, const char *name, int token)
+/* The option of a list that a name in WITH (...) means. */
+static const Option *
+find_option(const TokenReader *reader, const OptionList *list, const char *name, int token)
 {
-	StringInfoData valid;
+	const Option *option = mcs_options_find(list, name);
 
-	initStringInfo(&valid);
-	for (; options->name; options++)
-	{
-		if (strcmp(options->name, name) == 0)
-			return options;
-		if (!options->argument)
-			appendStringInfo(&valid, "%s%s", valid.len ? ", " : "", options->name);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_SYNTAX_ERROR),
-			 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->whole + reader->tokens[token].at),
-			 errhint("Valid options: %s.", valid.data),
-			 mcs_reader_error_position(reader, token)));
-	return NULL;
+	for (int i = 0; i < lengthof(other_names) && list == &mcs_options_stream && !option; i++)
+		if (strcmp(other_names[i].name, name) == 0)
+			option = mcs_options_find(list, other_names[i].option);
+	if (option == NULL || (option->flags & OPTION_CLAUSE))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->whole + reader->tokens[token].at),
+				 errhint("Valid options: %s.", mcs_options_names(list, OPTION_CLAUSE)),
+				 mcs_reader_error_position(reader, token)));
+	return option;
 }
 
 static void
@@ -235,40 +176,41 @@ interval_value(TokenReader *reader, const char *name, bool milliseconds)
 	return number ? psprintf("'%s milliseconds'", value) : quote_literal_cstr(value);
 }
 
-/* The value of an option, as SQL. */
+/* The value of an option, which was called by some name, as SQL. */
 static char *
-option_value(TokenReader *reader, const OptionName *option)
+option_value(TokenReader *reader, const Option *option, const char *name)
 {
 	int			token = reader->current;
 	char	   *value;
 
 	if (mcs_reader_skip(reader, "NULL"))
 		return "NULL";
-	switch (option->type)
+	switch (option->kind)
 	{
-		case OPTION_LIST:
-			return list_value(reader, option->name);
+		case OPTION_TEXTS:
+			return list_value(reader, name);
 		case OPTION_DOCUMENT:
-			return document_value(reader, option->name);
-		case OPTION_BOOLEAN:
-			return boolean_value(reader, option->name);
+			return document_value(reader, name);
+		case OPTION_BOOL:
+			return boolean_value(reader, name);
 		case OPTION_INTERVAL:
-		case OPTION_MILLISECONDS:
-			return interval_value(reader, option->name, option->type == OPTION_MILLISECONDS);
-		case OPTION_INTEGER:
+			return interval_value(reader, name, (option->flags & OPTION_MILLISECONDS) != 0);
+		case OPTION_INT:
 			value = word_value(reader);
 			if (!value || strspn(value, "0123456789") != strlen(value) || !*value)
-				bad_value(reader, token, option->name, "a whole number");
+				bad_value(reader, token, name, "a whole number");
 			return value;
-		default:
-			/* TIMESTAMPTZ '...' */
-			if (reader->tokens[reader->current].type == TOKEN_WORD && reader->tokens[reader->current + 1].type == TOKEN_STRING)
-				reader->current++;
-			value = word_value(reader);
-			if (!value)
-				bad_value(reader, token, option->name, "a string");
-			return quote_literal_cstr(value);
+		case OPTION_TEXT:
+		case OPTION_WORD:
+			break;
 	}
+	/* TIMESTAMPTZ '...' */
+	if (reader->tokens[reader->current].type == TOKEN_WORD && reader->tokens[reader->current + 1].type == TOKEN_STRING)
+		reader->current++;
+	value = word_value(reader);
+	if (!value)
+		bad_value(reader, token, name, "a string");
+	return quote_literal_cstr(value);
 }
 
 /* Reads (name = value, ...). */
@@ -282,15 +224,15 @@ mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
 	{
 		int			token = reader->current;
 		char	   *name = mcs_dialect_read_option_name(reader);
-		const OptionName *known;
+		const Option *known;
 		StatementOption *option = palloc(sizeof(StatementOption));
 		ListCell   *cell;
 
 		/* BATCH_SIZE shouted is no camelCase */
 		if (is_upper_case(reader->whole + reader->tokens[token].at, reader->tokens[token].length))
 			name = reader->tokens[token].value;
-		known = find_option(reader, handler ? handler_options : stream_options, name, token);
-		option->name = known->argument ? known->argument : known->name;
+		known = find_option(reader, handler ? &mcs_options_handler : &mcs_options_stream, name, token);
+		option->name = known->name;
 		option->token = token;
 		foreach(cell, *options)
 			if (strcmp(((StatementOption *) lfirst(cell))->name, option->name) == 0)
@@ -300,7 +242,7 @@ mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
 						 mcs_reader_error_position(reader, token)));
 		if (!mcs_reader_skip_type(reader, TOKEN_ARROW))
 			mcs_reader_expect(reader, "=");
-		option->value = option_value(reader, known);
+		option->value = option_value(reader, known, name);
 		*options = lappend(*options, option);
 		if (mcs_reader_skip_type(reader, ')'))
 			return;

@@ -5,6 +5,7 @@
 #include "mongo_change_stream.h"
 
 #include "dialect/dialect.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -29,15 +30,16 @@ not_given(const StreamClauses *clauses)
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	for (const char *const *name = mcs_dialect_alterable_options(); *name; name++)
+	for (int i = 0; i < mcs_options_stream.count; i++)
 	{
-		bool		given = (strcmp(*name, "filter") == 0 && clauses->filters) ||
-			(strcmp(*name, "add_fields") == 0 && clauses->fields.data);
+		const char *name = mcs_options_stream.options[i].name;
+		bool		given = (strcmp(name, "filter") == 0 && clauses->filters) ||
+			(strcmp(name, "add_fields") == 0 && clauses->fields.data);
 
 		foreach(cell, clauses->options)
-			given |= strcmp(((StatementOption *) lfirst(cell))->name, *name) == 0;
-		if (!given)
-			names = lappend(names, pstrdup(*name));
+			given |= strcmp(((StatementOption *) lfirst(cell))->name, name) == 0;
+		if (!given && mcs_dialect_option_is_alterable(name))
+			names = lappend(names, pstrdup(name));
 	}
 	return names;
 }
