@@ -341,10 +341,7 @@ extern char *mcs_dialect_event_expression(Oid namespace, const char *whole, int 
 extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
 							   List **names, StringInfo out, int *at);
 
-/* dialect/body.c */
-extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
-
-/* ---- statements of the dialect ---- */
+/* ---- going over tokens: statements, PL/pgSQL blocks ---- */
 
 /* Tokens that are gone over; they and their places are of the user's whole text. */
 typedef struct TokenReader
@@ -355,6 +352,60 @@ typedef struct TokenReader
 	int			current;
 	int			end;			/* the one behind the last */
 } TokenReader;
+
+/* dialect/reader.c */
+extern bool mcs_reader_at_end(const TokenReader *reader);
+extern bool mcs_reader_at(const TokenReader *reader, int type);
+extern bool mcs_reader_is(const TokenReader *reader, const char *word);
+extern bool mcs_reader_is_any(const TokenReader *reader, const char *const *words);
+extern bool mcs_reader_next_is(const TokenReader *reader, const char *word);
+extern void mcs_reader_advance(TokenReader *reader, int count);
+extern bool mcs_reader_skip_type(TokenReader *reader, int type);
+extern bool mcs_reader_skip(TokenReader *reader, const char *word);
+extern bool mcs_reader_skip_pair(TokenReader *reader, const char *first, const char *second);
+extern bool mcs_reader_skip_if_exists(TokenReader *reader);
+extern void mcs_reader_expect(TokenReader *reader, const char *word);
+extern void mcs_reader_expect_end(TokenReader *reader, const char *hint);
+extern char *mcs_reader_name(TokenReader *reader, const char *what);
+extern int	mcs_reader_error_position(const TokenReader *reader, int token);
+extern void mcs_reader_syntax_error(const TokenReader *reader, const char *hint) pg_attribute_noreturn();
+
+/* ---- PL/pgSQL blocks ---- */
+
+/* A block that is being translated. */
+typedef struct Body
+{
+	TokenReader reader;			/* of the block; places are in the user's whole text */
+	StringInfoData out;
+	int			at;				/* up to here the text is in out */
+	List	   *names;			/* of DialectName; the innermost last */
+	Oid			change_type;	/* row type of "change" */
+	Oid			document;		/* the type */
+	MemoryContext scratch;		/* of one fragment, until the next */
+} Body;
+
+/* dialect/variable.c */
+extern void mcs_variable_declare(Body *body, const char *name, Oid type, TupleDesc fields);
+extern void mcs_variable_declare_record(Body *body, const char *name, List *targets);
+extern Oid	mcs_variable_named_type(const Body *body, int first, int end);
+extern Oid	mcs_variable_target_type(const Body *body, int first, int end);
+extern List *mcs_variable_into_types(const Body *body, int first, int end);
+extern void mcs_variable_hide_into(const Body *body, Dialect *dialect);
+
+/* dialect/body_fragment.c */
+extern const char *const mcs_dialect_no_words[];
+extern void mcs_dialect_body_find(Body *body, const char *const *words, int character);
+extern void mcs_dialect_body_skip_statement(Body *body);
+extern void mcs_dialect_body_put(Body *body, int from, int to, const char *text);
+extern Dialect *mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into);
+extern Dialect *mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid wanted);
+extern void mcs_dialect_body_expressions(Body *body, const char *const *words, Oid wanted);
+extern Dialect *mcs_dialect_body_query(Body *body, const char *const *words);
+
+/* dialect/body.c */
+extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
+
+/* ---- statements of the dialect ---- */
 
 /* An option as it was given. */
 typedef struct StatementOption
@@ -378,22 +429,6 @@ typedef struct StreamClauses
 
 #define DIALECT_CREATE_CLAUSES	"The clauses are WHERE, WITH, FILTER and PIPELINE."
 #define DIALECT_ALTER_CLAUSES	"The clauses are WHERE, FILTER, PIPELINE, SET and RESET."
-
-/* dialect/reader.c */
-extern bool mcs_reader_at_end(const TokenReader *reader);
-extern bool mcs_reader_at(const TokenReader *reader, int type);
-extern bool mcs_reader_is(const TokenReader *reader, const char *word);
-extern bool mcs_reader_next_is(const TokenReader *reader, const char *word);
-extern void mcs_reader_advance(TokenReader *reader, int count);
-extern bool mcs_reader_skip_type(TokenReader *reader, int type);
-extern bool mcs_reader_skip(TokenReader *reader, const char *word);
-extern bool mcs_reader_skip_pair(TokenReader *reader, const char *first, const char *second);
-extern bool mcs_reader_skip_if_exists(TokenReader *reader);
-extern void mcs_reader_expect(TokenReader *reader, const char *word);
-extern void mcs_reader_expect_end(TokenReader *reader, const char *hint);
-extern char *mcs_reader_name(TokenReader *reader, const char *what);
-extern int	mcs_reader_error_position(const TokenReader *reader, int token);
-extern void mcs_reader_syntax_error(const TokenReader *reader, const char *hint) pg_attribute_noreturn();
 
 /* dialect/statement_option.c */
 extern bool mcs_dialect_option_is_alterable(const char *name);

@@ -32,6 +32,13 @@ mcs_reader_is(const TokenReader *reader, const char *word)
 	return !mcs_reader_at_end(reader) && mcs_dialect_is(reader->whole, &reader->tokens[reader->current], word);
 }
 
+/* Whether the current token is one of some words; the list ends with NULL. */
+bool
+mcs_reader_is_any(const TokenReader *reader, const char *const *words)
+{
+	return !mcs_reader_at_end(reader) && mcs_dialect_is_any(reader->whole, &reader->tokens[reader->current], words);
+}
+
 /* Whether the token behind the current one is a word. */
 bool
 mcs_reader_next_is(const TokenReader *reader, const char *word)

@@ -1,5 +1,5 @@
 /*
- * dialect/declare.c
+ * dialect/variable.c
  *	  The variables of a PL/pgSQL block: their types, and what is assigned to
  *	  them by INTO.
  */
@@ -8,8 +8,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "dialect/body.h"
-#include "miscadmin.h"
+#include "dialect/dialect.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #endif
@@ -21,7 +20,7 @@
 
 /* Adds a variable; the type InvalidOid is not known. */
 void
-mcs_body_declare(Body *body, const char *name, Oid type, TupleDesc fields)
+mcs_variable_declare(Body *body, const char *name, Oid type, TupleDesc fields)
 {
 	DialectName *variable;
 
@@ -36,7 +35,7 @@ mcs_body_declare(Body *body, const char *name, Oid type, TupleDesc fields)
 
 /* Gives a record the fields of a query; a variable that is no record keeps its type. */
 void
-mcs_body_declare_record(Body *body, const char *name, List *targets)
+mcs_variable_declare_record(Body *body, const char *name, List *targets)
 {
 	TupleDesc	fields = CreateTemplateTupleDesc(list_length(targets));
 	ListCell   *cell;
@@ -56,7 +55,7 @@ mcs_body_declare_record(Body *body, const char *name, List *targets)
 		TupleDescInitEntry(fields, foreach_current_index(cell) + 1, target->resname ? target->resname : "?column?",
 						   type == UNKNOWNOID ? TEXTOID : type, -1, 0);
 	}
-	mcs_body_declare(body, name, InvalidOid, fields);
+	mcs_variable_declare(body, name, InvalidOid, fields);
 }
 
 static const DialectName *
@@ -82,8 +81,8 @@ type_of(const Body *body, int first, int end)
 	AttrNumber	number;
 
 	for (int i = first; i < end; i += 2)
-		if (body->tokens[i].value)
-			names = lappend(names, makeString(body->tokens[i].value));
+		if (body->reader.tokens[i].value)
+			names = lappend(names, makeString(body->reader.tokens[i].value));
 	if (list_length(names) == 1)
 	{
 		variable = find_variable(body, strVal(linitial(names)));
@@ -97,23 +96,23 @@ type_of(const Body *body, int first, int end)
 }
 
 /* The type that tokens name; InvalidOid where it is a record's, or not known. */
-static Oid
-named_type(const Body *body, int first, int end)
+Oid
+mcs_variable_named_type(const Body *body, int first, int end)
 {
-	int			from = body->tokens[first].at;
+	int			from = body->reader.tokens[first].at;
 	Oid			type = InvalidOid;
 	int32		typmod;
 	char	   *name;
 
-	if (end <= first || mcs_dialect_is(body->whole, &body->tokens[first], "RECORD"))
+	if (end <= first || mcs_dialect_is(body->reader.whole, &body->reader.tokens[first], "RECORD"))
 		return InvalidOid;
-	if (end - first >= 3 && body->tokens[end - 2].type == '%')
+	if (end - first >= 3 && body->reader.tokens[end - 2].type == '%')
 	{
-		if (mcs_dialect_is(body->whole, &body->tokens[end - 1], "TYPE"))
+		if (mcs_dialect_is(body->reader.whole, &body->reader.tokens[end - 1], "TYPE"))
 			return type_of(body, first, end - 2);
 		end -= 2;				/* ROWTYPE */
 	}
-	name = pnstrdup(body->whole + from, mcs_dialect_token_end(&body->tokens[end - 1]) - from);
+	name = pnstrdup(body->reader.whole + from, mcs_dialect_token_end(&body->reader.tokens[end - 1]) - from);
 #if PG_VERSION_NUM >= 160000
 	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {.type = T_ErrorSaveContext});
 #else
@@ -122,79 +121,20 @@ named_type(const Body *body, int first, int end)
 	return type;
 }
 
-/* name [CONSTANT] type [COLLATE c] [NOT NULL] [:= expression]; */
-static void
-declaration(Body *body)
-{
-	static const char *const ends[] = {"COLLATE", "NOT", "DEFAULT", NULL};
-	const char *name = body->tokens[body->i].value;
-	int			first;
-	Oid			type;
-
-	mcs_body_advance(body, 1);
-	if (mcs_body_is(body, "CONSTANT"))
-		mcs_body_advance(body, 1);
-	first = body->i;
-	while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
-		   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' &&
-		   !mcs_dialect_is_any(body->whole, &body->tokens[body->i], ends) &&
-		   !mcs_body_is(body, "CURSOR") && !mcs_body_is(body, "ALIAS"))
-		mcs_body_advance(body, 1);
-	if (mcs_body_is(body, "CURSOR"))
-	{
-		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
-			   !mcs_body_is(body, "FOR") && !mcs_body_is(body, "IS"))
-			mcs_body_advance(body, 1);
-		if (body->tokens[body->i].type == TOKEN_WORD)
-		{
-			mcs_body_advance(body, 1);
-			mcs_body_query(body);
-		}
-	}
-	else if (!mcs_body_is(body, "ALIAS"))
-	{
-		type = named_type(body, first, body->i);
-		while (body->tokens[body->i].type != TOKEN_END && body->tokens[body->i].type != ';' &&
-			   body->tokens[body->i].type != TOKEN_ASSIGN && body->tokens[body->i].type != '=' && !mcs_body_is(body, "DEFAULT"))
-			mcs_body_advance(body, 1);
-		if (body->tokens[body->i].type != ';' && body->tokens[body->i].type != TOKEN_END)
-		{
-			mcs_body_advance(body, 1);
-			mcs_body_expression(body, type);
-		}
-		mcs_body_declare(body, name, type, NULL);
-	}
-	mcs_body_skip(body);
-}
-
-/* Declarations up to BEGIN. */
-void
-mcs_body_declarations(Body *body)
-{
-	while (body->tokens[body->i].type != TOKEN_END && !mcs_body_is(body, "BEGIN"))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (mcs_body_is(body, "DECLARE"))
-			mcs_body_advance(body, 1);
-		else
-			declaration(body);
-	}
-}
-
 /* The type of what an assignment goes to: tokens first..end. */
 Oid
-mcs_body_target_type(const Body *body, int first, int end)
+mcs_variable_target_type(const Body *body, int first, int end)
 {
-	const DialectName *variable = body->tokens[first].value ? find_variable(body, body->tokens[first].value) : NULL;
+	const DialectName *variable = body->reader.tokens[first].value ? find_variable(body, body->reader.tokens[first].value) : NULL;
 
 	if (!variable)
 		return InvalidOid;
 	if (end == first + 1)
 		return variable->type;
-	if (end == first + 3 && body->tokens[first + 1].type == '.' && body->tokens[first + 2].value)
+	if (end == first + 3 && body->reader.tokens[first + 1].type == '.' && body->reader.tokens[first + 2].value)
 	{
 		Oid			relid = OidIsValid(variable->type) ? get_typ_typrelid(variable->type) : InvalidOid;
-		AttrNumber	number = OidIsValid(relid) ? get_attnum(relid, body->tokens[first + 2].value) : InvalidAttrNumber;
+		AttrNumber	number = OidIsValid(relid) ? get_attnum(relid, body->reader.tokens[first + 2].value) : InvalidAttrNumber;
 
 		if (number != InvalidAttrNumber)
 			return get_atttype(relid, number);
@@ -234,22 +174,22 @@ find_into(const char *text, const DialectToken *tokens, int first, int end, int 
 
 /* The types of what the columns of a statement go INTO; NIL where they are not known. */
 List *
-mcs_body_into_types(const Body *body, int first, int end)
+mcs_variable_into_types(const Body *body, int first, int end)
 {
 	int			into;
 	int			behind;
 	List	   *types = NIL;
 
-	if (!find_into(body->whole, body->tokens, first, end, &into, &behind))
+	if (!find_into(body->reader.whole, body->reader.tokens, first, end, &into, &behind))
 		return NIL;
-	into += mcs_dialect_is(body->whole, &body->tokens[into + 1], "STRICT") ? 2 : 1;
+	into += mcs_dialect_is(body->reader.whole, &body->reader.tokens[into + 1], "STRICT") ? 2 : 1;
 	while (into < behind)
 	{
 		int			next = into;
 
-		while (next < behind && body->tokens[next].type != ',')
+		while (next < behind && body->reader.tokens[next].type != ',')
 			next++;
-		types = lappend_oid(types, mcs_body_target_type(body, into, next));
+		types = lappend_oid(types, mcs_variable_target_type(body, into, next));
 		into = next + 1;
 	}
 	/* one row variable takes all columns */
@@ -260,7 +200,7 @@ mcs_body_into_types(const Body *body, int first, int end)
 
 /* Blanks out INTO in what is parsed, as SQL has another meaning for it. */
 void
-mcs_body_hide_into(const Body *body, Dialect *dialect)
+mcs_variable_hide_into(const Body *body, Dialect *dialect)
 {
 	int			into;
 	int			behind;
