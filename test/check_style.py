@@ -190,6 +190,23 @@ def check_frozen():
             complain(ROOT / name, 1, "was released and is not changed: write an upgrade step")
 
 
+def check_pages():
+    """The pages name files, folders and functions that there are; CONTRIBUTING.md says of the folders what LAYERS does."""
+    sources = "\n".join(path.read_text() for path in [*(ROOT / "src").rglob("*.[ch]"), *(ROOT / "schema").glob("*.sql")])
+    contributing = ROOT / "CONTRIBUTING.md"
+    rows = re.findall(r"^\| `(\w+)` \| [^|]*\|([^|]*)\|$", contributing.read_text(), re.M)
+    if [(name, used.split(", ") if used else []) for name, used in ((name, used.strip()) for name, used in rows)] != list(LAYERS.items()):
+        complain(contributing, 1, "its table of folders is not LAYERS of test/check_style.py")
+    for page in (contributing, ROOT / "docs" / "security.md"):
+        for number, line in enumerate(page.read_text().split("\n"), 1):
+            for code in re.findall(r"`([^`]+)`", line):
+                if re.fullmatch(r"[\w*-]+\.c|[\w*-]+/[\w*/.-]*", code) and not any([*(ROOT / "src").glob(code), *ROOT.glob(code)]):
+                    complain(page, number, f"there is no {code}")
+                word = re.fullmatch(r"(mcs_\w+|\w+_LIST|\w+\(\))", code)
+                if word and not re.search(rf"\b{word.group().rstrip('()')}\b", sources):
+                    complain(page, number, f"nothing is named {code}")
+
+
 def check_library(folder):
     """Nothing of ours is used that does not exist; PostgreSQL would notice when it loads the library."""
     listed = subprocess.run(["nm", "-u", library(folder)], capture_output=True, text=True, check=True).stdout
@@ -230,6 +247,7 @@ def check(folder):
     check_names(objects)
     check_uses(objects)
     check_frozen()
+    check_pages()
     check_library(folder)
     return list(found)
 
