@@ -39,6 +39,8 @@ WALLS = [
 FROZEN = {"mongo_change_stream--1.0.sql": "00eb358c150a8cf62137dd0d503a882073a7d5affd8a018667c8366591f4f6c9"}
 
 CATALOG = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE)\s+(%s\.|\w+\.)?\"?change_(streams|stream_\w+|handlers?\w*)\b")
+BELOW_RIGHTS = re.compile(r"\b(SetUserIdAndSecContext|mcs_owner_begin|table_tuple_insert|ExecSimpleRelation\w+|simple_table_\w+|CatalogTuple\w+"
+                          r"|ProcedureCreate|GetUserMapping|BackgroundWorkerInitializeConnection\w*)\(")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 FILE_LINES = 1000
@@ -191,13 +193,15 @@ def check_frozen():
 
 
 def check_pages():
-    """The pages name files, folders and functions that there are; CONTRIBUTING.md says of the folders what LAYERS does."""
+    """The pages name files, folders and functions that there are; CONTRIBUTING.md says of the folders what LAYERS does;
+    docs/security.md misses no file that works below the rights."""
     sources = "\n".join(path.read_text() for path in [*(ROOT / "src").rglob("*.[ch]"), *(ROOT / "schema").glob("*.sql")])
     contributing = ROOT / "CONTRIBUTING.md"
     rows = re.findall(r"^\| `(\w+)` \| [^|]*\|([^|]*)\|$", contributing.read_text(), re.M)
     if [(name, used.split(", ") if used else []) for name, used in ((name, used.strip()) for name, used in rows)] != list(LAYERS.items()):
         complain(contributing, 1, "its table of folders is not LAYERS of test/check_style.py")
-    for page in (contributing, ROOT / "docs" / "security.md"):
+    security = ROOT / "docs" / "security.md"
+    for page in (contributing, security):
         for number, line in enumerate(page.read_text().split("\n"), 1):
             for code in re.findall(r"`([^`]+)`", line):
                 if re.fullmatch(r"[\w*-]+\.c|[\w*-]+/[\w*/.-]*", code) and not any([*(ROOT / "src").glob(code), *ROOT.glob(code)]):
@@ -205,6 +209,11 @@ def check_pages():
                 word = re.fullmatch(r"(mcs_\w+|\w+_LIST|\w+\(\))", code)
                 if word and not re.search(rf"\b{word.group().rstrip('()')}\b", sources):
                     complain(page, number, f"nothing is named {code}")
+    listed = {path for code in re.findall(r"`([\w*]+/[\w*]+\.c)`", security.read_text()) for path in (ROOT / "src").glob(code)}
+    for path in sorted(set((ROOT / "src").rglob("*.c")) - listed):
+        match = BELOW_RIGHTS.search(path.read_text())
+        if match:
+            complain(path, 1, f"calls {match.group(1)}, and docs/security.md does not say why it may")
 
 
 def check_library(folder):

@@ -1,4 +1,5 @@
 """What tests of streams have in common: making one, waiting for it, writers that keep it busy."""
+import os
 import random
 import re
 import threading
@@ -68,6 +69,23 @@ def wait_state(db, stream, state, timeout=30):
 def wait_event(db, pid, kind, timeout=30):
     """Waits until a backend is at a statement and waits for something of that kind: Lock, Extension (which is MongoDB), …"""
     db.wait_for("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s AND state = 'active'", pid, expect=kind, timeout=timeout)
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def plain_end(database, count=1):
+    """How long as many idle backends take to end now: the machine's part of what is measured beside it."""
+    connections = [database.connect() for _ in range(count)]
+    pids = [connection.info.backend_pid for connection in connections]
+    begin = time.monotonic()
+    database.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = ANY(%s)", pids)
+    wait_until(lambda: all(gone(pid) for pid in pids), 30, "all backends end")
+    took = time.monotonic() - begin
+    for connection in connections:
+        connection.close()
+    return took
 
 
 def answers(client, database):

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from harness.machine import wait_until
-from streams import wait_event
+from streams import gone, plain_end, wait_event
 
 SLEEP = "SELECT mongo_command('{\"sleep\": 1, \"millis\": 60000, \"lock\": \"none\"}', 'admin')"
 PING = "SELECT mongo_command('{\"ping\": 1}')"
@@ -32,15 +32,6 @@ def timed(function, *arguments):
     with pytest.raises(psycopg.Error) as failure:
         function(*arguments)
     return time.monotonic() - begin, failure.value
-
-
-def plain_end(database, count=1):
-    """How long as many idle backends take to end now: the machine's part of what is measured beside it."""
-    pids = [connection.info.backend_pid for connection in [database.connect() for _ in range(count)]]
-    begin = time.monotonic()
-    database.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = ANY(%s)", pids)
-    wait_until(lambda: all(gone(pid) for pid in pids), 30, "all backends end")
-    return time.monotonic() - begin
 
 
 class Running:
@@ -69,10 +60,6 @@ class Running:
         self.thread.join(30)
         assert not self.thread.is_alive()
         return self.ended - begin - plain_end(database)
-
-
-def gone(pid):
-    return not os.path.exists(f"/proc/{pid}")
 
 
 # ---------------------------------------------------------------- what works
