@@ -104,6 +104,39 @@ def test_arguments_of_a_handler(db, page):
     assert set(there) - set(listed) == {"handler_name", "stream_name", "body", "procedure", "paused"}
 
 
+def rows_of(repository, header, name):
+    """The rows of a list in a header: the arguments of each ROW(...) or EVENT(...) of a macro."""
+    text = re.search(rf"#define {name}\(.*?\) \\\n(.*?[^\\])\n", (repository / "src" / header).read_text(), re.S).group(1)
+    text = re.sub(r"/\*.*?\*/|\\\n", "", text, flags=re.S)
+    return [[part.strip().strip('"') for part in re.split(r",\s+", row)] for row in re.findall(r"\w+\(((?:[^()]|\([^()]*\))*)\)", text)]
+
+
+TYPES = {"OPTION_TEXT": "text", "OPTION_WORD": "text", "OPTION_TEXTS": "text[]", "OPTION_BOOL": "boolean", "OPTION_INT": "int",
+         "OPTION_INTERVAL": "interval", "OPTION_DOCUMENT": "document"}
+
+
+@pytest.mark.parametrize("kind, name", [("stream", "STREAM_OPTION_LIST"), ("handler", "HANDLER_OPTION_LIST")])
+def test_options_in_the_library(db, repository, kind, name):
+    """The list of options that the library has is that of the functions' arguments, with their types and defaults, and of the table's columns."""
+    rows = {row[0]: row for row in rows_of(repository, "tables/tables.h", name)}
+    asked = arguments_of(db, f"create_change_{kind}")
+    known = {option: (TYPES[type], None if default == "NULL" else default) for option, type, _, default, *_ in rows.values()}
+    assert len(known) > 10
+    given = {option: (type, None if default in ("NULL", None) else default) for option, (type, default) in asked.items() if option in known}
+    assert given == known
+    assert asked.keys() - known.keys() == ({"stream_name", "collection", "database"} if kind == "stream" else {"handler_name", "stream_name"})
+    changed = {option for option, row in rows.items() if "OPTION_CREATE_ONLY" not in row[4]}
+    assert arguments_of(db, f"alter_change_{kind}").keys() - {f"{kind}_name", "reset"} == changed
+    assert known.keys() <= {column for column, _ in columns_of(db, f"change_{kind}s")}
+
+
+def test_columns_in_the_library(db, repository):
+    """The library's list of the events table's columns is that of the table, in its order."""
+    listed = [(row[1], row[3].split(" ")[0].removeprefix("@.")) for row in rows_of(repository, "event/event.h", "EVENT_COLUMN_LIST")]
+    spelled = {"timestamptz": "timestamp with time zone", "int": "integer"}
+    assert [(name, spelled.get(kind, kind)) for name, kind in listed] == columns_of(db, "change_stream_events")
+
+
 def test_settings(db, page):
     db.execute("LOAD 'mongo_change_stream'")
     when = {"sighup": "reload", "postmaster": "at server start"}
