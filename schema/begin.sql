@@ -1,6 +1,7 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION mongo_change_stream" to load this file. \quit
 
+-- No other encoding can hold BSON's text.  Qualified names, since the extension's schema may hold objects of others.
 DO LANGUAGE plpgsql $$
 DECLARE
   path text := pg_catalog.current_setting('search_path');

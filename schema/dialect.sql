@@ -55,7 +55,7 @@ COMMENT ON FUNCTION change_stream_append_only() IS 'refuses to change or delete 
 
 CREATE FUNCTION change_stream_call_handler() RETURNS language_handler
   AS 'MODULE_PATHNAME', 'mcs_change_stream_call_handler' LANGUAGE C;
-COMMENT ON FUNCTION change_stream_call_handler() IS 'of the language change_stream, which has no functions';
+COMMENT ON FUNCTION change_stream_call_handler() IS 'call handler of the language change_stream, in which there are no functions';
 
 CREATE FUNCTION change_stream_inline_handler(internal) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_change_stream_inline_handler' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -71,19 +71,19 @@ COMMENT ON LANGUAGE change_stream IS 'statements with document paths and change 
 
 CREATE FUNCTION string_agg_elements_transition(internal, text[], text) RETURNS internal
   AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_transition' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION string_agg_elements_transition(internal, text[], text) IS 'of the aggregate string_agg_elements';
+COMMENT ON FUNCTION string_agg_elements_transition(internal, text[], text) IS 'aggregate transition function';
 
 CREATE FUNCTION string_agg_elements_final(internal) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_string_agg_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION string_agg_elements_final(internal) IS 'of the aggregate string_agg_elements';
+COMMENT ON FUNCTION string_agg_elements_final(internal) IS 'aggregate final function';
 
 CREATE FUNCTION string_agg_distinct_elements_final(internal) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_string_agg_distinct_elements_final' LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION string_agg_distinct_elements_final(internal) IS 'of the aggregate string_agg_distinct_elements';
+COMMENT ON FUNCTION string_agg_distinct_elements_final(internal) IS 'aggregate final function';
 
 CREATE AGGREGATE string_agg_elements(text[], text) (
   SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_elements_final, PARALLEL = SAFE);
-COMMENT ON AGGREGATE string_agg_elements(text[], text) IS 'the elements of arrays, joined by a delimiter';
+COMMENT ON AGGREGATE string_agg_elements(text[], text) IS 'the elements of arrays, joined by a delimiter; nulls do not count';
 
 CREATE AGGREGATE string_agg_distinct_elements(text[], text) (
   SFUNC = string_agg_elements_transition, STYPE = internal, FINALFUNC = string_agg_distinct_elements_final, PARALLEL = SAFE);

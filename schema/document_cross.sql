@@ -6,7 +6,7 @@ COMMENT ON FUNCTION document_cross_support(internal) IS 'lets an index on docume
 
 CREATE FUNCTION document_index_bound("any", boolean) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_index_bound' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION document_index_bound("any", boolean) IS 'a bound that an index on documents is asked with';
+COMMENT ON FUNCTION document_index_bound("any", boolean) IS 'one end of the range of an index on documents that a comparison with another type asks for';
 
 -- No <, <=, >, >= has a negator: of a document of another kind neither it nor its counterpart is true.
 -- @for name        | type             | kind

@@ -10,9 +10,7 @@ CREATE FUNCTION mongo_change_stream_handler() RETURNS fdw_handler
   AS 'MODULE_PATHNAME', 'mcs_mongo_change_stream_handler' LANGUAGE C VOLATILE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION mongo_change_stream_handler() IS 'how foreign tables are planned and read';
 
-CREATE FOREIGN DATA WRAPPER mongo_change_stream
-HANDLER mongo_change_stream_handler
-VALIDATOR mongo_change_stream_validator;
+CREATE FOREIGN DATA WRAPPER mongo_change_stream HANDLER mongo_change_stream_handler VALIDATOR mongo_change_stream_validator;
 COMMENT ON FOREIGN DATA WRAPPER mongo_change_stream IS 'MongoDB deployments and the history of their changes';
 
 CREATE FUNCTION mongo_command(command document, database text = NULL, server text = NULL) RETURNS document

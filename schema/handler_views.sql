@@ -5,7 +5,7 @@ CREATE FUNCTION change_handler_dead_letter_event(letter change_handler_dead_lett
   AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION change_handler_dead_letter_event(change_handler_dead_letters) IS 'the event of a dead letter as a row of change_stream_events';
 
-CREATE FUNCTION change_stream_parked_event(letter change_stream_parked_events) RETURNS change_stream_events
+CREATE FUNCTION change_stream_parked_event(parked change_stream_parked_events) RETURNS change_stream_events
   AS 'MODULE_PATHNAME', 'mcs_change_handler_dead_letter_event' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION change_stream_parked_event(change_stream_parked_events) IS 'a parked event as a row of change_stream_events';
 

@@ -155,7 +155,14 @@ def test_columns_of_events(db, page):
         names, kinds = CODE.findall(names), kinds.split(", ")
         listed += zip(names, kinds if len(kinds) > 1 else kinds * len(names))
     spelled = {"timestamptz": "timestamp with time zone", "int": "integer"}
-    assert [(name, spelled.get(kind, kind)) for name, kind in listed] == columns_of(db, "change_stream_events")
+    columns = columns_of(db, "change_stream_events")
+    assert [(name, spelled.get(kind, kind)) for name, kind in listed] == columns
+    # so are the columns of those that keep an event, and what change_stream_user_objects() takes for ours
+    received = [name for name, _ in columns].index("received_at") + 1
+    assert columns_of(db, "change_stream_parked_events")[:received] == columns[:received]
+    assert columns_of(db, "change_handler_dead_letters")[1:len(columns) + 1] == columns
+    ours = re.search(r"attname = ANY \(ARRAY\[(.*?)\]\)", db.value("SELECT pg_get_function_sqlbody('change_stream_user_objects'::regproc)"), re.S).group(1)
+    assert re.findall(r"'(\w+)'", ours) == [name for name, _ in columns]
     # a foreign table shows those that MongoDB knows of
     foreign = [(name, kind.strip("`")) for names, kind, _ in table(page("docs/foreign-tables.md").split("\nThey are matched by name:\n")[1]) for name in CODE.findall(names)]
     assert foreign == [(name, kind) for name, kind in listed if name not in ("stream_name", "event_id", "received_at") and not name.startswith("processing_")]
