@@ -147,6 +147,30 @@ def test_change_overtakes_a_batch(linked, mdb, what):
     assert ids(linked, "orders") == ([1, 2, 12] if what == "pause" else [1, 12])
 
 
+def test_definition_that_changed_unnoticed(linked, mdb):
+    """What decides whether a batch counts is the row that it saves, not the flag in shared memory: here nobody raises it."""
+    linked.execute("CREATE FUNCTION hold(timestamptz) RETURNS boolean LANGUAGE plpgsql AS"
+                   " 'BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(7); RETURN true; END'")
+    create(linked, "orders", collection="c", filter="hold(cluster_time)")
+    mdb.c.insert_one({"_id": 1, "secret": "a"})
+    sync(linked, "orders")
+    holder = linked.connect(autocommit=False)
+    holder.execute("SELECT pg_advisory_xact_lock(7)")
+    mdb.c.insert_one({"_id": 2, "secret": "b"})
+    linked.wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", expect=1)
+    linked.execute("UPDATE change_streams SET mask_fields = '{secret}'")
+    linked.execute("UPDATE change_stream_progress SET definition_version = definition_version + 1")
+    holder.commit()
+    holder.close()
+    sync(linked, "orders")
+    assert linked.column("SELECT full_document->>'secret' FROM change_stream_events ORDER BY event_id") == ["a", "***"]
+    for change in ("SELECT alter_change_stream('orders', batch_size => 7)", "SELECT pause_change_stream('orders')",
+                   "SELECT resume_change_stream('orders')"):
+        before = linked.value("SELECT definition_version FROM change_stream_progress")
+        linked.execute(change)
+        assert linked.value("SELECT definition_version FROM change_stream_progress") > before
+
+
 def test_alter_while_running(linked, mongo, mdb):
     """Neither gap nor duplicate at the seam, which changed_at_event names."""
     since = oracle.mark(mongo)

@@ -5,8 +5,9 @@
  * Each checks the caller's rights, then its arguments, then asks MongoDB where
  * that is needed, all without a lock; then it locks the stream's rows, those of
  * change_streams and change_stream_progress in this order, looks again, and
- * writes.  The lock on the progress row holds up the worker's batch, and the
- * wake-up at commit makes the worker throw that batch away.
+ * writes.  The lock on the progress row holds up the worker's batch, which then
+ * finds that the row is of another definition and is thrown away
+ * (tables/progress.c); the wake-up at commit only makes the worker look sooner.
  */
 #include "mongo_change_stream.h"
 

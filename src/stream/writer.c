@@ -12,10 +12,8 @@
  * either the rows and Q are both there, or neither; after any crash the worker
  * goes on from what is stored, and MongoDB sends the same events in the same
  * order again, which get the same event_ids.  A second worker, or a function
- * that moved the position, makes the condition fail, and the batch is rolled
- * back.  A function that pauses or alters a stream locks the progress row and
- * raises the slot's flag before it lets go, so a batch that gets the row after
- * it sees the flag and is rolled back too.
+ * that moved the position or has changed, paused or dropped the stream, makes
+ * the condition fail, and the batch is rolled back: see tables/progress.c.
  *
  * How rows get into the table, and whose code runs by that, is in
  * event/events_table.c.  A notification is data, which nobody runs.

@@ -256,7 +256,11 @@ mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id)
 	(void) mcs_catalog_run(&insert, values, NULL);
 }
 
-/* Nobody but this transaction itself has changed the definition since it was read. */
+/*
+ * Nobody but this transaction itself has changed the definition since it was
+ * read.  That and the position are the condition of the one statement by which a
+ * transaction of a worker counts or does not, as in tables/progress.c.
+ */
 #define SAME_DEFINITION "{definition_version|0} IN (" THIS_TRANSACTION ", "
 
 bool

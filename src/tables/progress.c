@@ -1,6 +1,24 @@
 /*
  * tables/progress.c
  *	  The positions of streams, with their counters and errors.
+ *
+ * Exactly once
+ * ------------
+ * A row says up to where a stream's events are in the events table, and by which
+ * definition.  Whatever a worker writes is in one transaction with one UPDATE of
+ * this row (mcs_progress_save), which finds it only where both are what the
+ * worker began with, the position and the definition_version.  Whoever moves the
+ * stream, or changes, pauses or drops it, updates or deletes the same row before
+ * he commits (mcs_progress_redefine, mcs_progress_set_position).  So the two are
+ * one after the other, by that row's lock and by nothing else:
+ *
+ * - the worker first: its batch belongs to the old definition, and the other
+ *	 sees its position;
+ * - the other first: the worker waits for his commit, finds no such row and rolls
+ *	 back all that it has made.
+ *
+ * The flag in shared memory that is raised after such a commit only ends a wait,
+ * or a batch that would be rolled back anyway, a little sooner.
  */
 #include "mongo_change_stream.h"
 
@@ -9,9 +27,9 @@
 #include "utils/builtins.h"
 
 /*
- * That one statement decides whether a transaction counts.  Whoever changes the
- * definition or the position updates this row before he commits, so this waits
- * for him, and sees then that it is not what was expected.
+ * That one statement decides whether a transaction counts (see above).  At READ
+ * COMMITTED, which workers use, it waits for whoever holds the row and then looks
+ * at its condition again, in the version that he has committed.
  */
 bool
 mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
