@@ -31,9 +31,8 @@
 #include "commands/trigger.h"
 #include "event/event.h"
 #include "funcapi.h"
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "lib/ilist.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
@@ -80,7 +79,7 @@ function_callback(Datum arg, int cache, uint32 hash)
 	{
 		HandlerCode *code = dlist_container(HandlerCode, watch, iter.cur);
 
-		/* 0: anything may have changed; else more than what is meant has the same hash, which costs a look only */
+		/* 0 means all of them; and another function may have the same hash, which costs no more than a look */
 		if (hash == 0 || hash == code->function_hash)
 			code->function_changed = true;
 	}
@@ -262,13 +261,11 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 		validator = ((Form_pg_language) GETSTRUCT(tuple))->lanvalidator;
 		ReleaseSysCache(tuple);
 	}
-	/* the name of a worker's is taken again when it makes the code anew; a replay may run inside of another */
+	/* a worker replaces its own when it makes the code anew; of replays, one may run inside of another */
 	if (replay == InvalidSubTransactionId)
-		snprintf(function, sizeof(function), "change_handler_%s", handler->name);
+		mcs_text_format(function, sizeof(function), "change_handler_%s", handler->name);
 	else
-		snprintf(function, sizeof(function), "change_replay_%u_%s", replay, handler->name);
-	/* cut by characters, as a name that ends inside of one would be no text */
-	function[pg_mbcliplen(function, strlen(function), NAMEDATALEN - 1)] = '\0';
+		mcs_text_format(function, sizeof(function), "change_replay_%u_%s", replay, handler->name);
 	error_context_stack = &callback;
 	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, InvalidOid,
 						   body_as_block(body), NULL, NULL, PROKIND_FUNCTION, false, false, false, PROVOLATILE_VOLATILE,

@@ -9,7 +9,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
 #include "stream/stream.h"
 #include "tables/tables.h"

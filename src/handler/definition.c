@@ -8,7 +8,7 @@
 #include <ctype.h>
 
 #include "catalog/pg_type.h"
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"

@@ -34,7 +34,7 @@
 #include "common/hashfn.h"
 #include "event/event.h"
 #include "executor/executor.h"
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "tables/tables.h"

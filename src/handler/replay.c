@@ -15,7 +15,7 @@
 
 #include "access/xact.h"
 #include "funcapi.h"
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"

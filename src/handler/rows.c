@@ -13,7 +13,7 @@
 #include "access/tableam.h"
 #include "event/event.h"
 #include "executor/executor.h"
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

@@ -40,18 +40,12 @@
 
 #include <math.h>
 
-#include "access/xact.h"
-#include "common/pg_prng.h"
-#include "handler/handler.h"
-#include "mb/pg_wchar.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "shared/shared.h"
 #include "tables/tables.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "worker/worker.h"
 
 /* The longest that one transaction shall run code. */
@@ -384,15 +378,14 @@ mcs_handler_step(HandlerWorker *worker)
 static char *
 keep_text(HandlerWorker *worker, const char *source)
 {
-	Size		length;
+	Size		size;
 	char	   *copy;
 
 	if (source == NULL)
 		return NULL;
-	length = strlen(source) > ERROR_BYTES ? pg_mbcliplen(source, strlen(source), ERROR_BYTES) : strlen(source);
-	copy = MemoryContextAlloc(worker->error_context, length + 1);
-	memcpy(copy, source, length);
-	copy[length] = '\0';
+	size = Min(strlen(source), ERROR_BYTES) + 1;
+	copy = MemoryContextAlloc(worker->error_context, size);
+	mcs_text_copy(copy, size, source);
 	return copy;
 }
 

@@ -19,7 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "handler/handler.h"
+#include "handler/handler_internal.h"
 #include "miscadmin.h"
 #include "shared/shared.h"
 #include "storage/fd.h"

@@ -415,7 +415,9 @@ compile_expressions(StreamWorker *worker)
 
 /*
  * take_events for a stream with expressions: under its creator's settings, and
- * in a subtransaction, so that an error of theirs costs one event only.
+ * in a subtransaction, so that an error of theirs costs one event only.  It is
+ * one for all events up to such an error, as one for each would cost more than
+ * evaluating does.
  */
 static void
 take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
