@@ -198,47 +198,57 @@ is_given_up(const HandlerWorker *worker)
 	return worker->position.failed_event != 0 && worker->position.attempts > worker->handler->retry_attempts;
 }
 
-/* Makes the first event of the batch a dead letter, or stops the handler before it. */
+/* Stops the handler before the event that it gives up; false where its definition was changed meanwhile. */
+static bool
+stop_before_event(HandlerWorker *worker)
+{
+	Handler    *handler = worker->handler;
+	HandlerPosition *position = &worker->position;
+	const HandlerPosition *stored;
+
+	/* from here on nobody changes the definition */
+	(void) mcs_handlers_load(handler->name, true, true);
+	stored = mcs_handlers_position(worker->process.name, worker->number);
+	if (stored == NULL || stored->definition_version != position->definition_version)
+		return false;
+	mcs_handlers_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", position->failed_event,
+											  position->attempts, position->error.message));
+	/* not the message, which may hold values of the event */
+	mcs_handler_alert_of_stop(worker, psprintf("event " INT64_FORMAT " failed %d times, at last with SQLSTATE %s",
+											   position->failed_event, position->attempts, position->error.sqlstate));
+	/* none of the handler's other workers moves its position while it stops */
+	(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
+	mcs_wake_handlers_at_commit(handler->stream, handler->name);
+	return true;
+}
+
+/* Makes the event that the handler gives up a dead letter, and moves behind it; false as above. */
+static bool
+make_dead_letter(HandlerWorker *worker)
+{
+	HandlerPosition *position = &worker->position;
+
+	if (!mcs_handlers_save(worker->process.name, worker->number, position, position->failed_event, 1))
+		return false;
+	mcs_dead_letters_insert(worker->handler, position->failed_event, &position->error, position->attempts);
+	return true;
+}
+
+/* Gives up the first event of the batch. */
 static void
 give_up(HandlerWorker *worker)
 {
 	Handler    *handler = worker->handler;
 	HandlerPosition *position = &worker->position;
 	int64		event_id = position->failed_event;
+	bool		stops = handler->on_failure == HANDLER_ON_FAILURE_STOP;
 	HandlerResult result;
-	bool		saved = true;
 
 	memset(&result, 0, sizeof(result));
 	result.event_id = event_id;
 	result.outcome = OUTCOME_ERROR;
 	result.error = position->error.message;
-	if (handler->on_failure == HANDLER_ON_FAILURE_STOP)
-	{
-		const HandlerPosition *stored;
-
-		/* from here on nobody changes the definition */
-		(void) mcs_handlers_load(handler->name, true, true);
-		stored = mcs_handlers_position(worker->process.name, worker->number);
-		if (stored == NULL || stored->definition_version != position->definition_version)
-		{
-			mcs_process_roll_back(&worker->process);
-			return;
-		}
-		mcs_handlers_stop(handler->name, psprintf("event " INT64_FORMAT " failed %d times: %s", event_id, position->attempts,
-												 position->error.message));
-		/* not the message, which may hold values of the event */
-		mcs_handler_alert_of_stop(worker, psprintf("event " INT64_FORMAT " failed %d times, at last with SQLSTATE %s", event_id,
-												   position->attempts, position->error.sqlstate));
-		(void) mcs_handlers_lock_positions(handler->name, NULL, NULL);
-		mcs_wake_handlers_at_commit(handler->stream, handler->name);
-	}
-	else
-	{
-		saved = mcs_handlers_save(worker->process.name, worker->number, position, event_id, 1);
-		if (saved)
-			mcs_dead_letters_insert(handler, event_id, &position->error, position->attempts);
-	}
-	if (!saved || mcs_slot_is_changed())
+	if (!(stops ? stop_before_event(worker) : make_dead_letter(worker)) || mcs_slot_is_changed())
 	{
 		mcs_process_roll_back(&worker->process);
 		return;
@@ -249,7 +259,8 @@ give_up(HandlerWorker *worker)
 			(errmsg("change handler \"%s\" gave up event " INT64_FORMAT " of change stream \"%s\" after %d attempts",
 					handler->name, event_id, handler->stream, position->attempts),
 			 errdetail("%s: %s", position->error.sqlstate, position->error.message)));
-	if (handler->on_failure == HANDLER_ON_FAILURE_STOP)
+	/* loading finds that it has stopped, and leaves */
+	if (stops)
 		worker->process.reload = true;
 	else
 	{
@@ -314,7 +325,7 @@ take_death(HandlerWorker *worker)
 
 	position->failed_event = worker->crash.died_on;
 	position->attempts = Max(worker->handler->retry_attempts, position->attempts) + 1;
-	position->error.sqlstate = "57P02";
+	position->error.sqlstate = "57P02"; /* crash_shutdown, as its other sessions have got it */
 	position->error.message = "the process died while it handled this event";
 	position->error.detail = "Several processes in a row have.";
 	position->error.context = NULL;
@@ -331,6 +342,7 @@ mcs_handler_step(HandlerWorker *worker)
 
 	mcs_process_begin(&worker->process);
 	worker->run.at = -1;
+	/* a function was replaced, or a type altered: what runs is the newest */
 	if (!mcs_code_valid(worker->code))
 	{
 		mcs_process_commit(&worker->process);
@@ -339,6 +351,7 @@ mcs_handler_step(HandlerWorker *worker)
 	}
 	mcs_rows_read(&worker->run.batch, worker->handler->stream, position->last_event_id, last_event(worker),
 					worker->run.limit, worker->number, worker->handler->workers);
+	/* not even an event of another worker, over which the position would move */
 	if (worker->run.batch.through == position->last_event_id)
 	{
 		mcs_process_commit(&worker->process);
@@ -367,6 +380,7 @@ mcs_handler_step(HandlerWorker *worker)
 		announce(worker, worker->run.batch.events[0].event_id);
 	done = run_events(worker);
 	finish_batch(worker, done);
+	/* all went well: from one event on back to many */
 	if (!worker->process.reload)
 		worker->run.limit = Min(worker->run.limit * 2, HANDLER_BATCH_EVENTS);
 	return STEP_DONE;
@@ -424,7 +438,7 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	position->attempts = position->failed_event == event_id ? position->attempts + 1 : 1;
 	position->failed_event = event_id;
 	position->next_retry_at = next_retry(worker->handler, position->attempts);
-	position->error.sqlstate = keep_text(worker, obstructs ? "55P03" : unpack_sql_state(error->sqlerrcode));
+	position->error.sqlstate = keep_text(worker, unpack_sql_state(obstructs ? ERRCODE_LOCK_NOT_AVAILABLE : error->sqlerrcode));
 	position->error.message = keep_text(worker, obstructs ? "the handler was cancelled because its change stream waited for a lock that it held"
 										: timed_out ? "the handler was cancelled because it ran longer than its timeout" : error->message);
 	position->error.detail = keep_text(worker, timed_out ? "The handler ran longer than its timeout." : error->detail);
