@@ -152,13 +152,26 @@ note_write_failure(StreamWorker *worker, const ErrorData *error)
 	return worker->write.careful && !was_careful;
 }
 
+/* Why only the stream's owner can end a failure, with the command that helps; NULL where it may pass by itself. */
+static char *
+owner_reason(const StreamWorker *worker, const ErrorData *error, bool writing)
+{
+	/* the owner may not connect so, or not use the server: as when MongoDB refuses the role */
+	bool		refused = error->hint && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+										  (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !writing));
+
+	if (!worker->retry.misfit && !refused)
+		return NULL;
+	return error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
+}
+
 /* After an error of our own side: report it, roll back, and try again later. */
 static void
 recover(StreamWorker *worker)
 {
 	ErrorData  *error;
 	char		message[512];
-	char	   *reason = NULL;
+	char	   *reason;
 	bool		careful;
 	bool		violation;
 	bool		writing = worker->write.in_progress;
@@ -167,17 +180,12 @@ recover(StreamWorker *worker)
 	error = mcs_process_clean_up(&worker->process, worker->process.definition_context, true);
 	MemoryContextSwitchTo(worker->process.definition_context);
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
-	/* only its owner can make the table fit again: what is wrong and the command that helps */
-	worker->retry.misfit = mcs_events_table_take_misfit();
 	/* before a row is blamed: the table as a whole may fit none */
+	worker->retry.misfit = mcs_events_table_take_misfit();
 	careful = note_write_failure(worker, error);
+	/* what altered the table until now has not helped */
 	mcs_worker_forget_alteration();
-	if (worker->retry.misfit)
-		reason = error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
-	/* the owner may not connect so, or not use the server: as when MongoDB refuses the role */
-	else if (error->hint && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
-							 (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !writing)))
-		reason = psprintf("%s: %s", error->message, error->hint);
+	reason = owner_reason(worker, error, writing);
 	violation = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION;
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->process.batch_context);
