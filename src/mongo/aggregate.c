@@ -3,9 +3,10 @@
  *	  The aggregate command that opens a change stream.  Built in the driver's
  *	  thread, since it is libbson that gets the memory for it.
  */
-#include "mongo/thread.h"
+#include "mongo/mongo.h"
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 /* A digit of valid hex. */
 static uint8
@@ -71,7 +72,7 @@ append_change_stream(bson_t *pipeline, const ChangeStreamSpec *spec)
 	bson_append_document_end(pipeline, &stage);
 }
 
-/* Builds the aggregate that opens a change stream; split: with MCS_SPLIT_STAGE at its end. */
+/* Builds the aggregate that opens a change stream; split: with SPLIT_STAGE at its end. */
 void
 mcs_mongo_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool split)
 {
@@ -101,7 +102,7 @@ mcs_mongo_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool sp
 	{
 		bson_uint32_to_string(n++, &key, buffer, sizeof(buffer));
 		BSON_APPEND_DOCUMENT_BEGIN(&pipeline, key, &child);
-		BSON_APPEND_DOCUMENT(&child, MCS_SPLIT_STAGE, &(bson_t) BSON_INITIALIZER);
+		BSON_APPEND_DOCUMENT(&child, SPLIT_STAGE, &(bson_t) BSON_INITIALIZER);
 		bson_append_document_end(&pipeline, &child);
 	}
 	BSON_APPEND_ARRAY(command, "pipeline", &pipeline);

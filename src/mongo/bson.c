@@ -6,15 +6,16 @@
  * Of values, what has a length of its own, or an end, is checked; what a value
  * says is not: a string need not be UTF-8, a boolean not 0 or 1.
  */
-#include "mongo/socket.h"
+#include "mongo/mongo.h"
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define MAX_DEPTH			300 /* MongoDB itself allows 250 at most, beside its envelope */
-#define MIN_DOCUMENT		5
 
-static uint32
-read_uint32(const uint8 *place)
+/* A length as BSON and messages have it, wherever it stands. */
+uint32
+mcs_bson_uint32(const uint8 *place)
 {
 	uint32		value;
 
@@ -30,7 +31,7 @@ document_size(const uint8 *data, uint32 room)
 
 	if (room < MIN_DOCUMENT)
 		return 0;
-	size = read_uint32(data);
+	size = mcs_bson_uint32(data);
 	return size >= MIN_DOCUMENT && size <= room && data[size - 1] == 0 ? size : 0;
 }
 
@@ -42,7 +43,7 @@ string_size(const uint8 *data, uint32 room)
 
 	if (room < 5)
 		return 0;
-	length = read_uint32(data);
+	length = mcs_bson_uint32(data);
 	return length >= 1 && length <= room - 4 && data[4 + length - 1] == 0 ? 4 + length : 0;
 }
 
@@ -98,9 +99,9 @@ scalar_size(uint8 type, const uint8 *data, uint32 room, uint32 *size)
 				*size += 12;
 			break;
 		case BSON_TYPE_BINARY:
-			if (room < 5 || read_uint32(data) > room - 5)
+			if (room < 5 || mcs_bson_uint32(data) > room - 5)
 				return false;
-			*size = 5 + read_uint32(data);
+			*size = 5 + mcs_bson_uint32(data);
 			break;
 		case BSON_TYPE_REGEX:
 			first = cstring_size(data, room);
@@ -144,7 +145,7 @@ mcs_bson_valid(const uint8 *data, uint32 size)
 		at += part;
 		if (type == BSON_TYPE_CODEWSCOPE)
 		{
-			uint32		whole = end - at < 4 ? 0 : read_uint32(data + at);
+			uint32		whole = end - at < 4 ? 0 : mcs_bson_uint32(data + at);
 			uint32		code = whole < 4 || whole > end - at ? 0 : string_size(data + at + 4, whole - 4);
 
 			/* the scope is all that is left of it */

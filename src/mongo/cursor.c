@@ -3,17 +3,9 @@
  *	  A change stream as PostgreSQL's side sees it: opened, read reply by reply,
  *	  ended.  What is asked of MongoDB is in mongo/driver.c.
  */
-#include "mongo/session.h"
+#include "mongo/mongo_internal.h"
 
 #include "utils/memutils.h"
-
-struct MongoCursor
-{
-	MemoryContext context;		/* the cursor's own */
-	MemoryContextCallback callback;
-	MongoSession *session;		/* NULL when that went first */
-	bool		finished;		/* failed, or the server closed it */
-};
 
 /* Ends the thread's part, when the cursor is closed or its memory goes. */
 static void
@@ -113,14 +105,6 @@ mcs_cursor_close(MongoCursor *cursor)
 	MemoryContextDelete(cursor->context);
 }
 
-/* Forgets the cursor when its session goes first. */
-void
-mcs_cursor_orphan(MongoCursor *cursor)
-{
-	cursor->session = NULL;
-	cursor->finished = true;
-}
-
 /* Whether large events come in fragments; known after the opening reply. */
 bool
 mcs_cursor_splits(const MongoCursor *cursor)
@@ -128,30 +112,28 @@ mcs_cursor_splits(const MongoCursor *cursor)
 	return cursor->session != NULL && mcs_thread_splits(cursor->session->thread);
 }
 
-/* How many elements an array of documents has. */
+/* How many elements an array has. */
 static int
-count_elements(const bson_iter_t *array)
+count_elements(const DocumentValue *array)
 {
-	bson_iter_t element;
+	DocumentIterator it;
 	int			count = 0;
 
-	if (bson_iter_recurse(array, &element))
-		while (bson_iter_next(&element))
-			count++;
+	mcs_document_iterate(&it, array->data, array->size);
+	while (mcs_document_next(&it))
+		count++;
 	return count;
 }
 
 /* A token as text; NULL where it is none. */
 static char *
-token_text(const bson_iter_t *iter, MemoryContext context)
+token_text(const DocumentValue *token, MemoryContext context)
 {
-	DocumentValue value = {DOCUMENT_OBJECT, NULL, 0};
 	TokenParts	parts;
 	StringInfoData text;
 	MemoryContext old;
 
-	bson_iter_document(iter, &value.size, &value.data);
-	if (value.data == NULL || !mcs_token_parts(&value, &parts))
+	if (!mcs_token_parts(token, &parts))
 		return NULL;
 	old = MemoryContextSwitchTo(context);
 	initStringInfo(&text);
@@ -164,28 +146,26 @@ token_text(const bson_iter_t *iter, MemoryContext context)
 static bool
 read_batch(MongoBatch *batch, MemoryContext context)
 {
-	bson_t		body;
-	bson_iter_t iter;
-	bson_iter_t cursor;
+	DocumentValue cursor;
+	DocumentIterator it;
 
-	if (!bson_init_static(&body, batch->reply->data, batch->reply->size) ||
-		!bson_iter_init_find(&iter, &body, "cursor") || !BSON_ITER_HOLDS_DOCUMENT(&iter) ||
-		!bson_iter_recurse(&iter, &cursor))
+	if (!mcs_document_find(batch->reply->data, batch->reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT)
 		return false;
-	while (bson_iter_next(&cursor))
+	mcs_document_iterate(&it, cursor.data, cursor.size);
+	while (mcs_document_next(&it))
 	{
-		const char *key = bson_iter_key(&cursor);
-
-		if (strcmp(key, "id") == 0 && BSON_ITER_HOLDS_INT64(&cursor))
-			batch->closed = bson_iter_int64(&cursor) == 0;
-		else if ((strcmp(key, "firstBatch") == 0 || strcmp(key, "nextBatch") == 0) && BSON_ITER_HOLDS_ARRAY(&cursor))
+		if (strcmp(it.key, "id") == 0 && it.value.type == DOCUMENT_INT64)
+			batch->closed = mcs_document_read_int64(it.value.data) == 0;
+		else if ((strcmp(it.key, "firstBatch") == 0 || strcmp(it.key, "nextBatch") == 0) && it.value.type == DOCUMENT_ARRAY)
 		{
-			bson_iter_array(&cursor, &batch->events_size, &batch->events);
-			batch->event_count = count_elements(&cursor);
+			batch->events = it.value.data;
+			batch->events_size = it.value.size;
+			batch->event_count = count_elements(&it.value);
 		}
-		else if (strcmp(key, "postBatchResumeToken") == 0)
+		else if (strcmp(it.key, "postBatchResumeToken") == 0)
 		{
-			batch->token = BSON_ITER_HOLDS_DOCUMENT(&cursor) ? token_text(&cursor, context) : NULL;
+			/* a position that can't be saved must not be passed over */
+			batch->token = token_text(&it.value, context);
 			if (batch->token == NULL)
 				return false;
 		}
@@ -226,10 +206,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	if (!read_batch(batch, context))
 	{
 		mcs_session_free_reply(batch->reply);
-		memset(error, 0, sizeof(*error));
-		error->class = MONGO_ERROR_TRANSIENT;
-		error->sqlstate = ERRCODE_PROTOCOL_VIOLATION;
-		strlcpy(error->message, "the server's reply holds no events", sizeof(error->message));
+		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply holds no events");
 		cursor->finished = true;
 		return MONGO_CURSOR_FAILED;
 	}

@@ -20,11 +20,12 @@
  *
  * https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
  */
-#include "mongo/socket.h"
+#include "mongo/mongo.h"
 
 #include <errno.h>
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define STREAM_TYPE			101 /* must differ from the driver's own */
 
@@ -39,7 +40,6 @@
 #define COMPRESSED_DATA		25
 #define MSG_DOCUMENT		21
 
-#define MIN_DOCUMENT		5
 #define MAX_MESSAGE			48000000	/* maxMessageSizeBytes of every server */
 
 /* An OP_MSG without a checksum and without more to come: the driver asks for neither. */
@@ -73,17 +73,8 @@ typedef struct FramedStream
 	uint32		request_id;
 	uint32		request_opcode;
 	bool		asked;			/* a reply is due */
-	MongoQuestion question;
+	ReplyQuestion question;
 } FramedStream;
-
-static uint32
-read_uint32(const uint8 *place)
-{
-	uint32		value;
-
-	memcpy(&value, place, sizeof(value));
-	return BSON_UINT32_FROM_LE(value);
-}
 
 static void
 write_uint32(uint8 *place, uint32 value)
@@ -113,8 +104,8 @@ take_request(FramedStream *stream, uint32 length)
 	uint32		size = Min(length, REQUEST_HEAD);
 	uint32		document;
 
-	stream->request_id = read_uint32(stream->request + 4);
-	stream->request_opcode = read_uint32(stream->request + 12);
+	stream->request_id = mcs_bson_uint32(stream->request + 4);
+	stream->request_opcode = mcs_bson_uint32(stream->request + 12);
 	stream->asked = true;
 	stream->question.kind = QUESTION_OTHER;
 	switch (stream->request_opcode)
@@ -142,7 +133,7 @@ watch_request(FramedStream *stream, const uint8 *data, size_t size)
 {
 	while (size > 0)
 	{
-		uint32		want = stream->request_seen < HEADER_SIZE ? HEADER_SIZE : read_uint32(stream->request);
+		uint32		want = stream->request_seen < HEADER_SIZE ? HEADER_SIZE : mcs_bson_uint32(stream->request);
 		uint32		part;
 
 		if (stream->request_seen >= HEADER_SIZE && want <= HEADER_SIZE)
@@ -210,12 +201,12 @@ clear(FramedStream *stream)
 static bool
 check_header(FramedStream *stream)
 {
-	uint32		opcode = read_uint32(stream->data + 12);
+	uint32		opcode = mcs_bson_uint32(stream->data + 12);
 
-	stream->length = read_uint32(stream->data);
+	stream->length = mcs_bson_uint32(stream->data);
 	if (stream->length < HEADER_SIZE + MIN_DOCUMENT || stream->length > MAX_MESSAGE)
 		return refuse(stream, "a message's length is out of bounds");
-	if (!stream->asked || read_uint32(stream->data + 8) != stream->request_id)
+	if (!stream->asked || mcs_bson_uint32(stream->data + 8) != stream->request_id)
 		return refuse(stream, "a reply answers no request");
 	if (opcode != OP_COMPRESSED && opcode != (stream->request_opcode == OP_QUERY ? OP_REPLY : OP_MSG))
 		return refuse(stream, "a reply is of another kind than its request");
@@ -231,9 +222,9 @@ unpack(FramedStream *stream)
 	const char *complaint;
 
 	if (stream->length <= COMPRESSED_DATA || stream->request_opcode == OP_QUERY ||
-		read_uint32(stream->data + HEADER_SIZE) != OP_MSG)
+		mcs_bson_uint32(stream->data + HEADER_SIZE) != OP_MSG)
 		return refuse(stream, "a compressed message has no message in it");
-	size = read_uint32(stream->data + HEADER_SIZE + 4);
+	size = mcs_bson_uint32(stream->data + HEADER_SIZE + 4);
 	if (size < MSG_DOCUMENT - HEADER_SIZE + MIN_DOCUMENT || size > MAX_MESSAGE - HEADER_SIZE)
 		return refuse(stream, "a compressed message's length is out of bounds");
 
@@ -259,21 +250,21 @@ static bool
 check_reply(FramedStream *stream)
 {
 	uint32		document = MSG_DOCUMENT;
-	char		complaint[MONGO_COMPLAINT_SIZE];
+	char		complaint[COMPLAINT_SIZE];
 
-	if (read_uint32(stream->data + 12) == OP_COMPRESSED && !unpack(stream))
+	if (mcs_bson_uint32(stream->data + 12) == OP_COMPRESSED && !unpack(stream))
 		return false;
-	if (read_uint32(stream->data + 12) == OP_MSG)
+	if (mcs_bson_uint32(stream->data + 12) == OP_MSG)
 	{
 		if (stream->length < MSG_DOCUMENT + MIN_DOCUMENT ||
-			(read_uint32(stream->data + HEADER_SIZE) & MSG_REQUIRED_FLAGS) != 0 ||
+			(mcs_bson_uint32(stream->data + HEADER_SIZE) & MSG_REQUIRED_FLAGS) != 0 ||
 			stream->data[MSG_DOCUMENT - 1] != 0)
 			return refuse(stream, "a message has flags or sections that were not asked for");
 	}
 	else
 	{
 		document = REPLY_DOCUMENT;
-		if (stream->length < REPLY_DOCUMENT + MIN_DOCUMENT || read_uint32(stream->data + REPLY_DOCUMENT - 4) != 1)
+		if (stream->length < REPLY_DOCUMENT + MIN_DOCUMENT || mcs_bson_uint32(stream->data + REPLY_DOCUMENT - 4) != 1)
 			return refuse(stream, "a reply holds not one document");
 	}
 	if (!mcs_reply_check(&stream->question, stream->data + document, stream->length - document, complaint))

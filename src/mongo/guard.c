@@ -3,19 +3,20 @@
  *	  Waits of the driver's thread that others can break off, and the bells that
  *	  wake either side.  A bell is an eventfd: ringing it never blocks.
  */
-#include "mongo/thread.h"
+#include "mongo/mongo.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 /* Sets the time after which waits give up, and tells a wait that is under way. */
 void
 mcs_guard_set(SocketGuard *guard, int64 give_up_at)
 {
 	__atomic_store_n(&guard->give_up_at, give_up_at, __ATOMIC_SEQ_CST);
-	mcs_guard_bell_ring(guard->bell);
+	mcs_guard_ring_bell(guard->bell);
 }
 
 /* Whether waits have to give up now. */
@@ -28,7 +29,7 @@ mcs_guard_expired(const SocketGuard *guard)
 }
 
 void
-mcs_guard_bell_ring(int bell)
+mcs_guard_ring_bell(int bell)
 {
 	uint64		one = 1;
 
@@ -38,7 +39,7 @@ mcs_guard_bell_ring(int bell)
 }
 
 void
-mcs_guard_bell_drain(int bell)
+mcs_guard_drain_bell(int bell)
 {
 	uint64		rung;
 
@@ -105,7 +106,7 @@ poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 			return -1;
 		if (ready > 0 && fds[nfds].revents != 0)
 		{
-			mcs_guard_bell_drain(guard->bell);
+			mcs_guard_drain_bell(guard->bell);
 			ready--;
 		}
 		if (ready > 0)

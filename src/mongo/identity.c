@@ -38,17 +38,17 @@ typedef enum Identity
 } Identity;
 
 /* How a mechanism comes by an identity. */
-typedef enum Source
+typedef enum IdentitySource
 {
 	BY_PASSWORD,				/* the mapping's */
 	BY_PASSWORD_OR_SERVER,		/* the mapping's if it has both name and password, else the server's environment */
 	BY_SERVER
-} Source;
+} IdentitySource;
 
 static const struct
 {
 	const char *name;
-	Source		source;
+	IdentitySource source;
 }			mechanisms[] = {
 	{"SCRAM-SHA-1", BY_PASSWORD},
 	{"SCRAM-SHA-256", BY_PASSWORD},
@@ -63,7 +63,7 @@ static Identity
 identity_by(const char *mechanism, const char *username, const char *password)
 {
 	bool		complete = username != NULL && password != NULL;
-	Source		source = mechanism == NULL ? BY_PASSWORD : BY_SERVER;
+	IdentitySource source = mechanism == NULL ? BY_PASSWORD : BY_SERVER;
 
 	for (int i = 0; mechanism != NULL && i < lengthof(mechanisms); i++)
 		if (pg_strcasecmp(mechanism, mechanisms[i].name) == 0)
@@ -71,6 +71,18 @@ identity_by(const char *mechanism, const char *username, const char *password)
 	if (source != BY_SERVER && complete)
 		return IDENTITY_MAPPING;
 	return source == BY_PASSWORD ? IDENTITY_NONE : IDENTITY_SERVER;
+}
+
+/* Raises an error if the current user must not lend the database server's files and identity to connections. */
+void
+mcs_mongo_check_server_access(const char *what)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set %s", what),
+				 errdetail("It lets connections use files or the identity of the database server."),
+				 errhint("Only members of the role pg_read_server_files may set it.")));
 }
 
 /* Raises an error unless the current user may ask for a mechanism, with a mapping's name and password; what says where. */
@@ -102,11 +114,10 @@ mcs_mongo_check_password_required(const char *option, bool required)
 				 errhint("Have a superuser alter the server, or DROP the option in the same statement.")));
 }
 
-/* Notes in target what its role would be for MongoDB that it must not be, if it is so. */
+/* Notes in target what its role would be for MongoDB, by a mechanism (or NULL), that it must not be, if it is so. */
 void
-mcs_mongo_note_identity(MongoTarget *target)
+mcs_mongo_note_identity(MongoTarget *target, const char *mechanism)
 {
-	const char *mechanism = target->auth_mechanism != NULL ? target->auth_mechanism : mcs_mongo_uri_mechanism(target->uri);
 	Identity	identity = identity_by(mechanism, target->username, target->password);
 
 	if (identity == IDENTITY_MAPPING || !target->password_required || superuser_arg(target->userid))

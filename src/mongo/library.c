@@ -4,21 +4,21 @@
  *	  memory, where their log goes, what an assertion of theirs costs, and what
  *	  they must not leave behind.
  */
-#include "mongo/thread.h"
+#include "mongo/mongo.h"
 
 #include <dlfcn.h>
 #include <link.h>
 #include <malloc.h>
-#include <mongoc/mongoc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <unwind.h>
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
-/* what the driver logged, until the near side asks */
+/* what the driver logged, until the backend asks */
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct
 {
@@ -128,7 +128,7 @@ driver_free(void *memory)
 
 /* ---- log ---- */
 
-/* Keeps what libmongoc logs until the near side asks; what is too much is dropped. */
+/* Keeps what libmongoc logs until the backend asks; what is too much is dropped. */
 static void
 log_message(mongoc_log_level_t level, const char *domain, const char *message, void *arg)
 {
@@ -287,7 +287,7 @@ unlink_counters(void)
 
 /* At load of the library: nothing of libmongoc has been used yet but its constructor. */
 void
-mcs_library_load(void)
+mcs_mongo_init(void)
 {
 	static const bson_mem_vtable_t vtable = {
 		.malloc = driver_malloc,

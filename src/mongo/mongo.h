@@ -174,14 +174,14 @@ extern void mcs_mongo_uri_check(const char *option, const char *uri);
 /* The mechanism that one asks for, palloc'ed; NULL where it does not. */
 extern char *mcs_mongo_uri_mechanism(const char *uri);
 
+/* ---- whose identity a connection has (mongo/identity.c) ---- */
+
 /* Raises an error if the current user must not lend the database server's files and identity to connections. */
 extern void mcs_mongo_check_server_access(const char *what);
 
-/* ---- whose identity a connection has (mongo/identity.c) ---- */
-
 extern void mcs_mongo_check_mechanism(const char *what, const char *mechanism, const char *username, const char *password);
 extern void mcs_mongo_check_password_required(const char *option, bool required);
-extern void mcs_mongo_note_identity(MongoTarget *target);
+extern void mcs_mongo_note_identity(MongoTarget *target, const char *mechanism);
 extern void mcs_mongo_check_identity(const MongoTarget *target);
 
 /* ---- sessions (mongo/session.c; the thread is in mongo/thread.c) ---- */

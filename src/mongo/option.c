@@ -445,7 +445,8 @@ make_target(ForeignServer *server, Oid userid)
 		target->auth_source = mcs_mongo_option(options, "auth_source");
 		target->auth_mechanism = mcs_mongo_option(options, "auth_mechanism");
 	}
-	mcs_mongo_note_identity(target);
+	mcs_mongo_note_identity(target, target->auth_mechanism != NULL ? target->auth_mechanism
+							: mcs_mongo_uri_mechanism(target->uri));
 	return target;
 }
 

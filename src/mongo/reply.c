@@ -15,17 +15,15 @@
  * of a socket.  In authentication the server says how often a password is to be
  * hashed, which takes a thread's time without a way to break it off.
  */
-#include "mongo/socket.h"
+#include "mongo/mongo.h"
 
 #include <math.h>
 #include <stdarg.h>
 
-#include "mongo/far_side.h"
-
-#define MIN_DOCUMENT		5
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define MAX_HELLO			(128 * 1024)	/* 50 members with long names and tags have room */
-#define MAX_MEMBERS			50	/* of a replica set */
 #define MAX_CLUSTER_TIME	512 /* it is sent back with each command */
 #define MAX_SASL			(64 * 1024)
 #define MAX_SCRAM			2048
@@ -42,7 +40,7 @@ complain(char *complaint, const char *format,...)
 	va_list		args;
 
 	va_start(args, format);
-	bson_vsnprintf(complaint, MONGO_COMPLAINT_SIZE, format, args);
+	bson_vsnprintf(complaint, COMPLAINT_SIZE, format, args);
 	va_end(args);
 	return false;
 }
@@ -354,10 +352,10 @@ count_members(const bson_t *reply, const char *name)
 	return count;
 }
 
-static bool check_sasl(const MongoQuestion *question, bool first, bson_iter_t *fields, char *complaint);
+static bool check_sasl(const ReplyQuestion *question, bool first, bson_iter_t *fields, char *complaint);
 
 static bool
-check_hello(const MongoQuestion *question, const bson_t *reply, char *complaint)
+check_hello(const ReplyQuestion *question, const bson_t *reply, char *complaint)
 {
 	bson_iter_t iter;
 	bson_iter_t fields;
@@ -427,7 +425,7 @@ check_scram(const uint8 *data, uint32 size, bool first, char *complaint)
 
 /* A server's part of authentication: the reply to saslStart (first) or saslContinue, or what hello has of it. */
 static bool
-check_sasl(const MongoQuestion *question, bool first, bson_iter_t *fields, char *complaint)
+check_sasl(const ReplyQuestion *question, bool first, bson_iter_t *fields, char *complaint)
 {
 	while (bson_iter_next(fields))
 	{
@@ -461,7 +459,7 @@ check_sasl(const MongoQuestion *question, bool first, bson_iter_t *fields, char 
 
 /* Which authentication a request begins, by the name of its mechanism. */
 static void
-note_mechanism(MongoQuestion *question, const bson_iter_t *field)
+note_mechanism(ReplyQuestion *question, const bson_iter_t *field)
 {
 	const char *name = BSON_ITER_HOLDS_UTF8(field) ? bson_iter_utf8(field, NULL) : "";
 
@@ -479,20 +477,19 @@ note_mechanism(MongoQuestion *question, const bson_iter_t *field)
  * make any that authenticates so large, and is the user's to choose.
  */
 void
-mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size)
+mcs_reply_question(ReplyQuestion *question, const uint8 *data, uint32 size)
 {
 	bson_t		request;
 	bson_iter_t field;
 	const char *name = (const char *) data + MIN_DOCUMENT;
-	uint32		whole = 0;
+	uint32		whole;
 	bool		complete;
 
 	question->kind = QUESTION_OTHER;
 	question->speculative = false;
 	if (size <= MIN_DOCUMENT || memchr(name, 0, size - MIN_DOCUMENT) == NULL)
 		return;
-	memcpy(&whole, data, sizeof(whole));
-	whole = BSON_UINT32_FROM_LE(whole);
+	whole = mcs_bson_uint32(data);
 	complete = whole <= size && bson_init_static(&request, data, whole);
 	if (strcmp(name, "hello") == 0 || bson_strcasecmp(name, "ismaster") == 0)
 	{
@@ -518,9 +515,9 @@ mcs_reply_question(MongoQuestion *question, const uint8 *data, uint32 size)
 		question->kind = QUESTION_SASL_CONTINUE;
 }
 
-/* Whether the driver can be given a reply's document; false with complaint (of MONGO_COMPLAINT_SIZE) filled. */
+/* Whether the driver can be given a reply's document; false with complaint (of COMPLAINT_SIZE) filled. */
 bool
-mcs_reply_check(const MongoQuestion *question, const uint8 *data, uint32 size, char *complaint)
+mcs_reply_check(const ReplyQuestion *question, const uint8 *data, uint32 size, char *complaint)
 {
 	bson_t		reply;
 	bson_iter_t iter;

@@ -10,7 +10,7 @@
  * after PostgreSQL's own clean-up and before those destructors, as it was
  * registered after they were, leaves by _exit with the process's status.
  */
-#include "mongo/session.h"
+#include "mongo/mongo_internal.h"
 
 #include <unistd.h>
 
@@ -108,7 +108,7 @@ prepare_process(void)
 
 /* A malloc'ed copy of a string that may be NULL. */
 static char *
-far_copy(const char *string, bool *failed)
+copy_string(const char *string, bool *failed)
 {
 	char	   *copy = string == NULL ? NULL : strdup(string);
 
@@ -116,21 +116,9 @@ far_copy(const char *string, bool *failed)
 	return copy;
 }
 
-static void
-free_config(DriverConfig *config)
-{
-	free(config->uri);
-	free(config->app_name);
-	free(config->username);
-	free(config->password);
-	free(config->auth_source);
-	free(config->auth_mechanism);
-	free(config);
-}
-
 /* What the thread needs to know of target, in memory of its own. */
 static DriverConfig *
-far_config(const MongoTarget *target, const char *purpose)
+make_config(const MongoTarget *target, const char *purpose)
 {
 	DriverConfig *config = calloc(1, sizeof(DriverConfig));
 	char	   *app_name = psprintf("mongo_change_stream: %s", purpose);
@@ -139,18 +127,18 @@ far_config(const MongoTarget *target, const char *purpose)
 	app_name[pg_mbcliplen(app_name, strlen(app_name), APP_NAME_MAX)] = '\0';
 	if (!failed)
 	{
-		config->uri = far_copy(target->uri, &failed);
-		config->app_name = far_copy(app_name, &failed);
-		config->username = far_copy(target->username, &failed);
-		config->password = far_copy(target->password, &failed);
-		config->auth_source = far_copy(target->auth_source, &failed);
-		config->auth_mechanism = far_copy(target->auth_mechanism, &failed);
+		config->uri = copy_string(target->uri, &failed);
+		config->app_name = copy_string(app_name, &failed);
+		config->username = copy_string(target->username, &failed);
+		config->password = copy_string(target->password, &failed);
+		config->auth_source = copy_string(target->auth_source, &failed);
+		config->auth_mechanism = copy_string(target->auth_mechanism, &failed);
 	}
 	pfree(app_name);
 	if (failed)
 	{
 		if (config != NULL)
-			free_config(config);
+			mcs_thread_free_config(config);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
@@ -166,8 +154,12 @@ session_callback(void *arg)
 
 	if (session->thread == NULL)
 		return;					/* the process exits */
+	/* a cursor that is closed later must find no session, and no use of it be tried */
 	if (session->cursor != NULL)
-		mcs_cursor_orphan(session->cursor);
+	{
+		session->cursor->session = NULL;
+		session->cursor->finished = true;
+	}
 	dlist_delete(&session->node);
 	mcs_thread_stop(session->thread);
 	(void) mcs_thread_join(session->thread, mcs_session_clock() + JOIN_MS * INT64CONST(1000));
@@ -213,7 +205,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 	session->context = context;
 	session->callback.func = session_callback;
 	session->callback.arg = session;
-	config = far_config(target, purpose);
+	config = make_config(target, purpose);
 
 	for (int i = 0; i < FDS_PER_SESSION; i++)
 	{
@@ -221,7 +213,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 		{
 			while (--i >= 0)
 				ReleaseExternalFD();
-			free_config(config);
+			mcs_thread_free_config(config);
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 					 errmsg("too many open files to connect to MongoDB"),
@@ -235,7 +227,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 
 		for (int i = 0; i < FDS_PER_SESSION; i++)
 			ReleaseExternalFD();
-		free_config(config);
+		mcs_thread_free_config(config);
 		errno = reason;
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -306,10 +298,7 @@ gives_up(const MongoSession *session, long *left, MongoError *error)
 		*left = *left < 0 ? rest : Min(*left, rest);
 		return false;
 	}
-	memset(error, 0, sizeof(*error));
-	error->class = MONGO_ERROR_TRANSIENT;
-	error->sqlstate = ERRCODE_QUERY_CANCELED;
-	strlcpy(error->message, "the reply is no longer waited for", sizeof(error->message));
+	mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_QUERY_CANCELED, "the reply is no longer waited for");
 	return true;
 }
 
@@ -404,7 +393,7 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			events |= WL_TIMEOUT;
 		rc = WaitLatchOrSocket(MyLatch, events, bell, left, wait_event());
 		if (rc & WL_SOCKET_READABLE)
-			mcs_guard_bell_drain(bell);
+			mcs_guard_drain_bell(bell);
 		emit_log();
 		if (rc & WL_LATCH_SET)
 		{
@@ -432,7 +421,7 @@ typedef struct ReplyHolder
 static void
 reply_callback(void *arg)
 {
-	mcs_driver_discard_reply(((ReplyHolder *) arg)->driver);
+	mcs_client_discard_reply(((ReplyHolder *) arg)->driver);
 }
 
 /* Takes over a reply of the thread. */
@@ -449,7 +438,7 @@ mcs_session_hold_reply(DriverReply *driver, MemoryContext *context)
 	}
 	PG_CATCH();
 	{
-		mcs_driver_discard_reply(driver);
+		mcs_client_discard_reply(driver);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -476,15 +465,13 @@ mcs_session_free_reply(MongoReply *reply)
 uint64
 mcs_session_operation_time(const MongoReply *reply)
 {
-	bson_t		body;
-	bson_iter_t iter;
+	DocumentValue value;
 	uint32		seconds;
 	uint32		ordinal;
 
-	if (!bson_init_static(&body, reply->data, reply->size) ||
-		!bson_iter_init_find(&iter, &body, "operationTime") || !BSON_ITER_HOLDS_TIMESTAMP(&iter))
+	if (!mcs_document_find(reply->data, reply->size, "operationTime", &value) ||
+		!mcs_document_get_timestamp(&value, &seconds, &ordinal))
 		return 0;
-	bson_iter_timestamp(&iter, &seconds, &ordinal);
 	return (uint64) seconds << 32 | ordinal;
 }
 
@@ -623,12 +610,4 @@ mcs_session_cached(const MongoTarget *target)
 	found->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(target->serverid));
 	found->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID, ObjectIdGetDatum(target->umid));
 	return found;
-}
-
-/* ---- set-up ---- */
-
-void
-mcs_mongo_init(void)
-{
-	mcs_library_load();
 }

@@ -28,17 +28,17 @@
  * The driver's words for that are always the same, so the reason is kept in the
  * context, and mcs_socket_explain puts it in their place.
  */
-#include "mongo/socket.h"
+#include "mongo/mongo.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define STREAM_TYPE			100 /* must differ from the driver's own */
 #define MAX_ADDRESSES		8	/* of one host name */
@@ -324,12 +324,12 @@ static mongoc_stream_t *
 refuse_host(SocketContext *context, const mongoc_host_list_t *host, const bson_error_t *error)
 {
 	forget_refused(context, host->host_and_port);
-	if (context->refused_count < MAX_REFUSED)
+	if (context->refused_count < MAX_MEMBERS)
 	{
 		RefusedHost *refused;
 
 		if (context->refused == NULL)
-			context->refused = bson_malloc(MAX_REFUSED * sizeof(RefusedHost));
+			context->refused = bson_malloc(MAX_MEMBERS * sizeof(RefusedHost));
 		refused = &context->refused[context->refused_count++];
 		bson_strncpy(refused->host, host->host_and_port, sizeof(refused->host));
 		bson_strncpy(refused->message, error->message, sizeof(refused->message));
@@ -486,7 +486,7 @@ connect_any(SocketContext *context, const struct addrinfo *addresses, int *reaso
 	return connected;
 }
 
-/* getaddrinfo, of which the near side can see that it is at work. */
+/* getaddrinfo, of which the backend can see that it is at work. */
 static int
 resolve(SocketGuard *guard, const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **addresses)
 {

@@ -1,17 +1,18 @@
 /*
  * mongo/thread.c
- *	  The hand-over between PostgreSQL's thread of a process (the near side) and
- *	  a driver's thread (the far side).
+ *	  The hand-over between the backend, which is PostgreSQL's one thread of a
+ *	  process, and a driver's thread.
  *
- * The near side puts one request at a time: a command, or a change stream.  The
- * far side answers with replies in a queue; for a change stream it runs ahead,
- * getMore after getMore, while the queue is empty or holds less than the
+ * The backend puts one request at a time: a command, or a change stream.  The
+ * driver's thread answers with replies in a queue; for a change stream it runs
+ * ahead, getMore after getMore, while the queue is empty or holds less than the
  * request's queue_bytes.  Everything that both touch is in DriverThread and is
  * read and written under its mutex; the mutex is never held over anything that
  * blocks or that can fail, on either side.  Whenever something is put into the
- * queue, or fails, the far side rings near_bell, an eventfd on which the near
- * side waits together with its latch.  The near side wakes the far side by the
- * condition work, and by ringing guard.bell when it waits for the network.
+ * queue, or fails, the driver's thread rings backend_bell, an eventfd on which
+ * the backend waits together with its latch.  The backend wakes the driver's
+ * thread by the condition work, and by ringing guard.bell when that waits for
+ * the network.
  *
  * Breaking off.  end_cursor lets a getMore under way take CURSOR_GRACE_MS more,
  * as one that is about to return leaves the connection usable; stop breaks off
@@ -27,17 +28,20 @@
  *
  * Hanging.  Every wait of ours ends, but not every one of the driver: the
  * resolver may take minutes, and a driver with a bug for ever.  The guard says
- * since when the thread has been out of our reach (left_at); a near side that
+ * since when the thread has been out of our reach (left_at); a backend that
  * waits looks at that, gives the thread up after guard.hang_ms and says so.
  *
  * Out of memory.  libbson has no way to report it, so a thread whose allocation
- * fails marks itself as failed, rings near_bell, and sleeps for ever inside
+ * fails marks itself as failed, rings backend_bell, and sleeps for ever inside
  * malloc's caller.  So does one that an assertion of the driver would abort()
- * (mongo/library.c).  It holds no lock that the near side takes, for the near
- * side calls nothing of the driver that could: what needs the driver's allocator
- * is done here, even the reading of a connection string.
+ * (mongo/library.c).  It holds no lock that the backend takes, for the backend
+ * calls nothing of the driver that could: what needs the driver's allocator is
+ * done here, even the reading of a connection string.
+ *
+ * The backend's functions stand here, too, beside what they share with the
+ * thread; they also do without PostgreSQL, and raise no errors.
  */
-#include "mongo/thread.h"
+#include "mongo/mongo.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -45,12 +49,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define STACK_SIZE			(1024 * 1024)
 #define CURSOR_GRACE_MS		50	/* what a getMore under way may still take when its cursor ends */
 #define CURSOR_KILL_MS		1000	/* to close a cursor in a session that goes on */
-#define FAREWELL_MS			350 /* to close cursor and session at the end */
+#define CLOSE_MS			350 /* to close cursor and session at the end */
 
 typedef enum RequestKind
 {
@@ -63,22 +68,22 @@ typedef enum RequestKind
 struct DriverThread
 {
 	pthread_mutex_t mutex;
-	pthread_cond_t work;		/* something to do for the far side */
-	pthread_cond_t end;			/* the far side has ended */
+	pthread_cond_t work;		/* something to do for the driver's thread */
+	pthread_cond_t end;			/* the driver's thread has ended */
 	pthread_t	id;
 	int			references;		/* one for each side */
-	int			near_bell;
+	int			backend_bell;
 	SocketGuard guard;
-	DriverConfig *config;		/* the far side's */
+	DriverConfig *config;		/* the driver's thread's */
 
-	/* wishes of the near side */
+	/* wishes of the backend */
 	RequestKind kind;
 	DriverRequest *request;		/* not yet taken up */
 	bool		end_cursor;
 	bool		stop;
-	int64		farewell_until; /* for cursor and session to be closed after that */
+	int64		close_until; /* for cursor and session to be closed after that */
 
-	/* what the far side has to say */
+	/* what the driver's thread has to say */
 	bool		killing;		/* closing a cursor of the server */
 	bool		busy;			/* with a request, or a change stream is open */
 	bool		failed;			/* error is filled and not yet told */
@@ -93,7 +98,7 @@ struct DriverThread
 	bool		open_only;		/* the same */
 };
 
-/* the thread that runs, NULL on the near side */
+/* the thread that runs, NULL in the backend */
 static __thread DriverThread *this_thread;
 
 /* threads that have not ended */
@@ -110,10 +115,23 @@ drop_queue(DriverThread *thread)
 		DriverReply *reply = thread->first;
 
 		thread->first = reply->next;
-		mcs_driver_discard_reply(reply);
+		mcs_client_discard_reply(reply);
 	}
 	thread->last = NULL;
 	thread->queued = 0;
+}
+
+/* Frees a malloc'ed configuration. */
+void
+mcs_thread_free_config(DriverConfig *config)
+{
+	free(config->uri);
+	free(config->app_name);
+	free(config->username);
+	free(config->password);
+	free(config->auth_source);
+	free(config->auth_mechanism);
+	free(config);
 }
 
 /* Drops a reference and unlocks; the last one frees everything. */
@@ -129,14 +147,8 @@ release(DriverThread *thread)
 		return;
 
 	free(thread->request);
-	free(thread->config->uri);
-	free(thread->config->app_name);
-	free(thread->config->username);
-	free(thread->config->password);
-	free(thread->config->auth_source);
-	free(thread->config->auth_mechanism);
-	free(thread->config);
-	close(thread->near_bell);
+	mcs_thread_free_config(thread->config);
+	close(thread->backend_bell);
 	close(thread->guard.bell);
 	pthread_cond_destroy(&thread->work);
 	pthread_cond_destroy(&thread->end);
@@ -144,7 +156,7 @@ release(DriverThread *thread)
 	free(thread);
 }
 
-/* ---- the far side ---- */
+/* ---- the driver's thread ---- */
 
 /* Lets waits last for ever, or for some time, from now on. */
 static void
@@ -174,10 +186,10 @@ hand_over(DriverThread *thread, DriverReply *reply, const MongoError *error, boo
 		thread->queued += reply->size;
 	}
 	thread->busy = still_busy;
-	mcs_guard_bell_ring(thread->near_bell);
+	mcs_guard_ring_bell(thread->backend_bell);
 }
 
-/* Takes up the near side's request.  The mutex is held, and let go in between. */
+/* Takes up the backend's request.  The mutex is held, and let go in between. */
 static void
 do_request(DriverThread *thread, Driver *driver)
 {
@@ -203,11 +215,11 @@ do_request(DriverThread *thread, Driver *driver)
 	free(request);
 
 	pthread_mutex_lock(&thread->mutex);
-	thread->splits = mcs_driver_splits(driver);
+	thread->splits = driver->splits;
 	if (kind == REQUEST_CHANGE_STREAM && thread->end_cursor)
-		mcs_driver_discard_reply(reply);
+		mcs_client_discard_reply(reply);
 	else
-		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
+		hand_over(thread, reply, &error, reply != NULL && driver->cursor_id != 0);
 }
 
 /* Fetches the change stream's next reply.  The mutex is held, and let go in between. */
@@ -225,9 +237,9 @@ do_more(DriverThread *thread, Driver *driver)
 
 	pthread_mutex_lock(&thread->mutex);
 	if (thread->end_cursor)
-		mcs_driver_discard_reply(reply);
+		mcs_client_discard_reply(reply);
 	else
-		hand_over(thread, reply, &error, reply != NULL && mcs_driver_has_cursor(driver));
+		hand_over(thread, reply, &error, reply != NULL && driver->cursor_id != 0);
 }
 
 /* Closes the cursor.  The mutex is held, and let go in between. */
@@ -269,7 +281,7 @@ thread_main(void *arg)
 			do_end_cursor(thread, driver);
 		else if (thread->request != NULL)
 			do_request(thread, driver);
-		else if (mcs_driver_has_cursor(driver) && has_room(thread))
+		else if (driver->cursor_id != 0 && has_room(thread))
 			do_more(thread, driver);
 		else
 		{
@@ -277,7 +289,7 @@ thread_main(void *arg)
 			pthread_cond_wait(&thread->work, &thread->mutex);
 		}
 	}
-	__atomic_store_n(&thread->guard.give_up_at, thread->farewell_until, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&thread->guard.give_up_at, thread->close_until, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&thread->mutex);
 
 	mcs_driver_kill_cursor(driver);
@@ -308,13 +320,13 @@ mcs_thread_park(int sqlstate, const char *why)
 	mcs_mongo_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
 	thread->failed = true;
 	thread->busy = false;
-	mcs_guard_bell_ring(thread->near_bell);
+	mcs_guard_ring_bell(thread->backend_bell);
 	pthread_mutex_unlock(&thread->mutex);
 	for (;;)
 		pause();
 }
 
-/* ---- the near side ---- */
+/* ---- the backend ---- */
 
 /*
  * Starts the system's thread with all signals blocked: they are for PostgreSQL's.
@@ -359,17 +371,17 @@ mcs_thread_start(DriverConfig *config)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&thread->end, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	thread->near_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread->backend_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->guard.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	thread->guard.hang_ms = 2 * MCS_HANG_MARGIN_MS;
+	thread->guard.hang_ms = 2 * HANG_MARGIN_MS;
 
 	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
-	status = thread->near_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
+	status = thread->backend_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
 	if (status != 0)
 	{
 		__atomic_fetch_sub(&thread_count, 1, __ATOMIC_SEQ_CST);
-		if (thread->near_bell >= 0)
-			close(thread->near_bell);
+		if (thread->backend_bell >= 0)
+			close(thread->backend_bell);
 		if (thread->guard.bell >= 0)
 			close(thread->guard.bell);
 		free(thread);
@@ -389,7 +401,7 @@ mcs_thread_count(void)
 int
 mcs_thread_bell(const DriverThread *thread)
 {
-	return thread->near_bell;
+	return thread->backend_bell;
 }
 
 /* Puts a request; there must be no other. */
@@ -500,14 +512,14 @@ mcs_thread_stop(DriverThread *thread)
 		int64		now = bson_get_monotonic_time();
 
 		thread->stop = true;
-		thread->farewell_until = now + FAREWELL_MS * INT64CONST(1000);
-		mcs_guard_set(&thread->guard, thread->killing ? thread->farewell_until : now);
+		thread->close_until = now + CLOSE_MS * INT64CONST(1000);
+		mcs_guard_set(&thread->guard, thread->killing ? thread->close_until : now);
 		pthread_cond_signal(&thread->work);
 	}
 	pthread_mutex_unlock(&thread->mutex);
 }
 
-/* Waits until the thread has ended, at most until a monotonic time; then drops the near side's hold on it. */
+/* Waits until the thread has ended, at most until a monotonic time; then drops the backend's hold on it. */
 bool
 mcs_thread_join(DriverThread *thread, int64 until)
 {

@@ -7,7 +7,7 @@
  * The libraries are those that libmongoc itself is linked with; one whose headers
  * were not there when the extension was built is not offered to MongoDB.
  */
-#include "mongo/socket.h"
+#include "mongo/mongo.h"
 
 #ifdef MCS_SNAPPY
 #include <snappy-c.h>
@@ -19,7 +19,8 @@
 #include <zstd.h>
 #endif
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 /* Unpacks into exactly size bytes; false where that is not what comes out. */
 typedef bool (*Unpacker) (const uint8 *packed, uint32 packed_size, uint8 *plain, uint32 size);

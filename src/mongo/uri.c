@@ -17,16 +17,12 @@
  * they are written (it decodes %XX in values only), so that nothing is one thing
  * here and another there.
  */
-#include "mongo/mongo.h"
+#include "mongo/mongo_internal.h"
 
 #include <mongoc/mongoc.h>
 
-#include "catalog/pg_authid.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "mongo/session.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
@@ -316,18 +312,6 @@ unknown_option(const char *option, const char *name, int size, bool mongodbs)
 			 errhint("The options of connection strings are described in MongoDB's documentation.")));
 }
 
-/* Raises an error if the current user must not lend the database server's files and identity to connections. */
-void
-mcs_mongo_check_server_access(const char *what)
-{
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to set %s", what),
-				 errdetail("It lets connections use files or the identity of the database server."),
-				 errhint("Only members of the role pg_read_server_files may set it.")));
-}
-
 /* One name=value, of which the name is known. */
 static void
 check_option(const char *option, const UriOption *known, const char *value)
@@ -417,7 +401,7 @@ check_by_driver(const char *option, const char *uri)
 			mcs_mongo_raise(&error, "read the connection string");
 		refuse(option, psprintf("%s.", error.message));
 	}
-	mcs_driver_discard_reply(reply);
+	mcs_client_discard_reply(reply);
 	mcs_session_close(session);
 }
 

@@ -26,9 +26,10 @@
  * server until its session ends there, half an hour later.  A stream that has a
  * comment of its own ends such cursors some time after it was opened.
  */
-#include "mongo/driver.h"
+#include "mongo/mongo.h"
 
-#include "mongo/far_side.h"
+#define MCS_DRIVER_THREAD
+#include "mongo/mongo_internal.h"
 
 #define PROBE_MS			3000	/* what connecting to a server and asking it may take */
 #define SECOND_LOOK_MS		1000
@@ -72,31 +73,15 @@ is_true(const bson_t *document, const char *key)
 
 /* ---- silence ---- */
 
-/* The id of a host in a client that has just looked at the set; 0 where the host did not answer. */
-static uint32
-find_host(mongoc_client_t *client, const char *host)
+typedef enum OperationState
 {
-	size_t		count;
-	mongoc_server_description_t **known = mongoc_client_get_server_descriptions(client, &count);
-	uint32		id = 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(mongoc_server_description_host(known[i])->host_and_port, host) == 0 &&
-			strcmp(mongoc_server_description_type(known[i]), "Unknown") != 0)
-			id = mongoc_server_description_id(known[i]);
-	mongoc_server_descriptions_destroy_all(known, count);
-	return id;
-}
-
-typedef enum Found
-{
-	FOUND_YES,
-	FOUND_NO,
-	FOUND_UNKNOWN
-} Found;
+	OPERATION_RUNS,
+	OPERATION_GONE,
+	OPERATION_UNKNOWN
+} OperationState;
 
 /* Whether a server is at work on what is waited for. */
-static Found
+static OperationState
 find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const mongoc_read_prefs_t *prefs)
 {
 	bson_t		command = BSON_INITIALIZER;
@@ -105,7 +90,7 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 	bson_iter_t operations;
 	DriverReply *reply;
 	MongoError	ignored;
-	Found		found = FOUND_UNKNOWN;
+	OperationState state = OPERATION_UNKNOWN;
 
 	BSON_APPEND_INT32(&command, "currentOp", 1);
 	BSON_APPEND_BOOL(&command, "$ownOps", true);
@@ -113,40 +98,40 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 		BSON_APPEND_INT64(&command, "command.getMore", driver->cursor_id);
 	else
 		BSON_APPEND_UTF8(&command, "appName", mongoc_uri_get_appname(driver->uri));
-	reply = mcs_driver_run(driver, client, NULL, server_id, "admin", &command, prefs, false, &ignored);
+	reply = mcs_client_run(driver, client, NULL, server_id, "admin", &command, prefs, false, &ignored);
 	bson_destroy(&command);
 	if (reply == NULL)
-		return FOUND_UNKNOWN;
+		return OPERATION_UNKNOWN;
 	if (bson_init_static(&body, reply->data, reply->size) && bson_iter_init_find(&iter, &body, "inprog") &&
 		BSON_ITER_HOLDS_ARRAY(&iter) && bson_iter_recurse(&iter, &operations))
-		found = bson_iter_next(&operations) ? FOUND_YES : FOUND_NO;
-	mcs_driver_discard_reply(reply);
-	return found;
+		state = bson_iter_next(&operations) ? OPERATION_RUNS : OPERATION_GONE;
+	mcs_client_discard_reply(reply);
+	return state;
 }
 
 /* What a server that does not answer on its connection does, seen from a new one. */
-static Found
+static OperationState
 look_for_operation(Driver *driver)
 {
-	mongoc_client_t *client = mcs_driver_probe(driver, PROBE_MS);
+	mongoc_client_t *client = mcs_client_probe(driver, PROBE_MS);
 	mongoc_read_prefs_t *nearest = mongoc_read_prefs_new(MONGOC_READ_NEAREST);
 	bson_error_t ignored;
 	uint32		server_id = 0;
-	Found		found = FOUND_NO;
+	OperationState state = OPERATION_GONE;
 
 	if (client != NULL)
 	{
 		mongoc_server_description_destroy(mongoc_client_select_server(client, false, nearest, &ignored));
-		server_id = find_host(client, driver->server_host);
+		server_id = mcs_client_find_host(client, driver->server_host, true);
 	}
 	if (server_id != 0)
-		found = find_operation(driver, client, server_id, nearest);
+		state = find_operation(driver, client, server_id, nearest);
 	else
 		driver->missed = true;	/* gone, whatever it was doing */
 	if (client != NULL)
 		mongoc_client_destroy(client);
 	mongoc_read_prefs_destroy(nearest);
-	return found;
+	return state;
 }
 
 bool
@@ -154,26 +139,26 @@ mcs_watch_alive(void *arg)
 {
 	Driver	   *driver = arg;
 	SocketGuard *guard = driver->guard;
-	Found		found;
+	OperationState state;
 
 	guard->alive = NULL;		/* the look itself has plain timeouts */
-	found = look_for_operation(driver);
+	state = look_for_operation(driver);
 	guard->alive = mcs_watch_alive;
 	guard->complaint[0] = '\0';
 
-	switch (found)
+	switch (state)
 	{
-		case FOUND_YES:
+		case OPERATION_RUNS:
 			driver->missed = false;
 			return true;
-		case FOUND_NO:
+		case OPERATION_GONE:
 			/* its reply may have been on the way just then: it is here by the next look */
 			if (driver->missed)
 				return false;
 			driver->missed = true;
 			guard->patience_ms = Min(guard->patience_ms, SECOND_LOOK_MS);
 			return true;
-		case FOUND_UNKNOWN:
+		case OPERATION_UNKNOWN:
 			break;
 	}
 	driver->silent_ms += guard->patience_ms;
@@ -205,7 +190,7 @@ mcs_watch_reply(Driver *driver, DriverReply *reply)
 	bson_t		body;
 	uint64		time;
 
-	driver->silent_limit_ms = MCS_SILENT_LIMIT_MS;
+	driver->silent_limit_ms = SILENT_LIMIT_MS;
 	if (!bson_init_static(&body, reply->data, reply->size))
 		return;
 	time = find_time(&body, "operationTime");
@@ -269,7 +254,7 @@ look_at_role(Driver *driver, MongoError *error)
 
 	BSON_APPEND_INT32(&command, "isMaster", 1);	/* hello is not known to every server */
 	driver->guard->patience_ms = driver->patience_ms;
-	reply = mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, "admin", &command, NULL, false, error);
+	reply = mcs_client_run(driver, driver->client, NULL, driver->cursor_server, "admin", &command, NULL, false, error);
 	bson_destroy(&command);
 	if (reply == NULL)
 		return error->code != 0;	/* a connection that failed will fail again; an answer is an answer */
@@ -279,7 +264,7 @@ look_at_role(Driver *driver, MongoError *error)
 		driver->secondary = !driver->router && is_true(&body, "secondary");
 		fit = fits(driver, &body, error);
 	}
-	mcs_driver_discard_reply(reply);
+	mcs_client_discard_reply(reply);
 	return fit;
 }
 
@@ -304,7 +289,7 @@ static bool
 look_at_set(Driver *driver, MongoError *error)
 {
 	const mongoc_read_prefs_t *prefs = mongoc_uri_get_read_prefs_t(driver->uri);
-	mongoc_client_t *client = mcs_driver_probe(driver, PROBE_MS);
+	mongoc_client_t *client = mcs_client_probe(driver, PROBE_MS);
 	mongoc_server_description_t *other;
 	bson_error_t ignored;
 	bool		fit = true;
@@ -373,7 +358,7 @@ end_orphan(Driver *driver, const bson_iter_t *described)
 		return;
 	database = bson_strndup(bson_iter_utf8(&field, NULL), dot - bson_iter_utf8(&field, NULL));
 	command = BCON_NEW("killCursors", BCON_UTF8(dot + 1), "cursors", "[", BCON_INT64(bson_iter_int64(&cursor)), "]");
-	mcs_driver_discard_reply(mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, database, command,
+	mcs_client_discard_reply(mcs_client_run(driver, driver->client, NULL, driver->cursor_server, database, command,
 									 mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored));
 	bson_destroy(command);
 	bson_free(database);
@@ -391,7 +376,7 @@ end_orphans(Driver *driver)
 	MongoError	ignored;
 
 	driver->guard->patience_ms = driver->patience_ms;
-	reply = mcs_driver_run(driver, driver->client, NULL, driver->cursor_server, "admin", command,
+	reply = mcs_client_run(driver, driver->client, NULL, driver->cursor_server, "admin", command,
 						   mongoc_uri_get_read_prefs_t(driver->uri), false, &ignored);
 	bson_destroy(command);
 	if (reply == NULL)
@@ -401,7 +386,7 @@ end_orphans(Driver *driver)
 		bson_iter_recurse(&found, &iter))
 		while (bson_iter_next(&iter))
 			end_orphan(driver, &iter);
-	mcs_driver_discard_reply(reply);
+	mcs_client_discard_reply(reply);
 }
 
 /* ---- all of it ---- */
