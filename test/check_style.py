@@ -38,6 +38,10 @@ WALLS = [
 # Scripts of released versions, which are not changed, by their SHA-256.
 FROZEN = {"mongo_change_stream--1.0.sql": "00eb358c150a8cf62137dd0d503a882073a7d5affd8a018667c8366591f4f6c9"}
 
+# How a file begins that runs in a thread of MongoDB's driver, where nothing of PostgreSQL may be called.
+THREAD = "#define MCS_DRIVER_THREAD"
+THREAD_HEADER = '#include "mongo/mongo_internal.h"'
+
 CATALOG = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE)\s+(%s\.|\w+\.)?\"?change_(streams|stream_\w+|handlers?\w*)\b")
 BELOW_RIGHTS = re.compile(r"\b(SetUserIdAndSecContext|mcs_owner_begin|table_tuple_insert|ExecSimpleRelation\w+|simple_table_\w+|CatalogTuple\w+"
                           r"|ProcedureCreate|GetUserMapping|BackgroundWorkerInitializeConnection\w*)\(")
@@ -81,6 +85,15 @@ def check_includes(path, lines):
             for what, where, why in WALLS:
                 if what.match(header) and own not in where:
                     complain(path, number, why)
+
+
+def check_thread_includes(path, lines):
+    """Threads are for files of the driver's thread; these include the header last that makes the compiler refuse PostgreSQL."""
+    includes = [line for line in lines if re.match(r"\s*#\s*include\b", line)]
+    if THREAD in lines and lines[lines.index(THREAD) + 1:][:1] + includes[-1:] != [THREAD_HEADER, THREAD_HEADER]:
+        complain(path, lines.index(THREAD) + 1, f"{THREAD_HEADER} follows at once, as the last that is included")
+    if THREAD not in lines and any(re.search(r"<(pthread|threads)\.h>", line) for line in includes):
+        complain(path, 1, f"threads are for files that say {THREAD}")
 
 
 def check_catalog(path, text):
@@ -162,6 +175,21 @@ def check_uses(objects):
                 complain(path, 1, f"the folder {own} uses a function of {other}")
     for circle in circles(uses):
         found.append("a circle of files: " + " -> ".join(str(path.relative_to(ROOT / "src")) for path in circle))
+
+
+def check_thread_uses(objects, postgres):
+    """What runs in the driver's thread uses nothing of PostgreSQL, by whatever macro, and of ours only what runs there, too."""
+    listed = subprocess.run(["nm", "-D", "--defined-only", postgres], capture_output=True, text=True, check=True).stdout
+    server = {line.split()[-1].partition("@")[0] for line in listed.splitlines()}
+    home = {name: path for path, defined, _ in objects for name in defined}
+    in_thread = {path for path, _, _ in objects if THREAD in path.read_text().split("\n")}
+    for path, _, used in objects:
+        if path in in_thread:
+            for name in sorted(used):
+                if name in server and name not in home:
+                    complain(path, 1, f"{name} is PostgreSQL's, and this runs in the driver's thread")
+                elif name in home and home[name] not in in_thread:
+                    complain(path, 1, f"{name} does not run in the driver's thread, and this does")
 
 
 def circles(uses):
@@ -249,12 +277,14 @@ def check(folder):
         check_tidy(path, lines)
         if ROOT / "src" in path.parents:
             check_includes(path, lines)
+            check_thread_includes(path, lines)
             check_sizes(path, lines)
             if path.suffix == ".c":
                 check_catalog(path, text)
     objects = list(object_files(pathlib.Path(folder)))
     check_names(objects)
     check_uses(objects)
+    check_thread_uses(objects, Installation(packages.pg_config()).program("postgres"))
     check_frozen()
     check_pages()
     check_library(folder)
