@@ -169,7 +169,7 @@ mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target)
 	mcs_document_append_bool(&builder, "authorizedCollections", true);
 	mcs_document_end(&builder);
 	command = mcs_document_finish(&builder);
-	reply = mcs_session_command(mcs_session_cached(target), table->database, DOCUMENT_VALUE(command),
+	reply = mcs_session_command(mcs_cache_session(target), table->database, DOCUMENT_VALUE(command),
 								DOCUMENT_VALUE_SIZE(command), "list collections", &error);
 	if (reply == NULL)
 		return false;
@@ -208,13 +208,13 @@ ask_collections(Import *import)
 {
 	MongoError	error;
 
-	import->session = mcs_session_cached(import->target);
+	import->session = mcs_cache_session(import->target);
 	import->options_known = list_collections(import, false, &error);
 	if (!import->options_known && error.sqlstate == ERRCODE_CONNECTION_FAILURE)
 	{
 		/* the session may have lost its connection long ago */
 		mcs_session_close(import->session);
-		import->session = mcs_session_cached(import->target);
+		import->session = mcs_cache_session(import->target);
 		import->options_known = list_collections(import, false, &error);
 	}
 	if (!import->options_known)

@@ -141,7 +141,7 @@ open_cursor(FdwRead *read)
 	if (*read->lessons->until == 0 && mcs_mongo_reads_elsewhere(request->target))
 		*read->lessons->until = mcs_mongo_time_now(request->target, psprintf("read foreign table \"%s\"", table->name));
 	/* never one that was used before and left: the cache may have closed it since */
-	read->session = mcs_session_cached(request->target);
+	read->session = mcs_cache_session(request->target);
 	read->cursor = mcs_cursor_open(read->session, &spec);
 	read->splits = !spec.whole_events;
 	pfree(stages);
@@ -222,7 +222,7 @@ start_is_lost(FdwRead *read, const MongoError *reason)
 	MongoError	error;
 	uint64		oldest;
 
-	if (!mcs_mongo_oplog_oldest(mcs_session_cached(read->request.target), table->database,
+	if (!mcs_mongo_oplog_oldest(mcs_cache_session(read->request.target), table->database,
 								table->database ? table->collection : NULL, &oldest, &error))
 		mcs_mongo_raise(&error, psprintf("find the start of MongoDB's history for foreign table \"%s\"", table->name));
 	MemoryContextSwitchTo(old);

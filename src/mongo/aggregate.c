@@ -1,21 +1,25 @@
 /*
  * mongo/aggregate.c
- *	  The aggregate command that opens a change stream.  Built in the driver's
- *	  thread, since it is libbson that gets the memory for it.
+ *	  The aggregate command that opens a change stream: where the stage
+ *	  $changeStream and its options are made.  Built in the driver's thread, since
+ *	  it is libbson that gets the memory for it.
  */
 #include "mongo/mongo.h"
 
 #define MCS_DRIVER_THREAD
 #include "mongo/mongo_internal.h"
 
-/* A digit of valid hex. */
+/* A digit of valid hex; mongo/token.c has looked at it. */
 static uint8
 digit_value(char c)
 {
 	return (uint8) (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
 }
 
-/* Appends a token as MongoDB's document: {_data: …} and, of what follows a dot, _typeBits. */
+/*
+ * Appends a token as MongoDB's document: {_data: …} and, of what follows a dot,
+ * _typeBits.  As mcs_token_document, without PostgreSQL.
+ */
 static void
 append_token(bson_t *to, const char *key, const char *token)
 {
@@ -84,10 +88,13 @@ mcs_mongo_build_aggregate(bson_t *command, const ChangeStreamSpec *spec, bool sp
 	char		buffer[16];
 	uint32		n = 1;
 
+	/* 1: of no single collection */
 	if (spec->database == NULL || spec->collection == NULL)
 		BSON_APPEND_INT32(command, "aggregate", 1);
 	else
 		BSON_APPEND_UTF8(command, "aggregate", spec->collection);
+
+	/* $changeStream must be the first stage, and the one that splits the last */
 	append_change_stream(&pipeline, spec);
 	if (spec->stages != NULL && bson_init_static(&stages, spec->stages, spec->stages_size) &&
 		bson_iter_init(&iter, &stages))

@@ -5,6 +5,9 @@
  *
  * Of values, what has a length of its own, or an end, is checked; what a value
  * says is not: a string need not be UTF-8, a boolean not 0 or 1.
+ *
+ * The type document has a check of its own (document/validate.c); this one runs
+ * where nothing of PostgreSQL may be called.
  */
 #include "mongo/mongo.h"
 
@@ -119,7 +122,7 @@ scalar_size(uint8 type, const uint8 *data, uint32 room, uint32 *size)
 bool
 mcs_bson_valid(const uint8 *data, uint32 size)
 {
-	uint32		ends[MAX_DEPTH];
+	uint32		ends[MAX_DEPTH];	/* of the documents that we are in: a stack in place of recursion */
 	int			depth = 0;
 	uint32		at = 4;
 
@@ -134,10 +137,12 @@ mcs_bson_valid(const uint8 *data, uint32 size)
 
 		if (at == end)
 		{
+			/* over the final zero, and on in the document around it */
 			at++;
 			depth--;
 			continue;
 		}
+		/* an element: its type, its name, its value */
 		type = data[at++];
 		part = cstring_size(data + at, end - at);
 		if (part == 0)
@@ -145,6 +150,7 @@ mcs_bson_valid(const uint8 *data, uint32 size)
 		at += part;
 		if (type == BSON_TYPE_CODEWSCOPE)
 		{
+			/* a length, a string, a document; the length must be that of both */
 			uint32		whole = end - at < 4 ? 0 : mcs_bson_uint32(data + at);
 			uint32		code = whole < 4 || whole > end - at ? 0 : string_size(data + at + 4, whole - 4);
 
@@ -159,6 +165,7 @@ mcs_bson_valid(const uint8 *data, uint32 size)
 			part = document_size(data + at, end - at);
 			if (part == 0 || depth == MAX_DEPTH)
 				return false;
+			/* its elements are looked at next */
 			ends[depth++] = at + part;
 			at += 4;
 		}

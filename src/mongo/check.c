@@ -61,6 +61,7 @@ error_line(const MongoError *error)
 		: psprintf("%s (%d %s)", error->message, error->code, error->code_name);
 }
 
+/* A string as JavaScript has it, which is as JSON has it. */
 char *
 mcs_mongo_js_string(const char *string)
 {
@@ -110,7 +111,7 @@ find_string(const uint8 *object, uint32 size, const char *key)
 
 /* ---- the single checks ---- */
 
-/* Who we are for MongoDB. */
+/* Who we are for MongoDB; later hints name that user. */
 static void
 check_authentication(Check *check)
 {
@@ -120,6 +121,7 @@ check_authentication(Check *check)
 	char	   *user = NULL;
 	char	   *database = NULL;
 
+	/* placeholders, for hints that are given before we are anybody */
 	check->user = "\"user\"";
 	check->user_database = "\"admin\"";
 	if (reply == NULL)
@@ -245,7 +247,7 @@ list_collections(Check *check, const char *extra, MongoReply **kept, MongoError 
 	DocumentIterator it;
 	List	   *found = NIL;
 
-	*kept = reply;
+	*kept = reply;				/* what is found points into it */
 	if (reply == NULL)
 		return NIL;
 	if (!find(reply, "cursor", &value) || value.type != DOCUMENT_OBJECT ||
@@ -335,6 +337,7 @@ check_database(Check *check)
 	MongoError	error;
 	bool		splits;
 
+	/* by opening a change stream; how it is refused says what to do */
 	check->may_watch_database = mcs_mongo_try_stream(check->session, &spec, NULL, &check->now, &splits, &error);
 	if (check->may_watch_database)
 	{
@@ -439,7 +442,9 @@ check_oplog(Check *check)
 		add_row(check, "oplog_window", true, "all since the server was set up", NULL);
 		return;
 	}
+	/* seconds between its first entry and now */
 	window = Max((int64) (check->now >> 32) - (int64) (oldest >> 32), 0);
+	/* a young server has a short oplog that has lost nothing yet */
 	if (window < WINDOW_WANTED_S &&
 		mcs_mongo_oplog_reaches(check->session, database, check->watched, UINT64CONST(1) << 32, &error))
 	{
@@ -488,8 +493,10 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	check.now = mcs_session_operation_time(hello);
 
+	/* in this order: what a check has found out is used by those that follow */
 	check_authentication(&check);
 	check_version(&check);
+	/* MongoDB looked at its clock about half way between our two looks */
 	check_hello(&check, hello,
 				((before + after) / 2) / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000));
 	mcs_session_free_reply(hello);

@@ -38,7 +38,7 @@ typedef struct ErrorCode
 	int			sqlstate;
 } ErrorCode;
 
-/* Answers of servers, by code. */
+/* Answers of servers, by code; what is not listed is TRANSIENT and ERRCODE_FDW_ERROR. */
 static const ErrorCode server_codes[] = {
 	{MONGO_CODE_INTERNAL_ERROR, MONGO_ERROR_TRANSIENT, ERRCODE_FDW_ERROR},
 	{MONGO_CODE_BAD_VALUE, MONGO_ERROR_REFUSED, ERRCODE_INVALID_PARAMETER_VALUE},
@@ -130,6 +130,7 @@ strip_documents(MongoError *error)
 	place = strstr(error->message, command);
 	if (place != NULL)
 	{
+		/* only the command's name stays, without the brace */
 		char	   *name = place + sizeof(command) - 3;
 		size_t		length = strcspn(name + 2, ":");
 
@@ -208,6 +209,7 @@ classify_server(MongoError *error, const bson_t *reply)
 			break;
 		}
 	}
+	/* the server itself says that it is worth trying again */
 	if ((error->class == MONGO_ERROR_CONFIGURATION || error->class == MONGO_ERROR_REFUSED) && reply != NULL &&
 		(has_label(reply, "ResumableChangeStreamError") || has_label(reply, "RetryableError")))
 	{
@@ -232,6 +234,7 @@ classify_driver(MongoError *error, uint32 domain, uint32 code)
 {
 	const char *message = error->message;
 
+	/* the driver's domains and codes are coarse, so its words have to be looked at, too */
 	error->class = MONGO_ERROR_TRANSIENT;
 	error->sqlstate = ERRCODE_CONNECTION_FAILURE;
 
@@ -292,5 +295,6 @@ mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const
 	}
 	else
 		classify_driver(error, domain, code);
+	/* last, as classifying looks at the words */
 	strip_documents(error);
 }

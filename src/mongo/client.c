@@ -15,7 +15,7 @@
 #define SELECTION_TIMEOUT_MS	10000
 #define SELECTION_RETRY_MS		500 /* libmongoc looks at a set no more often */
 #define PATIENCE_MS				5000	/* silence of a server, beyond what was asked of it, until it is looked at */
-#define AVOID_TRIES				8
+#define AVOID_TRIES				8	/* to get another member than the one to be avoided */
 #define HURRY_MS				3000	/* for a set in which a member has just been silent */
 
 /* ---- failures ---- */
@@ -27,8 +27,10 @@ report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bo
 	char		message[sizeof(error->message)];
 	char		unresolved[sizeof(error->unresolved)];
 
+	/* a copy, as the explanation may be longer than a bson_error_t has room for */
 	bson_strncpy(message, reason->message, sizeof(message));
 	mcs_socket_explain(&driver->socket, message, sizeof(message), unresolved, sizeof(unresolved));
+	/* the driver only knows that a read failed, by a timeout that is ours */
 	if (driver->guard->silence_s > 0 && reason->domain == MONGOC_ERROR_STREAM)
 	{
 		bson_snprintf(message, sizeof(message), "%s was silent for %d s, so the connection is taken for dead",
@@ -97,6 +99,7 @@ mcs_client_new(Driver *driver, const mongoc_uri_t *uri, bson_error_t *error)
 
 	if (client != NULL)
 	{
+		/* version 2: errors of servers have a domain of their own, so their codes can be told from the driver's */
 		mongoc_client_set_error_api(client, 2);
 		mongoc_client_set_stream_initiator(client, mcs_socket_initiate, &driver->socket);
 	}
@@ -150,25 +153,28 @@ mcs_client_set_uri(Driver *driver, MongoError *error)
 							"the driver does not accept the options of the user mapping");
 		return false;
 	}
+	/* each option that the user has set stays */
 	if (!mongoc_uri_has_option(uri, MONGOC_URI_APPNAME))
 		mongoc_uri_set_appname(uri, config->app_name);
 	default_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_TIMEOUT_MS);
 	default_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SELECTION_TIMEOUT_MS);
 	driver->selection_timeout_ms =
 		mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SELECTION_TIMEOUT_MS);
-
 	driver->connect_timeout_ms =
 		mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_TIMEOUT_MS);
 	driver->direct = is_direct(uri);
 
-	/* a slow reply is not an error; see mongo/watch.c */
+	/* a slow reply is not an error: the time becomes how long it is waited for before the server is looked at (watch.c) */
 	driver->patience_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PATIENCE_MS);
 	if (driver->patience_ms <= 0)
 		driver->patience_ms = PATIENCE_MS;
 	mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PG_INT32_MAX);
 
+	/* takes out of the URI what can't be had, and points into it */
 	mcs_socket_context_init(&driver->socket, uri, driver->guard);
 	driver->uri = uri;
+
+	/* the backend reads it while we run: so long the thread may be where it can't be woken */
 	__atomic_store_n(&driver->guard->hang_ms,
 					 Max(driver->selection_timeout_ms, driver->connect_timeout_ms) + HANG_MARGIN_MS, __ATOMIC_SEQ_CST);
 	return true;
@@ -185,6 +191,7 @@ mcs_client_make(Driver *driver, MongoError *error)
 		return true;
 	if (driver->uri == NULL && !mcs_client_set_uri(driver, error))
 		return false;
+
 	/* a look at the set lasts until each member has answered, or has had its time */
 	driver->socket.connect_timeout_ms =
 		driver->hurry ? Min(driver->connect_timeout_ms, HURRY_MS) : driver->connect_timeout_ms;
@@ -253,7 +260,7 @@ mcs_client_select(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *
 	{
 		mongoc_server_description_t *server = mongoc_client_select_server(driver->client, false, prefs, &reason);
 
-		/* among several that fit, the choice is by chance */
+		/* among several that fit, the driver chooses by chance: so as to avoid one, choose again */
 		if (server != NULL && try < AVOID_TRIES &&
 			strcmp(mongoc_server_description_host(server)->host_and_port, driver->avoid) == 0)
 		{
@@ -282,6 +289,7 @@ mcs_client_select(Driver *driver, const mongoc_read_prefs_t *prefs, MongoError *
 
 /* ---- commands ---- */
 
+/* Frees a reply, which may be NULL; may be called by the backend, as to free allocates nothing. */
 void
 mcs_client_discard_reply(DriverReply *reply)
 {
@@ -311,6 +319,7 @@ mcs_client_run(Driver *driver, mongoc_client_t *client, const mongoc_client_sess
 		bson_destroy(&opts);
 		return NULL;
 	}
+	/* without it the driver would choose a server itself, for a getMore perhaps another than the cursor's */
 	BSON_APPEND_INT32(&opts, "serverId", server_id);
 	if (driver->guard->alive != NULL)
 	{
@@ -322,6 +331,7 @@ mcs_client_run(Driver *driver, mongoc_client_t *client, const mongoc_client_sess
 	if (mongoc_client_command_with_opts(client, database, command, prefs, &opts, &body, &reason))
 	{
 		reply = bson_malloc0(sizeof(DriverReply));
+		/* the bytes cross the wall as they are; nobody copies them */
 		reply->data = bson_destroy_with_steal(&body, true, &reply->size);
 		reply->opened = at_open;
 		reply->asked_at = asked_at;

@@ -36,9 +36,11 @@ refuse_identity(Document *command, const char *name)
 	DocumentIterator it;
 	const char *refused = NULL;
 
+	/* whatever their case, to be on the safe side */
 	for (int i = 0; i < lengthof(commands); i++)
 		if (pg_strcasecmp(name, commands[i]) == 0)
 			refused = name;
+
 	/* hello and its older names authenticate by the way */
 	mcs_document_iterate(&it, DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command));
 	while (mcs_document_next(&it))
@@ -64,6 +66,7 @@ mcs_mongo_command(PG_FUNCTION_ARGS)
 	char	   *action;
 	char	   *database;
 
+	/* not STRICT: database and server may be left out */
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	command = PG_GETARG_DOCUMENT_P(0);
@@ -80,7 +83,7 @@ mcs_mongo_command(PG_FUNCTION_ARGS)
 				 errhint("Give it as argument \"database\", or once for all: ALTER SERVER %s OPTIONS (ADD database '...').",
 						 quote_identifier(target->server_name))));
 
-	reply = mcs_session_command(mcs_session_cached(target), database,
+	reply = mcs_session_command(mcs_cache_session(target), database,
 								DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command), action, NULL);
 	result = mcs_document_make(DOCUMENT_OBJECT, reply->data, reply->size);
 	mcs_session_free_reply(reply);

@@ -2,6 +2,9 @@
  * mongo/cursor.c
  *	  A change stream as PostgreSQL's side sees it: opened, read reply by reply,
  *	  ended.  What is asked of MongoDB is in mongo/driver.c.
+ *
+ * Cursor and session may go in any order, as memory contexts do: each forgets the
+ * other when it goes.  The replies that were read belong to neither.
  */
 #include "mongo/mongo_internal.h"
 
@@ -14,6 +17,7 @@ cursor_callback(void *arg)
 	MongoCursor *cursor = arg;
 	MongoSession *session = cursor->session;
 
+	/* the session went first, and its thread ends the server's cursor */
 	if (session == NULL)
 		return;
 	session->cursor = NULL;
@@ -36,13 +40,18 @@ put_string(char **place, const char *string)
 	return copy;
 }
 
+/* The room that it takes. */
 static Size
 string_size(const char *string)
 {
 	return string == NULL ? 0 : strlen(string) + 1;
 }
 
-/* A change stream's description for the thread, in one block. */
+/*
+ * A change stream's description for the thread, in one block: malloc'ed, since
+ * whichever side is done with it frees it, and one, since no error may come
+ * between its parts.
+ */
 static DriverRequest *
 change_stream_request(const ChangeStreamSpec *spec)
 {
@@ -60,6 +69,7 @@ change_stream_request(const ChangeStreamSpec *spec)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 
+	/* a copy, whose pointers are replaced one by one */
 	place = (char *) (request + 1);
 	request->spec = *spec;
 	if (spec->stages != NULL)
@@ -91,6 +101,7 @@ mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec)
 	cursor->context = context;
 	cursor->callback.func = cursor_callback;
 	cursor->callback.arg = cursor;
+	/* nothing fails from here on, so the thread is not left with a stream that nobody ends */
 	mcs_thread_request(session->thread, change_stream_request(spec));
 	cursor->session = session;
 	session->cursor = cursor;
@@ -183,6 +194,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	if (cursor->finished)
 		elog(ERROR, "change stream has ended");
 
+	/* with the latch: the caller has other things to wait for */
 	switch (mcs_session_wait(cursor->session, timeout_ms, true, &reply, error))
 	{
 		case SESSION_TIMEOUT:
@@ -202,6 +214,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	batch->came_at = reply->came_at;
 	batch->set_time = reply->set_time;
 	batch->current = reply->current;
+	/* the token goes into the reply's context, and with the batch */
 	batch->reply = mcs_session_hold_reply(reply, &context);
 	if (!read_batch(batch, context))
 	{
@@ -215,6 +228,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	return MONGO_CURSOR_BATCH;
 }
 
+/* Frees a batch with its bytes and its token. */
 void
 mcs_cursor_free_batch(MongoBatch *batch)
 {

@@ -50,7 +50,7 @@ prepare_client(Driver *driver, MongoError *error)
 
 /* ---- commands ---- */
 
-/* Whether the driver takes the URI and the credentials: an empty reply, or NULL with error filled. */
+/* Whether the driver takes the URI and the credentials: an empty reply, or NULL with error filled.  Contacts nobody. */
 DriverReply *
 mcs_driver_check_uri(Driver *driver, MongoError *error)
 {
@@ -88,7 +88,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 
 /* ---- change streams ---- */
 
-/* Notes what a reply says of the cursor. */
+/* Notes what a reply says of the cursor: its id, which is 0 when it is closed, and at first its namespace. */
 static bool
 read_cursor(Driver *driver, const DriverReply *reply, MongoError *error)
 {
@@ -144,8 +144,8 @@ start_session(Driver *driver)
 
 /*
  * Runs the aggregate that opens the cursor.  Whether the server has the stage
- * that splits large events is not told by its version alone, so it is tried once
- * a session and left out where the server does not know it.
+ * that splits large events is found out by trying, once a session: to ask for its
+ * version would cost a round trip each time it has.
  */
 static DriverReply *
 run_aggregate(Driver *driver, const DriverRequest *request, MongoError *error)
@@ -169,7 +169,7 @@ run_aggregate(Driver *driver, const DriverRequest *request, MongoError *error)
 			driver->splits = false;
 			continue;
 		}
-		/* a stream that wanted whole events has found out nothing for the next one */
+		/* a stream that wants whole events has found out nothing for the next one */
 		if (reply != NULL && !spec->whole_events)
 		{
 			driver->split_asked = true;
@@ -188,11 +188,14 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 
 	if (!prepare_client(driver, error))
 		return NULL;
+	/* by the user's read preference, unlike commands */
 	if (!mcs_client_select(driver, mongoc_uri_get_read_prefs_t(driver->uri), error))
 	{
 		error->at_open = true;
 		return NULL;
 	}
+
+	/* what the getMores will need; request is freed by then */
 	start_session(driver);
 	driver->cursor_server = driver->server_id;
 	driver->cursor_database = bson_strdup(request->database);
@@ -265,6 +268,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 		if (driver->cursor_id == 0)
 			forget_cursor(driver);
 	}
+
 	/* nothing more can be read from that connection: the next request takes a new client */
 	if (reply == NULL && (driver->hurry || error->sqlstate == ERRCODE_PROTOCOL_VIOLATION))
 		driver->garbled = true;

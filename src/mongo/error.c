@@ -43,6 +43,8 @@ mcs_mongo_hint(const MongoError *error)
 {
 	if (error->code != 0)
 		return server_hint(error);
+
+	/* no server answered: the most certain cause first */
 	if (error->class == MONGO_ERROR_PARKED)
 		return "Reconnect: this process may no longer reach MongoDB.";
 	if (error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
@@ -64,6 +66,7 @@ mcs_mongo_raise(const MongoError *error, const char *action)
 {
 	const char *hint = mcs_mongo_hint(error);
 
+	/* PostgreSQL's own words for it, which programs know */
 	if (error->class == MONGO_ERROR_PARKED && error->sqlstate == ERRCODE_OUT_OF_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -18,6 +18,15 @@
  * What was asked is learnt from the requests on their way out, since what a
  * reply must be depends on it.  One is under way at a time.
  *
+ * A message is a header of four little-endian numbers (length of the whole, its
+ * id, the id of what it answers, opcode) and, by opcode,
+ *
+ *		OP_MSG			flags, then sections, each with its kind in front; one
+ *						of kind 0, which is a document, is all that we accept
+ *		OP_QUERY		flags, a name, two numbers, a document: a first hello
+ *		OP_REPLY		the answer to that: 20 bytes, then the document
+ *		OP_COMPRESSED	opcode and size of what is in it, the compressor, data
+ *
  * https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
  */
 #include "mongo/mongo.h"
@@ -76,6 +85,7 @@ typedef struct FramedStream
 	ReplyQuestion question;
 } FramedStream;
 
+/* The reverse of mcs_bson_uint32. */
 static void
 write_uint32(uint8 *place, uint32 value)
 {
@@ -89,6 +99,7 @@ refuse(FramedStream *stream, const char *complaint)
 {
 	SocketGuard *guard = stream->context->guard;
 
+	/* the first complaint is the cause, others follow from it */
 	stream->broken = true;
 	if (guard->complaint[0] == '\0')
 		bson_strncpy(guard->complaint, complaint, sizeof(guard->complaint));
@@ -107,7 +118,7 @@ take_request(FramedStream *stream, uint32 length)
 	stream->request_id = mcs_bson_uint32(stream->request + 4);
 	stream->request_opcode = mcs_bson_uint32(stream->request + 12);
 	stream->asked = true;
-	stream->question.kind = QUESTION_OTHER;
+	stream->question.kind = QUESTION_OTHER; /* its mechanism stays: saslContinue does not repeat it */
 	switch (stream->request_opcode)
 	{
 		case OP_MSG:
@@ -136,6 +147,7 @@ watch_request(FramedStream *stream, const uint8 *data, size_t size)
 		uint32		want = stream->request_seen < HEADER_SIZE ? HEADER_SIZE : mcs_bson_uint32(stream->request);
 		uint32		part;
 
+		/* in two steps: the header says how long the rest is */
 		if (stream->request_seen >= HEADER_SIZE && want <= HEADER_SIZE)
 			return;				/* nothing that the driver writes */
 		part = (uint32) Min(size, want - stream->request_seen);
@@ -152,6 +164,7 @@ watch_request(FramedStream *stream, const uint8 *data, size_t size)
 	}
 }
 
+/* Passes a request on, and looks at as much of it as has gone out. */
 static ssize_t
 frame_writev(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, int32_t timeout_msec)
 {
@@ -228,6 +241,7 @@ unpack(FramedStream *stream)
 	if (size < MSG_DOCUMENT - HEADER_SIZE + MIN_DOCUMENT || size > MAX_MESSAGE - HEADER_SIZE)
 		return refuse(stream, "a compressed message's length is out of bounds");
 
+	/* the size is the message's own claim, but bounded, and the unpacker must fill it exactly */
 	plain = bson_malloc(HEADER_SIZE + size);
 	complaint = mcs_unpack(stream->context->compressors, stream->data[COMPRESSED_DATA - 1],
 						   stream->data + COMPRESSED_DATA, stream->length - COMPRESSED_DATA, plain + HEADER_SIZE, size);
@@ -269,7 +283,7 @@ check_reply(FramedStream *stream)
 	}
 	if (!mcs_reply_check(&stream->question, stream->data + document, stream->length - document, complaint))
 		return refuse(stream, complaint);
-	stream->asked = false;
+	stream->asked = false;		/* a second reply would answer no request */
 	stream->ready = true;
 	return true;
 }
@@ -288,6 +302,7 @@ collect(FramedStream *stream, bool wait, int32_t timeout_msec)
 		mongoc_iovec_t iov;
 		ssize_t		got;
 
+		/* grows by doubling with what has come: a length alone gets no memory */
 		reserve(stream, Min(want, Max(FIRST_CAPACITY, stream->size * 2)));
 		iov.iov_base = (void *) (stream->data + stream->size);
 		iov.iov_len = Min(want, stream->capacity) - stream->size;
@@ -303,6 +318,7 @@ collect(FramedStream *stream, bool wait, int32_t timeout_msec)
 	return 1;
 }
 
+/* Hands over bytes of a reply, once all of it has come and is right. */
 static ssize_t
 frame_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, size_t min_bytes, int32_t timeout_msec)
 {
@@ -312,6 +328,7 @@ frame_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, size_t mi
 
 	if (got <= 0)
 	{
+		/* anything that the driver does not try again */
 		if (stream->broken)
 			errno = EPROTO;
 		return got;
@@ -331,6 +348,7 @@ frame_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, size_t mi
 
 /* ---- what only passes through ---- */
 
+/* Destroyed: with what is below it. */
 static void
 frame_destroy(mongoc_stream_t *base)
 {
@@ -341,6 +359,7 @@ frame_destroy(mongoc_stream_t *base)
 	bson_free(stream);
 }
 
+/* The same after a failure, when what is below may have less to say. */
 static void
 frame_failed(mongoc_stream_t *base)
 {
@@ -369,6 +388,7 @@ frame_setsockopt(mongoc_stream_t *base, int level, int name, void *value, mongoc
 	return mongoc_stream_setsockopt(((FramedStream *) base)->below, level, name, value, size);
 }
 
+/* The driver looks below for TLS, which is under us. */
 static mongoc_stream_t *
 frame_get_base_stream(mongoc_stream_t *base)
 {

@@ -1,7 +1,13 @@
 /*
  * mongo/guard.c
  *	  Waits of the driver's thread that others can break off, and the bells that
- *	  wake either side.  A bell is an eventfd: ringing it never blocks.
+ *	  wake either side.  Runs in the driver's thread; mcs_guard_set,
+ *	  mcs_guard_ring_bell and mcs_guard_drain_bell in the backend, too.
+ *
+ * A bell is an eventfd: to ring it never blocks, it is heard by poll() together
+ * with a socket, and one that has rung before the wait ends it at once.  So the
+ * order is the same everywhere: first what is to be said is stored, then the bell
+ * rings; who hears it drains the bell first and then looks.
  */
 #include "mongo/mongo.h"
 
@@ -28,6 +34,7 @@ mcs_guard_expired(const SocketGuard *guard)
 	return give_up_at != 0 && bson_get_monotonic_time() >= give_up_at;
 }
 
+/* Wakes who waits for a bell, now or later. */
 void
 mcs_guard_ring_bell(int bell)
 {
@@ -38,6 +45,7 @@ mcs_guard_ring_bell(int bell)
 		;
 }
 
+/* Silences a bell; the eventfd does not block, so one that has not rung is no matter. */
 void
 mcs_guard_drain_bell(int bell)
 {
@@ -91,11 +99,13 @@ poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 		int			timeout = -1;
 		int			ready;
 
+		/* before each wait, as the bell that told of it may be heard only once */
 		if (give_up_at != 0 && now >= give_up_at)
 		{
 			errno = ECANCELED;
 			return -1;
 		}
+		/* rounded up, or the last millisecond would be a busy loop; an hour at most, as poll() takes an int */
 		if (until >= 0)
 			timeout = until <= now ? 0 : (int) Min((until - now + 999) / 1000, 3600 * 1000);
 
@@ -106,6 +116,7 @@ poll_until(SocketGuard *guard, struct pollfd *fds, int nfds, int64 expire_at)
 			return -1;
 		if (ready > 0 && fds[nfds].revents != 0)
 		{
+			/* whoever rang may have changed give_up_at */
 			mcs_guard_drain_bell(guard->bell);
 			ready--;
 		}

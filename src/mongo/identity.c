@@ -68,6 +68,7 @@ identity_by(const char *mechanism, const char *username, const char *password)
 	for (int i = 0; mechanism != NULL && i < lengthof(mechanisms); i++)
 		if (pg_strcasecmp(mechanism, mechanisms[i].name) == 0)
 			source = mechanisms[i].source;
+	/* half a pair does not count: the driver would make up the rest from its environment, or do without */
 	if (source != BY_SERVER && complete)
 		return IDENTITY_MAPPING;
 	return source == BY_PASSWORD ? IDENTITY_NONE : IDENTITY_SERVER;
@@ -120,6 +121,7 @@ mcs_mongo_note_identity(MongoTarget *target, const char *mechanism)
 {
 	Identity	identity = identity_by(mechanism, target->username, target->password);
 
+	/* the role's own rights, not the current user's: a stream connects as its owner */
 	if (identity == IDENTITY_MAPPING || !target->password_required || superuser_arg(target->userid))
 		return;
 	if (identity == IDENTITY_SERVER && has_privs_of_role(target->userid, ROLE_PG_READ_SERVER_FILES))

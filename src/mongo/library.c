@@ -2,7 +2,8 @@
  * mongo/library.c
  *	  libmongoc and libbson as guests of a PostgreSQL process: where they get
  *	  memory, where their log goes, what an assertion of theirs costs, and what
- *	  they must not leave behind.
+ *	  they must not leave behind.  Called by every thread, so it obeys the rules of
+ *	  the driver's.
  */
 #include "mongo/mongo.h"
 
@@ -18,7 +19,7 @@
 #define MCS_DRIVER_THREAD
 #include "mongo/mongo_internal.h"
 
-/* what the driver logged, until the backend asks */
+/* what the driver logged, until the backend asks; several threads may log */
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct
 {
@@ -83,6 +84,7 @@ driver_calloc(size_t count, size_t size)
 {
 	void	   *memory = calloc(count, size);
 
+	/* no such size exists: not a lack of memory */
 	if (unlikely(memory == NULL) && size != 0 && count > SIZE_MAX / size)
 		return NULL;
 	return checked(memory, count * size);
@@ -95,6 +97,7 @@ driver_realloc(void *memory, size_t size)
 
 	if (unlikely(in_reserve(memory)))
 	{
+		/* how large it was is not known; all that is left of the reserve may be read */
 		moved = checked(malloc(size), size);
 		if (moved != NULL)
 			memcpy(moved, memory, Min(size, (size_t) (reserve + sizeof(reserve) - (char *) memory)));
@@ -142,6 +145,7 @@ log_message(mongoc_log_level_t level, const char *domain, const char *message, v
 		/* that a session could not be ended is no news after its connection was broken off */
 		log_ring[place].serious = level <= MONGOC_LOG_LEVEL_WARNING && strstr(message, "endSessions") == NULL;
 		bson_snprintf(log_ring[place].message, sizeof(log_ring[place].message), "%s: %s", domain, message);
+		/* of unknown encoding, and for PostgreSQL's log: one line of ASCII */
 		for (char *c = log_ring[place].message; *c; c++)
 			if ((unsigned char) *c >= 0x80 || (unsigned char) *c < 0x20)
 				*c = '?';
@@ -260,11 +264,13 @@ catch_assertions(void)
 	AbortCaller nobody = {false, false};
 	void	   *function = dlsym(RTLD_DEFAULT, "abort");
 
+	/* without its address the caller of abort() can't be told: then there is no handler */
 	abort_function = (uintptr_t) function;
 	if (function == NULL)
 		return;
 	(void) dl_iterate_phdr(note_driver_code, NULL);
 	(void) _Unwind_Backtrace(look_at_frame, &nobody);	/* what it loads and allocates, it does now */
+	/* for the process: threads have no handlers of their own; PostgreSQL has none for SIGABRT */
 	sigemptyset(&action.sa_mask);
 	(void) sigaction(SIGABRT, &action, &abort_before);
 }
@@ -297,6 +303,7 @@ mcs_mongo_init(void)
 		.aligned_alloc = driver_aligned_alloc,
 	};
 
+	/* before libbson allocates anything that it will free by this table */
 	bson_mem_set_vtable(&vtable);
 	mongoc_log_set_handler(log_message, NULL);
 	unlink_counters();
@@ -307,7 +314,7 @@ void
 mcs_library_prepare(const char *platform)
 {
 	mongoc_init();				/* done already up to 1.30, up to us from 2.0 on */
-	unlink_counters();
+	unlink_counters();			/* again, for those that mongoc_init makes */
 	catch_assertions();
 	(void) mongoc_handshake_data_append("mongo_change_stream", "1.1", platform);
 }

@@ -4,7 +4,7 @@
  *	  ereport, memory by palloc, waits on latches.  On the other side: one
  *	  thread for each session, which alone calls libmongoc and calls nothing
  *	  of PostgreSQL.  What crosses the wall are plain structs and the bytes of
- *	  BSON documents.
+ *	  BSON documents.  How it is built says mongo/mongo_internal.h.
  *
  * A session is opened for a server and a role.  It runs one thing at a time: a
  * command (mcs_session_command) or a change stream (mcs_cursor_*).  Opening a
@@ -14,8 +14,8 @@
  * when they were made, and go with it (a reset callback ends what is not
  * palloc'ed), so an error anywhere leaves nothing behind.
  *
- * Uses the document family.  The only header through which other families
- * reach MongoDB; mongoc types never appear in it.
+ * Uses the folder document.  The only header through which others reach
+ * MongoDB; mongoc types never appear in it, and threads are nowhere else.
  */
 #ifndef MCS_MONGO_H
 #define MCS_MONGO_H
@@ -30,7 +30,7 @@
 
 /*
  * MongoDB's error codes, by MongoDB's names; what each means for us is said in
- * mongo/error.c.
+ * mongo/classify.c.
  */
 typedef enum MongoCode
 {
@@ -179,9 +179,13 @@ extern char *mcs_mongo_uri_mechanism(const char *uri);
 /* Raises an error if the current user must not lend the database server's files and identity to connections. */
 extern void mcs_mongo_check_server_access(const char *what);
 
+/* Raises an error unless the current user may ask for a mechanism, with a mapping's name and password; what says where. */
 extern void mcs_mongo_check_mechanism(const char *what, const char *mechanism, const char *username, const char *password);
+/* Raises an error unless the current user may let connections do without a password of the mapping's. */
 extern void mcs_mongo_check_password_required(const char *option, bool required);
+/* Fills in refused_role and refused_mechanism of a target whose role must not connect so. */
 extern void mcs_mongo_note_identity(MongoTarget *target, const char *mechanism);
+/* Raises an error where they are filled in; needs no transaction. */
 extern void mcs_mongo_check_identity(const MongoTarget *target);
 
 /* ---- sessions (mongo/session.c; the thread is in mongo/thread.c) ---- */
@@ -213,11 +217,11 @@ extern void mcs_session_limit(MongoSession *session, long timeout_ms, bool (*sto
 extern void mcs_session_close(MongoSession *session);
 
 /*
- * A session of the backend's cache, keyed by user mapping (or server and role
+ * A session of the backend's cache (mongo/cache.c), keyed by user mapping (or server and role
  * without one), for functions; dropped when server or mapping change.  Not to
  * be closed by the caller; after an error inside a command it is dropped.
  */
-extern MongoSession *mcs_session_cached(const MongoTarget *target);
+extern MongoSession *mcs_cache_session(const MongoTarget *target);
 
 /*
  * Runs one command and waits for its reply, answering to interrupts.  With
@@ -227,6 +231,8 @@ extern MongoSession *mcs_session_cached(const MongoTarget *target);
  */
 extern MongoReply *mcs_session_command(MongoSession *session, const char *database, const uint8 *command, uint32 size,
 									   const char *action, MongoError *error);
+
+/* Frees a reply before its context goes; its bytes are libbson's. */
 extern void mcs_session_free_reply(MongoReply *reply);
 
 /* The monotonic clock in microseconds, by which replies say when they were asked for. */
@@ -336,6 +342,8 @@ extern bool mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *
  * member's own time may be far behind.
  */
 extern bool mcs_mongo_primary_time(MongoSession *session, uint64 *time, MongoError *error);
+
+/* The same with a session of the backend's cache; raises. */
 extern uint64 mcs_mongo_time_now(const MongoTarget *target, const char *action);
 
 /*
@@ -386,23 +394,32 @@ typedef struct TokenParts
 	uint32		bits_size;
 } TokenParts;
 
-extern bool mcs_token_valid(const char *token);
+/* From MongoDB's form, from what users write, back to MongoDB's form; is a text one? */
 extern bool mcs_token_parts(const DocumentValue *token, TokenParts *parts);
 extern void mcs_token_append(StringInfo text, const TokenParts *parts);
-extern char *mcs_token_document(const char *token);
 extern char *mcs_token_read(const char *text);
+extern char *mcs_token_document(const char *token);
+extern bool mcs_token_valid(const char *token);
+
+/* Its time, or the token that sorts before all events of a time: seconds << 32 | ordinal. */
 extern uint64 mcs_token_time(const char *token);
-extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
-extern bool mcs_token_within_transaction(const char *data, size_t length);
-extern bool mcs_token_is_of_version(const char *token, const char *other);
-extern bool mcs_token_of_split_stream(const char *token);
 extern char *mcs_token_from_time(uint64 time);
+
+/* What else a valid token says. */
 extern bool mcs_token_of_event(const char *token);
-extern bool mcs_token_same_event(const char *a, const char *b);
-extern bool mcs_token_same_collection(const char *a, const char *b);
+extern bool mcs_token_of_split_stream(const char *token);
+extern bool mcs_token_within_transaction(const char *data, size_t length);
 extern bool mcs_token_lacks_type_bits(const char *token, const MongoError *error);
 
-/* ---- set-up ---- */
+/* What two tokens say of each other. */
+extern int	mcs_token_compare(const char *a, size_t a_length, const char *b, size_t b_length);
+extern bool mcs_token_is_of_version(const char *token, const char *other);
+extern bool mcs_token_same_event(const char *a, const char *b);
+extern bool mcs_token_same_collection(const char *a, const char *b);
+
+/* ---- set-up (mongo/library.c) ---- */
+
+/* At load of the library. */
 extern void mcs_mongo_init(void);
 
 #endif							/* MCS_MONGO_H */

@@ -5,7 +5,8 @@
  * They are of two kinds, which never mix.
  *
  * The driver's thread: thread.c, driver.c, watch.c, client.c, aggregate.c,
- * classify.c, reply.c, bson.c, unpack.c, frame.c, socket.c, guard.c, library.c.
+ * classify.c, reply.c, bson.c, unpack.c, frame.c, socket.c, connect.c, guard.c,
+ * library.c.
  * PostgreSQL is not made for a second thread: its errors are longjmps to the
  * stack of the first, its memory contexts have no locks.  So these files call
  * nothing of it: no palloc, no ereport, and nothing that port.h puts in place of
@@ -24,7 +25,7 @@
  *
  * The way of a reply, from the network up:
  *
- *		socket.c	bytes from a socket whose waits can be broken off (guard.c)
+ *		socket.c	bytes from a socket (connect.c) whose waits can be broken off (guard.c)
  *		frame.c		one message as a whole, before libmongoc sees any of it
  *		unpack.c	the same, if it came compressed
  *		reply.c		whether its fields are what libmongoc takes them for,
@@ -171,8 +172,9 @@ struct MongoSession
 	int			gone_looks;		/* a second apart, in a row, that found it so */
 	bool		hangs;			/* given up */
 
-	/* of sessions in the backend's cache */
+	/* of sessions in the backend's cache (cache.c) */
 	bool		cached;
+	dlist_node	cache_node;
 	bool		outdated;		/* to be closed when nobody uses it */
 	Oid			serverid;
 	Oid			userid;
@@ -189,7 +191,7 @@ struct MongoCursor
 	bool		finished;		/* failed, or the server closed it, or the session went */
 };
 
-/* ---- session.c ---- */
+/* ---- waits and replies (session.c) ---- */
 
 typedef enum SessionWait
 {
@@ -289,6 +291,9 @@ extern void mcs_socket_context_free(SocketContext *context);
 /* Puts into a message of the driver why hosts could not be tried; lists the names that lead nowhere. */
 extern void mcs_socket_explain(const SocketContext *context, char *message, size_t size,
 							   char *unresolved, size_t unresolved_size);
+
+/* A socket that is, or is about to be, connected to a host; -1 with error set (connect.c). */
+extern int	mcs_connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error);
 
 /* A mongoc_stream_initiator_t; user_data is a SocketContext. */
 extern mongoc_stream_t *mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host,

@@ -57,6 +57,7 @@ static void check_password_required(const char *name, const char *value);
 #define IN_MAPPING	2
 #define IN_TABLE	4
 
+/* An option: its name, the objects that may have it, and the check of its value. */
 typedef struct ValidOption
 {
 	const char *name;
@@ -110,6 +111,7 @@ check_uri(const char *name, const char *value)
 static void
 check_database(const char *name, const char *value)
 {
+	/* MongoDB's name for what is no database: users of certificates, Kerberos and the like */
 	bool		external = strcmp(name, "auth_source") == 0 && strcmp(value, "$external") == 0;
 
 	if (!external && (value[0] == '\0' || strlen(value) > DATABASE_NAME_MAX || strpbrk(value, "/\\. \"$") != NULL))
@@ -178,13 +180,14 @@ check_pipeline(const char *name, const char *value)
 {
 	if (value[strspn(value, " \t\r\n")] != '[')
 		invalid_value(name, value, "An array of stages is expected, such as [{\"$match\": {\"operationType\": \"insert\"}}].");
-	(void) mcs_document_in_text(value);
+	(void) mcs_document_in_text(value); /* raises where it is no JSON */
 }
 
 /* A position: a word, a token, or else a point in time. */
 static void
 check_start_at(const char *name, const char *value)
 {
+	/* a time last, as its input function raises the error for what is none of them */
 	if (strcmp(value, "now") == 0 || strcmp(value, "earliest") == 0 || mcs_token_read(value))
 		return;
 	(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(value),
@@ -317,6 +320,7 @@ mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 		if (valid == NULL)
 			unknown_option(option->defname, place);
 		has_uri |= strcmp(option->defname, "uri") == 0;
+		/* the length first: checks may take time that grows faster than it */
 		check_length(option->defname, defGetString(option));
 		valid->check(option->defname, defGetString(option));
 	}
@@ -325,6 +329,7 @@ mcs_mongo_change_stream_validator(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"uri\" is required for a SERVER of this wrapper"),
 				 errhint("OPTIONS (uri 'mongodb://host:27017/?replicaSet=rs0').")));
+	/* with name and password at hand, which decide whose identity it takes */
 	mechanism = mcs_mongo_option(options, "auth_mechanism");
 	if (place == IN_MAPPING && mechanism != NULL)
 		mcs_mongo_check_mechanism("option \"auth_mechanism\"", mechanism,
@@ -360,6 +365,7 @@ only_server(Oid wrapper)
 	Oid			found = InvalidOid;
 	int			count = 0;
 
+	/* no index by wrapper; there are few servers */
 	catalog = table_open(ForeignServerRelationId, AccessShareLock);
 	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -395,6 +401,7 @@ find_mapping(Oid userid, Oid serverid)
 	Oid			umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
 									   ObjectIdGetDatum(userid), ObjectIdGetDatum(serverid));
 
+	/* InvalidOid is PUBLIC */
 	if (!OidIsValid(umid))
 		umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
 							   ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(serverid));
@@ -433,8 +440,10 @@ make_target(ForeignServer *server, Oid userid)
 	target->uri = mcs_mongo_option(server->options, "uri");
 	target->database = mcs_mongo_option(server->options, "database");
 	target->password_option = required != NULL;
+	/* what can't be read is taken for the stricter */
 	if (required == NULL || !parse_bool(required, &target->password_required))
 		target->password_required = true;
+	/* GetUserMapping raises an error where there is none, which is allowed here */
 	target->umid = find_mapping(userid, server->serverid);
 	if (OidIsValid(target->umid))
 	{

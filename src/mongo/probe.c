@@ -2,6 +2,9 @@
  * mongo/probe.c
  *	  Questions to MongoDB that are answered by trying: may this be watched, what
  *	  time is it there, how far back does the oplog reach.
+ *
+ * By trying, since to read roles, the oplog or the configuration takes privileges
+ * that who may watch a collection need not have.
  */
 #include "mongo/mongo.h"
 
@@ -31,6 +34,7 @@ mcs_mongo_try_stream(MongoSession *session, const ChangeStreamSpec *spec,
 	MongoBatch	batch;
 	bool		opened;
 
+	/* no getMore: it would be broken off, and cost the connection */
 	only.open_only = true;
 	cursor = mcs_cursor_open(session, &only);
 	opened = next_reply(cursor, -1, &batch, error) == MONGO_CURSOR_BATCH;
@@ -58,6 +62,7 @@ mcs_mongo_reads_elsewhere(const MongoTarget *target)
 	const char *place = strchr(target->uri, '?');
 	bool		elsewhere = false;
 
+	/* names are never encoded (mongo/uri.c); primary in another spelling counts as another, which does no harm */
 	for (; place != NULL; place = strchr(place, '&'))
 	{
 		place++;
@@ -86,6 +91,7 @@ ask_time(MongoSession *session, uint64 *time, const char *action, MongoError *er
 	return true;
 }
 
+/* The primary's operationTime now. */
 bool
 mcs_mongo_primary_time(MongoSession *session, uint64 *time, MongoError *error)
 {
@@ -102,11 +108,11 @@ mcs_mongo_time_now(const MongoTarget *target, const char *action)
 	MongoError	error;
 	uint64		time;
 
-	if (ask_time(mcs_session_cached(target), &time, action, &error))
+	if (ask_time(mcs_cache_session(target), &time, action, &error))
 		return time;
 	if (error.class != MONGO_ERROR_TRANSIENT)
 		mcs_mongo_raise(&error, action);
-	(void) ask_time(mcs_session_cached(target), &time, action, NULL);
+	(void) ask_time(mcs_cache_session(target), &time, action, NULL);
 	return time;
 }
 
@@ -124,6 +130,7 @@ read_first_entry(MongoSession *session, uint64 *oldest, MongoError *error)
 	uint32		ordinal;
 	bool		found;
 
+	/* $natural: the oplog is a capped collection, whose order is that of insertion */
 	memset(error, 0, sizeof(*error));
 	reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
 								"read the oplog", error);
@@ -158,6 +165,7 @@ reaches(MongoSession *session, ChangeStreamSpec *spec, uint64 time, MongoError *
 	Reach		reach = REACH_YES;
 
 	spec->time = time;
+	/* the aggregate succeeds in any case; the first getMore fails at once, or finds nothing or something */
 	cursor = mcs_cursor_open(session, spec);
 	result = next_reply(cursor, -1, &batch, error);
 	if (result == MONGO_CURSOR_BATCH)
@@ -195,6 +203,8 @@ search_oldest(MongoSession *session, ChangeStreamSpec *spec, uint64 *oldest, Mon
 
 	if (!mcs_mongo_try_stream(session, spec, NULL, &now, NULL, error))
 		return false;
+
+	/* second 1: reached only where the oplog still has its first entry */
 	spec->start = CHANGE_STREAM_AT_TIME;
 	reach = reaches(session, spec, UINT64CONST(1) << 32, error);
 	if (reach != REACH_NO)
@@ -203,6 +213,7 @@ search_oldest(MongoSession *session, ChangeStreamSpec *spec, uint64 *oldest, Mon
 		return reach == REACH_YES;
 	}
 
+	/* the magnitude of its age: by halving the exponent */
 	while (high_bit - low_bit > 1)
 	{
 		int			bit = (low_bit + high_bit) / 2;
@@ -215,6 +226,8 @@ search_oldest(MongoSession *session, ChangeStreamSpec *spec, uint64 *oldest, Mon
 		else
 			high_bit = bit;
 	}
+
+	/* and the age: by halving between two powers of two, to a thousandth */
 	reached = low_bit == 0 ? 0 : INT64CONST(1) << low_bit;
 	lost = INT64CONST(1) << high_bit;
 	for (int i = 0; i < AGE_STEPS && lost - reached > 1; i++)
@@ -268,6 +281,7 @@ mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *
 
 	if (read_first_entry(session, oldest, error))
 		return true;
+	/* refused, or it showed nothing: by trying; who can't be reached at all would not answer that either */
 	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_PARKED)
 		return false;
 
@@ -297,6 +311,7 @@ look_for_event(const MongoBatch *batch, const char *token)
 			return HISTORY_UNKNOWN;
 		initStringInfo(&text);
 		mcs_token_append(&text, &parts);
+		/* any event of that time and collection: the token itself may have another form (mcs_token_same_event) */
 		if (mcs_token_same_collection(text.data, token))
 			return HISTORY_HAS;
 		if (mcs_token_time(text.data) > mcs_token_time(token))

@@ -14,6 +14,8 @@
  * members as a replica set can have, named as a set names them, never the path
  * of a socket.  In authentication the server says how often a password is to be
  * hashed, which takes a thread's time without a way to break it off.
+ *
+ * To let one more field pass, or check it: common_fields, hello_fields.
  */
 #include "mongo/mongo.h"
 
@@ -29,7 +31,7 @@
 #define MAX_SCRAM			2048
 #define MAX_ITERATIONS		1000000 /* half a second; MongoDB's own are 10,000 and 15,000 */
 
-/* ---- fields ---- */
+/* ---- fields: what libmongoc takes them for ---- */
 
 /* Writes down what is wrong; false, for the caller to return. */
 static bool complain(char *complaint, const char *format,...) pg_attribute_printf(2, 3);
@@ -58,6 +60,7 @@ whole_number(const bson_iter_t *iter, int64 *value)
 	}
 	if (!BSON_ITER_HOLDS_DOUBLE(iter))
 		return false;
+	/* up to 2^53 a double has every whole number; the comparison is false for a NaN */
 	number = bson_iter_double(iter);
 	if (!(fabs(number) <= 9007199254740992.0) || floor(number) != number)
 		return false;
@@ -115,6 +118,7 @@ is_whole(const bson_iter_t *iter)
 	return whole_number(iter, &ignored);
 }
 
+/* logicalSessionTimeoutMinutes, which may be null. */
 static bool
 is_minutes(const bson_iter_t *iter)
 {
@@ -123,6 +127,7 @@ is_minutes(const bson_iter_t *iter)
 	return BSON_ITER_HOLDS_NULL(iter) || (whole_number(iter, &minutes) && minutes >= 0 && minutes <= PG_INT32_MAX);
 }
 
+/* An error's code: the driver asserts that it is not 0. */
 static bool
 is_code(const bson_iter_t *iter)
 {
@@ -175,6 +180,7 @@ is_host(const bson_iter_t *iter)
 	if (!BSON_ITER_HOLDS_UTF8(iter))
 		return false;
 	host = bson_iter_utf8(iter, &length);
+	/* name: where the port begins, behind the last colon */
 	name = length;
 	while (name > 0 && host[name - 1] != ':')
 		name--;
@@ -188,7 +194,7 @@ is_host(const bson_iter_t *iter)
 	}
 	if (port < 1 || port > 65535)
 		return false;
-	name--;
+	name--;						/* now the name's own length */
 	if (host[0] == '[')
 		return name > 2 && host[name - 1] == ']' && strcspn(host + 1, "[]/,@ ") == name - 2;
 	for (uint32 i = 0; i < name; i++)
@@ -227,6 +233,7 @@ is_topology_version(const bson_iter_t *iter)
 		find_in(iter, "counter", &field) && BSON_ITER_HOLDS_INT(&field);
 }
 
+/* Kept by the driver, and sent back with each command. */
 static bool
 is_cluster_time(const bson_iter_t *iter)
 {
@@ -302,6 +309,7 @@ static const ReplyField hello_fields[] = {
 	{"tags", is_tags, "a document of strings"},
 };
 
+/* Whether a field is what it must be, if it is one of these; others are of no account. */
 static bool
 check_field(const bson_iter_t *iter, const ReplyField *fields, int count, char *complaint)
 {
@@ -326,6 +334,7 @@ check_outcome(const bson_t *reply, char *complaint)
 
 	if (!bson_iter_init_find(&ok, reply, "ok") || !(BSON_ITER_HOLDS_BOOL(&ok) || is_whole(&ok)))
 		return complain(complaint, "field \"ok\" of a reply is missing or no whole number");
+	/* beside a success only a number is a code to the driver */
 	has_code = bson_iter_init_find(&code, reply, "code");
 	if (has_code && !is_code(&code) && (BSON_ITER_HOLDS_NUMBER(&code) || !bson_iter_as_bool(&ok)))
 		return complain(complaint, "field \"code\" of a reply is not an int other than 0");
@@ -339,6 +348,7 @@ check_outcome(const bson_t *reply, char *complaint)
 
 /* ---- hello ---- */
 
+/* How many elements an array of the reply has. */
 static int
 count_members(const bson_t *reply, const char *name)
 {
@@ -354,6 +364,7 @@ count_members(const bson_t *reply, const char *name)
 
 static bool check_sasl(const ReplyQuestion *question, bool first, bson_iter_t *fields, char *complaint);
 
+/* A reply to hello. */
 static bool
 check_hello(const ReplyQuestion *question, const bson_t *reply, char *complaint)
 {
@@ -405,6 +416,7 @@ check_scram(const uint8 *data, uint32 size, bool first, char *complaint)
 		if (end - at < 2 || data[at + 1] != '=' || letter == NULL || (seen & 1 << (letter - letters)) != 0)
 			return complain(complaint, "a message of SCRAM is not made as RFC 5802 has it");
 		seen |= 1 << (letter - letters);
+		/* the iterations; read by hand, as a number too long for any type must not pass as a small one */
 		if (*letter == 'i')
 		{
 			uint32		iterations = 0;
@@ -438,6 +450,7 @@ check_sasl(const ReplyQuestion *question, bool first, bson_iter_t *fields, char 
 			return complain(complaint, "field \"conversationId\" of a reply is not an int");
 		if (strcmp(bson_iter_key(fields), "payload") != 0)
 			continue;
+		/* PLAIN has nothing in it, and Kerberos' library checks its own */
 		if (question->mechanism == MECHANISM_OTHER)
 		{
 			if (!BSON_ITER_HOLDS_BINARY(fields) && !BSON_ITER_HOLDS_UTF8(fields))
@@ -457,7 +470,7 @@ check_sasl(const ReplyQuestion *question, bool first, bson_iter_t *fields, char 
 
 /* ---- all of it ---- */
 
-/* Which authentication a request begins, by the name of its mechanism. */
+/* Which authentication a request begins, by the name of its mechanism; saslContinue belongs to the one begun last. */
 static void
 note_mechanism(ReplyQuestion *question, const bson_iter_t *field)
 {
@@ -489,6 +502,7 @@ mcs_reply_question(ReplyQuestion *question, const uint8 *data, uint32 size)
 	question->speculative = false;
 	if (size <= MIN_DOCUMENT || memchr(name, 0, size - MIN_DOCUMENT) == NULL)
 		return;
+	/* the name is a document's first key, behind its length and a type */
 	whole = mcs_bson_uint32(data);
 	complete = whole <= size && bson_init_static(&request, data, whole);
 	if (strcmp(name, "hello") == 0 || bson_strcasecmp(name, "ismaster") == 0)
@@ -531,6 +545,7 @@ mcs_reply_check(const ReplyQuestion *question, const uint8 *data, uint32 size, c
 		return complain(complaint, "a reply is not a BSON document");
 	if (!check_outcome(&reply, complaint))
 		return false;
+	/* what depends on the question */
 	switch (question->kind)
 	{
 		case QUESTION_HELLO:

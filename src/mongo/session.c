@@ -1,7 +1,12 @@
 /*
  * mongo/session.c
  *	  PostgreSQL's side of a session with MongoDB: its life, the waits, commands,
- *	  the backend's cache of sessions, and the end of the process.
+ *	  and the end of the process.
+ *
+ * Waits.  The backend waits for its latch and the thread's bell at once, so it
+ * can be canceled whatever MongoDB does.  An error leaves a session in the
+ * middle of something: mcs_session_command gives it up, and a cursor's callback
+ * ends what the thread does for it.
  *
  * Exit.  When the process ends, all threads are told to stop and get half a
  * second together.  If one is left then (it may sit in name resolution), exit()
@@ -20,9 +25,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #if PG_VERSION_NUM >= 170000
 #include "utils/wait_event.h"
 #endif
@@ -33,7 +36,6 @@
 #define FDS_PER_SESSION		3	/* two bells and a socket */
 #define MAX_LEFT			8	/* threads that did not end when they were told; each may use up a processor */
 #define LOOK_MS				1000	/* between looks whether a thread hangs */
-#define MAX_IDLE			3	/* sessions of one kind that the cache keeps for who uses several at once */
 
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static int	exit_status;
@@ -54,7 +56,10 @@ emit_log(void)
 
 /* ---- the end of the process ---- */
 
-/* Ends all sessions; runs after the shared memory was left. */
+/*
+ * Ends all sessions.  Runs by on_proc_exit, after the shared memory was left, so
+ * that nobody waits for this process meanwhile.
+ */
 static void
 end_sessions(int code, Datum arg)
 {
@@ -62,6 +67,7 @@ end_sessions(int code, Datum arg)
 	dlist_mutable_iter iter;
 
 	exit_status = code;
+	/* first all are told, so that their half second is one */
 	dlist_foreach_modify(iter, &sessions)
 		mcs_thread_stop(dlist_container(MongoSession, node, iter.cur)->thread);
 	until = mcs_session_clock() + EXIT_MS * INT64CONST(1000);
@@ -95,6 +101,7 @@ prepare_process(void)
 
 	if (prepared)
 		return;
+	/* the library first: atexit handlers run in reverse order, and ours must run before its destructors */
 	mcs_library_prepare("PostgreSQL " PG_VERSION);
 	if (atexit(leave_at_exit) != 0)
 		ereport(ERROR,
@@ -124,6 +131,7 @@ make_config(const MongoTarget *target, const char *purpose)
 	char	   *app_name = psprintf("mongo_change_stream: %s", purpose);
 	bool		failed = config == NULL;
 
+	/* MongoDB refuses a longer one, and what is cut inside a character */
 	app_name[pg_mbcliplen(app_name, strlen(app_name), APP_NAME_MAX)] = '\0';
 	if (!failed)
 	{
@@ -153,7 +161,7 @@ session_callback(void *arg)
 	MongoSession *session = arg;
 
 	if (session->thread == NULL)
-		return;					/* the process exits */
+		return;					/* the process exits, and end_sessions was here */
 	/* a cursor that is closed later must find no session, and no use of it be tried */
 	if (session->cursor != NULL)
 	{
@@ -161,7 +169,10 @@ session_callback(void *arg)
 		session->cursor->finished = true;
 	}
 	dlist_delete(&session->node);
+	if (session->cached)
+		dlist_delete(&session->cache_node);
 	mcs_thread_stop(session->thread);
+	/* a thread that does not end soon is left: what it holds it frees itself */
 	(void) mcs_thread_join(session->thread, mcs_session_clock() + JOIN_MS * INT64CONST(1000));
 	session->thread = NULL;
 	for (int i = 0; i < FDS_PER_SESSION; i++)
@@ -207,6 +218,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 	session->callback.arg = session;
 	config = make_config(target, purpose);
 
+	/* the thread's descriptors count against max_files_per_process, or PostgreSQL would open too many beside them */
 	for (int i = 0; i < FDS_PER_SESSION; i++)
 	{
 		if (!AcquireExternalFD())
@@ -234,6 +246,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 				 errmsg("could not start a thread for MongoDB's driver: %m")));
 	}
 	session->thread = thread;
+	/* from here on whatever goes wrong ends the thread, too */
 	dlist_push_tail(&sessions, &session->node);
 	MemoryContextRegisterResetCallback(context, &session->callback);
 	return session;
@@ -293,6 +306,7 @@ gives_up(const MongoSession *session, long *left, MongoError *error)
 	now = mcs_session_clock();
 	if (now < session->give_up_at && !session->stop())
 	{
+		/* rounded up, or the last millisecond would be a busy loop */
 		long		rest = (long) ((session->give_up_at - now + 999) / 1000);
 
 		*left = *left < 0 ? rest : Min(*left, rest);
@@ -315,6 +329,7 @@ hangs(MongoSession *session, MongoError *error)
 	char		name[256];
 	int64		gone_since;
 
+	/* once given up it stays so: a request to such a thread would only wait as long again */
 	if (!session->hangs)
 	{
 		if (now - session->looked_at < LOOK_MS * INT64CONST(1000))
@@ -332,12 +347,9 @@ hangs(MongoSession *session, MongoError *error)
 		session->hangs = true;
 	}
 	(void) mcs_thread_gone_since(session->thread, &allowed_ms, name, sizeof(name));
-	memset(error, 0, sizeof(*error));
-	error->class = MONGO_ERROR_HANGING;
-	error->sqlstate = ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
-	if (name[0] == '\0')
-		strlcpy(error->message, "MongoDB's driver does not come back", sizeof(error->message));
-	else
+	mcs_mongo_error_set(error, MONGO_ERROR_HANGING, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+						"MongoDB's driver does not come back");
+	if (name[0] != '\0')
 	{
 		snprintf(error->message, sizeof(error->message), "the system's resolver does not come back with the addresses of '%s'", name);
 		strlcpy(error->unresolved, name, sizeof(error->unresolved));
@@ -363,6 +375,8 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 		int			rc;
 
 		CHECK_FOR_INTERRUPTS();
+
+		/* looked at before each wait: the bell may have been drained for a reply that was taken since */
 		switch (mcs_thread_take(session->thread, reply, error))
 		{
 			case THREAD_REPLY:
@@ -373,7 +387,7 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			case THREAD_BUSY:
 				if (hangs(session, error))
 					return SESSION_FAILED;
-				left = LOOK_MS;
+				left = LOOK_MS; /* a thread that hangs rings no bell */
 				break;
 			case THREAD_IDLE:
 				break;
@@ -400,6 +414,7 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			ResetLatch(MyLatch);
 			if (latch_ends)
 			{
+				/* the caller looks for other reasons only */
 				CHECK_FOR_INTERRUPTS();
 				return SESSION_LATCH;
 			}
@@ -418,6 +433,7 @@ typedef struct ReplyHolder
 	DriverReply *driver;
 } ReplyHolder;
 
+/* When a reply's context goes: its bytes are libbson's, not palloc's. */
 static void
 reply_callback(void *arg)
 {
@@ -431,6 +447,7 @@ mcs_session_hold_reply(DriverReply *driver, MemoryContext *context)
 	MemoryContext own;
 	ReplyHolder *holder;
 
+	/* until the callback is registered nobody else would free it */
 	PG_TRY();
 	{
 		own = AllocSetContextCreate(CurrentMemoryContext, "MongoDB reply", ALLOCSET_SMALL_SIZES);
@@ -516,6 +533,8 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 
 	mcs_session_check_idle(session);
 	mcs_thread_request(session->thread, command_request(database, command, size));
+
+	/* stays set where an error leaves by longjmp: such a session is asked nothing more */
 	session->in_command = true;
 	PG_TRY();
 	{
@@ -541,73 +560,4 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 		mcs_mongo_raise(&reason, action);
 	*error = reason;
 	return NULL;
-}
-
-/* ---- the backend's cache ---- */
-
-/* A server or a mapping has changed: sessions made from it serve no longer. */
-static void
-invalidate_sessions(Datum arg, int cacheid, uint32 hashvalue)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &sessions)
-	{
-		MongoSession *session = dlist_container(MongoSession, node, iter.cur);
-
-		if (hashvalue == 0 ||
-			hashvalue == (cacheid == FOREIGNSERVEROID ? session->server_hash : session->mapping_hash))
-			session->outdated = true;
-	}
-}
-
-/* A session of the backend's cache that nobody uses. */
-MongoSession *
-mcs_session_cached(const MongoTarget *target)
-{
-	static bool registered = false;
-	MongoSession *found = NULL;
-	MemoryContext before;
-	dlist_mutable_iter iter;
-	int			idle = 0;
-
-	mcs_mongo_check_identity(target);
-	if (!registered)
-	{
-		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_sessions, (Datum) 0);
-		CacheRegisterSyscacheCallback(USERMAPPINGOID, invalidate_sessions, (Datum) 0);
-		registered = true;
-	}
-
-	dlist_foreach_modify(iter, &sessions)
-	{
-		MongoSession *session = dlist_container(MongoSession, node, iter.cur);
-
-		if (!session->cached || session->in_command || session->cursor != NULL)
-			continue;
-		if (session->outdated)
-			mcs_session_close(session);
-		else if (session->serverid == target->serverid && session->umid == target->umid &&
-				 (OidIsValid(target->umid) || session->userid == target->userid))
-		{
-			/* a query that read many tables is over */
-			if (++idle > MAX_IDLE)
-				mcs_session_close(session);
-			else
-				found = session;
-		}
-	}
-	if (found != NULL)
-		return found;
-
-	before = MemoryContextSwitchTo(TopMemoryContext);
-	found = mcs_session_open(target, "session");
-	MemoryContextSwitchTo(before);
-	found->cached = true;
-	found->serverid = target->serverid;
-	found->userid = target->userid;
-	found->umid = target->umid;
-	found->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(target->serverid));
-	found->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID, ObjectIdGetDatum(target->umid));
-	return found;
 }

@@ -15,9 +15,9 @@
  * getMore that has a week of oplog to pass over answers late and must not be
  * repeated from its start for ever, while a server that is dead must be
  * noticed soon.  So after guard->patience_ms without a byte the driver is
- * asked, by guard->alive, whether the server is still at it (mongo/watch.c).  In the middle of
- * a reply there is nothing to ask: a server that has begun to send goes on, so
- * silence there is a connection that is dead.
+ * asked, by guard->alive, whether the server is still at it (mongo/watch.c).  In
+ * the middle of a reply there is nothing to ask: a server that has begun to send
+ * goes on, so silence there is a connection that is dead.
  *
  * A third: an initiator that fails ends in a deadlock.  Up to 1.23 at least,
  * libmongoc looks at the members that a member announces while it holds the
@@ -31,25 +31,14 @@
 #include "mongo/mongo.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define MCS_DRIVER_THREAD
 #include "mongo/mongo_internal.h"
 
 #define STREAM_TYPE			100 /* must differ from the driver's own */
-#define MAX_ADDRESSES		8	/* of one host name */
 #define MAX_SOCKETS			120 /* of a thread: a set of 50 members, and once more to look whether one is alive */
-#define STAGGER_MS			250 /* between attempts at the addresses of one name (RFC 8305) */
-
-/* A connection that has gone silent is noticed by TCP within this time, too. */
-#define KEEPALIVE_IDLE_S	10
-#define KEEPALIVE_EVERY_S	5
-#define KEEPALIVE_COUNT		4
-#define UNACKED_LIMIT_MS	30000
 
 typedef struct GuardedStream
 {
@@ -86,6 +75,7 @@ stream_wait(GuardedStream *stream, short events, int64 expire_at)
 	}
 	for (;;)
 	{
+		/* alive is NULL while it is looked whether another connection is */
 		bool		patient = guard->alive != NULL && guard->patience_ms > 0;
 		int64		until = expire_at;
 		int			ready;
@@ -122,6 +112,7 @@ stream_readv(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, size_t m
 	size_t		i = 0;
 	size_t		offset = 0;
 
+	/* read first and wait only then: mostly the bytes are there */
 	while (i < iovcnt)
 	{
 		ssize_t		n;
@@ -176,6 +167,7 @@ stream_writev(mongoc_stream_t *base, mongoc_iovec_t *iov, size_t iovcnt, int32_t
 			ssize_t		n;
 
 			stream->last_errno = 0;
+			/* MSG_NOSIGNAL: SIGPIPE would end the process */
 			n = send(stream->fd, (char *) iov[i].iov_base + offset, iov[i].iov_len - offset,
 					 MSG_NOSIGNAL | (i + 1 < iovcnt ? MSG_MORE : 0));
 			if (n < 0)
@@ -210,6 +202,8 @@ stream_poll(mongoc_stream_poll_t *streams, size_t nstreams, int32_t timeout_msec
 		fds[i].events = streams[i].events;
 		dead += fds[i].fd < 0;
 	}
+
+	/* a dead stream is news already, so then nothing is waited for */
 	ready = mcs_guard_poll(guard, fds, nstreams,
 						   timeout_msec == 0 || dead > 0 ? bson_get_monotonic_time() : expiration(timeout_msec));
 	for (size_t i = 0; i < nstreams; i++)
@@ -230,6 +224,7 @@ stream_close(mongoc_stream_t *base)
 	GuardedStream *stream = (GuardedStream *) base;
 	int			fd = stream->fd;
 
+	/* the driver may close before it destroys */
 	if (fd < 0)
 		return 0;
 	stream->fd = -1;
@@ -244,6 +239,7 @@ stream_destroy(mongoc_stream_t *base)
 	bson_free(base);
 }
 
+/* Nothing is kept back that could be flushed. */
 static int
 stream_flush(mongoc_stream_t *base)
 {
@@ -307,7 +303,7 @@ stream_new(SocketGuard *guard, int fd)
 
 /* ---- hosts that could not be tried ---- */
 
-/* Forgets why a host could not be tried. */
+/* Forgets why a host could not be tried; the last one takes its place. */
 static void
 forget_refused(SocketContext *context, const char *host)
 {
@@ -355,6 +351,7 @@ mcs_socket_explain(const SocketContext *context, char *message, size_t size, cha
 	for (int i = 0; i < context->refused_count; i++)
 	{
 		const RefusedHost *refused = &context->refused[i];
+		/* the driver's words for a dead stream */
 		char	   *words = bson_strdup_printf("connection refused calling hello on '%s'", refused->host);
 		char	   *place = strstr(message, words);
 
@@ -376,181 +373,7 @@ mcs_socket_context_free(SocketContext *context)
 	bson_free(context->refused);
 }
 
-/* ---- connecting ---- */
-
-/* Starts to connect to an address without waiting; -1 where that fails at once. */
-static int
-start_connect(int family, const struct sockaddr *address, socklen_t size)
-{
-	int			fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -1;
-	if (family != AF_UNIX)
-	{
-		int			on = 1;
-		int			idle = KEEPALIVE_IDLE_S;
-		int			every = KEEPALIVE_EVERY_S;
-		int			count = KEEPALIVE_COUNT;
-		int			unacked = UNACKED_LIMIT_MS;
-
-		/* none of these is worth failing for */
-		(void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		(void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-		(void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-		(void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
-		(void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-		(void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
-	}
-	if (connect(fd, address, size) < 0 && errno != EINPROGRESS && errno != EINTR)
-	{
-		int			reason = errno;
-
-		close(fd);
-		errno = reason;
-		return -1;
-	}
-	return fd;
-}
-
-/* Takes the first of several attempts to succeed out of fds, closing those that failed; -1: none yet. */
-static int
-collect_connected(struct pollfd *fds, int *nfds, int *reason)
-{
-	for (int i = 0; i < *nfds; i++)
-	{
-		int			status = 0;
-		socklen_t	size = sizeof(status);
-		int			fd = fds[i].fd;
-
-		if (fds[i].revents == 0)
-			continue;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0)
-			status = errno;
-		fds[i] = fds[--*nfds];
-		if (status == 0)
-			return fd;
-		*reason = status;
-		close(fd);
-		i--;
-	}
-	return -1;
-}
-
-/*
- * Connects to the first address of several that answers, giving each a head
- * start over the next.  A name that stands for ::1 and 127.0.0.1 needs this,
- * as servers often listen on one of them only.
- */
-static int
-connect_any(SocketContext *context, const struct addrinfo *addresses, int *reason)
-{
-	struct pollfd fds[MAX_ADDRESSES + 1];
-	int			nfds = 0;
-	int			connected = -1;
-	int64		deadline = bson_get_monotonic_time() + context->connect_timeout_ms * INT64CONST(1000);
-	const struct addrinfo *next = addresses;
-
-	*reason = ETIMEDOUT;
-	while (connected < 0 && (next != NULL || nfds > 0))
-	{
-		int64		until = deadline;
-
-		if (next != NULL && nfds < MAX_ADDRESSES)
-		{
-			int			fd = start_connect(next->ai_family, next->ai_addr, next->ai_addrlen);
-
-			next = next->ai_next;
-			if (fd < 0)
-			{
-				*reason = errno;
-				continue;
-			}
-			fds[nfds].fd = fd;
-			fds[nfds].events = POLLOUT;
-			nfds++;
-			if (next != NULL)
-				until = Min(deadline, bson_get_monotonic_time() + STAGGER_MS * INT64CONST(1000));
-		}
-		if (mcs_guard_poll(context->guard, fds, nfds, until) < 0)
-		{
-			*reason = errno;
-			break;
-		}
-		connected = collect_connected(fds, &nfds, reason);
-		if (connected < 0 && bson_get_monotonic_time() >= deadline)
-			break;
-	}
-	for (int i = 0; i < nfds; i++)
-		close(fds[i].fd);
-	return connected;
-}
-
-/* getaddrinfo, of which the backend can see that it is at work. */
-static int
-resolve(SocketGuard *guard, const char *name, const char *port, const struct addrinfo *hints, struct addrinfo **addresses)
-{
-	int			status;
-
-	bson_strncpy(guard->name, name, sizeof(guard->name));
-	__atomic_store_n(&guard->resolving, true, __ATOMIC_SEQ_CST);
-	mcs_guard_leave(guard);
-	status = getaddrinfo(name, port, hints, addresses);
-	__atomic_store_n(&guard->resolving, false, __ATOMIC_SEQ_CST);
-	mcs_guard_leave(guard);
-	return status;
-}
-
-/* A socket that is, or is about to be, connected to a host; -1 with error set. */
-static int
-connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error)
-{
-	struct addrinfo hints = {0};
-	struct addrinfo *addresses = NULL;
-	char		port[8];
-	char		words[128];
-	int			reason = 0;
-	int			fd;
-
-	if (host->family == AF_UNIX)
-	{
-		struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-		bson_strncpy(address.sun_path, host->host, sizeof(address.sun_path));
-		fd = start_connect(AF_UNIX, (struct sockaddr *) &address, sizeof(address));
-		reason = errno;
-	}
-	else
-	{
-		int			status;
-
-		hints.ai_family = host->family;
-		hints.ai_socktype = SOCK_STREAM;
-		bson_snprintf(port, sizeof(port), "%hu", host->port);
-		status = resolve(context->guard, host->host, port, &hints, &addresses);
-		if (status != 0)
-		{
-			bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NAME_RESOLUTION,
-						   "Failed to resolve '%s': %s", host->host, gai_strerror(status));
-			return -1;
-		}
-
-		/* with one address the driver waits for it together with the other members of the set */
-		if (addresses->ai_next == NULL)
-		{
-			fd = start_connect(addresses->ai_family, addresses->ai_addr, addresses->ai_addrlen);
-			reason = errno;
-		}
-		else
-			fd = connect_any(context, addresses, &reason);
-		freeaddrinfo(addresses);
-	}
-	if (fd < 0)
-		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT,
-					   "Failed to connect to '%s': %s", host->host_and_port,
-					   bson_strerror_r(reason, words, sizeof(words)));
-	return fd;
-}
+/* ---- for the driver ---- */
 
 /* Opens a stream to a host for the driver: a guarded socket, TLS on it if the URI says so. */
 mongoc_stream_t *
@@ -574,7 +397,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 					   "The servers name more members of the set than a set can have");
 		return refuse_host(context, host, error);
 	}
-	fd = connect_host(context, host, error);
+	fd = mcs_connect_host(context, host, error);
 	if (fd < 0)
 		return refuse_host(context, host, error);
 	stream = stream_new(context->guard, fd);

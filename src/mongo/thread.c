@@ -138,6 +138,7 @@ mcs_thread_free_config(DriverConfig *config)
 static void
 release(DriverThread *thread)
 {
+	/* under the mutex, so that only one of the two finds itself the last */
 	bool		last = --thread->references == 0;
 
 	if (last)
@@ -198,10 +199,13 @@ do_request(DriverThread *thread, Driver *driver)
 	DriverReply *reply;
 	MongoError	error;
 
+	/* ours from here on; the backend may put another only after the reply */
 	thread->request = NULL;
 	thread->kind = REQUEST_NONE;
 	thread->queue_bytes = request->spec.queue_bytes;
 	thread->open_only = request->spec.open_only;
+
+	/* the guard's time is reset under the mutex, as a wish that comes later sets it again */
 	allow(thread, 0);
 	mcs_guard_leave(&thread->guard);
 	pthread_mutex_unlock(&thread->mutex);
@@ -216,6 +220,7 @@ do_request(DriverThread *thread, Driver *driver)
 
 	pthread_mutex_lock(&thread->mutex);
 	thread->splits = driver->splits;
+	/* nobody waits for it any more; thread_main closes the cursor next */
 	if (kind == REQUEST_CHANGE_STREAM && thread->end_cursor)
 		mcs_client_discard_reply(reply);
 	else
@@ -257,7 +262,7 @@ do_end_cursor(DriverThread *thread, Driver *driver)
 	thread->end_cursor = false;
 }
 
-/* Whether the change stream may run further ahead. */
+/* Whether the change stream may run further ahead: always by one reply, however large, or it would stand still. */
 static bool
 has_room(const DriverThread *thread)
 {
@@ -271,12 +276,13 @@ thread_main(void *arg)
 	DriverThread *thread = arg;
 	Driver	   *driver;
 
-	this_thread = thread;
+	this_thread = thread;		/* for mcs_thread_park, which may be called from anywhere below */
 	driver = mcs_driver_new(thread->config, &thread->guard);
 
 	pthread_mutex_lock(&thread->mutex);
 	while (!thread->stop)
 	{
+		/* the end of a cursor before a request: a new stream may have been asked for already */
 		if (thread->end_cursor)
 			do_end_cursor(thread, driver);
 		else if (thread->request != NULL)
@@ -289,6 +295,7 @@ thread_main(void *arg)
 			pthread_cond_wait(&thread->work, &thread->mutex);
 		}
 	}
+	/* a little time to take leave of the server, which else keeps cursor and session for half an hour */
 	__atomic_store_n(&thread->guard.give_up_at, thread->close_until, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&thread->mutex);
 
@@ -315,6 +322,7 @@ mcs_thread_park(int sqlstate, const char *why)
 
 	if (thread == NULL)
 		return;
+	/* nothing here allocates: there may be no memory */
 	pthread_mutex_lock(&thread->mutex);
 	thread->parked = true;
 	mcs_mongo_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
@@ -343,7 +351,9 @@ create_thread(DriverThread *thread)
 	status = pthread_attr_init(&attributes);
 	if (status != 0)
 		return status;
+	/* the default is the process's own, by ulimit -s, for each session */
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	/* a new thread inherits the mask */
 	sigfillset(&all);
 	sigdelset(&all, SIGABRT);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -367,14 +377,16 @@ mcs_thread_start(DriverConfig *config)
 	thread->references = 2;
 	pthread_mutex_init(&thread->mutex, NULL);
 	pthread_cond_init(&thread->work, NULL);
+	/* join's time must not jump with the clock on the wall */
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&thread->end, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	thread->backend_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->guard.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	thread->guard.hang_ms = 2 * HANG_MARGIN_MS;
+	thread->guard.hang_ms = 2 * HANG_MARGIN_MS; /* until the URI is read and says it */
 
+	/* counted before it runs, as it may end at once */
 	__atomic_fetch_add(&thread_count, 1, __ATOMIC_SEQ_CST);
 	status = thread->backend_bell < 0 || thread->guard.bell < 0 ? errno : create_thread(thread);
 	if (status != 0)
@@ -398,6 +410,7 @@ mcs_thread_count(void)
 	return __atomic_load_n(&thread_count, __ATOMIC_SEQ_CST);
 }
 
+/* Readable when there may be something new for mcs_thread_take. */
 int
 mcs_thread_bell(const DriverThread *thread)
 {
@@ -413,6 +426,7 @@ mcs_thread_request(DriverThread *thread, DriverRequest *request)
 	thread->request = request;
 	thread->kind = request->command != NULL ? REQUEST_COMMAND :
 		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
+	/* one that is parked answers for ever with why it is */
 	if (!thread->parked)
 	{
 		thread->failed = false;
@@ -438,6 +452,7 @@ mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error)
 			thread->last = NULL;
 		thread->queued -= (*reply)->size;
 		(*reply)->next = NULL;
+		/* there may be room again for the next getMore */
 		pthread_cond_signal(&thread->work);
 	}
 	else if (thread->failed)
@@ -497,6 +512,7 @@ mcs_thread_end_cursor(DriverThread *thread)
 		mcs_guard_set(&thread->guard, bson_get_monotonic_time() + CURSOR_GRACE_MS * INT64CONST(1000));
 		pthread_cond_signal(&thread->work);
 	}
+	/* what failed is of no interest any more, but that the thread can't go on */
 	thread->failed = thread->parked;
 	thread->busy = false;
 	pthread_mutex_unlock(&thread->mutex);
@@ -524,7 +540,7 @@ bool
 mcs_thread_join(DriverThread *thread, int64 until)
 {
 	struct timespec when = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
-	pthread_t	id = thread->id;
+	pthread_t	id = thread->id;	/* release may free the thread */
 	bool		ended;
 
 	pthread_mutex_lock(&thread->mutex);

@@ -89,6 +89,7 @@ mcs_token_valid(const char *token)
 	size_t		data = data_length(token, length);
 	size_t		bits = length - data;
 
+	/* behind the dot whole bytes, at least one */
 	if (!is_data(token, data))
 		return false;
 	return bits == 0 ||
@@ -110,6 +111,7 @@ mcs_token_parts(const DocumentValue *token, TokenParts *parts)
 	if (token->type != DOCUMENT_OBJECT || !mcs_document_find(token->data, token->size, "_data", &value) ||
 		!mcs_document_get_string(&value, &parts->data, &parts->length) || !is_data(parts->data, parts->length))
 		return false;
+	/* is_data has seen to it that they are hex digits in either case */
 	for (uint32 i = 0; i < parts->length; i++)
 		if (parts->data[i] >= 'a')
 			return false;
@@ -219,12 +221,14 @@ mcs_token_read(const char *text)
 {
 	char	   *token = NULL;
 
+	/* _data alone, or the document that MongoDB's shell shows */
 	if (text[strspn(text, " \t\r\n")] == '{')
 		token = read_document(text);
 	else
 		token = pstrdup(text);
 	if (token == NULL || !mcs_token_valid(token))
 		return NULL;
+	/* tokens are compared as text */
 	for (char *c = token; *c; c++)
 		*c = pg_ascii_toupper((unsigned char) *c);
 	return token;
@@ -317,6 +321,7 @@ typedef struct TokenIdentity
 #define END				"04"
 #define VERSION_2_KEY	"46646F63756D656E744B657900"	/* an object, documentKey */
 
+/* Whether what stands between text and end begins with something. */
 static bool
 begins_with(const char *text, const char *end, const char *prefix)
 {
@@ -354,6 +359,8 @@ read_identity(const char *token, TokenIdentity *identity)
 	if (length == 0 || !begins_with(at, end, EVENT_KIND))
 		return false;
 	at += strlen(EVENT_KIND);
+
+	/* the index, and the byte that says whether it invalidates */
 	length = integer_digits(at, end);
 	if (length == 0 || end - at < (ptrdiff_t) length + 2)
 		return false;
@@ -390,6 +397,7 @@ mcs_token_of_event(const char *token)
 	return read_identity(token, &identity);
 }
 
+/* Whether two parts of tokens are equal. */
 static bool
 same_part(const char *a, size_t a_length, const char *b, size_t b_length)
 {
@@ -426,6 +434,7 @@ mcs_token_same_event(const char *a, const char *b)
 		!same_part(x.index, x.index_length, y.index, y.index_length) ||
 		!same_part(x.collection, x.collection_length, y.collection, y.collection_length))
 		return false;
+	/* of no document, such as a drop, or not understood: time, index and collection are all there is */
 	if (x.key == NULL || y.key == NULL)
 		return true;
 	/* the last bytes of the shorter one close its brackets */

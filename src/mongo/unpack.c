@@ -5,7 +5,8 @@
  *	  in the driver's thread only.
  *
  * The libraries are those that libmongoc itself is linked with; one whose headers
- * were not there when the extension was built is not offered to MongoDB.
+ * were not there when the extension was built is not offered to MongoDB, which
+ * then does not use it.
  */
 #include "mongo/mongo.h"
 
@@ -31,6 +32,7 @@ unpack_snappy(const uint8 *packed, uint32 packed_size, uint8 *plain, uint32 size
 {
 	size_t		length = 0;
 
+	/* it says its own length, which must be the message's */
 	return snappy_uncompressed_length((const char *) packed, packed_size, &length) == SNAPPY_OK && length == size &&
 		snappy_uncompress((const char *) packed, packed_size, (char *) plain, &length) == SNAPPY_OK && length == size;
 }
@@ -54,7 +56,7 @@ unpack_zstd(const uint8 *packed, uint32 packed_size, uint8 *plain, uint32 size)
 }
 #endif
 
-/* By the number that a message carries. */
+/* By the number that a message carries; one without an unpacker can't be read here. */
 static const struct
 {
 	const char *name;
@@ -108,6 +110,7 @@ mcs_unpack_offer(mongoc_uri_t *uri)
 const char *
 mcs_unpack(uint32 offered, uint8 compressor, const uint8 *packed, uint32 packed_size, uint8 *plain, uint32 size)
 {
+	/* what was not offered a server has no reason to use; its unpacker is not there or not wanted */
 	if (compressor >= lengthof(compressors) || (offered & 1 << compressor) == 0)
 		return "a message is compressed in a way that was not offered";
 	return compressors[compressor].unpack(packed, packed_size, plain, size) ? NULL : "a compressed message can't be unpacked";

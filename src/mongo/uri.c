@@ -148,6 +148,7 @@ has_credentials(const UriParts *parts)
 {
 	const char *at = strchr(parts->hosts, '@');
 
+	/* an @ behind the ? is in a value, and may stand there */
 	return at != NULL && (at < parts->hosts_end || at < parts->hosts + strcspn(parts->hosts, "?"));
 }
 
@@ -204,6 +205,8 @@ decode(const char *value, const char *end)
 		value += 3;
 	}
 	decoded[length] = '\0';
+
+	/* %00 would hide what follows it */
 	return strlen(decoded) == length ? decoded : NULL;
 }
 
@@ -363,6 +366,7 @@ check_options(const char *option, const UriParts *parts)
 
 		if (++count > OPTIONS_MAX)
 			refuse(option, psprintf("It has more than %d options.", OPTIONS_MAX));
+		/* without a = it may be anything, a piece of a password too, so it is not repeated */
 		if (equals == NULL)
 			refuse(option, "An option in it has no value.");
 		known = find_option(name, equals - name);
@@ -372,6 +376,7 @@ check_options(const char *option, const UriParts *parts)
 		if (value == NULL || !pg_verifymbstr(value, strlen(value), true))
 			refuse(option, psprintf("The value of \"%s\" is not encoded as in a URI.", known->name));
 		check_option(option, known, value);
+		/* MongoDB has it, but not every version of the driver */
 		if (!driver_knows(known))
 			unknown_option(option, name, equals - name, true);
 		if (seen[known - uri_options] && known->kind != URI_REPEATED)
@@ -384,6 +389,7 @@ check_options(const char *option, const UriParts *parts)
 static void
 check_by_driver(const char *option, const char *uri)
 {
+	/* no role, no credentials: it is read only, and nobody is contacted */
 	MongoTarget target = {.uri = unconstify(char *, uri)};
 	MongoSession *session = mcs_session_open(&target, "uri");
 	DriverReply *reply = NULL;
@@ -397,6 +403,7 @@ check_by_driver(const char *option, const char *uri)
 	mcs_thread_request(session->thread, request);
 	if (mcs_session_wait(session, -1, false, &reply, &error) != SESSION_REPLY)
 	{
+		/* no fault of the string's */
 		if (error.class == MONGO_ERROR_PARKED)
 			mcs_mongo_raise(&error, "read the connection string");
 		refuse(option, psprintf("%s.", error.message));
@@ -411,6 +418,7 @@ mcs_mongo_uri_check(const char *option, const char *uri)
 {
 	UriParts	parts;
 
+	/* each check may rely on those before it; the driver sees what has passed them all */
 	if (strlen(uri) > URI_MAX)
 		refuse(option, psprintf("It has %zu bytes, more than %d.", strlen(uri), URI_MAX));
 	if (!find_parts(uri, &parts))

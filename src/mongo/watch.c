@@ -40,6 +40,7 @@
 #define ORPHANS_AFTER_MS	15000
 #define IDLE_MS				10000	/* a cursor not read for so long is nobody's, unless a getMore is under way */
 
+/* The monotonic time that is some milliseconds away. */
 static int64
 from_now(int64 milliseconds)
 {
@@ -92,6 +93,7 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 	MongoError	ignored;
 	OperationState state = OPERATION_UNKNOWN;
 
+	/* $ownOps takes no privilege: a user may always see its own operations */
 	BSON_APPEND_INT32(&command, "currentOp", 1);
 	BSON_APPEND_BOOL(&command, "$ownOps", true);
 	if (driver->in_more)
@@ -119,6 +121,7 @@ look_for_operation(Driver *driver)
 	uint32		server_id = 0;
 	OperationState state = OPERATION_GONE;
 
+	/* to select any server makes the client look at the set; nearest, as the one wanted may be of either kind */
 	if (client != NULL)
 	{
 		mongoc_server_description_destroy(mongoc_client_select_server(client, false, nearest, &ignored));
@@ -134,6 +137,10 @@ look_for_operation(Driver *driver)
 	return state;
 }
 
+/*
+ * Called when a connection has been silent for guard->patience_ms.  It works with
+ * a client of its own, whose sockets call it in turn, but for alive being NULL.
+ */
 bool
 mcs_watch_alive(void *arg)
 {
@@ -144,7 +151,7 @@ mcs_watch_alive(void *arg)
 	guard->alive = NULL;		/* the look itself has plain timeouts */
 	state = look_for_operation(driver);
 	guard->alive = mcs_watch_alive;
-	guard->complaint[0] = '\0';
+	guard->complaint[0] = '\0'; /* about the new connection, and must not be taken for the old one's */
 
 	switch (state)
 	{
@@ -161,15 +168,18 @@ mcs_watch_alive(void *arg)
 		case OPERATION_UNKNOWN:
 			break;
 	}
+	/* a server that does not tell: only time does */
 	driver->silent_ms += guard->patience_ms;
 	if (driver->silent_ms < driver->silent_limit_ms)
 		return true;
+	/* it may have been at work all the same, and shall not be begun anew for ever */
 	driver->silent_limit_ms = Min(2 * driver->silent_limit_ms, SILENT_LIMIT_MAX_MS);
 	return false;
 }
 
 /* ---- the role ---- */
 
+/* A change stream was opened: what is looked at begins anew. */
 void
 mcs_watch_begin(Driver *driver)
 {
@@ -184,6 +194,7 @@ mcs_watch_begin(Driver *driver)
 	driver->router = false;
 }
 
+/* Takes note of a reply of the change stream, and says in it how new MongoDB's time in it is. */
 void
 mcs_watch_reply(Driver *driver, DriverReply *reply)
 {
@@ -193,6 +204,7 @@ mcs_watch_reply(Driver *driver, DriverReply *reply)
 	driver->silent_limit_ms = SILENT_LIMIT_MS;
 	if (!bson_init_static(&body, reply->data, reply->size))
 		return;
+	/* a member that moves needs no look at the others */
 	time = find_time(&body, "operationTime");
 	if (time > driver->operation_time)
 	{
@@ -207,6 +219,7 @@ mcs_watch_reply(Driver *driver, DriverReply *reply)
 	reply->current = !driver->secondary || bson_get_monotonic_time() < driver->moved_at + STILL_MS * INT64CONST(1000);
 }
 
+/* Fills in why a member is no longer to be read from; the SQLSTATE tells it from a connection that failed. */
 static void
 unfit(MongoError *error, const char *message)
 {
@@ -220,6 +233,7 @@ fits(Driver *driver, const bson_t *hello, MongoError *error)
 	bool		primary = is_true(hello, "ismaster");
 	bson_iter_t iter;
 
+	/* a router reads where it is told, and who names one server wants that one */
 	if (driver->router || driver->direct)
 		return true;
 	switch (mongoc_read_prefs_get_mode(mongoc_uri_get_read_prefs_t(driver->uri)))
@@ -252,7 +266,8 @@ look_at_role(Driver *driver, MongoError *error)
 	DriverReply *reply;
 	bool		fit = true;
 
-	BSON_APPEND_INT32(&command, "isMaster", 1);	/* hello is not known to every server */
+	/* the client has one connection to each server, so this goes over the cursor's */
+	BSON_APPEND_INT32(&command, "isMaster", 1); /* hello is not known to every server */
 	driver->guard->patience_ms = driver->patience_ms;
 	reply = mcs_client_run(driver, driver->client, NULL, driver->cursor_server, "admin", &command, NULL, false, error);
 	bson_destroy(&command);
@@ -294,6 +309,7 @@ look_at_set(Driver *driver, MongoError *error)
 	bson_error_t ignored;
 	bool		fit = true;
 
+	/* what can't be found out is no reason to give up a cursor that may be all right */
 	if (client == NULL)
 		return true;
 	other = mongoc_client_select_server(client, false, prefs, &ignored);
@@ -364,7 +380,10 @@ end_orphan(Driver *driver, const bson_iter_t *described)
 	bson_free(database);
 }
 
-/* Ends the cursors that killed processes have left on the cursor's server; that it can't be done is nobody's business. */
+/*
+ * Ends the cursors that killed processes have left on the cursor's server.  Where
+ * that can't be done, MongoDB ends them later, so nothing is said of it.
+ */
 static void
 end_orphans(Driver *driver)
 {
@@ -391,6 +410,7 @@ end_orphans(Driver *driver)
 
 /* ---- all of it ---- */
 
+/* Between two getMores, each look in its own time; those with news for the caller first. */
 bool
 mcs_watch_server(Driver *driver, MongoError *error)
 {
