@@ -2,7 +2,7 @@
  * worker/failure.c
  *	  What becomes of a stream when MongoDB, or the way to it, fails: which
  *	  failures are tried again, which end the worker, and what the status says.
- *	  The classes are those of mongo/error.c.
+ *	  The classes are those of mongo/classify.c.
  */
 #include "mongo_change_stream.h"
 
