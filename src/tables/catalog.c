@@ -209,6 +209,14 @@ mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nu
 	return rows;
 }
 
+uint64
+mcs_catalog_run_for(CatalogStatement *statement, const char *name)
+{
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	return mcs_catalog_run(statement, values, NULL);
+}
+
 /* ---- what a statement has returned ---- */
 
 CatalogRow
@@ -217,6 +225,16 @@ mcs_catalog_row(const CatalogScope *scope, uint64 number)
 	CatalogRow	row = {SPI_tuptable->vals[number], SPI_tuptable->tupdesc, scope->caller};
 
 	return row;
+}
+
+List *
+mcs_catalog_append(const CatalogRow *row, List *list, void *item)
+{
+	MemoryContext old = MemoryContextSwitchTo(row->target);
+
+	list = lappend(list, item);
+	MemoryContextSwitchTo(old);
+	return list;
 }
 
 Datum

@@ -57,9 +57,8 @@ mcs_dead_letters_count(const char *stream)
 	static CatalogStatement count = CATALOG_STATEMENT(
 		"SELECT FROM @.change_handler_dead_letters WHERE stream_name = $1 "
 		"{UNION ALL SELECT FROM @.change_stream_parked_events WHERE stream_name = $1|}", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	return (int64) mcs_catalog_run(&count, values, NULL);
+	return (int64) mcs_catalog_run_for(&count, stream);
 }
 
 List *
@@ -129,7 +128,6 @@ mcs_dead_letters_discard(const char *handler)
 {
 	static CatalogStatement discard = CATALOG_STATEMENT(
 		"DELETE FROM @.change_handler_dead_letters WHERE handler_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(handler)};
 
-	return (int64) mcs_catalog_run(&discard, values, NULL);
+	return (int64) mcs_catalog_run_for(&discard, handler);
 }

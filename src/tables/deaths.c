@@ -41,12 +41,10 @@ mcs_deaths_flush(void)
 static void
 note(CatalogStatement *statement, const char *stream)
 {
-	Datum		values[1] = {CStringGetTextDatum(stream)};
-
 	if (mcs_extension_is_old())
 		return;
 	mcs_deaths_flush();
-	(void) mcs_catalog_run(statement, values, NULL);
+	(void) mcs_catalog_run_for(statement, stream);
 }
 
 /*

@@ -89,10 +89,9 @@ mcs_grants_forget_stream(const char *stream)
 {
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_grants WHERE stream_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	if (!mcs_extension_is_old())
-		(void) mcs_catalog_run(&forget, values, NULL);
+		(void) mcs_catalog_run_for(&forget, stream);
 }
 
 /* Those to a role that gives up what it has, or is dropped. */

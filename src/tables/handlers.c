@@ -95,9 +95,8 @@ mcs_handlers_forget_attempts(const char *name)
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
 		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	(void) mcs_catalog_run(&forget, values, NULL);
+	(void) mcs_catalog_run_for(&forget, name);
 }
 
 void
@@ -115,9 +114,8 @@ mcs_handlers_pause(const char *name)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE handler_name = $1 AND NOT paused", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	(void) mcs_catalog_run(&pause, values, NULL);
+	(void) mcs_catalog_run_for(&pause, name);
 }
 
 /* The handler shall run; an event that it has stopped at is tried anew. */
@@ -127,9 +125,8 @@ mcs_handlers_resume(const char *name)
 	static CatalogStatement resume = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = false, stopped_reason = NULL, state_since = now() "
 		"WHERE handler_name = $1 AND (paused OR stopped_reason IS NOT NULL)", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	(void) mcs_catalog_run(&resume, values, NULL);
+	(void) mcs_catalog_run_for(&resume, name);
 	mcs_handlers_forget_attempts(name);
 }
 
@@ -173,10 +170,9 @@ mcs_handlers_redefine(const char *name)
 {
 	static CatalogStatement mark = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress SET definition_version = " THIS_TRANSACTION " WHERE handler_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(name)};
 
 	if (!mcs_extension_is_old())
-		(void) mcs_catalog_run(&mark, values, NULL);
+		(void) mcs_catalog_run_for(&mark, name);
 }
 
 HandlerPosition *
@@ -410,9 +406,8 @@ mcs_handlers_lock_all(const char *stream)
 		"SELECT FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
 		"WHERE h.stream_name = $1 ORDER BY p.handler_name, p.worker "
 		"FOR NO KEY UPDATE OF h FOR UPDATE OF p", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&lock, values, NULL);
+	(void) mcs_catalog_run_for(&lock, stream);
 }
 
 /* With a stream's handlers locked: what their workers have made and not committed is not to be (mcs_handlers_redefine). */
@@ -422,10 +417,9 @@ mcs_handlers_redefine_all(const char *stream)
 	static CatalogStatement mark = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress p SET definition_version = pg_current_xact_id()::text::bigint "
 		"FROM @.change_handlers h WHERE h.stream_name = $1 AND p.handler_name = h.handler_name", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	if (!mcs_extension_is_old())
-		(void) mcs_catalog_run(&mark, values, NULL);
+		(void) mcs_catalog_run_for(&mark, stream);
 }
 
 List *
@@ -446,16 +440,13 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
 		HandlerReached *reached = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
-		MemoryContext old;
 
 		reached->worker = mcs_catalog_get_int32(&row, "worker");
 		reached->workers = mcs_catalog_get_int32(&row, "workers");
 		reached->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
 		reached->failed_event = mcs_catalog_get_int64(&row, "failed_event");
 		reached->gave_up = mcs_catalog_get_bool(&row, "gave_up");
-		old = MemoryContextSwitchTo(scope.caller);
-		all = lappend(all, reached);
-		MemoryContextSwitchTo(old);
+		all = mcs_catalog_append(&row, all, reached);
 	}
 	mcs_catalog_end(&scope);
 	return all;

@@ -48,15 +48,12 @@ mcs_oplog_uses(void)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
 		OplogUse   *use = MemoryContextAlloc(scope.caller, sizeof(OplogUse));
-		MemoryContext old;
 
 		use->stream = mcs_catalog_get_text(&row, "stream_name");
 		use->token = mcs_catalog_get_text(&row, "resume_token");
 		use->window = mcs_catalog_get_int64(&row, "oplog_seconds");
 		use->told = mcs_catalog_get_int32(&row, "oplog_told");
-		old = MemoryContextSwitchTo(scope.caller);
-		uses = lappend(uses, use);
-		MemoryContextSwitchTo(old);
+		uses = mcs_catalog_append(&row, uses, use);
 	}
 	mcs_catalog_end(&scope);
 	return uses;

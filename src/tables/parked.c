@@ -107,9 +107,8 @@ mcs_parked_discard(const char *stream)
 {
 	static CatalogStatement discard = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_parked_events WHERE stream_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	return (int64) mcs_catalog_run(&discard, values, NULL);
+	return (int64) mcs_catalog_run_for(&discard, stream);
 }
 
 /* The handlers of a stream that are past an event already, by name. */
@@ -129,10 +128,8 @@ mcs_parked_passed(const char *stream, int64 event_id)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 
-		names = lappend(names, mcs_catalog_get_text(&row, "handler_name"));
-		MemoryContextSwitchTo(old);
+		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "handler_name"));
 	}
 	mcs_catalog_end(&scope);
 	return names;

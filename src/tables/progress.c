@@ -75,10 +75,9 @@ mcs_progress_redefine(const char *stream)
 		"UPDATE @.change_stream_progress SET definition_version = definition_version + 1, running_token = NULL, crashes = 0, starts = 0 "
 		"WHERE stream_name = $1",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	if (!mcs_extension_is_old())
-		(void) mcs_catalog_run(&count, values, NULL);
+		(void) mcs_catalog_run_for(&count, stream);
 }
 
 /* Moves a stream, in whatever history: the worker that knows another position can't save any more. */
@@ -129,9 +128,8 @@ mcs_progress_restart(const char *stream)
 		"UPDATE @.change_stream_progress p SET restarts = p.restarts + 1 FROM @.change_streams s "
 		"WHERE p.stream_name = $1 AND s.stream_name = $1 AND p.updated_at > s.state_since",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&note, values, NULL);
+	(void) mcs_catalog_run_for(&note, stream);
 }
 
 /* ---- after a TRUNCATE ---- */
@@ -153,14 +151,12 @@ mcs_progress_truncated(void)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
-		TruncatedStream *stream = palloc(sizeof(TruncatedStream));
+		TruncatedStream *stream = MemoryContextAlloc(scope.caller, sizeof(TruncatedStream));
 
 		stream->name = mcs_catalog_get_text(&row, "stream_name");
 		stream->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
 		stream->token = mcs_catalog_get_text(&row, "resume_token");
-		streams = lappend(streams, stream);
-		MemoryContextSwitchTo(old);
+		streams = mcs_catalog_append(&row, streams, stream);
 	}
 	mcs_catalog_end(&scope);
 	return streams;

@@ -109,7 +109,6 @@ mcs_restore_pause_handlers(const char *stream)
 {
 	static CatalogStatement pause = CATALOG_STATEMENT(
 		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE stream_name = $1", TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	return (int64) mcs_catalog_run(&pause, values, NULL);
+	return (int64) mcs_catalog_run_for(&pause, stream);
 }

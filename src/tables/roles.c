@@ -24,10 +24,8 @@ names_of(CatalogStatement *statement, Datum value)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
 
-		names = lappend(names, mcs_catalog_get_text(&row, "stream_name"));
-		MemoryContextSwitchTo(old);
+		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "stream_name"));
 	}
 	mcs_catalog_end(&scope);
 	return names;
@@ -51,16 +49,11 @@ mcs_roles_streams_of_server(const char *server, int *others)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old;
 
-		if (!has_privs_of_role(user, mcs_catalog_get_oid(&row, "owner")))
-		{
+		if (has_privs_of_role(user, mcs_catalog_get_oid(&row, "owner")))
+			names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "stream_name"));
+		else
 			(*others)++;
-			continue;
-		}
-		old = MemoryContextSwitchTo(scope.caller);
-		names = lappend(names, mcs_catalog_get_text(&row, "stream_name"));
-		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);
 	return names;

@@ -112,7 +112,6 @@ mcs_streams_list(void)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
 		StreamListed *listed = MemoryContextAlloc(scope.caller, sizeof(StreamListed));
-		MemoryContext old;
 
 		listed->name = mcs_catalog_get_text(&row, "stream_name");
 		listed->owner = mcs_catalog_get_oid(&row, "owner");
@@ -121,9 +120,7 @@ mcs_streams_list(void)
 		listed->worker = mcs_catalog_get_int32(&row, "worker");
 		listed->work = mcs_catalog_get_bool(&row, "work");
 		listed->deaths = mcs_catalog_get_int32(&row, "deaths");
-		old = MemoryContextSwitchTo(scope.caller);
-		streams = lappend(streams, listed);
-		MemoryContextSwitchTo(old);
+		streams = mcs_catalog_append(&row, streams, listed);
 	}
 	mcs_catalog_end(&scope);
 	return streams;
@@ -161,9 +158,8 @@ mcs_streams_forget_kept_events(const char *stream)
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"DELETE FROM @.change_stream_kept_events WHERE stream_name = $1",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&forget, values, NULL);
+	(void) mcs_catalog_run_for(&forget, stream);
 }
 
 /* The columns of change_streams that create_change_stream and alter_change_stream have in common, behind the key. */
@@ -229,9 +225,8 @@ mcs_streams_pause(const char *stream)
 		"UPDATE @.change_streams SET paused = true, paused_reason = NULL, state_since = now() "
 		"WHERE stream_name = $1 AND NOT paused",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&pause, values, NULL);
+	(void) mcs_catalog_run_for(&pause, stream);
 	mcs_progress_redefine(stream);
 }
 
@@ -263,9 +258,8 @@ mcs_streams_forget_stop(const char *stream)
 		"UPDATE @.change_streams SET stopped_state = NULL, stopped_reason = NULL, {stopped_token = NULL, |}state_since = now() "
 		"WHERE stream_name = $1",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&forget, values, NULL);
+	(void) mcs_catalog_run_for(&forget, stream);
 }
 
 /* Everything of a stream but its events, of which a note is left where they are kept; its rows and its handlers' are locked. */
@@ -373,7 +367,6 @@ mcs_streams_forget_skip(const char *stream)
 	static CatalogStatement forget = CATALOG_STATEMENT(
 		"UPDATE @.change_streams SET skip_token = NULL WHERE stream_name = $1 AND skip_token IS NOT NULL",
 		TEXTOID);
-	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	(void) mcs_catalog_run(&forget, values, NULL);
+	(void) mcs_catalog_run_for(&forget, stream);
 }

@@ -49,6 +49,9 @@ extern uint64 mcs_catalog_execute_latest(CatalogStatement *statement);
 /* A statement alone, with all that it needs around it. */
 extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
 
+/* The same for one whose only argument is the name of a stream or handler. */
+extern uint64 mcs_catalog_run_for(CatalogStatement *statement, const char *name);
+
 /* The arguments of a statement while they are gathered. */
 typedef struct CatalogValues
 {
@@ -87,6 +90,9 @@ typedef struct CatalogRow
 } CatalogRow;
 
 extern CatalogRow mcs_catalog_row(const CatalogScope *scope, uint64 number);
+
+/* Adds what was made of a row to a list that lives as long as it. */
+extern List *mcs_catalog_append(const CatalogRow *row, List *list, void *item);
 
 /*
  * Its values, by the names of its columns; 0, false, NULL or NIL for null, and for
