@@ -96,6 +96,7 @@ list_value(TokenReader *reader, const char *name)
 	int			close = 0;
 	StringInfoData out;
 
+	/* the brackets may be left out around one value */
 	(void) mcs_reader_skip(reader, "ARRAY");
 	first = reader->current;
 	if (!mcs_reader_at_end(reader) && (reader->tokens[first].type == '[' || reader->tokens[first].type == '('))
@@ -120,6 +121,7 @@ list_value(TokenReader *reader, const char *name)
 	}
 	if (close)
 		reader->current++;
+	/* an empty list has no element to take its type from */
 	appendStringInfoString(&out, strcmp(out.data, "ARRAY[") == 0 ? "]::text[]" : "]");
 	return out.data;
 }
@@ -136,6 +138,7 @@ document_value(TokenReader *reader, const char *name)
 		return quote_literal_cstr(word_value(reader));
 	if (reader->tokens[first].type != '[' && reader->tokens[first].type != '{')
 		bad_value(reader, first, name, "a list of stages such as '[{\"$match\": {\"ns.coll\": \"orders\"}}]'");
+	/* up to the bracket that closes the first; whether it is JSON is for the type to say */
 	for (; !mcs_reader_at_end(reader); reader->current++)
 	{
 		int			type = reader->tokens[reader->current].type;

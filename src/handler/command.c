@@ -83,6 +83,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	handler->settings = mcs_settings_capture();
 	check_as_owner(handler);
 
+	/* for the message's sake; the insertion decides between two at the same time */
 	if (mcs_handlers_load(handler->name, false, true))
 		refuse_duplicate(handler->name);
 	/* the stream's worker, which says of new events whether they wait for handlers, is held up from here on */
@@ -91,6 +92,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	if (!mcs_handlers_insert(handler, last_event_id))
 		refuse_duplicate(handler->name);
 	mcs_handler_tell_of_absent_documents(handler, stream);
+	/* events are written as waiting for handlers from now on, also by a batch that has begun */
 	if (!stream->has_handlers)
 	{
 		mcs_progress_redefine(handler->stream);
@@ -143,6 +145,7 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 	if (mcs_argument_gives(options, "body") || mcs_argument_gives(options, "condition"))
 		mcs_handler_tell_of_absent_documents(handler, mcs_streams_load(handler->stream, false, false));
 	mcs_handlers_update(handler);
+	/* the positions are locked in either case, and a worker that saves meanwhile waits, and finds another definition */
 	if (handler->workers != workers)
 		change_workers(handler);
 	else

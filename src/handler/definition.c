@@ -1,7 +1,7 @@
 /*
  * handler/definition.c
- *	  The arguments of create_change_handler and alter_change_handler: what each
- *	  may be, and what they may be together.
+ *	  The definition of a handler: what each of its options may be, and what they
+ *	  may be together.
  */
 #include "mongo_change_stream.h"
 
@@ -116,11 +116,13 @@ mcs_handler_check(Handler *handler)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("one of body and procedure must be given, and not both")));
+	/* translated once, here: a later version of the dialect does not change what a handler does */
 	handler->translated_body = handler->body ? translation(handler->body, "change_stream_translate_body", 1) : NULL;
 	handler->translated_condition = NULL;
 	/* what is right as plain SQL means what it says there */
 	if (handler->condition && !mcs_code_condition_is_plain(handler->condition))
 		handler->translated_condition = translation(handler->condition, "change_stream_translate_expression", 2);
+	/* a handler whose code does not compile is refused now, not at its first event */
 	mcs_code_validate(handler);
 }
 
@@ -150,6 +152,7 @@ relies_on_full_document(const char *text)
 	while (text && (text = next_full_document(text)) != NULL)
 	{
 		uses = true;
+		/* IS [NOT] NULL, or IS DISTINCT FROM: the author has thought of it */
 		text += strspn(text, " \t\r\n");
 		if (pg_strncasecmp(text, "is", 2) == 0 && isspace((unsigned char) text[2]))
 			return false;
@@ -192,6 +195,7 @@ mcs_handler_start(const Handler *handler, const Stream *stream)
 	char	   *end;
 	int64		event_id;
 
+	/* the caller has locked the position, so no event comes between the look and the insertion */
 	if (strcmp(handler->start_at, "now") == 0)
 		return stream->last_event_id;
 	if (strcmp(handler->start_at, "earliest") == 0)

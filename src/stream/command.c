@@ -260,6 +260,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	stream->settings = mcs_settings_capture();
 	mcs_stream_check_definition(stream, false);
 
+	/* before MongoDB is asked, which may take long; the insertion decides */
 	if (mcs_streams_load(stream->name, false, true))
 		refuse_duplicate(stream->name);
 	fix_start(stream, target, &start);
@@ -307,6 +308,7 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 		(void) mcs_stream_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
 
+	/* from here on with the rows locked: what was looked at above may have been changed meanwhile */
 	stream = mcs_stream_load_own(name, true);
 	mcs_stream_change_options(stream, options);
 	check_as_owner(stream, false);
@@ -348,6 +350,7 @@ resume_position(const Stream *stream, const char *start_at)
 		mcs_stream_start_parse(&start, start_at);
 		return mcs_stream_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
+	/* the usual case: where it is, without asking MongoDB, which may not be there */
 	if (stream->resume_token)
 		return NULL;
 	token = mcs_stream_start_resolve_now(stream, mcs_mongo_target(stream->server, stream->owner));
@@ -432,6 +435,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 		(void) mcs_stream_check_token(skip, "skip");
 	token = resume_position(stream, start_at);
 
+	/* locked, and as it is now: somebody else may have moved it while MongoDB was asked */
 	stream = mcs_stream_load_own(name, true);
 	if (skip)
 		skip = check_skip(stream, skip, start_at ? token : stream->resume_token, start_at != NULL);
@@ -440,6 +444,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 		leave_gap(stream, token);
 		mcs_progress_set_position(name, token);
 	}
+	/* whoever resumes a stream that was restored in part has seen what there is of it */
 	mcs_restore_mend_handlers(name);
 	mcs_streams_resume(name, skip);
 	if (stream->stopped_state)
@@ -507,6 +512,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 	mcs_handlers_lock_all(name);
 	if (!discard)
 		refuse_dead_letters(name);
+	/* events before the stream: triggers on them may still look it up */
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
 	mcs_streams_delete(stream, keep_events);

@@ -1,7 +1,7 @@
 /*
  * stream/definition.c
- *	  The arguments of create_change_stream and alter_change_stream: what each
- *	  may be, and what they may be together.
+ *	  The definition of a stream: what each of its options may be, and what they
+ *	  may be together.
  */
 #include "mongo_change_stream.h"
 
@@ -21,7 +21,7 @@
 #define MAX_DATABASE_NAME		63
 #define MAX_NAMESPACE			255
 
-/* The value is 1 where only show_expanded_events lets the operation through. */
+/* MongoDB's types of events.  The value is 1 where only show_expanded_events lets the operation through. */
 static const OptionWord operation_words[] = {
 	{"insert", NULL, 0},
 	{"update", NULL, 0},
@@ -51,6 +51,7 @@ mcs_stream_check_name(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream_name must have 1 to %d bytes", MCS_NAME_MAX),
 				 errdetail("It has %zu.", strlen(name))));
+	/* the table refuses the first of them, too */
 	if (strcmp(name, MCS_CHANNEL) == 0 || strcmp(name, MCS_ALERT_CHANNEL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -79,6 +80,7 @@ mcs_stream_check_database_name(const char *name)
 		bad_name("database", name, "It is empty.");
 	if (strlen(name) > MAX_DATABASE_NAME)
 		bad_name("database", name, psprintf("MongoDB allows %d bytes.", MAX_DATABASE_NAME));
+	/* what MongoDB refuses on any platform; a NUL cannot come by SQL */
 	if (strpbrk(name, "/\\. \"$"))
 		bad_name("database", name, "MongoDB allows none of the characters / \\ . \" $ and no space in it.");
 	for (int i = 0; i < lengthof(unwatched); i++)
@@ -164,6 +166,7 @@ check_operations(const Option *option, Datum value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("operations must not be empty"),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, for every operation.")));
+	/* one that is named twice, perhaps in both spellings, is meant once */
 	operations = palloc(sizeof(Datum) * list_length(given));
 	foreach(cell, given)
 	{
@@ -190,6 +193,7 @@ check_max_await_time(const Option *option, Datum value)
 {
 	int64		length = mcs_convert_interval(DatumGetIntervalP(value));
 
+	/* MongoDB counts in milliseconds; a process that waits longer seems dead */
 	if (length < 1000 || length > MAX_AWAIT_MICROSECONDS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -257,6 +261,7 @@ check_hidden_fields(const Option *option, Datum value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s names more than %d fields", option->name, MAX_HIDDEN_FIELDS),
 				 errhint("Name the sub-document that holds them.")));
+	/* a path that never matches would hide nothing, and nobody would notice */
 	foreach(cell, paths)
 	{
 		const char *problem = mcs_event_mask_problem(lfirst(cell));
@@ -277,6 +282,7 @@ mcs_stream_change_options(Stream *stream, const OptionChanges *changes)
 #define CHECK_OF(name, kind, words, fallback, flags, check) check,
 	static const OptionCheck checks[] = {STREAM_OPTION_LIST(CHECK_OF)};
 
+	/* in the current memory context, in which the definition is */
 	mcs_argument_apply(changes, checks, stream);
 	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
 }
@@ -357,9 +363,11 @@ check_expressions(const Stream *stream, bool silent, bool *exact)
 
 	if (!silent && mcs_expression_filter_reads(expressions, EVENT_FULL_DOCUMENT))
 		tell_of_missing_documents(stream);
+	/* what MongoDB evaluates is not asked here again only if it means the same to it */
 	*exact = false;
 	if (!reads_hidden(stream, expressions))
 		match = mcs_expression_match(expressions, strcmp(stream->full_document, "updateLookup") == 0, exact);
+	/* the lock stays until the transaction's end: columns that the expressions use stay, too */
 	table_close(events, NoLock);
 	return match;
 }

@@ -26,6 +26,7 @@
 
 /* ---- the arguments of a statement ---- */
 
+/* SPI has nulls as characters, 'n' for null. */
 void
 mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull)
 {
@@ -84,10 +85,16 @@ mcs_catalog_begin(CatalogScope *scope)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the tables of the extension are missing from this database"),
 				 errhint("CREATE EXTENSION %s;", MCS_EXTENSION)));
+	/* what is kept of a result must outlive SPI_finish */
 	scope->caller = CurrentMemoryContext;
+	/*
+	 * A restricted operation, so that a trigger of the tables' owner leaves no
+	 * temporary tables, cursors or prepared statements in the caller's session.
+	 */
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	SetUserIdAndSecContext(objects->owner,
 						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	/* pg_temp last, or a temporary table of the caller's would be found before a name that is not qualified */
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -104,7 +111,11 @@ mcs_catalog_end(CatalogScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
-/* The statement's text for the schema that is installed: "@" is its name, "{new|old}" what its version knows; "$*" is $1, $2, ... */
+/*
+ * The statement's text for the schema that is installed: "@" is its name, "{new|old}"
+ * what its version knows; "$*" is $1, $2, ...  Nothing is quoted: statements use
+ * these characters for nothing else.
+ */
 static char *
 statement_text(const CatalogStatement *statement)
 {
@@ -148,17 +159,20 @@ statement_text(const CatalogStatement *statement)
 	return text.data;
 }
 
+/* Plans a statement, for the session. */
 static void
 prepare(CatalogStatement *statement)
 {
 	Oid			types[CATALOG_MAX_ARGS];
 	SPIPlanPtr	plan;
 
+	/* forgotten before it is replaced: planning may fail, and then nobody shall find what was freed */
 	if (statement->plan)
 	{
 		SPI_freeplan(statement->plan);
 		statement->plan = NULL;
 	}
+	/* the document's type has another OID in each database, and after each CREATE EXTENSION */
 	for (int i = 0; i < statement->nargs; i++)
 		types[i] = OidIsValid(statement->types[i]) ? statement->types[i] : mcs_extension_document();
 	plan = SPI_prepare(statement_text(statement), statement->nargs, types);
@@ -176,6 +190,7 @@ execute(CatalogStatement *statement, const Datum *values, const char *nulls, Sna
 
 	if (statement->plan == NULL || statement->planned_for != mcs_extension_objects()->version)
 		prepare(statement);
+	/* read only, so that SPI takes the snapshot as it is */
 	if (snapshot)
 		result = SPI_execute_snapshot(statement->plan, unconstify(Datum *, values), nulls, snapshot, InvalidSnapshot, true, false, 0);
 	else
@@ -242,6 +257,7 @@ mcs_catalog_get_datum(const CatalogRow *row, const char *column, bool *isnull)
 {
 	int			number = SPI_fnumber(row->desc, column);
 
+	/* only 1.0's tables lack columns; elsewhere the name is misspelt */
 	if (number == SPI_ERROR_NOATTRIBUTE && mcs_extension_is_old())
 	{
 		*isnull = true;
@@ -258,6 +274,7 @@ mcs_catalog_get_text(const CatalogRow *row, const char *column)
 	bool		isnull;
 	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
 
+	/* made in SPI's context first, which may also hold what it takes to detoast it */
 	return isnull ? NULL : MemoryContextStrdup(row->target, TextDatumGetCString(value));
 }
 

@@ -15,6 +15,7 @@
 #define ROW_COLUMN_VALUE(symbol, name, type, declaration, ...) ", e." #name "::" declaration
 #define ROW_COLUMN_VALUES EVENT_COLUMN_LIST(ROW_COLUMN_VALUE, ROW_COLUMN_VALUE)
 
+/* One for each handler and event, of which the last failure is kept. */
 void
 mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
 {
@@ -61,6 +62,10 @@ mcs_dead_letters_count(const char *stream)
 	return (int64) mcs_catalog_run_for(&count, stream);
 }
 
+/*
+ * The event is the row of the events table where it is still there, which its
+ * owner may have changed, and else what was kept of it.
+ */
 List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {

@@ -31,6 +31,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+/* Has the transaction at work flushed by its commit. */
 void
 mcs_deaths_flush(void)
 {

@@ -4,9 +4,10 @@
  *
  * Locks are taken in one order: the handler's row, the rows of its workers, the
  * stream's rows.  A function that makes a handler has the stream's first, but
- * nobody else knows the rows that it makes then.  A
- * handler's row is locked so that dead letters can refer to it meanwhile: they
- * are inserted by a worker that has its own row already.
+ * nobody else knows the rows that it makes then.  A handler's row is locked FOR
+ * NO KEY UPDATE, so that dead letters can refer to it meanwhile (by a foreign key
+ * in the schema of 1.0): they are inserted by a worker that has its own row
+ * already.
  */
 #include "mongo_change_stream.h"
 
@@ -28,6 +29,7 @@ handler_from_row(const CatalogRow *row, const char *name)
 	handler->stream = mcs_catalog_get_text(row, "stream_name");
 	handler->owner = mcs_catalog_get_oid(row, "owner");
 	mcs_options_read(&mcs_options_handler, row, handler);
+	/* what was made of it when it was given */
 	handler->translated_body = mcs_catalog_get_text(row, "translated_body");
 	handler->translated_condition = mcs_catalog_get_text(row, "translated_condition");
 	handler->settings = mcs_catalog_get_texts(row, "settings");
@@ -90,16 +92,6 @@ mcs_handlers_insert(const Handler *handler, int64 last_event_id)
 }
 
 void
-mcs_handlers_forget_attempts(const char *name)
-{
-	static CatalogStatement forget = CATALOG_STATEMENT(
-		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
-		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
-
-	(void) mcs_catalog_run_for(&forget, name);
-}
-
-void
 mcs_handlers_update(const Handler *handler)
 {
 	CatalogColumns columns = {0};
@@ -155,7 +147,7 @@ mcs_handlers_delete(const char *name)
 		(void) mcs_catalog_run(&delete[i], values, NULL);
 }
 
-/* ---- positions ---- */
+/* ---- positions: one for each worker ---- */
 
 /*
  * A definition is known by the transaction that made or changed it, which no other
@@ -173,6 +165,16 @@ mcs_handlers_redefine(const char *name)
 
 	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run_for(&mark, name);
+}
+
+void
+mcs_handlers_forget_attempts(const char *name)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"UPDATE @.change_handler_progress SET attempts = 0, next_retry_at = NULL "
+		"WHERE handler_name = $1 AND failed_event IS NOT NULL", TEXTOID);
+
+	(void) mcs_catalog_run_for(&forget, name);
 }
 
 HandlerPosition *
@@ -210,6 +212,7 @@ mcs_handlers_position(const char *name, int worker)
 bool
 mcs_handlers_lock_positions(const char *name, int64 *least, int64 *greatest)
 {
+	/* in one order, so that two who lock all of them do not wait for each other */
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT last_event_id FROM @.change_handler_progress WHERE handler_name = $1 ORDER BY worker FOR UPDATE", TEXTOID);
 	CatalogScope scope;
@@ -248,6 +251,7 @@ mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id)
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(workers), Int64GetDatum(last_event_id)};
 
+	/* those that stay are at that position already: the caller has looked */
 	(void) mcs_catalog_run(&delete, values, NULL);
 	(void) mcs_catalog_run(&insert, values, NULL);
 }
@@ -259,6 +263,7 @@ mcs_handlers_set_workers(const char *name, int workers, int64 last_event_id)
  */
 #define SAME_DEFINITION "{definition_version|0} IN (" THIS_TRANSACTION ", "
 
+/* A failure behind the new position stays noted: it is of an event that is still to come. */
 bool
 mcs_handlers_save(const char *name, int worker, const HandlerPosition *from, int64 to, int64 events)
 {
@@ -300,7 +305,7 @@ mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *p
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }
 
-/* ---- processes that die ---- */
+/* ---- processes that may die ---- */
 
 /*
  * Notes that a process begins to work; first says that a note of another that is
@@ -319,24 +324,25 @@ mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_even
 		TEXTOID, INT4OID, BOOLOID);
 	CatalogScope scope;
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), BoolGetDatum(first)};
-	bool		disorderly = false;
+	bool		died = false;
 
 	*running_event = 0;
 	*repeats = 0;
 	*starts = 0;
+	/* the note is of use only if no crash takes it back: see tables/deaths.c */
 	mcs_deaths_flush();
 	mcs_catalog_begin(&scope);
 	if (mcs_catalog_execute(&note, values, NULL) > 0)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
-		disorderly = mcs_catalog_get_bool(&row, "died");
+		died = mcs_catalog_get_bool(&row, "died");
 		*running_event = mcs_catalog_get_int64(&row, "running_event");
 		*repeats = mcs_catalog_get_int32(&row, "crashes");
 		*starts = mcs_catalog_get_int32(&row, "starts");
 	}
 	mcs_catalog_end(&scope);
-	return disorderly;
+	return died;
 }
 
 /* Notes that a process, whose predecessors had not come so far, is ready to run events. */
@@ -431,7 +437,7 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 		"WHERE h.stream_name = $1 AND h.handler_name <> $2", TEXTOID, TEXTOID);
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), CStringGetTextDatum(but_handler)};
-	List	   *all = NIL;
+	List	   *others = NIL;
 	uint64		count;
 
 	mcs_catalog_begin(&scope);
@@ -446,8 +452,8 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 		reached->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");
 		reached->failed_event = mcs_catalog_get_int64(&row, "failed_event");
 		reached->gave_up = mcs_catalog_get_bool(&row, "gave_up");
-		all = mcs_catalog_append(&row, all, reached);
+		others = mcs_catalog_append(&row, others, reached);
 	}
 	mcs_catalog_end(&scope);
-	return all;
+	return others;
 }

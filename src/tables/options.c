@@ -21,6 +21,7 @@
 
 /* ---- the lists ---- */
 
+/* MongoDB's words for fullDocument and fullDocumentBeforeChange, and ours for what is not MongoDB's affair. */
 static const OptionWord full_document_words[] = {
 	{"default", NULL, 0},
 	{"updateLookup", "update_lookup", 0},
@@ -56,6 +57,7 @@ static const OptionWord on_failure_words[] = {
 	{NULL, NULL, 0}
 };
 
+/* The rows as data.  The check is left out: it is of a folder above (stream/definition.c, handler/definition.c). */
 #define ROW_OF(definition, member, kind, words, fallback, flags) \
 	{#member, kind, words, fallback, flags, offsetof(definition, member), sizeof(((definition *) NULL)->member)},
 #define STREAM_ROW(name, kind, words, fallback, flags, check) ROW_OF(Stream, name, kind, words, fallback, flags)
@@ -145,6 +147,7 @@ mcs_options_word(const OptionWord *words, const char *text, const char *option)
 	for (const OptionWord *word = words; word->text; word++)
 		if (strcmp(text, word->text) == 0 || (word->sql && strcmp(text, word->sql) == 0))
 			return word;
+	/* the hint has one spelling of each, MongoDB's, by which its documentation is found */
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value \"%s\" for %s", text, option),
@@ -178,6 +181,7 @@ mcs_options_set(const Option *option, void *definition, Datum value)
 			break;
 		case OPTION_INTERVAL:
 			{
+				/* a value of fixed length by reference: what it points to may be the caller's tuple */
 				Interval   *interval = palloc(sizeof(Interval));
 
 				*interval = *DatumGetIntervalP(value);
@@ -201,6 +205,7 @@ mcs_options_reset(const Option *option, void *definition)
 		memset((char *) definition + option->offset, 0, option->size);
 		return;
 	}
+	/* a new value each time, not a constant that somebody could change */
 	getTypeInputInfo(mcs_options_type(option), &input, &parameter);
 	mcs_options_set(option, definition, OidInputFunctionCall(input, pstrdup(option->fallback), parameter, -1));
 }
@@ -237,6 +242,7 @@ word_text(const Option *option, int value)
 	return NULL;				/* not reached */
 }
 
+/* Adds one option's column. */
 static void
 write_option(const Option *option, const void *definition, CatalogColumns *columns)
 {
@@ -261,6 +267,7 @@ write_option(const Option *option, const void *definition, CatalogColumns *colum
 			mcs_catalog_set(columns, option->name, BOOLOID, BoolGetDatum(*(const bool *) member), false);
 			break;
 		case OPTION_INT:
+			/* 0 stands for null only where null is what an option without a default has */
 			number = *(const int *) member;
 			mcs_catalog_set(columns, option->name, INT4OID, Int32GetDatum(number), number == 0 && option->fallback == NULL);
 			break;

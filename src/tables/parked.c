@@ -55,12 +55,14 @@ mcs_parked_lock(const char *stream, int64 after, int limit)
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
+		/* processing_* are of the gap row that stands in the event's place (mcs_events_take_gap) */
 		memset(row->nulls, true, sizeof(row->nulls));
 		for (int column = 0; column < PARKED_COUNT; column++)
 		{
 			Form_pg_attribute attribute = TupleDescAttr(desc, column);
 			Datum		value = SPI_getbinval(tuple, desc, column + 1, &isnull);
 
+			/* SPI's memory goes with the scope, and what was stored out of line with the row */
 			row->nulls[column] = isnull;
 			if (!isnull && attribute->attlen == -1)
 				row->values[column] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));

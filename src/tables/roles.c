@@ -79,6 +79,7 @@ mcs_roles_rename_server(const char *from, const char *to)
 	Datum		values[2] = {CStringGetTextDatum(from), CStringGetTextDatum(to)};
 	ListCell   *cell;
 
+	/* their processes know the server by the name that it had, and read their rows again */
 	foreach(cell, names_of(&find, values[0]))
 		mcs_wake_at_commit(lfirst(cell));
 	(void) mcs_catalog_run(&rename, values, NULL);
@@ -98,6 +99,7 @@ mcs_roles_drop_streams(Oid role)
 
 		mcs_handlers_lock_all(lfirst(cell));
 		stream = mcs_streams_load(lfirst(cell), true, true);
+		/* somebody else has dropped it meanwhile */
 		if (!stream)
 			continue;
 		mcs_handlers_lock_all(stream->name);
@@ -124,6 +126,7 @@ mcs_roles_reassign(Oid from, Oid to)
 	Datum		values[2] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
 	ListCell   *cell;
 
+	/* what processes have made as the old owner and not committed is not to be */
 	foreach(cell, mcs_roles_streams(from))
 	{
 		mcs_handlers_lock_all(lfirst(cell));

@@ -24,17 +24,22 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->owner = mcs_catalog_get_oid(row, "owner");
 	stream->database = mcs_catalog_get_text(row, "database_name");
 	stream->collection = mcs_catalog_get_text(row, "collection_name");
+
+	/* the definition, and what was made of it when it was given */
 	mcs_options_read(&mcs_options_stream, row, stream);
 	stream->max_await_ms = (int) (mcs_convert_interval(stream->max_await_time) / 1000);
 	stream->pushed_filter = mcs_catalog_get_document(row, "pushed_filter");
 	stream->local_filter = mcs_catalog_get_text(row, "local_filter");
 	stream->settings = mcs_catalog_get_texts(row, "settings");
+
+	/* whether it shall run, and here */
 	stream->stopped_state = mcs_catalog_get_text(row, "stopped_state");
 	stream->stopped_token = mcs_catalog_get_text(row, "stopped_token");
 	stream->skip_token = mcs_catalog_get_text(row, "skip_token");
 	stream->restored = mcs_catalog_is_from_elsewhere(row);
 	stream->has_handlers = mcs_catalog_get_bool(row, "has_handlers");
 
+	/* how far it is; of a stream whose position a restore has not brought, all of this is null */
 	stream->definition_version = mcs_catalog_get_int32(row, "definition_version");
 	stream->resume_token = mcs_catalog_get_text(row, "resume_token");
 	stream->last_event_id = mcs_catalog_get_int64(row, "last_event_id");
@@ -85,6 +90,11 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 	return stream;
 }
 
+/*
+ * Every stream, and every worker of every handler, with whether it shall run
+ * here.  Its deaths in a row count a process that is noted as alive: the caller
+ * knows whether one is, or shared memory was made anew since (tables/deaths.c).
+ */
 List *
 mcs_streams_list(void)
 {
@@ -132,6 +142,7 @@ mcs_streams_list(void)
 bool
 mcs_streams_kept_events(const char *stream, Oid *owner, int64 *last_event_id)
 {
+	/* locked, so that two who make a stream of that name do not both go on numbering */
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT owner, last_event_id FROM @.change_stream_kept_events WHERE stream_name = $1 FOR UPDATE",
 		TEXTOID);
@@ -178,6 +189,7 @@ set_definition(CatalogColumns *columns, const Stream *stream, bool update)
 bool
 mcs_streams_insert(const Stream *stream)
 {
+	/* a restore may have left a position without its stream: what the caller has made of it is in last_event_id */
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
 		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id",
@@ -188,6 +200,7 @@ mcs_streams_insert(const Stream *stream)
 	CatalogColumns columns = {0};
 	CatalogValues values = {0};
 
+	/* change_streams first, whose key decides between two who make a stream of one name */
 	mcs_catalog_set_text(&columns, "stream_name", stream->name);
 	mcs_catalog_set(&columns, "owner", REGROLEOID, ObjectIdGetDatum(stream->owner), false);
 	mcs_catalog_set_text(&columns, "database_name", stream->database);
@@ -218,6 +231,7 @@ mcs_streams_update(const Stream *stream)
 	mcs_progress_redefine(stream->name);
 }
 
+/* A stream that is paused for another reason is paused by the caller from now on. */
 void
 mcs_streams_pause(const char *stream)
 {
@@ -242,6 +256,7 @@ mcs_streams_resume(const char *stream, const char *skip_token)
 		TEXTOID, TEXTOID, INT8OID, OIDOID);
 	CatalogValues values = {0};
 
+	/* whoever resumes a restored stream says with that that it shall run in this cluster and database */
 	mcs_catalog_add_text(&values, stream);
 	mcs_catalog_add_text(&values, skip_token);
 	mcs_catalog_add_value(&values, Int64GetDatum((int64) GetSystemIdentifier()), false);
@@ -289,10 +304,12 @@ mcs_streams_delete(const Stream *stream, bool keep_events)
 	mcs_catalog_add_text(&values, stream->name);
 	mcs_catalog_add_value(&values, ObjectIdGetDatum(stream->owner), false);
 	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	/* what refers to others before what it refers to: 1.0's tables have foreign keys */
 	for (int i = 0; i < lengthof(delete); i++)
 		(void) mcs_catalog_run(&delete[i], values.values, NULL);
 	for (int i = 0; i < lengthof(delete_new) && !mcs_extension_is_old(); i++)
 		(void) mcs_catalog_run(&delete_new[i], values.values, NULL);
+	/* their processes end when they see that there is no such handler */
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 	if (keep_events)
 		(void) mcs_catalog_run(&keep, values.values, NULL);
@@ -325,9 +342,8 @@ mcs_streams_is_uncommitted(const char *stream)
 
 /*
  * Ends a stream until it is resumed; token is of the event that it stops at, or
- * NULL.  Locks the row of change_streams, so a
- * transaction that calls mcs_progress_error, too, calls this first: functions
- * lock in that order.
+ * NULL.  Locks the row of change_streams, so a transaction that calls
+ * mcs_progress_error, too, calls this first: functions lock in that order.
  */
 void
 mcs_streams_stop(const char *stream, StreamState state, const char *reason, const char *token)
@@ -339,6 +355,7 @@ mcs_streams_stop(const char *stream, StreamState state, const char *reason, cons
 	Datum		values[4] = {CStringGetTextDatum(stream)};
 	char		nulls[4] = {' ', ' ', ' ', token ? ' ' : 'n'};
 
+	/* the others are told by shared memory, and end with the process */
 	Assert(state == STREAM_HISTORY_LOST || state == STREAM_ERROR);
 	values[1] = CStringGetTextDatum(state == STREAM_HISTORY_LOST ? "history_lost" : "error");
 	values[2] = CStringGetTextDatum(reason);

@@ -14,7 +14,7 @@
 
 #define CATALOG_MAX_ARGS	40
 
-/* One statement on the catalog tables, planned once a session. */
+/* One statement on the catalog tables, planned once a session: a static variable of the function that runs it. */
 typedef struct CatalogStatement
 {
 	const char *sql;			/* "@." stands for the extension's schema, "{new|old}" for what is different in version 1.0's, "$*" for all arguments */
