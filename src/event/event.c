@@ -448,6 +448,13 @@ mcs_event_timestamp(uint64 cluster_time)
 	return seconds * USECS_PER_SEC + ordinal - UNIX_EPOCH_OFFSET_US;
 }
 
+/* The second of a cluster time, as people read it. */
+TimestampTz
+mcs_event_second(uint64 cluster_time)
+{
+	return mcs_event_timestamp(cluster_time & ~UINT64CONST(0xFFFFFFFF));
+}
+
 /* wallTime; the second of cluster_time where the server sends none, or one that no timestamptz can hold. */
 static Datum
 change_timestamp(const ChangeEvent *event, bool *isnull)
@@ -462,7 +469,7 @@ change_timestamp(const ChangeEvent *event, bool *isnull)
 			return TimestampTzGetDatum(time);
 	}
 	*isnull = event->cluster_time == 0;
-	return TimestampTzGetDatum(mcs_event_timestamp(event->cluster_time & ~UINT64CONST(0xFFFFFFFF)));
+	return TimestampTzGetDatum(mcs_event_second(event->cluster_time));
 }
 
 static Datum

@@ -169,6 +169,7 @@ extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, 
 extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull);
 extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
+extern TimestampTz mcs_event_second(uint64 cluster_time);
 
 /* ---- event/mask.c: what is not to be stored ---- */
 

@@ -80,7 +80,7 @@ struct FdwRead
 static const char *
 time_text(uint64 time)
 {
-	return timestamptz_to_str(mcs_event_timestamp(time & ~UINT64CONST(0xFFFFFFFF)));
+	return timestamptz_to_str(mcs_event_second(time));
 }
 
 /* ---- opening ---- */

@@ -222,13 +222,6 @@ check_names(const Stream *stream, const MongoTarget *target, MongoSession *sessi
 		tell_missing(stream, target, session, database.exact, stream->collection ? collection.other_case : NULL, now);
 }
 
-/* A time of MongoDB, by the second. */
-TimestampTz
-mcs_stream_time_from_mongo(uint64 time)
-{
-	return ((int64) (time >> 32) - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
-}
-
 /*
  * Raises an error for what can never have events, and tells of what is not there
  * yet and of a position, to start after, that MongoDB's time has not reached.
@@ -247,5 +240,5 @@ mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSessio
 		ereport(NOTICE,
 				(errmsg("change stream \"%s\" starts in the future", stream->name),
 				 errdetail("It waits until %s; what is written before is not part of it.",
-						   timestamptz_to_str(mcs_stream_time_from_mongo(mcs_token_time(token))))));
+						   timestamptz_to_str(mcs_event_second(mcs_token_time(token))))));
 }

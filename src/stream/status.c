@@ -55,7 +55,7 @@ future_start(const SlotView *slot)
 {
 	if (slot->report.state != STREAM_ACTIVE || slot->operation_time == 0 || slot->saved_time >> 32 <= slot->operation_time >> 32)
 		return NULL;
-	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_stream_time_from_mongo(slot->saved_time)));
+	return psprintf("waits until %s, when it is to start", timestamptz_to_str(mcs_event_second(slot->saved_time)));
 }
 
 /* Adds something that is beside the state to its reason. */

@@ -68,9 +68,6 @@ extern Stream *mcs_stream_load_own(const char *name, bool for_update);
 /* Raises unless the caller is an owner of something; strangers are not told whose it is (command.c). */
 extern void mcs_stream_check_owner(Oid owner, const char *what, const char *name);
 
-/* A time of MongoDB, by the second (namespace.c). */
-extern TimestampTz mcs_stream_time_from_mongo(uint64 time);
-
 /* ---- stream/alert.c ---- */
 
 /* What a person is told of a stream or handler; from, to and hint may be NULL, count 0. */

@@ -200,7 +200,7 @@ mcs_writer_gap_values(const Stream *stream, const char *token, const char *from,
 
 		values[EVENT_RESUME_TOKEN] = CStringGetTextDatum(token);
 		values[EVENT_CLUSTER_TIME] = TimestampTzGetDatum(mcs_event_timestamp(time));
-		values[EVENT_CHANGE_TIMESTAMP] = TimestampTzGetDatum(mcs_event_timestamp(time & ~UINT64CONST(0xFFFFFFFF)));
+		values[EVENT_CHANGE_TIMESTAMP] = TimestampTzGetDatum(mcs_event_second(time));
 	}
 	values[EVENT_FULL_DOCUMENT_SOURCE] = CStringGetTextDatum("none");
 	nulls[EVENT_FULL_DOCUMENT_SOURCE] = false;
