@@ -77,8 +77,6 @@ extern int	mcs_shared_reserved_processes;	/* -1: ours to choose */
 
 extern void mcs_shared_settings_init(void);
 
-#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
-
 /* ---- memory.c: any backend ---- */
 
 extern void mcs_shared_init(void);

@@ -4,29 +4,31 @@
  *	  change_stream_alert, and the look at how much of MongoDB's oplog is left.
  *
  * A worker tells of changes of its state, a handler's also of events that it has
- * given up, and who resumes what had stopped tells of that.  How far a position is behind, as a
- * part of what the oplog held when a worker last looked, is asked by the prober,
- * each minute and in all databases: so it is also told of a stream that is
- * paused, waits for a lock, or has no process.
+ * given up, and who resumes what had stopped tells of that.  How far a position
+ * is behind, as a part of what the oplog held when a worker last looked, is asked
+ * by the prober, each minute and in all databases: so it is also told of a stream
+ * that is paused, waits for a lock, or has no process.
  */
 #include "mongo_change_stream.h"
 
-#include "stream/stream.h"
-
-#include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "lib/stringinfo.h"
-#include "shared/shared.h"
+#include "stream/stream_internal.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 
-/* So full a queue of notifications is left to others: a full one keeps transactions from committing. */
+/* Beyond this part of the queue in use nothing of ours is added: a full one makes every NOTIFY's commit fail. */
 #define QUEUE_USAGE_MAX 0.5
 
 /* NOTIFY takes payloads under 8,000 bytes, and JSON may need six for one of a text. */
 #define REASON_BYTES	700
 #define HINT_BYTES		500
+
+bool
+mcs_alert_queue_is_full(void)
+{
+	return DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX;
+}
 
 /* A member whose text is cut after some bytes. */
 static void
@@ -54,7 +56,8 @@ mcs_alert(const Alert *alert)
 	const char *what = alert->of_handler ? "handler" : "stream";
 	StringInfoData payload;
 
-	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX)
+	/* whoever needs to know it finds it in the log then, too */
+	if (mcs_alert_queue_is_full())
 	{
 		ereport(LOG,
 				(errmsg("an alert of change %s \"%s\" was not sent, since the queue of notifications is more than half full",
@@ -74,6 +77,7 @@ mcs_alert(const Alert *alert)
 	Async_Notify(MCS_ALERT_CHANNEL, payload.data);
 }
 
+/* The same for a stream, which is the usual case. */
 void
 mcs_alert_of_stream(const char *stream, const char *from, const char *to, const char *reason, const char *hint)
 {
@@ -82,7 +86,11 @@ mcs_alert_of_stream(const char *stream, const char *from, const char *to, const 
 	mcs_alert(&alert);
 }
 
-/* How much of the oplog lies between a position and now: 90, 50 or 0 percent at least; back to 0 below 40. */
+/*
+ * How much of the oplog lies between a position and now: 90, 50 or 0 percent at
+ * least.  It goes back only a good way below, so that a stream at the border does
+ * not alert each minute.
+ */
 static int
 level_of(double used, int told)
 {
@@ -113,6 +121,7 @@ void
 mcs_alert_of_oplogs(void)
 {
 	ListCell   *cell;
+	/* as MongoDB counts: tokens hold its seconds */
 	int64		now = (int64) (GetCurrentTimestamp() / USECS_PER_SEC) +
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 
@@ -125,6 +134,7 @@ mcs_alert_of_oplogs(void)
 
 		if (level == use->told)
 			continue;
+		/* kept in the table, as the next prober is another process */
 		mcs_oplog_told(use->stream, level);
 		tell(use, level, used);
 	}

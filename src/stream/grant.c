@@ -1,19 +1,19 @@
 /*
  * stream/grant.c
  *	  grant_change_stream and revoke_change_stream: who may see a stream that is
- *	  another's.
+ *	  another's.  What they may see of it is said by the policies and views of the
+ *	  schema, which read what is written here.
  */
 #include "mongo_change_stream.h"
 
 #include "miscadmin.h"
 #include "stream/stream_internal.h"
-#include "utils/builtins.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(mcs_grant_change_stream);
 PG_FUNCTION_INFO_V1(mcs_revoke_change_stream);
 
-/* The reader that is named; - and the number of no role are none. */
+/* The reader that is named; regrole also takes "-" and any number, of which some are no role's. */
 static Oid
 reader_argument(FunctionCallInfo fcinfo)
 {

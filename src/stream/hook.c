@@ -14,8 +14,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "stream/stream.h"
-
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -28,7 +26,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "shared/shared.h"
+#include "stream/stream_internal.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -47,40 +45,28 @@ typedef struct BlockedDatabase
 static List *blocked = NIL;		/* in TopMemoryContext, for it must outlive an aborted transaction's memory */
 static ProcessUtility_hook_type previous_process_utility = NULL;
 
+/* Whether the user owns a database, an extension or a foreign server: an object of one of these catalogs. */
 static bool
-owns_database(Oid database)
+owns(Oid catalog, Oid object)
 {
 #if PG_VERSION_NUM >= 160000
-	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+	return object_ownercheck(catalog, object, GetUserId());
 #else
-	return pg_database_ownercheck(database, GetUserId());
+	switch (catalog)
+	{
+		case DatabaseRelationId:
+			return pg_database_ownercheck(object, GetUserId());
+		case ExtensionRelationId:
+			return pg_extension_ownercheck(object, GetUserId());
+		case ForeignServerRelationId:
+			return pg_foreign_server_ownercheck(object, GetUserId());
+	}
+	elog(ERROR, "no catalog of owned objects: %u", catalog);
+	return false;				/* not reached */
 #endif
 }
 
-static bool
-owns_extension(Oid extension)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(ExtensionRelationId, extension, GetUserId());
-#else
-	return pg_extension_ownercheck(extension, GetUserId());
-#endif
-}
-
-static bool
-owns_server(const char *name)
-{
-	Oid			server = get_foreign_server_oid(name, true);
-
-	if (!OidIsValid(server))
-		return false;
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(ForeignServerRelationId, server, GetUserId());
-#else
-	return pg_foreign_server_ownercheck(server, GetUserId());
-#endif
-}
-
+/* Whether the user may make databases at all, as CREATE DATABASE asks for it. */
 static bool
 may_create_databases(void)
 {
@@ -95,6 +81,11 @@ may_create_databases(void)
 	return may;
 }
 
+/*
+ * Lets our processes in again: after the commit, when what they look at is as the
+ * statement has made it.  Of a transaction that is prepared the locks go on to
+ * keep them waiting, as they do everybody.
+ */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
@@ -112,6 +103,7 @@ at_transaction_end(XactEvent event, void *arg)
 	blocked = NIL;
 }
 
+/* Keeps our processes out of a database until the transaction ends; dropped: and for good if it commits. */
 static void
 block(Oid database, bool dropped)
 {
@@ -120,6 +112,7 @@ block(Oid database, bool dropped)
 
 	entry->database = database;
 	entry->dropped = dropped;
+	/* before it is done: an error or a cancel while it waits must find it in the list */
 	blocked = lappend(blocked, entry);
 	MemoryContextSwitchTo(old);
 	mcs_shared_block_database(database, BLOCK_TIMEOUT_MS);
@@ -131,9 +124,10 @@ own_other_database(const char *name)
 {
 	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
 
-	return OidIsValid(database) && database != MyDatabaseId && owns_database(database) ? database : InvalidOid;
+	return OidIsValid(database) && database != MyDatabaseId && owns(DatabaseRelationId, database) ? database : InvalidOid;
 }
 
+/* A string option of CREATE or ALTER DATABASE, or NULL. */
 static const char *
 option_string(List *options, const char *name)
 {
@@ -171,7 +165,7 @@ block_template(const CreatedbStmt *statement)
 	const char *name = option_string(statement->options, "template");
 	Oid			database = get_database_oid(name ? name : "template1", true);
 
-	if (OidIsValid(database) && may_create_databases() && (is_template(database) || owns_database(database)))
+	if (OidIsValid(database) && may_create_databases() && (is_template(database) || owns(DatabaseRelationId, database)))
 		block(database, false);
 }
 
@@ -224,6 +218,7 @@ refuse_role_if_needed(Oid role, const char *name, List *streams)
 	refuse_if_needed(visible ? streams : NIL, visible ? 0 : list_length(streams), "role", name);
 }
 
+/* DROP SERVER and DROP EXTENSION; other kinds of objects, whose names are no single string, are passed over. */
 static void
 before_drop(const DropStmt *statement)
 {
@@ -241,12 +236,14 @@ before_drop(const DropStmt *statement)
 		name = strVal(object);
 		if (statement->removeType == OBJECT_FOREIGN_SERVER)
 		{
+			Oid			server = get_foreign_server_oid(name, true);
+
 			/*
 			 * Who may not drop it learns no names of streams.  A script of
 			 * pg_dump --clean drops the server on the way to the extension
 			 * and all streams; such a script is known by this setting.
 			 */
-			if (check_function_bodies && owns_server(name))
+			if (check_function_bodies && OidIsValid(server) && owns(ForeignServerRelationId, server))
 			{
 				List	   *streams = mcs_roles_streams_of_server(name, &others);
 
@@ -254,11 +251,12 @@ before_drop(const DropStmt *statement)
 			}
 		}
 		else if (strcmp(name, MCS_EXTENSION) == 0 &&
-				 OidIsValid(extension = get_extension_oid(name, true)) && owns_extension(extension))
+				 OidIsValid(extension = get_extension_oid(name, true)) && owns(ExtensionRelationId, extension))
 			block(MyDatabaseId, false);
 	}
 }
 
+/* DROP ROLE: in this database by the tables, in others by what runs there, as their tables cannot be read from here. */
 static void
 before_drop_role(const DropRoleStmt *statement)
 {
@@ -269,8 +267,9 @@ before_drop_role(const DropRoleStmt *statement)
 		RoleSpec   *spec = lfirst(cell);
 		Oid			role = spec->roletype == ROLESPEC_CSTRING ? get_role_oid(spec->rolename, true) : InvalidOid;
 
+		/* refused by itself, or not there */
 		if (!OidIsValid(role) || !may_drop_role(role))
-			continue;			/* refused by itself */
+			continue;
 		if (OidIsValid(mcs_extension_schema()))
 			refuse_role_if_needed(role, spec->rolename, mcs_roles_streams(role));
 		refuse_role_if_needed(role, spec->rolename, mcs_slot_streams_of_role(role));
@@ -336,6 +335,7 @@ roles_to_drop(Node *statement)
 	return roles;
 }
 
+/* ALTER SERVER ... RENAME TO */
 static bool
 renames_server(Node *statement)
 {
@@ -355,6 +355,7 @@ after_statement(Node *statement, List *dropped_roles)
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
+	/* what the statement has done is to be seen by what follows from it */
 	CommandCounterIncrement();
 	if (dropped_roles != NIL)
 	{
@@ -377,6 +378,10 @@ after_statement(Node *statement, List *dropped_roles)
 	}
 }
 
+/*
+ * The hook.  Statements on a standby, without preloading, or outside of a
+ * transaction (as in a replication session) have nothing to do with streams.
+ */
 static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
 				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
@@ -388,9 +393,11 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	if (ours)
 	{
 		before_statement(pstmt->utilityStmt);
+		/* by OID, as afterwards their names lead nowhere */
 		dropped_roles = roles_to_drop(pstmt->utilityStmt);
 	}
 	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	/* a procedure or DROP DATABASE may have ended the transaction */
 	if (ours && IsTransactionState())
 		after_statement(pstmt->utilityStmt, dropped_roles);
 }

@@ -27,7 +27,7 @@ typedef struct Found
 	char	   *other_case;		/* a name that differs in nothing but the case of letters, or NULL */
 } Found;
 
-/* {$regex: "^name$", $options: "i"}, whatever is in the name */
+/* {$regex: "^name$", $options: "i"}: the name in any case, whatever characters are in it. */
 static void
 append_name(DocumentBuilder *builder, const char *name)
 {
@@ -97,16 +97,17 @@ look_for(MongoSession *session, const char *database, const char *collection, Fo
 {
 	Document   *question = command(database, collection);
 	const char *wanted = collection ? collection : database;
-	MongoError	ignored;
+	MongoError	error;			/* not told: watching may work all the same */
 	MongoReply *reply;
 	DocumentValue array;
 	DocumentIterator it;
 
 	memset(found, 0, sizeof(*found));
 	reply = mcs_session_command(session, collection ? database : "admin", DOCUMENT_VALUE(question), DOCUMENT_VALUE_SIZE(question),
-								"look for the stream's collection", &ignored);
+								"look for the stream's collection", &error);
 	if (reply == NULL)
 		return false;
+	/* for nothing: every reply of a replica set carries its time */
 	*now = Max(*now, mcs_session_operation_time(reply));
 	if (!found_array(reply, collection != NULL, &array))
 	{
@@ -203,6 +204,7 @@ check_names(const Stream *stream, const MongoTarget *target, MongoSession *sessi
 	Found		collection;
 	Found		database;
 
+	/* a collection that is there needs no look for its database */
 	if (stream->collection)
 	{
 		if (!look_for(session, stream->database, stream->collection, &collection, now))
@@ -216,6 +218,7 @@ check_names(const Stream *stream, const MongoTarget *target, MongoSession *sessi
 	}
 	if (!look_for(session, stream->database, NULL, &database, now))
 		return;
+	/* MongoDB keeps no two databases whose names differ in case only: this one can never come */
 	if (!database.exact && database.other_case)
 		refuse_database(stream, database.other_case);
 	if (!database.exact || stream->collection)
@@ -229,13 +232,13 @@ check_names(const Stream *stream, const MongoTarget *target, MongoSession *sessi
 void
 mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token)
 {
-	Found		ignored;
+	Found		found;
 	uint64		now = 0;
 
 	if (strcmp(stream->database, "*") != 0)
 		check_names(stream, target, session, &now);
 	else
-		(void) look_for(session, "admin", NULL, &ignored, &now);
+		(void) look_for(session, "admin", NULL, &found, &now);	/* asked for the time only */
 	if (now != 0 && mcs_token_time(token) >> 32 > now >> 32)
 		ereport(NOTICE,
 				(errmsg("change stream \"%s\" starts in the future", stream->name),

@@ -62,6 +62,7 @@ append_scope(DocumentBuilder *builder, const char *collection)
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "operationType");
 	mcs_document_begin_array(builder, "$in");
+	/* these have no collection in ns */
 	mcs_document_append_string(builder, NULL, "dropDatabase");
 	mcs_document_append_string(builder, NULL, "invalidate");
 	mcs_document_end(builder);
@@ -71,6 +72,7 @@ append_scope(DocumentBuilder *builder, const char *collection)
 	end_stage(builder);
 }
 
+/* Whether an operation, a text that is not terminated, is asked for by name. */
 static bool
 has_operation(const Stream *stream, const char *operation, uint32 length)
 {
@@ -142,6 +144,7 @@ mcs_pipeline_pushed_filter(const Stream *stream, const Document *match)
 	{
 		mcs_document_begin_object(&builder, NULL);
 		append_operations(&builder, stream, true, false);
+		/* the condition may have an operationType of its own, which would be a second key of that name */
 		mcs_document_begin_array(&builder, "$and");
 		mcs_document_append_document(&builder, NULL, match);
 		mcs_document_end(&builder);
@@ -217,6 +220,7 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	spec->max_await_ms = stream->max_await_ms;
 	spec->queue_bytes = MONGO_QUEUE_BYTES;
 
+	/* the scope first: what stands first MongoDB can apply to its oplog, before it makes events */
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	if (filtered)
@@ -242,6 +246,7 @@ mcs_stream_verdict(const Stream *stream, const ChangeEvent *event)
 	const EventText *operation = &event->operation_type;
 	bool		named = operation->data && has_operation(stream, operation->data, operation->length);
 
+	/* of another collection, or of none: it came by the scope of the first stage */
 	if (stream->collection && !text_is(&event->collection, stream->collection))
 	{
 		if (text_is(operation, "rename") && text_is(&event->to_collection, stream->collection))

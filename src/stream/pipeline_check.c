@@ -27,6 +27,7 @@ typedef struct StageCheck
 	const char *name;
 } StageCheck;
 
+/* Raises that a stage does something to a field that must come through. */
 static void
 refuse(const StageCheck *stage, const char *what, const char *field, const char *hint)
 {
@@ -150,6 +151,7 @@ typedef enum Projection
 	PROJECT_NESTED
 } Projection;
 
+/* {"$op": ...} is computed; {"a": ...} names fields inside.  {} is a value, too. */
 static bool
 is_operator_object(const DocumentValue *value)
 {
@@ -159,6 +161,7 @@ is_operator_object(const DocumentValue *value)
 	return !mcs_document_next(&it) || it.key[0] == '$';
 }
 
+/* As MongoDB decides it: numbers and booleans by their truth, anything else is an expression. */
 static Projection
 projection_of(const DocumentValue *value)
 {
@@ -185,10 +188,12 @@ only_excludes(const DocumentValue *fields, bool top)
 	DocumentIterator it;
 	bool		excludes = false;
 
+	/* nested as deep as the user likes */
 	check_stack_depth();
 	mcs_document_iterate(&it, fields->data, fields->size);
 	while (mcs_document_next(&it))
 	{
+		/* an including $project may exclude _id, so that says nothing of the others */
 		if (top && strcmp(it.key, "_id") == 0)
 			continue;
 		excludes = true;
@@ -228,6 +233,7 @@ check_project(const StageCheck *stage, const DocumentValue *fields)
 			continue;
 		if (projection_of(&it.value) == PROJECT_EXCLUDE)
 			refuse_drop(stage, kept);
+		/* a part of it, or something else under its name */
 		if (strlen(kept) != it.key_size || (projection_of(&it.value) != PROJECT_INCLUDE && !is_field(&it.value, kept)))
 			refuse_change(stage, kept);
 		for (int i = 0; i < lengthof(kept_fields); i++)
@@ -239,6 +245,7 @@ check_project(const StageCheck *stage, const DocumentValue *fields)
 			refuse_drop(stage, kept_fields[i]);
 }
 
+/* Whether an expression is the event as a whole. */
 static bool
 is_root(const DocumentValue *value)
 {
@@ -269,6 +276,7 @@ check_root(const StageCheck *stage, const DocumentValue *root)
 	{
 		if (is_root(&it.value))
 			after_root = true;
+		/* what comes before the event is overwritten by it */
 		else if (after_root)
 		{
 			if (it.value.type != DOCUMENT_OBJECT || is_operator_object(&it.value))
@@ -300,6 +308,7 @@ mentions(const DocumentValue *value, const char *wanted)
 	return false;
 }
 
+/* What a stage of an allowed name holds. */
 static void
 check_stage(const StageCheck *stage, const DocumentValue *value)
 {
@@ -330,6 +339,7 @@ check_stage(const StageCheck *stage, const DocumentValue *value)
 					"Decide by $$KEEP and $$PRUNE for the event as a whole, or drop fields by $unset.");
 }
 
+/* A stage that MongoDB takes in change streams, by its name. */
 static void
 check_stage_name(const StageCheck *stage)
 {
@@ -349,6 +359,7 @@ check_stage_name(const StageCheck *stage)
 			 errdetail("Allowed stages: %s.", list.data)));
 }
 
+/* Raises what is wrong with a pipeline, an argument of create_change_stream. */
 void
 mcs_pipeline_check(const Document *pipeline)
 {

@@ -8,8 +8,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "stream/stream.h"
-
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -18,9 +16,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "shared/shared.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "stream/stream_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -48,6 +46,7 @@ may_log_in(Oid role)
 #endif
 }
 
+/* Whether a role may connect to this database. */
 static bool
 may_connect(Oid role)
 {
@@ -58,7 +57,10 @@ may_connect(Oid role)
 #endif
 }
 
-/* What keeps processes from working as a role in this database, palloc'ed, or NULL. */
+/*
+ * What keeps processes from working as a role in this database: what PostgreSQL
+ * would refuse at their start, in the same order.
+ */
 char *
 mcs_reason_of_owner(Oid owner)
 {
@@ -150,6 +152,7 @@ mcs_change_stream_absence(PG_FUNCTION_ARGS)
 static Oid
 awaited_relation(int pid)
 {
+	/* a copy of the whole lock table: only asked for when somebody waits */
 	LockData   *locks = GetLockStatusData();
 
 	for (int i = 0; i < locks->nelements; i++)

@@ -33,7 +33,12 @@ mcs_stream_check_token(const char *token, const char *argument)
 	return read;
 }
 
-/* Reads a time by PostgreSQL's rules; what is no time gets a message of ours. */
+/*
+ * Reads a time by PostgreSQL's rules; what is no time gets a message of ours.
+ * The error is caught without a subtransaction, which is right only because the
+ * input function holds nothing that an abort would release, and a new one is
+ * raised.
+ */
 static TimestampTz
 parse_time(const char *text)
 {
@@ -73,6 +78,7 @@ token_of_time(TimestampTz time, const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("start_at must be a finite time"),
 				 errhint("Use 'earliest' for the start of MongoDB's history, 'now' for its end.")));
+	/* rounded down also before 2000, where a timestamptz is negative */
 	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0) +
 		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	seconds = Max(seconds, 1);	/* MongoDB's history begins later, and 0 stands for no time */
@@ -139,6 +145,7 @@ try_open(const Stream *stream, MongoSession *session, const char *after, MongoEr
 						 errdetail("It sends no token with an empty batch, as MongoDB does from 4.0.7 on.")));
 			return token;
 		}
+		/* a role that may watch no more than the collection does that, and so will the worker */
 		if (error->code != MONGO_CODE_UNAUTHORIZED || stream->collection == NULL || at_collection)
 			return NULL;
 		at_collection = true;
@@ -160,6 +167,7 @@ resolve(const Stream *stream, MongoSession *session, bool elsewhere, const Strea
 			return NULL;
 		after = mcs_token_from_time(Max(oldest, BEFORE_EVERYTHING));
 	}
+	/* a secondary's now may be before what the caller has just had acknowledged */
 	if (start->kind == START_NOW && elsewhere)
 	{
 		uint64		now;
@@ -180,7 +188,10 @@ resolve(const Stream *stream, MongoSession *session, bool elsewhere, const Strea
 	return pstrdup(after);
 }
 
-/* The same with a session of its own, which is gone afterwards. */
+/*
+ * The same with a session of its own, which is gone afterwards: an error leaves
+ * it to the reset of the memory context that it lives in.
+ */
 static char *
 resolve_in_session(const Stream *stream, const MongoTarget *target, const StreamStart *start, MongoError *error)
 {

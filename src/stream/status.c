@@ -1,15 +1,15 @@
 /*
  * stream/status.c
- *	  What runs, as change_stream_workers and change_handler_workers show it: the
- *	  slots in shared memory, corrected by what is known better here.
+ *	  What runs, as change_stream_workers() and change_handler_workers() show it:
+ *	  the slots in shared memory, corrected by what is known better here.
+ *
+ * Both are executable by everybody, so each row is shown only to who may see the
+ * stream by the rule of the tables (tables/grants.c).
  */
 #include "mongo_change_stream.h"
 
 #include "funcapi.h"
-#include "mongo/mongo.h"
-#include "shared/shared.h"
-#include "stream/stream.h"
-#include "tables/tables.h"
+#include "stream/stream_internal.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -81,8 +81,10 @@ correct(SlotView *slot)
 		slot->report.state = STREAM_PAUSED;
 		reason = MCS_REASON_DISABLED;
 	}
+	/* an idle handler needs no process, so nothing keeps one away */
 	else if (slot->pid == 0)
 		reason = slot->report.state == STREAM_IDLE ? NULL : mcs_reason_of_owner(slot->owner);
+	/* a handler's own code may wait for whatever it likes */
 	else if (slot->handler[0] == '\0')
 		reason = mcs_reason_of_wait(slot->pid, slot->wait_event,
 									TimestampDifferenceExceeds(slot->replied_at, GetCurrentTimestamp(), DISK_WAIT_MS));
@@ -104,6 +106,7 @@ put_stream(ReturnSetInfo *result, SlotView *slot)
 	int64		lag = slot_lag(slot);
 
 	correct(slot);
+	/* as mcs_alert_of_oplogs() tells of it, but for this moment */
 	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
 		add_to_reason(slot, psprintf("%d %% of MongoDB's oplog lies behind the position. %s",
 									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
@@ -132,6 +135,7 @@ put_handler(ReturnSetInfo *result, SlotView *slot)
 	Datum		values[8];
 	bool		nulls[8] = {0};
 	int64		running = slot->running_event;
+	/* states are published when they change, not for each event, which would cost a lock: that code runs is seen by its event */
 	bool		active = running != 0 && slot->report.state != STREAM_RETRYING;
 
 	correct(slot);

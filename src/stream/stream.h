@@ -7,6 +7,12 @@
  * compares and starts workers; a worker follows one stream and reads its row
  * again when told to.  Uses base, document, mongo, event, match, shared and
  * tables; worker and handler use it.
+ *
+ * The functions that users call are in argument.c and definition.c (what the options
+ * of a stream may be), command.c (create, alter, pause, resume, drop), start.c and namespace.c
+ * (where a stream starts, and whether there is what it watches), grant.c, sync.c,
+ * status.c and reason.c (what runs, and why not), token_table.c and truncate.c
+ * (trigger functions); the other files are called by workers, too.
  */
 #ifndef MCS_STREAM_H
 #define MCS_STREAM_H
@@ -17,13 +23,7 @@
 #include "tables/tables.h"
 #include "utils/relcache.h"
 
-/* The channel on which every stream notifies, besides the one of its own name. */
-#define MCS_CHANNEL "change_stream"
-
-/* The channel on which it is told what a person should hear of. */
-#define MCS_ALERT_CHANNEL "change_stream_alert"
-
-/* ---- stream/argument.c: arguments of functions by their names ---- */
+/* ---- argument.c: any backend, the arguments of a function that a user calls, by their names ---- */
 
 typedef struct Arguments
 {
@@ -56,19 +56,23 @@ extern bool mcs_argument_gives(const OptionChanges *changes, const char *name);
 extern bool mcs_argument_changes(const OptionChanges *changes, int flag);
 extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *checks, void *definition);
 
-/* ---- stream/definition.c ---- */
+/* ---- definition.c: any backend ---- */
 
 /* What is written in the dialect, as plain SQL; other text comes back as it is. */
 extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
 
-/* ---- stream/command.c ---- */
+/* ---- command.c: any backend, in a function that a user calls ---- */
+
+/* The argument stream_name, which is the first. */
 extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
+
+/* The stream, of which the caller must be an owner. */
 extern Stream *mcs_stream_load_own(const char *name, bool for_update);
 
-/* Raises unless the caller is an owner of something; strangers are not told whose it is (command.c). */
+/* Raises unless the caller is an owner of something; strangers are not told whose it is. */
 extern void mcs_stream_check_owner(Oid owner, const char *what, const char *name);
 
-/* ---- stream/alert.c ---- */
+/* ---- alert.c: any process of ours or backend, in a transaction ---- */
 
 /* What a person is told of a stream or handler; from, to and hint may be NULL, count 0. */
 typedef struct Alert
@@ -84,47 +88,11 @@ typedef struct Alert
 
 extern void mcs_alert(const Alert *alert);
 extern void mcs_alert_of_stream(const char *stream, const char *from, const char *to, const char *reason, const char *hint);
+
+/* In a prober: looks at all streams of the database. */
 extern void mcs_alert_of_oplogs(void);
 
-/* ---- reason.c ---- */
-extern char *mcs_reason_of_owner(Oid owner);
-extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
-
-/*
- * ---- stream/expression.c: filter and add_fields ----
- *
- * All of these as the stream's owner and between mcs_settings_begin and
- * mcs_settings_end.
- */
-
-typedef struct StreamExpressions StreamExpressions;
-
-/* Parses and checks both (either may be NULL); raises what PostgreSQL's parser raises, with a hint. */
-extern StreamExpressions *mcs_expression_compile(Relation events, const char *filter, const char *add_fields);
-
-/* They live in the memory context of the compilation, or in another one from now on, or no longer. */
-extern void mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent);
-extern void mcs_expression_free(StreamExpressions *expressions);
-
-/* True where the event shall be kept.  Runs user code: only in a (sub)transaction that may fail. */
-extern bool mcs_expression_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
-
-/* A handler's condition, which may also call the event "change", and its evaluation on a row of the events table. */
-extern StreamExpressions *mcs_expression_compile_condition(Relation events, const char *condition);
-extern bool mcs_expression_condition_holds(StreamExpressions *expressions, HeapTuple event);
-
-/* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
-extern Datum mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
-extern bool mcs_expression_has_fields(const StreamExpressions *expressions);
-extern bool mcs_expression_filter_reads(const StreamExpressions *expressions, EventColumn column);
-
-/* The part of the filter that MongoDB can evaluate, or NULL; whether that is all of it. */
-extern Document *mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *exact);
-
-/* False when something that they depend on has changed, a function for example: compile them again. */
-extern bool mcs_expression_valid(const StreamExpressions *expressions);
-
-/* ---- stream/pipeline.c: a stream's definition as what MongoDB is asked ---- */
+/* ---- pipeline.c: whoever asks MongoDB for a stream's events ---- */
 
 /*
  * Fills a spec from a definition (all but start, token, time and comment).
@@ -145,17 +113,65 @@ typedef enum StreamVerdict
 } StreamVerdict;
 extern StreamVerdict mcs_stream_verdict(const Stream *stream, const ChangeEvent *event);
 
-/* ---- stream/writer.c ---- */
-
 /*
- * Leaves a gap row for a span of history that the stream did not see, in the
- * caller's transaction.  from and to are tokens, either may be NULL.
+ * ---- expression_compile.c, expression.c: as the stream's owner ----
+ *
+ * Filter, added fields and conditions are the owner's code.  All of these only
+ * while he is the current user, and between mcs_settings_begin and
+ * mcs_settings_end.
  */
-extern void mcs_writer_leave_gap(const char *stream, const char *from, const char *to, const char *reason);
 
-/* ---- stream/writer.c: one batch in the caller's transaction ---- */
+typedef struct StreamExpressions StreamExpressions;
 
-typedef struct StreamWriter StreamWriter;
+/* Parses and checks both (either may be NULL); raises what PostgreSQL's parser raises, with a hint. */
+extern StreamExpressions *mcs_expression_compile(Relation events, const char *filter, const char *add_fields);
+
+/* A handler's condition, which may also call the event "change". */
+extern StreamExpressions *mcs_expression_compile_condition(Relation events, const char *condition);
+
+/* They live in the memory context of the compilation, or in another one from now on, or no longer. */
+extern void mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent);
+extern void mcs_expression_free(StreamExpressions *expressions);
+
+/* False when something that they depend on has changed, a function for example: compile them again. */
+extern bool mcs_expression_valid(const StreamExpressions *expressions);
+
+extern bool mcs_expression_has_fields(const StreamExpressions *expressions);
+extern bool mcs_expression_filter_reads(const StreamExpressions *expressions, EventColumn column);
+
+/* These run user code: only in a (sub)transaction that may fail. */
+
+/* True where the event shall be kept. */
+extern bool mcs_expression_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls);
+
+/* The same of a condition and a row of the events table. */
+extern bool mcs_expression_condition_holds(StreamExpressions *expressions, HeapTuple event);
+
+/* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
+extern Datum mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
+
+/* ---- writer.c: as the stream's owner, one batch in the caller's transaction ---- */
+
+typedef struct StreamWriter
+{
+	const Stream *stream;
+	EventsTable *table;
+	EventRow   *rows;
+	int			count;
+	int			room;
+
+	const char **positions;		/* careful: the token before each row */
+	const char *position;		/* before the next one */
+
+	Datum		stream_name;	/* the same in each row */
+	Datum		status;
+	TimestampTz received_at;	/* of the newest row, with its processing_time_ms */
+	Datum		processing_time_ms;
+
+	StringInfoData heads;		/* of the notification; data NULL where not wanted */
+	int			heads_max;		/* how much of a payload they may take */
+	bool		heads_full;
+} StreamWriter;
 
 /*
  * Begins a batch for a stream; everything lives in the current memory context,
@@ -178,34 +194,17 @@ extern int	mcs_writer_count(const StreamWriter *writer);
  */
 extern bool mcs_writer_finish(StreamWriter *writer, StreamProgress *progress);
 
+/* After the rows: what follows from them in the same transaction.  mcs_writer_finish does it, too. */
+extern void mcs_writer_announce(StreamWriter *writer, const StreamProgress *progress);
+
 /*
- * The same for a batch that failed twice: its rows go one by one, and what
- * on_error says becomes of those that can't be written.  Asked for right after
- * mcs_writer_begin; mcs_writer_at then says before each event where reading is.
+ * For a batch that failed twice: its rows go one by one, and what on_error says
+ * becomes of those that can't be written (worker/culprit.c).  Asked for right
+ * after mcs_writer_begin; mcs_writer_at then says before each event where
+ * reading is.
  */
 extern void mcs_writer_be_careful(StreamWriter *writer);
 extern void mcs_writer_at(StreamWriter *writer, const char *position);
-
-struct StreamWriter
-{
-	const Stream *stream;
-	EventsTable *table;
-	EventRow   *rows;
-	int			count;
-	int			room;
-
-	const char **positions;		/* careful: the token before each row */
-	const char *position;		/* before the next one */
-
-	Datum		stream_name;	/* the same in each row */
-	Datum		status;
-	TimestampTz received_at;	/* of the newest row, with its processing_time_ms */
-	Datum		processing_time_ms;
-
-	StringInfoData heads;		/* of the notification; data NULL where not wanted */
-	int			heads_max;		/* how much of a payload they may take */
-	bool		heads_full;
-};
 
 /* What a gap row says of an event that could not be written, beside its reason. */
 typedef struct GapCause
@@ -217,21 +216,27 @@ typedef struct GapCause
 
 /* The event columns of a gap row; cause may be NULL. */
 extern void mcs_writer_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
-						   const GapCause *cause, Datum *values, bool *nulls);
+								  const GapCause *cause, Datum *values, bool *nulls);
 
-/* After the rows: what follows from them in the same transaction. */
-extern void mcs_writer_announce(StreamWriter *writer, const StreamProgress *progress);
+/*
+ * As anybody whose rights on the stream were checked: leaves a gap row for a span
+ * of history that the stream did not see.  from and to are tokens, either may be
+ * NULL.
+ */
+extern void mcs_writer_leave_gap(const char *stream, const char *from, const char *to, const char *reason);
 
-/* ---- stream/token_table.c: the user's table change_stream_resume_tokens ---- */
+/* ---- token_table.c: the user's table change_stream_resume_tokens, as whoever wrote the rows ---- */
+
+extern void mcs_token_table_init(void);
 
 /* Writes what the trigger function has gathered in this transaction. */
 extern void mcs_token_table_flush(void);
 
 /* Writes a stream's state and error there, if the trigger is attached; in the caller's transaction. */
 extern void mcs_token_table_state(const Stream *stream, StreamState state, const char *error);
-extern void mcs_token_table_init(void);
 
 /* ---- hook.c ---- */
+
 extern void mcs_stream_hook_init(void);
 
 #endif							/* MCS_STREAM_H */

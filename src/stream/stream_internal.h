@@ -1,7 +1,7 @@
 /*
  * stream/stream_internal.h
- *	  What the files behind the functions on streams share: arguments, checks,
- *	  positions.
+ *	  What the files of this folder share: arguments, checks, positions, and the
+ *	  insides of expressions.
  */
 #ifndef MCS_STREAM_INTERNAL_H
 #define MCS_STREAM_INTERNAL_H
@@ -12,7 +12,13 @@
 
 #include "stream/stream.h"
 
-/* ---- stream/definition.c ---- */
+/* The channel on which every stream notifies, besides the one of its own name. */
+#define MCS_CHANNEL "change_stream"
+
+/* The channel on which it is told what a person should hear of. */
+#define MCS_ALERT_CHANNEL "change_stream_alert"
+
+/* ---- definition.c ---- */
 
 /* Puts what a call says of options into a definition. */
 extern void mcs_stream_change_options(Stream *stream, const OptionChanges *changes);
@@ -25,7 +31,7 @@ extern void mcs_stream_check_collection_name(const char *name, const char *datab
 /* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
 extern void mcs_stream_check_definition(Stream *stream, bool silent);
 
-/* ---- stream/start.c ---- */
+/* ---- start.c ---- */
 
 typedef enum StartKind
 {
@@ -55,13 +61,75 @@ extern char *mcs_stream_start_resolve(const Stream *stream, const MongoTarget *t
 /* The same, but NULL where MongoDB can't be reached. */
 extern char *mcs_stream_start_resolve_now(const Stream *stream, const MongoTarget *target);
 
-/* ---- stream/namespace.c ---- */
+/* ---- namespace.c ---- */
 
 /* What a new stream watches, from a token on: raises, or gives NOTICEs, about what has no events, or none yet. */
 extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token);
 
-/* ---- stream/pipeline.c, stream/pipeline_check.c ---- */
+/* ---- reason.c: palloc'ed, or NULL where there is none ---- */
+
+#define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"
+
+extern char *mcs_reason_of_owner(Oid owner);
+extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
+
+/* ---- alert.c ---- */
+
+/* Whether PostgreSQL's queue of notifications is so full that the rest is to be left to others. */
+extern bool mcs_alert_queue_is_full(void);
+
+/* ---- pipeline.c, pipeline_check.c ---- */
+
 extern Document *mcs_pipeline_pushed_filter(const Stream *stream, const Document *match);
 extern void mcs_pipeline_check(const Document *pipeline);
+
+/* ---- expression_compile.c, expression.c ---- */
+
+typedef struct AddedField
+{
+	char	   *name;
+	Oid			type;
+	ExprState  *state;
+} AddedField;
+
+struct StreamExpressions
+{
+	MemoryContext context;
+	MemoryContextCallback forget;	/* frees what is cached outside of context */
+	List	   *cached;			/* of CachedExpression */
+	EventsMap	map;			/* of the events table */
+	EventsConversion *conversion;
+	uint32		columns;		/* that any expression reads: bits by EventColumn */
+	TupleTableSlot *slot;
+	ExprContext *econtext;
+	ExprState  *filter;			/* NULL: none */
+	Expr	   *condition;		/* the same as an expression */
+	bool		has_user_functions; /* in filter */
+	uint32		filter_columns; /* bits by EventColumn */
+	int			field_count;
+	AddedField *fields;
+};
+
+/* The part of the filter that MongoDB can evaluate, or NULL; whether that is all of it. */
+extern Document *mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *exact);
+
+/* ---- token_statement.c ---- */
+
+/* What the rows of one transaction, or a change of state, mean for one stream. */
+typedef struct TokenUpdate
+{
+	char	   *stream;
+	Oid			user;			/* who wrote the rows, and writes this */
+	SubTransactionId subtransaction;	/* that the rows are of */
+	Oid			table;			/* InvalidOid: none found */
+	int64		events;			/* inserted */
+	char	   *token;			/* of the latest of them */
+	TimestampTz time;			/* its change_timestamp, 0 without */
+	const char *state;			/* NULL: not known here */
+	const char *error;
+} TokenUpdate;
+
+/* Writes an update into the table, as the current user. */
+extern void mcs_token_statement_execute(const TokenUpdate *update, Relation table);
 
 #endif							/* MCS_STREAM_INTERNAL_H */

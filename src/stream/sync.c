@@ -96,6 +96,7 @@ wait_for_start(const Stream *stream, uint64 *time, TimestampTz until)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
+		/* no use in waiting for what cannot be in time */
 		if (starts - (int64) (*time >> 32) > (until - now) / USECS_PER_SEC)
 			reached = false;
 		else
@@ -115,6 +116,7 @@ wait_for_handlers(const char *name, TimestampTz until)
 	Stream	   *stream;
 	bool		behind;
 
+	/* the statement's own snapshot is from before the wait for the stream */
 	PushActiveSnapshot(GetLatestSnapshot());
 	stream = mcs_streams_load(name, false, true);
 	PopActiveSnapshot();
@@ -123,6 +125,7 @@ wait_for_handlers(const char *name, TimestampTz until)
 	mcs_slot_begin_wait();
 	for (;;)
 	{
+		/* a new one each time: the positions are committed by others meanwhile */
 		PushActiveSnapshot(GetLatestSnapshot());
 		behind = mcs_handlers_are_behind(name, stream->last_event_id);
 		PopActiveSnapshot();
@@ -149,9 +152,11 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be null or negative")));
+	/* rights first: who has none learns nothing of the stream's state */
 	stream = mcs_stream_load_own(name, false);
 	check_isolation();
 	check_runs(stream);
+	/* no sum beyond the end of timestamps */
 	until = begin + Min(timeout, USECS_PER_DAY * 365);
 	time = operation_time_now(stream);
 	synced = wait_for_start(stream, &time, until) && mcs_slot_wait_synced(name, time, mcs_session_clock(), until);

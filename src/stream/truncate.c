@@ -21,14 +21,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "stream/stream.h"
-#include "utils/builtins.h"
+#include "stream/stream_internal.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_events_truncated);
 
@@ -43,6 +39,7 @@ write_gap(const TruncatedStream *truncated)
 
 	if (stream == NULL)
 		return;					/* made behind the snapshot of the transaction */
+	/* the writer numbers behind this: the row gets the number of the last event, which is gone */
 	stream->last_event_id = truncated->last_event_id - 1;
 	stream->resume_token = truncated->token;
 	/* handlers that are past it do not come back to say that they are done */
@@ -51,10 +48,12 @@ write_gap(const TruncatedStream *truncated)
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,
 					   "the table of events was truncated: events up to here that were not read before can't be read any more");
+	/* not mcs_writer_finish: the position stays where it is */
 	mcs_events_table_insert(writer->table, writer->rows, mcs_writer_count(writer));
 	mcs_events_table_close(writer->table);
 	mcs_writer_announce(writer, &progress);
 	mcs_owner_end(&scope);
+	/* what they were about to read is gone: they look again, and come to the row */
 	mcs_wake_handlers_at_commit(stream->name, NULL);
 }
 

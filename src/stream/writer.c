@@ -21,10 +21,8 @@
 #include "mongo_change_stream.h"
 
 #include "commands/async.h"
-#include "shared/shared.h"
-#include "stream/stream.h"
+#include "stream/stream_internal.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -35,9 +33,7 @@
 /* What a payload has beside the stream's name and the heads: field names, three numbers, punctuation. */
 #define PAYLOAD_FRAME_MAX	150
 
-/* Beyond this part of the queue in use we stop notifying: a full one would make the commit fail. */
-#define QUEUE_USAGE_MAX 0.5
-
+/* Opens the events table, whose shape and indexes may be others than at the last batch. */
 StreamWriter *
 mcs_writer_begin(const Stream *stream)
 {
@@ -133,6 +129,7 @@ add_head(StreamWriter *writer, int64 event_id, const Datum *values, const bool *
 		appendStringInfo(heads, ", \"%s\": %s", mcs_event_columns[EVENT_DOCUMENT_KEY].name,
 						 mcs_document_out_text(DatumGetDocumentP(values[EVENT_DOCUMENT_KEY])));
 	appendStringInfoChar(heads, '}');
+	/* no head behind one that did not fit: who reads them takes them for the first so many */
 	if (heads->len > writer->heads_max)
 	{
 		heads->len = before;
@@ -152,6 +149,7 @@ mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, Tim
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 		if (!nulls[i])
 			set_column(row, ROW_EVENT + i, values[i]);
+	/* the events of a reply came together: one look at the clock for all of them */
 	if (received_at != writer->received_at)
 	{
 		int64		microseconds = Max(GetCurrentTimestamp() - received_at, 0);
@@ -161,6 +159,7 @@ mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, Tim
 	}
 	set_column(row, ROW_RECEIVED_AT, TimestampTzGetDatum(received_at));
 	set_column(row, ROW_PROCESSING_STATUS, writer->status);
+	/* with handlers it is their time, which they add up */
 	if (!writer->stream->has_handlers)
 		set_column(row, ROW_PROCESSING_TIME_MS, writer->processing_time_ms);
 	set_column(row, ROW_PROCESSING_ATTEMPTS, Int32GetDatum(0));
@@ -177,6 +176,7 @@ append_string_or_null(DocumentBuilder *builder, const char *key, const char *val
 		mcs_document_append_null(builder, key);
 }
 
+/* A gap row is an event of ours: operation_type "gap", and in extra which positions lie at its ends, and why. */
 void
 mcs_writer_gap_values(const Stream *stream, const char *token, const char *from, const char *to, const char *reason,
 			   const GapCause *cause, Datum *values, bool *nulls)
@@ -240,7 +240,8 @@ notify(StreamWriter *writer, int64 first, int64 last)
 
 	if (writer->stream->notify == STREAM_NOTIFY_OFF)
 		return;
-	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > QUEUE_USAGE_MAX)
+	/* who listens reads by event_id, and finds what was not told of behind what is */
+	if (mcs_alert_queue_is_full())
 	{
 		mcs_slot_suppressed();
 		return;
@@ -260,6 +261,7 @@ notify(StreamWriter *writer, int64 first, int64 last)
 void
 mcs_writer_announce(StreamWriter *writer, const StreamProgress *progress)
 {
+	/* the user's table first: what fails there is not to be told of */
 	mcs_token_table_flush();
 	notify(writer, writer->stream->last_event_id + 1, progress->last_event_id);
 }
@@ -302,6 +304,7 @@ mcs_writer_leave_gap(const char *name, const char *from, const char *to, const c
 	mcs_writer_add_gap(writer, to ? to : stream->resume_token, from, to, reason);
 	saved = mcs_writer_finish(writer, &progress);
 	mcs_owner_end(&scope);
+	/* the stream's rows are locked by the caller */
 	if (!saved)
 		elog(ERROR, "position of change stream \"%s\" moved under its lock", name);
 }
