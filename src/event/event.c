@@ -34,12 +34,12 @@ typedef struct TextList
 	int			room;
 } TextList;
 
-static inline bool
-text_is(EventText text, const char *literal)
+bool
+mcs_event_text_is(const EventText *text, const char *string)
 {
-	size_t		length = strlen(literal);
+	size_t		length = strlen(string);
 
-	return text.data != NULL && text.length == length && memcmp(text.data, literal, length) == 0;
+	return text->data != NULL && text->length == length && memcmp(text->data, string, length) == 0;
 }
 
 /* A string value as text to borrow; false where it is none or cannot stand in a text column. */
@@ -359,7 +359,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 {
 	TextList	list = {NULL, 0, 0};
 
-	if (text_is(event->operation_type, "insert") || text_is(event->operation_type, "replace"))
+	if (mcs_event_text_is(&event->operation_type, "insert") || mcs_event_text_is(&event->operation_type, "replace"))
 		add_keys(&list, &event->full_document);
 	else if (event->update_description.type == DOCUMENT_OBJECT)
 	{
@@ -409,9 +409,9 @@ full_document_source(const ChangeEvent *event, bool looks_up)
 		return "too_large";
 	if (event->full_document.type == 0)
 		return "none";
-	if (text_is(event->operation_type, "insert"))
+	if (mcs_event_text_is(&event->operation_type, "insert"))
 		return "insert";
-	if (text_is(event->operation_type, "replace"))
+	if (mcs_event_text_is(&event->operation_type, "replace"))
 		return "replace";
 	return looks_up ? "lookup" : "post_image";
 }

@@ -127,6 +127,8 @@ typedef struct EventText
 	uint32		length;
 } EventText;
 
+extern bool mcs_event_text_is(const EventText *text, const char *string);
+
 /* Where an event splits: fragment i of n, both 0 for a whole one. */
 typedef struct EventFragment
 {

@@ -20,13 +20,6 @@
 /* What the worker must know of, whichever operations the user asked for. */
 static const char *const worker_operations[] = {"drop", "rename", "dropDatabase", "invalidate"};
 
-/* Whether a borrowed text is a string. */
-static bool
-text_is(const EventText *text, const char *string)
-{
-	return text->data && strlen(string) == text->length && memcmp(text->data, string, text->length) == 0;
-}
-
 /* Begins a stage with one operator; end it with end_stage. */
 static void
 begin_stage(DocumentBuilder *builder, const char *name)
@@ -88,7 +81,7 @@ bool
 mcs_pipeline_must_see(const ChangeEvent *event)
 {
 	for (int i = 0; i < lengthof(worker_operations); i++)
-		if (text_is(&event->operation_type, worker_operations[i]))
+		if (mcs_event_text_is(&event->operation_type, worker_operations[i]))
 			return true;
 	return false;
 }
@@ -247,11 +240,11 @@ mcs_stream_verdict(const Stream *stream, const ChangeEvent *event)
 	bool		named = operation->data && has_operation(stream, operation->data, operation->length);
 
 	/* of another collection, or of none: it came by the scope of the first stage */
-	if (stream->collection && !text_is(&event->collection, stream->collection))
+	if (stream->collection && !mcs_event_text_is(&event->collection, stream->collection))
 	{
-		if (text_is(operation, "rename") && text_is(&event->to_collection, stream->collection))
+		if (mcs_event_text_is(operation, "rename") && mcs_event_text_is(&event->to_collection, stream->collection))
 			return STREAM_GAP;
-		if (text_is(operation, "dropDatabase") || text_is(operation, "invalidate"))
+		if (mcs_event_text_is(operation, "dropDatabase") || mcs_event_text_is(operation, "invalidate"))
 			return named ? STREAM_STORE : STREAM_SKIP;
 		return STREAM_SKIP;
 	}
