@@ -95,7 +95,7 @@ ALTER TABLE change_stream_progress
   ADD definition_version int NOT NULL DEFAULT 0,
   ADD oplog_window interval,
   ADD oplog_told int NOT NULL DEFAULT 0;
-ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C", ADD COLUMN deployment document;
+ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C", ADD COLUMN deployment document, ADD COLUMN oplog_holds interval;
 
 -- the function, and the trigger of the same name that calls it
 -- @create stream_tables.sql change_stream_events_truncated

@@ -105,7 +105,8 @@ CREATE TABLE change_stream_progress (
   oplog_window interval,
   oplog_told int NOT NULL DEFAULT 0,
   last_event_token text COLLATE "C",
-  deployment document
+  deployment document,
+  oplog_holds interval
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 COMMENT ON COLUMN change_stream_progress.stream_name IS 'the change stream';
@@ -132,6 +133,8 @@ COMMENT ON COLUMN change_stream_progress.oplog_told
 COMMENT ON COLUMN change_stream_progress.last_event_token
   IS 'resume token of an event that MongoDB''s history must have, or it is not the one that was followed; null: none yet';
 COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set; null: nothing yet';
+COMMENT ON COLUMN change_stream_progress.oplog_holds
+  IS 'how far back it would reach when full, at its pace until then, which is what change_stream_alert goes by; null: as oplog_window';
 
 -- Collation C: tokens sort as bytes, and names need no more.
 CREATE TABLE change_stream_events (

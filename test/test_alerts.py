@@ -78,6 +78,27 @@ def test_oplog_nearly_outrun(linked, postgres, mdb):
     listener.close()
 
 
+def test_young_oplog(linked, mdb):
+    """One that is not full has lost nothing: a position that is older than all it holds is none to tell of."""
+    listener = linked.connect()
+    listener.execute("LISTEN change_stream_alert")
+    create(linked, "young", collection="c")
+    linked.wait_for("SELECT oplog_holds >= oplog_window FROM change_stream_progress")
+    linked.execute("SELECT pause_change_stream('young')")
+    linked.wait_for("SELECT pid IS NULL FROM change_stream_status")
+    holds = linked.value("SELECT extract(epoch FROM least(oplog_holds, '10 days'))::int FROM change_stream_progress")
+    linked.execute("UPDATE change_stream_progress SET oplog_window = make_interval(secs => %s), resume_token = %s",
+                   holds / 20, token_at(time.time() - holds / 5))
+    create(linked, "old", collection="c", paused=True)
+    linked.execute("UPDATE change_stream_progress SET oplog_window = '1000 seconds', resume_token = %s WHERE stream_name = 'old'",
+                   token_at(time.time() - 600))
+    alter(linked, "old", batch_size=10)
+    (told,) = alerts(listener, 1)
+    assert told["stream"] == "old"
+    assert linked.value("SELECT oplog_told FROM change_stream_progress WHERE stream_name = 'young'") == 0
+    listener.close()
+
+
 def test_window_of_a_running_stream(linked, mdb):
     """The oplog's reach is looked at by who follows, and kept for when nobody does."""
     create(linked, "orders", collection="c")

@@ -359,6 +359,9 @@ extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, 
 extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
 									uint64 time, MongoError *error);
 
+/* How much of the room that the oplog may take is taken, up to 1; 1, too, where that may not be asked. */
+extern double mcs_mongo_oplog_fill(MongoSession *session);
+
 /*
  * Whether MongoDB's history has the event of a token: UNKNOWN where the oplog no
  * longer reaches back to it, or MongoDB can't be asked.

@@ -147,6 +147,48 @@ read_first_entry(MongoSession *session, uint64 *oldest, MongoError *error)
 	return found;
 }
 
+/* A number of a reply, whichever type it has. */
+static bool
+reply_number(const MongoReply *reply, const char *key, double *number)
+{
+	DocumentValue value;
+	int64		whole;
+
+	if (!mcs_document_find(reply->data, reply->size, key, &value))
+		return false;
+	if (mcs_document_get_int64(&value, &whole))
+		*number = (double) whole;
+	else if (value.type == DOCUMENT_DOUBLE)
+		*number = mcs_document_read_double(value.data);
+	else
+		return false;
+	return true;
+}
+
+/*
+ * How much of the room that the oplog may take is taken, up to 1; 1, too, where
+ * that may not be asked or is not told.
+ */
+double
+mcs_mongo_oplog_fill(MongoSession *session)
+{
+	Document   *command = mcs_document_in_text("{\"collStats\": \"oplog.rs\"}");
+	MongoError	error;			/* not told: it is a question of ours, not of the user's */
+	MongoReply *reply;
+	double		size;
+	double		most;
+	double		fill = 1;
+
+	reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+								"ask for the size of the oplog", &error);
+	if (reply == NULL)
+		return fill;
+	if (reply_number(reply, "size", &size) && reply_number(reply, "maxSize", &most) && size > 0 && most > size)
+		fill = size / most;
+	mcs_session_free_reply(reply);
+	return fill;
+}
+
 /* What trying a time has shown. */
 typedef enum Reach
 {

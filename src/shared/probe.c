@@ -136,6 +136,7 @@ take_slot(Oid database, const StreamListed *stream)
 		pg_atomic_init_u64(&slot->running_since, 0);
 		slot->state_since = GetCurrentTimestamp();
 		slot->oplog_window = -1;
+		slot->oplog_holds = -1;
 		if (mcs_shared->after_crash && stream->deaths > 0)
 			after_death(slot, stream->deaths);
 		return true;

@@ -198,7 +198,7 @@ extern void mcs_slot_heard(uint64 operation_time, TimestampTz heard_at);
 extern void mcs_slot_waiting(int await_ms);
 extern void mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second);
 extern bool mcs_slot_sync_wanted(void);
-extern void mcs_slot_oplog_window(int64 microseconds);
+extern void mcs_slot_oplog_window(int64 window, int64 holds);
 extern void mcs_slot_wake_handlers(int64 last_event_id);
 
 /* That it comes after others that have died, and how it ends. */
@@ -240,6 +240,7 @@ typedef struct SlotView
 	int			await_ms;		/* silence that means nothing */
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
+	int64		oplog_holds;	/* when it is full */
 	TimestampTz suppressed_at;	/* a notification was left out; 0: none */
 	int64		running_event;	/* of a handler; 0: none */
 	TimestampTz running_since;

@@ -59,6 +59,7 @@ typedef struct StreamSlot
 	int			await_ms;		/* silence that means nothing, as MongoDB is asked for more than there is; 0: it is not */
 	double		events_per_second;
 	int64		oplog_window;	/* microseconds, -1: unknown */
+	int64		oplog_holds;	/* when it is full, at its pace so far */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
 	bool		waited;			/* for a lock, at the last look of blockers.c */
 	TimestampTz suppressed_at;	/* a notification was left out */

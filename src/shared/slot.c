@@ -304,12 +304,13 @@ mcs_slot_sync_wanted(void)
 	return wanted;
 }
 
-/* Publishes how far the oplog reaches back, in microseconds. */
+/* Publishes how far the oplog reaches back, and would if it were full, in microseconds. */
 void
-mcs_slot_oplog_window(int64 microseconds)
+mcs_slot_oplog_window(int64 window, int64 holds)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_slot_mine->oplog_window = microseconds;
+	mcs_slot_mine->oplog_window = window;
+	mcs_slot_mine->oplog_holds = holds;
 	LWLockRelease(mcs_shared->lock);
 }
 
@@ -426,6 +427,7 @@ copy_slot(SlotView *view, StreamSlot *slot)
 	view->await_ms = slot->await_ms;
 	view->events_per_second = slot->events_per_second;
 	view->oplog_window = slot->oplog_window;
+	view->oplog_holds = slot->oplog_holds;
 	view->suppressed_at = slot->suppressed_at;
 	view->running_event = (int64) pg_atomic_read_u64(&slot->running_event);
 	view->running_since = (TimestampTz) pg_atomic_read_u64(&slot->running_since);

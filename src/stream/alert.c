@@ -5,8 +5,8 @@
  *
  * A worker tells of changes of its state, a handler's also of events that it has
  * given up, and who resumes what had stopped tells of that.  How far a position
- * is behind, as a part of what the oplog held when a worker last looked, is asked
- * by the prober, each minute and in all databases: so it is also told of a stream
+ * is behind, as a part of what the oplog can hold as of a worker's last look, is
+ * asked by the prober, each minute and in all databases: so it is also told of a stream
  * that is paused, waits for a lock, or has no process.
  */
 #include "mongo_change_stream.h"
@@ -105,7 +105,7 @@ level_of(double used, int told)
 static void
 tell(const OplogUse *use, int level, double used)
 {
-	char	   *reason = psprintf("%d %% of the time that MongoDB's oplog held when it was last looked at lies behind the position",
+	char	   *reason = psprintf("%d %% of the time that MongoDB's oplog can hold, as of the last look at it, lies behind the position",
 								  (int) (used * 100));
 
 	if (level > use->told)
@@ -129,7 +129,7 @@ mcs_alert_of_oplogs(void)
 	{
 		OplogUse   *use = lfirst(cell);
 		int64		behind = now - (int64) (mcs_token_time(use->token) >> 32);
-		double		used = (double) behind / (double) Max(use->window, 1);
+		double		used = (double) behind / (double) Max(use->holds, 1);
 		int			level = behind < OPLOG_BEHIND_MIN_S ? 0 : level_of(used, use->told);
 
 		if (level == use->told)

@@ -107,9 +107,9 @@ put_stream(ReturnSetInfo *result, SlotView *slot)
 
 	correct(slot);
 	/* as mcs_alert_of_oplogs() tells of it, but for this moment */
-	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_window > 0 && lag >= slot->oplog_window / 2)
+	if (lag > OPLOG_BEHIND_MIN_S * USECS_PER_SEC && slot->oplog_holds > 0 && lag >= slot->oplog_holds / 2)
 		add_to_reason(slot, psprintf("%d %% of MongoDB's oplog lies behind the position. %s",
-									 (int) Min(lag * 100 / slot->oplog_window, 999), MCS_OPLOG_HINT));
+									 (int) Min(lag * 100 / slot->oplog_holds, 999), MCS_OPLOG_HINT));
 
 	values[0] = CStringGetTextDatum(slot->stream);
 	values[1] = CStringGetTextDatum(mcs_shared_state_name(slot->report.state));

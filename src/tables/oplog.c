@@ -2,8 +2,10 @@
  * tables/oplog.c
  *	  How much of MongoDB's oplog is left to the position of each stream.
  *
- * A worker notes how far back the oplog reaches; who tells a person that a
- * position is about to be lost (stream/alert.c) compares, and notes that he has.
+ * A worker notes how far back the oplog reaches, and how far it would if it were
+ * full: a young one that has lost nothing yet holds all there ever was, and what
+ * is behind its begin is not lost.  Who tells a person that a position is about to
+ * be lost (stream/alert.c) compares, and notes that he has.
  *
  * The schema of 1.0 has no place for it: nothing is noted nor told there.
  */
@@ -14,14 +16,16 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* Notes how far back the oplog reached when a process looked. */
+/* When a process has looked. */
 void
-mcs_oplog_keep_window(const char *stream, int64 microseconds)
+mcs_oplog_keep_window(const char *stream, int64 window, int64 holds)
 {
 	static CatalogStatement keep = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress SET oplog_window = $2 WHERE stream_name = $1", TEXTOID, INTERVALOID);
-	Interval	window = {.time = microseconds};
-	Datum		values[2] = {CStringGetTextDatum(stream), IntervalPGetDatum(&window)};
+		"UPDATE @.change_stream_progress SET oplog_window = $2, oplog_holds = $3 WHERE stream_name = $1",
+		TEXTOID, INTERVALOID, INTERVALOID);
+	Interval	reaches = {.time = window};
+	Interval	may_reach = {.time = holds};
+	Datum		values[3] = {CStringGetTextDatum(stream), IntervalPGetDatum(&reaches), IntervalPGetDatum(&may_reach)};
 
 	if (!mcs_extension_is_old())
 		(void) mcs_catalog_run(&keep, values, NULL);
@@ -32,7 +36,8 @@ List *
 mcs_oplog_uses(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT p.stream_name, p.resume_token, extract(epoch FROM p.oplog_window)::bigint AS oplog_seconds, p.oplog_told "
+		"SELECT p.stream_name, p.resume_token, extract(epoch FROM coalesce(p.oplog_holds, p.oplog_window))::bigint AS oplog_seconds, "
+		"p.oplog_told "
 		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
 		"WHERE p.oplog_window IS NOT NULL AND p.resume_token IS NOT NULL "
 		"AND s.stopped_state IS NULL AND s.paused_reason IS DISTINCT FROM 'restored'");
@@ -51,7 +56,7 @@ mcs_oplog_uses(void)
 
 		use->stream = mcs_catalog_get_text(&row, "stream_name");
 		use->token = mcs_catalog_get_text(&row, "resume_token");
-		use->window = mcs_catalog_get_int64(&row, "oplog_seconds");
+		use->holds = mcs_catalog_get_int64(&row, "oplog_seconds");
 		use->told = mcs_catalog_get_int32(&row, "oplog_told");
 		uses = mcs_catalog_append(&row, uses, use);
 	}

@@ -262,15 +262,19 @@ extern void mcs_deaths_end(const char *stream);
 /* Seconds behind that are nothing to speak of, however small an oplog is. */
 #define OPLOG_BEHIND_MIN_S	15
 
+/* An oplog that holds a century is none that anybody needs to hear of. */
+#define OPLOG_HOLDS_MAX		(100 * INT64CONST(366) * USECS_PER_DAY)
+
 typedef struct OplogUse
 {
 	char	   *stream;
 	char	   *token;
-	int64		window;			/* seconds that the oplog held at the last look */
+	int64		holds;			/* seconds that the oplog holds when it is full, as of the last look */
 	int			told;			/* the percentage that was told of: 0, 50, 90 */
 } OplogUse;
 
-extern void mcs_oplog_keep_window(const char *stream, int64 microseconds);
+/* Notes how far back the oplog reached, and would when full; both in microseconds. */
+extern void mcs_oplog_keep_window(const char *stream, int64 window, int64 holds);
 extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
 

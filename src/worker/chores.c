@@ -116,6 +116,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	MemoryContext context;
 	uint64		oldest = 0;
 	int64		window = -1;
+	int64		holds = -1;
 	int64		took;
 	bool		busy = worker->read.asked_at == 0 || worker->read.have_batch;
 
@@ -127,12 +128,15 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
 							   worker->mongo.at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
 		window = Max((int64) (worker->read.operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
+	/* one that is not full loses nothing yet: what counts is how far it will reach at its pace so far */
+	if (window >= 0)
+		holds = (int64) Min(Max(window, USECS_PER_SEC) / mcs_mongo_oplog_fill(session), (double) OPLOG_HOLDS_MAX);
 	close_question(worker, session, context);
 	if (window >= 0)
 	{
-		mcs_slot_oplog_window(window);
+		mcs_slot_oplog_window(window, holds);
 		mcs_process_begin(&worker->process);
-		mcs_oplog_keep_window(worker->process.name, window);
+		mcs_oplog_keep_window(worker->process.name, window, holds);
 		mcs_process_commit(&worker->process);
 	}
 
