@@ -20,7 +20,7 @@ void
 _PG_init(void)
 {
 	mcs_mongo_init();
-	mcs_shared_settings_init();
+	mcs_guc_init();
 	mcs_shared_init();
 	mcs_wake_init();
 	mcs_launcher_init();

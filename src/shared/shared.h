@@ -65,7 +65,7 @@ mcs_time_has_come(TimestampTz at, TimestampTz now)
 	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
 }
 
-/* ---- settings.c: read by any backend, defined at load ---- */
+/* ---- guc.c: settings, read by any backend, defined at load ---- */
 
 extern bool mcs_shared_enabled;
 extern int	mcs_shared_max_streams;
@@ -75,7 +75,7 @@ extern int	mcs_shared_max_handlers_per_role;	/* 0: no limit */
 extern int	mcs_shared_max_databases;
 extern int	mcs_shared_reserved_processes;	/* -1: ours to choose */
 
-extern void mcs_shared_settings_init(void);
+extern void mcs_guc_init(void);
 
 /* ---- memory.c: any backend ---- */
 

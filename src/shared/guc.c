@@ -1,5 +1,5 @@
 /*
- * shared/settings.c
+ * shared/guc.c
  *	  The settings of the whole server: how many streams and handlers may run,
  *	  and whether any does.
  *
@@ -22,7 +22,7 @@ int			mcs_shared_max_databases = 1024;
 int			mcs_shared_reserved_processes = -1;
 
 void
-mcs_shared_settings_init(void)
+mcs_guc_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
