@@ -36,8 +36,8 @@ set_parameters(Dialect *dialect, List *argtypes)
 	ListCell   *cell;
 	int			count = list_length(argtypes);
 
-	dialect->param_count = dialect->first_name = count;
-	dialect->param_types = palloc0(sizeof(Oid) * (count + list_length(dialect->names) + 1));
+	dialect->param_count = dialect->first_variable = count;
+	dialect->param_types = palloc0(sizeof(Oid) * (count + list_length(dialect->variables) + 1));
 	foreach(cell, argtypes)
 		dialect->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
 }
@@ -118,8 +118,8 @@ install_plain_hooks(ParseState *pstate, void *arg)
 
 	setup_parse_variable_parameters(pstate, &dialect->param_types, &dialect->param_count);
 	dialect->param_hook = pstate->p_paramref_hook;
-	pstate->p_pre_columnref_hook = mcs_dialect_pre_columnref;
-	pstate->p_post_columnref_hook = mcs_dialect_post_columnref;
+	pstate->p_pre_columnref_hook = mcs_dialect_pre_columnref_hook;
+	pstate->p_post_columnref_hook = mcs_dialect_post_columnref_hook;
 }
 
 static void
@@ -128,11 +128,11 @@ install_hooks(ParseState *pstate, void *arg)
 	Dialect    *dialect = arg;
 
 	install_plain_hooks(pstate, arg);
-	pstate->p_paramref_hook = mcs_dialect_paramref;
+	pstate->p_paramref_hook = mcs_dialect_paramref_hook;
 	if (dialect->call)
 	{
 		pstate->p_expr_kind = EXPR_KIND_CALL_ARGUMENT;
-		mcs_dialect_arguments(pstate, dialect->call);
+		mcs_dialect_transform_call_arguments(pstate, dialect->call);
 		pstate->p_expr_kind = EXPR_KIND_NONE;
 	}
 }
@@ -199,9 +199,9 @@ keep_names(Dialect *dialect)
 {
 	ListCell   *cell;
 
-	foreach(cell, dialect->items)
+	foreach(cell, dialect->unnamed_targets)
 	{
-		DialectItem *item = lfirst(cell);
+		DialectUnnamedTarget *item = lfirst(cell);
 		int			from;
 		int			to;
 		char	   *text;
@@ -238,9 +238,9 @@ analyse_dialect(Dialect *dialect)
 
 	dialect->plain = false;
 	mcs_dialect_forget_edits(dialect);
-	dialect->deferred = dialect->held = dialect->items = NIL;
-	dialect->sets = dialect->windows = 0;
-	dialect->again = dialect->found_form = false;
+	dialect->deferred = dialect->analysed = dialect->unnamed_targets = NIL;
+	dialect->set_count = dialect->window_count = 0;
+	dialect->retry = dialect->found_dialect = false;
 	dialect->call = NULL;
 	if (query == NULL)
 		return;
@@ -355,7 +355,7 @@ has_query(Dialect *dialect)
 
 /* A fragment as plain SQL; the text itself where nothing needs to change. */
 char *
-mcs_dialect_fragment(Dialect *dialect)
+mcs_dialect_translate_fragment(Dialect *dialect)
 {
 	ErrorData  *plain = NULL;
 	ErrorData  *error;
@@ -384,10 +384,10 @@ mcs_dialect_fragment(Dialect *dialect)
 		CHECK_FOR_INTERRUPTS();
 		error = attempt(dialect, analyse_dialect);
 	}
-	while (dialect->again && ++attempts < MAX_ATTEMPTS);
-	if (error && (dialect->has_words || dialect->found_form || (OidIsValid(dialect->change_type) && dialect->has_change_path)))
+	while (dialect->retry && ++attempts < MAX_ATTEMPTS);
+	if (error && (dialect->has_words || dialect->found_dialect || (OidIsValid(dialect->change_type) && dialect->has_change_path)))
 		raise_again(dialect, error);
-	if (error || (plain && is_missing_name(plain) && !dialect->found_form))
+	if (error || (plain && is_missing_name(plain) && !dialect->found_dialect))
 		return dialect->text;
 	return mcs_dialect_render(dialect, 0, dialect->size);
 }

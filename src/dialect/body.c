@@ -24,7 +24,7 @@ is_label(const Body *body)
 {
 	const DialectToken *token = &body->reader.tokens[body->reader.current];
 
-	return token->type == TOKEN_OPERATOR && token->length == 2 && strncmp(body->reader.whole + token->at, "<<", 2) == 0 &&
+	return token->type == TOKEN_OPERATOR && token->length == 2 && strncmp(body->reader.source + token->at, "<<", 2) == 0 &&
 		token[1].value != NULL && token[2].type == TOKEN_OPERATOR;
 }
 
@@ -174,7 +174,7 @@ is_range(const Body *body)
 {
 	for (int i = body->reader.current; body->reader.tokens[i].type != TOKEN_END && body->reader.tokens[i].type != ';'; i++)
 	{
-		if (mcs_dialect_is(body->reader.whole, &body->reader.tokens[i], "LOOP"))
+		if (mcs_dialect_token_is(body->reader.source, &body->reader.tokens[i], "LOOP"))
 			return false;
 		if (body->reader.tokens[i].type == TOKEN_DOTS)
 			return true;
@@ -345,7 +345,7 @@ assignment(const Body *body)
 			i += 2;
 		else if (body->reader.tokens[i].type == '[')
 		{
-			i = mcs_dialect_matching(body->reader.tokens, i);
+			i = mcs_dialect_closing_bracket(body->reader.tokens, i);
 			if (body->reader.tokens[i].type == TOKEN_END)
 				return 0;
 			i++;
@@ -496,7 +496,7 @@ static void
 block(Body *body)
 {
 	static const char *const then[] = {"THEN", NULL};
-	int			names = list_length(body->names);
+	int			names = list_length(body->variables);
 
 	check_stack_depth();
 	/* a label is two operators with a word between them */
@@ -525,20 +525,20 @@ block(Body *body)
 		}
 	if (mcs_reader_is(&body->reader, "END"))
 		mcs_dialect_body_skip_statement(body);
-	body->names = list_truncate(body->names, names);
+	body->variables = list_truncate(body->variables, names);
 }
 
 /* Translates a block that stands in the user's text, from..to of it. */
 char *
-mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
+mcs_body_translate(Oid namespace, const char *source, int from, int to)
 {
 	Body		body = {0};
 	Dialect    *dialect;
 
 	/* errors of the scanner point into the text by this */
-	dialect = mcs_dialect_begin(namespace, whole, from, to, DIALECT_STATEMENT);
+	dialect = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_STATEMENT);
 	body.reader.namespace = namespace;
-	body.reader.whole = whole;
+	body.reader.source = source;
 	body.reader.tokens = dialect->tokens;
 	body.reader.end = dialect->token_count;
 	for (int i = 0; i < dialect->token_count; i++)
@@ -560,6 +560,6 @@ mcs_dialect_body(Oid namespace, const char *whole, int from, int to)
 			mcs_reader_advance(&body.reader, 1);
 	}
 	MemoryContextDelete(body.scratch);
-	appendBinaryStringInfo(&body.out, whole + body.at, to - body.at);
+	appendBinaryStringInfo(&body.out, source + body.at, to - body.at);
 	return body.out.data;
 }

@@ -26,7 +26,7 @@ mcs_dialect_body_find(Body *body, const char *const *words, int character)
 		if (cases == 0 && (type == character || mcs_reader_is_any(&body->reader, words)))
 			return;
 		if (type == '(' || type == '[')
-			body->reader.current = mcs_dialect_matching(body->reader.tokens, body->reader.current);
+			body->reader.current = mcs_dialect_closing_bracket(body->reader.tokens, body->reader.current);
 		else if (type == '.' && body->reader.tokens[body->reader.current + 1].type == TOKEN_WORD)
 			mcs_reader_advance(&body->reader, 1);
 		else if (mcs_reader_is(&body->reader, "CASE"))
@@ -51,14 +51,14 @@ mcs_dialect_body_skip_statement(Body *body)
 void
 mcs_dialect_body_put(Body *body, int from, int to, const char *text)
 {
-	appendBinaryStringInfo(&body->out, body->reader.whole + body->at, from - body->at);
+	appendBinaryStringInfo(&body->out, body->reader.source + body->at, from - body->at);
 	appendStringInfoString(&body->out, text);
 	body->at = to;
 }
 
 /* Translates the tokens from one to the current; returns what was analysed, until the next call; NULL if nothing is there. */
 Dialect *
-mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into)
+mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_type, List *into)
 {
 	int			from = body->reader.tokens[first].at;
 	int			to;
@@ -72,14 +72,14 @@ mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid wanted, L
 	MemoryContextReset(body->scratch);
 	context = MemoryContextSwitchTo(body->scratch);
 	to = mcs_dialect_token_end(&body->reader.tokens[body->reader.current - 1]);
-	dialect = mcs_dialect_begin(body->reader.namespace, body->reader.whole, from, to, mode);
-	dialect->names = body->names;
+	dialect = mcs_dialect_begin_fragment(body->reader.namespace, body->reader.source, from, to, mode);
+	dialect->variables = body->variables;
 	dialect->change_type = body->change_type;
 	dialect->lenient = true;
-	dialect->into = into ? into : OidIsValid(wanted) ? list_make1_oid(wanted) : NIL;
+	dialect->into_types = into ? into : OidIsValid(target_type) ? list_make1_oid(target_type) : NIL;
 	if (mode == DIALECT_STATEMENT)
 		mcs_variable_hide_into(body, dialect);
-	text = mcs_dialect_fragment(dialect);
+	text = mcs_dialect_translate_fragment(dialect);
 	MemoryContextSwitchTo(context);
 	mcs_dialect_body_put(body, from, to, text);
 	return dialect;
@@ -87,21 +87,21 @@ mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid wanted, L
 
 /* An expression up to one of some words, a character, or the semicolon. */
 Dialect *
-mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid wanted)
+mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid target_type)
 {
 	int			first = body->reader.current;
 
 	mcs_dialect_body_find(body, words, character);
-	return mcs_dialect_body_fragment(body, first, DIALECT_EXPRESSION, wanted, NIL);
+	return mcs_dialect_body_fragment(body, first, DIALECT_EXPRESSION, target_type, NIL);
 }
 
 /* Expressions between commas. */
 void
-mcs_dialect_body_expressions(Body *body, const char *const *words, Oid wanted)
+mcs_dialect_body_expressions(Body *body, const char *const *words, Oid target_type)
 {
 	for (;;)
 	{
-		(void) mcs_dialect_body_expression(body, words, ',', wanted);
+		(void) mcs_dialect_body_expression(body, words, ',', target_type);
 		if (!mcs_reader_at(&body->reader, ','))
 			return;
 		mcs_reader_advance(&body->reader, 1);

@@ -47,7 +47,7 @@ typedef struct Call
 
 /* Analyses the arguments and holds them. */
 static void
-settle_arguments(Call *call)
+transform_arguments(Call *call)
 {
 	FuncCall   *node = call->node;
 	int			room = list_length(node->args) + list_length(node->agg_order);
@@ -75,7 +75,7 @@ settle_arguments(Call *call)
 		Argument   *argument = &call->arguments[i];
 
 		argument->raw = *argument->slot;
-		argument->expression = mcs_dialect_settle(call->pstate, argument->slot);
+		argument->expression = mcs_dialect_transform_operand(call->pstate, argument->slot);
 		argument->type = argument->expression ? exprType(argument->expression) : InvalidOid;
 		argument->document = argument->type == call->dialect->document;
 		call->documents |= argument->document;
@@ -88,13 +88,13 @@ set_argument(Call *call, Argument *argument, Node *expression)
 	argument->expression = expression;
 	argument->type = exprType(expression);
 	argument->document = argument->type == call->dialect->document;
-	*argument->slot = mcs_dialect_hold(call->dialect, expression, -1);
+	*argument->slot = mcs_dialect_analysed_param(call->dialect, expression, -1);
 }
 
 static void
 cast_argument(Call *call, Argument *argument, Oid type)
 {
-	set_argument(call, argument, mcs_dialect_cast(call->pstate, argument->raw, argument->expression, type));
+	set_argument(call, argument, mcs_dialect_cast_document(call->pstate, argument->raw, argument->expression, type));
 }
 
 /*
@@ -102,7 +102,7 @@ cast_argument(Call *call, Argument *argument, Oid type)
  * of two equal windows no more, but both have to be translated.
  */
 static void
-settle_window(ParseState *pstate, WindowDef *window)
+transform_window(ParseState *pstate, WindowDef *window)
 {
 	ParseExprKind kind = pstate->p_expr_kind;
 	ListCell   *cell;
@@ -111,10 +111,10 @@ settle_window(ParseState *pstate, WindowDef *window)
 		return;
 	pstate->p_expr_kind = EXPR_KIND_WINDOW_PARTITION;
 	foreach(cell, window->partitionClause)
-		(void) mcs_dialect_settle(pstate, (Node **) &lfirst(cell));
+		(void) mcs_dialect_transform_operand(pstate, (Node **) &lfirst(cell));
 	pstate->p_expr_kind = EXPR_KIND_WINDOW_ORDER;
 	foreach(cell, window->orderClause)
-		(void) mcs_dialect_settle(pstate, &lfirst_node(SortBy, cell)->node);
+		(void) mcs_dialect_transform_operand(pstate, &lfirst_node(SortBy, cell)->node);
 	pstate->p_expr_kind = kind;
 }
 
@@ -150,8 +150,8 @@ document_rank(const Call *call, Oid type)
 		return 1;
 	if (type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
 		return 25;
-	for (int i = 0; OidIsValid(mcs_dialect_castable[i]); i++)
-		if (mcs_dialect_castable[i] == type)
+	for (int i = 0; OidIsValid(mcs_dialect_cast_types[i]); i++)
+		if (mcs_dialect_cast_types[i] == type)
 			return 20 + 10 * i;
 	return -1;
 }
@@ -168,24 +168,24 @@ candidate_rank(const Call *call, FuncCandidateList candidate)
 	for (int i = 0; i < call->count; i++)
 	{
 		const Argument *argument = &call->arguments[i];
-		Oid			wanted = candidate->args[i];
+		Oid			declared = candidate->args[i];
 		int			part;
 
 		if (argument->document)
 		{
-			part = document_rank(call, wanted);
+			part = document_rank(call, declared);
 			if (part < 0)
 				return -1;
 			rank += part;
 		}
-		else if (OidIsValid(argument->type) && argument->type != wanted)
+		else if (OidIsValid(argument->type) && argument->type != declared)
 		{
-			if (!can_coerce_type(1, &argument->type, &wanted, COERCION_IMPLICIT))
+			if (!can_coerce_type(1, &argument->type, &declared, COERCION_IMPLICIT))
 				return -1;
 			rank += argument->type == UNKNOWNOID ? 0 : 1;
 		}
 		/* all anycompatible are of one type */
-		if (wanted == ANYCOMPATIBLEOID || wanted == ANYELEMENTOID)
+		if (declared == ANYCOMPATIBLEOID || declared == ANYELEMENTOID)
 		{
 			if (OidIsValid(common) && argument->type != common && argument->type != UNKNOWNOID)
 				return -1;
@@ -250,10 +250,10 @@ cast_arguments(Call *call)
 		return;
 	for (int i = 0; i < call->count; i++)
 	{
-		Oid			wanted = candidate->args[i];
+		Oid			declared = candidate->args[i];
 
-		if (call->arguments[i].document && document_rank(call, wanted) > 1)
-			cast_argument(call, &call->arguments[i], wanted);
+		if (call->arguments[i].document && document_rank(call, declared) > 1)
+			cast_argument(call, &call->arguments[i], declared);
 	}
 }
 
@@ -267,7 +267,7 @@ extract(Call *call)
 	DialectToken *field = &dialect->tokens[call->token + 2];
 	char	   *name;
 
-	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_is(dialect->text, &dialect->tokens[call->token + 3], "FROM"))
+	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_word_is(dialect, call->token + 3, "FROM"))
 		return;
 	name = field->value ? pstrdup(field->value) : pnstrdup(dialect->text + field->at, field->length);
 	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, dialect->tokens[call->token + 4].at,
@@ -281,7 +281,7 @@ static void
 time_window(Call *call)
 {
 	Dialect    *dialect = call->dialect;
-	int			close = mcs_dialect_matching(dialect->tokens, call->token + 1);
+	int			close = mcs_dialect_closing_bracket(dialect->tokens, call->token + 1);
 	TypeCast   *origin = makeNode(TypeCast);
 	A_Const    *epoch = makeNode(A_Const);
 
@@ -335,7 +335,7 @@ string_agg(Call *call)
 	call->node->agg_distinct = false;
 	for (int i = call->token + 1; i < dialect->token_count; i++)
 	{
-		if (!mcs_dialect_is(dialect->text, &dialect->tokens[i], "DISTINCT"))
+		if (!mcs_dialect_word_is(dialect, i, "DISTINCT"))
 			continue;
 		mcs_dialect_remove_tokens(dialect, i, i + 1);
 		break;
@@ -433,13 +433,13 @@ begin_call(Call *call, ParseState *pstate, FuncCall *node)
 	call->node = node;
 	call->name = builtin_name(node);
 	call->token = node->location >= 0 && node->location < call->dialect->size ? mcs_dialect_token_at(call->dialect, node->location) : 0;
-	settle_arguments(call);
-	settle_window(pstate, node->over);
+	transform_arguments(call);
+	transform_window(pstate, node->over);
 }
 
 /* The arguments of CALL, which is not analysed as an expression. */
 void
-mcs_dialect_arguments(ParseState *pstate, FuncCall *node)
+mcs_dialect_transform_call_arguments(ParseState *pstate, FuncCall *node)
 {
 	Call		call;
 
@@ -450,7 +450,7 @@ mcs_dialect_arguments(ParseState *pstate, FuncCall *node)
 
 /* Analyses a function call whose arguments may be documents. */
 Node *
-mcs_dialect_call(ParseState *pstate, FuncCall *node)
+mcs_dialect_transform_call(ParseState *pstate, FuncCall *node)
 {
 	Call		call;
 

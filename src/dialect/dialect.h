@@ -78,19 +78,19 @@ typedef struct DialectEdit
 } DialectEdit;
 
 /* What is known of one byte of a fragment. */
-typedef struct DialectPlace
+typedef struct DialectOffset
 {
 	DialectEdit *edits;			/* that begin here */
-	SelectStmt *home;			/* the SELECT of the reference that begins here */
-} DialectPlace;
+	SelectStmt *select;			/* the SELECT of the reference that begins here */
+} DialectOffset;
 
 /* What the context of an expression needs it to be. */
-typedef enum DialectWant
+typedef enum DialectTarget
 {
-	WANT_ANYTHING,
-	WANT_BOOLEAN,
-	WANT_TYPE					/* of a column or variable that it is assigned to */
-} DialectWant;
+	TARGET_ANY,
+	TARGET_BOOLEAN,
+	TARGET_ASSIGNED					/* of a column or variable that it is assigned to */
+} DialectTarget;
 
 /* What is known of the columns of a UNION and its like; kept from one attempt to the next. */
 typedef struct DialectSetColumns
@@ -103,30 +103,30 @@ typedef struct DialectSetColumns
 typedef struct DialectDeferred
 {
 	Node	   *original;
-	DialectWant want;
-	Oid			type;			/* for WANT_TYPE */
+	DialectTarget target;
+	Oid			target_type;	/* for TARGET_ASSIGNED */
 	int			set;			/* 1 + number of the set operation whose column it is; 0 if none */
 	int			column;			/* there */
 } DialectDeferred;
 
 /* A name that stands for a value: a variable of a block, a field that a pipeline has added. */
-typedef struct DialectName
+typedef struct DialectVariable
 {
 	const char *name;
 	Oid			type;			/* InvalidOid: not known */
 	const char *text;			/* what is put in its place; NULL: it stays */
 	int			number;			/* of the parameter that stands for it */
 	TupleDesc	fields;			/* of a record; NULL if not known */
-} DialectName;
+} DialectVariable;
 
 /* One item of a select list that has no alias. */
-typedef struct DialectItem
+typedef struct DialectUnnamedTarget
 {
 	int			from;			/* begin of the item */
 	Node	   *value;			/* as it was written */
 	char	   *name;			/* the column's name */
 	bool		is_reference;
-} DialectItem;
+} DialectUnnamedTarget;
 
 typedef enum DialectMode
 {
@@ -139,8 +139,8 @@ typedef enum DialectMode
 typedef struct Dialect
 {
 	/* the user's text, and where in it the fragment begins */
-	const char *whole;
-	int			base;
+	const char *source;
+	int			source_offset;
 
 	/* the fragment, and what is parsed: the same with the dialect's words replaced, byte for byte as long */
 	char	   *text;
@@ -153,10 +153,10 @@ typedef struct Dialect
 	bool		has_change_path;	/* a path that begins with "change" was */
 
 	/* names that the text may use beside columns */
-	List	   *names;			/* of DialectName; the last of several of one name counts */
+	List	   *variables;		/* of DialectVariable; the last of several of one name counts */
 	Oid			change_type;	/* row type of "change", or InvalidOid */
-	List	   *into;			/* of Oid: types that a select list is assigned to; NIL: not known */
-	bool		want_boolean;
+	List	   *into_types;		/* of Oid: types that a select list is assigned to; NIL: not known */
+	bool		is_condition;	/* the text is an expression that a boolean is needed of */
 	bool		lenient;		/* who takes the text says what is wrong with it */
 	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
 	bool		has_aggregates;
@@ -173,22 +173,22 @@ typedef struct Dialect
 	/* one attempt, in memory of its own */
 	MemoryContext attempt;
 	List	   *edits;
-	DialectPlace *places;		/* by byte of the fragment; NULL while nothing is known of any */
+	DialectOffset *offsets;		/* by byte of the fragment; NULL while nothing is known of any */
 	List	   *word_edits;		/* those of them that the words made; outlives an attempt, as edits does not */
 	List	   *deferred;
-	List	   *held;			/* analysed nodes, for ParamRefs */
-	List	   *items;
-	List	   *streams;		/* of DialectRelation: what stands where CHANGE_STREAM did */
+	List	   *analysed;		/* expressions that ParamRefs stand for */
+	List	   *unnamed_targets;	/* of DialectUnnamedTarget */
+	List	   *change_streams;	/* of DialectRelation: what stands where CHANGE_STREAM did */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
-	int			sets;
-	bool		again;			/* another attempt knows more */
+	int			set_count;		/* of set operations seen */
+	bool		retry;			/* another attempt knows more */
 	bool		plain;			/* no meanings of the dialect */
-	bool		found_form;		/* a path or another form was found */
+	bool		found_dialect;	/* a path or another form was found */
 	FuncCall   *call;			/* of CALL */
-	int			windows;
+	int			window_count;	/* of window functions moved into a sub-select */
 	Oid		   *param_types;	/* of PREPARE's parameters, then of names */
 	int			param_count;
-	int			first_name;		/* how many are PREPARE's */
+	int			first_variable; /* how many are PREPARE's */
 	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
 } Dialect;
 
@@ -234,7 +234,7 @@ typedef struct DialectRelation
 /* numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours */
 #define DIALECT_MAX_PARAMETER	65535
 #define DIALECT_FIRST_DEFERRED	10000000
-#define DIALECT_FIRST_HELD		20000000
+#define DIALECT_FIRST_ANALYSED		20000000
 
 /* the RETURNING list of a statement */
 #if PG_VERSION_NUM >= 180000
@@ -247,29 +247,30 @@ extern Dialect *mcs_dialect_current;	/* what the hooks work on */
 
 /* dialect/lex.c */
 extern DialectToken *mcs_dialect_lex(const char *text, int *count);
-extern bool mcs_dialect_is(const char *text, const DialectToken *token, const char *word);
-extern bool mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words);
-extern bool mcs_dialect_is_reserved(const char *text, const DialectToken *token);
+extern bool mcs_dialect_token_is(const char *text, const DialectToken *token, const char *word);
+extern bool mcs_dialect_token_is_any(const char *text, const DialectToken *token, const char *const *words);
+extern bool mcs_dialect_token_is_reserved(const char *text, const DialectToken *token);
 extern char *mcs_dialect_spelling(const char *text, const DialectToken *token);
-extern int	mcs_dialect_matching(const DialectToken *tokens, int open);
+extern int	mcs_dialect_closing_bracket(const DialectToken *tokens, int open);
 extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
+extern bool mcs_dialect_word_is(const Dialect *dialect, int i, const char *word);
 extern int	mcs_dialect_token_at(const Dialect *dialect, int at);
 extern int	mcs_dialect_token_end(const DialectToken *token);
 
 /* dialect/edit.c */
-extern DialectPiece *mcs_dialect_piece(const char *text);
-extern DialectPiece *mcs_dialect_range(int from, int to);
+extern DialectPiece *mcs_dialect_text_piece(const char *text);
+extern DialectPiece *mcs_dialect_range_piece(int from, int to);
 extern void mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces);
 extern void mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text);
 extern void mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind);
 extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
 extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
 extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
-extern DialectPlace *mcs_dialect_place(Dialect *dialect, int at);
+extern DialectOffset *mcs_dialect_offset(Dialect *dialect, int at);
 extern void mcs_dialect_forget_edits(Dialect *dialect);
 
 /* dialect/fragment.c */
-extern Dialect *mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode);
+extern Dialect *mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, DialectMode mode);
 extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
 extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
 extern void mcs_dialect_error_callback(void *arg);
@@ -279,13 +280,13 @@ extern void mcs_dialect_raise(const Dialect *dialect, ErrorData *error) pg_attri
 extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
 extern bool mcs_dialect_has_star(Node *node);
 extern DialectDeferred *mcs_dialect_defer(Dialect *dialect, Node *node);
-extern void mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type);
-extern Node *mcs_dialect_hold(Dialect *dialect, Node *expression, int location);
+extern void mcs_dialect_set_target(Dialect *dialect, Node *node, DialectTarget target, Oid type);
+extern Node *mcs_dialect_analysed_param(Dialect *dialect, Node *expression, int location);
 
 /* dialect/relation.c */
-extern Node *mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder);
+extern Node *mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder);
 extern void mcs_dialect_check_relations(const Dialect *dialect);
-extern DialectRelation *mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name);
+extern DialectRelation *mcs_dialect_find_placeholder(const Dialect *dialect, const RangeVar *name);
 
 /* dialect/name.c */
 extern Oid	mcs_dialect_function(Oid namespace, const char *name, int nargs, const Oid *types);
@@ -300,45 +301,45 @@ extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, in
 
 /* dialect/field_path.c */
 extern Node *mcs_dialect_if_has_paths(const Dialect *dialect, Node *node);
-extern Node *mcs_dialect_finish_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to);
+extern Node *mcs_dialect_write_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to);
 
 /* dialect/reference.c */
-extern Node *mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found);
-extern Node *mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref);
+extern Node *mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found);
+extern Node *mcs_dialect_pre_columnref_hook(ParseState *pstate, ColumnRef *ref);
 extern bool mcs_dialect_resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path);
 extern int	mcs_dialect_reference_end(Dialect *dialect, ColumnRef *ref);
 
 /* dialect/indirection.c */
-extern Node *mcs_dialect_indirection(ParseState *pstate, A_Indirection *node);
+extern Node *mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node);
 
 /* dialect/prepare.c */
 extern void mcs_dialect_prepare(Dialect *dialect, Node *query);
 extern void mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call);
 
 /* dialect/window.c */
-extern void mcs_dialect_windows(Dialect *dialect, SelectStmt *select);
+extern void mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select);
 
 /* dialect/operand.c */
-extern Node *mcs_dialect_settle(ParseState *pstate, Node **slot);
+extern Node *mcs_dialect_transform_operand(ParseState *pstate, Node **slot);
 extern bool mcs_dialect_is_literal(const Dialect *dialect, Node *node);
-extern void mcs_dialect_literal_as(Dialect *dialect, Node *raw, Node **slot, const char *type);
+extern void mcs_dialect_type_literal(Dialect *dialect, Node *raw, Node **slot, const char *type);
 extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression);
-extern Node *mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type);
+extern Node *mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type);
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
-extern const Oid mcs_dialect_castable[];
+extern const Oid mcs_dialect_cast_types[];
 
 /* dialect/operator.c, dialect/call.c, dialect/transform.c */
-extern Node *mcs_dialect_operator(ParseState *pstate, A_Expr *e);
-extern Node *mcs_dialect_call(ParseState *pstate, FuncCall *node);
-extern void mcs_dialect_arguments(ParseState *pstate, FuncCall *node);
-extern Node *mcs_dialect_paramref(ParseState *pstate, ParamRef *ref);
+extern Node *mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e);
+extern Node *mcs_dialect_transform_call(ParseState *pstate, FuncCall *node);
+extern void mcs_dialect_transform_call_arguments(ParseState *pstate, FuncCall *node);
+extern Node *mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref);
 
 /* dialect/analyse.c */
-extern char *mcs_dialect_fragment(Dialect *dialect);
+extern char *mcs_dialect_translate_fragment(Dialect *dialect);
 
 /* dialect/event_expression.c */
-extern char *mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition);
-extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
+extern char *mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition);
+extern bool mcs_dialect_event_fields(Oid namespace, const char *source, const DialectToken *tokens, int first, int end, bool bare_names,
 							   List **names, StringInfo out, int *at);
 
 /* ---- going over tokens: statements, PL/pgSQL blocks ---- */
@@ -347,7 +348,7 @@ extern bool mcs_dialect_fields(Oid namespace, const char *whole, const DialectTo
 typedef struct TokenReader
 {
 	Oid			namespace;		/* the extension's */
-	const char *whole;
+	const char *source;
 	DialectToken *tokens;
 	int			current;
 	int			end;			/* the one behind the last */
@@ -378,7 +379,7 @@ typedef struct Body
 	TokenReader reader;			/* of the block; places are in the user's whole text */
 	StringInfoData out;
 	int			at;				/* up to here the text is in out */
-	List	   *names;			/* of DialectName; the innermost last */
+	List	   *variables;		/* of DialectVariable; the innermost last */
 	Oid			change_type;	/* row type of "change" */
 	Oid			document;		/* the type */
 	MemoryContext scratch;		/* of one fragment, until the next */
@@ -397,13 +398,13 @@ extern const char *const mcs_dialect_no_words[];
 extern void mcs_dialect_body_find(Body *body, const char *const *words, int character);
 extern void mcs_dialect_body_skip_statement(Body *body);
 extern void mcs_dialect_body_put(Body *body, int from, int to, const char *text);
-extern Dialect *mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid wanted, List *into);
-extern Dialect *mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid wanted);
-extern void mcs_dialect_body_expressions(Body *body, const char *const *words, Oid wanted);
+extern Dialect *mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_type, List *into);
+extern Dialect *mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid target_type);
+extern void mcs_dialect_body_expressions(Body *body, const char *const *words, Oid target_type);
 extern Dialect *mcs_dialect_body_query(Body *body, const char *const *words);
 
 /* dialect/body.c */
-extern char *mcs_dialect_body(Oid namespace, const char *whole, int from, int to);
+extern char *mcs_body_translate(Oid namespace, const char *source, int from, int to);
 
 /* ---- statements of the dialect ---- */
 
@@ -422,7 +423,7 @@ typedef struct StreamClauses
 	char	   *database;
 	List	   *filters;		/* of char *: conditions in plain SQL */
 	StringInfoData fields;		/* name = expression, ... */
-	List	   *added;			/* of DialectName: the fields up to here */
+	List	   *added;			/* of DialectVariable: the fields up to here */
 	List	   *options;		/* of StatementOption */
 	List	   *reset;			/* of char * */
 } StreamClauses;
@@ -456,7 +457,7 @@ extern char *mcs_dialect_drop_trigger(TokenReader *reader);
 extern char *mcs_dialect_create_event_store(TokenReader *reader);
 
 /* dialect/statement.c */
-extern char *mcs_statement_translate(Oid namespace, const char *whole, DialectToken *tokens, int first, int end, bool *is_call);
+extern char *mcs_statement_translate(Oid namespace, const char *source, DialectToken *tokens, int first, int end, bool *is_call);
 
 /* dialect/translate.c */
 extern char *mcs_translate_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end, bool *is_call);

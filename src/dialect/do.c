@@ -21,7 +21,7 @@ PG_FUNCTION_INFO_V1(mcs_change_stream_validator);
 /* The statement that runs, for errors. */
 typedef struct Running
 {
-	const char *whole;			/* the user's text */
+	const char *source;			/* the user's text */
 	int			at;				/* where in it the statement begins */
 	const char *translated;
 	bool		unchanged;
@@ -40,8 +40,8 @@ running_error_callback(void *arg)
 	/* only what SPI says of the statement itself, not what a function in it has met */
 	if (position > 0)
 	{
-		internalerrposition(pg_mbstrlen_with_len(running->whole, running->at) + (running->unchanged ? position : 1));
-		internalerrquery(running->whole);
+		internalerrposition(pg_mbstrlen_with_len(running->source, running->at) + (running->unchanged ? position : 1));
+		internalerrquery(running->source);
 	}
 }
 

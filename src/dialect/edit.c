@@ -15,7 +15,7 @@
 
 /* A piece of an edit that is text. */
 DialectPiece *
-mcs_dialect_piece(const char *text)
+mcs_dialect_text_piece(const char *text)
 {
 	DialectPiece *piece = palloc0(sizeof(DialectPiece));
 
@@ -25,7 +25,7 @@ mcs_dialect_piece(const char *text)
 
 /* A piece of an edit that is what a range becomes. */
 DialectPiece *
-mcs_dialect_range(int from, int to)
+mcs_dialect_range_piece(int from, int to)
 {
 	DialectPiece *piece = palloc0(sizeof(DialectPiece));
 
@@ -55,23 +55,23 @@ same_pieces(const List *a, const List *b)
 }
 
 /* What is kept for a byte of the fragment, or the end of it; room for that is made when it is first needed. */
-DialectPlace *
-mcs_dialect_place(Dialect *dialect, int at)
+DialectOffset *
+mcs_dialect_offset(Dialect *dialect, int at)
 {
-	if (dialect->places == NULL)
-		dialect->places = MemoryContextAllocExtended(GetMemoryChunkContext(dialect), (dialect->size + 1) * sizeof(DialectPlace),
+	if (dialect->offsets == NULL)
+		dialect->offsets = MemoryContextAllocExtended(GetMemoryChunkContext(dialect), (dialect->size + 1) * sizeof(DialectOffset),
 													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	return &dialect->places[at];
+	return &dialect->offsets[at];
 }
 
 /* Adds an edit; the same one again counts once, as a node may be analysed twice. */
 static void
 add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces, const char *key)
 {
-	DialectPlace *place = mcs_dialect_place(dialect, from);
+	DialectOffset *offset = mcs_dialect_offset(dialect, from);
 	DialectEdit *edit;
 
-	for (edit = place->edits; edit; edit = edit->next)
+	for (edit = offset->edits; edit; edit = edit->next)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (edit->kind == kind && edit->to == to &&
@@ -85,8 +85,8 @@ add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces,
 	edit->order = list_length(dialect->edits);
 	edit->pieces = pieces;
 	edit->key = key ? key : "";
-	edit->next = place->edits;
-	place->edits = edit;
+	edit->next = offset->edits;
+	offset->edits = edit;
 	dialect->edits = lappend(dialect->edits, edit);
 }
 
@@ -97,15 +97,15 @@ mcs_dialect_forget_edits(Dialect *dialect)
 	ListCell   *cell;
 
 	dialect->edits = list_copy(dialect->word_edits);
-	if (dialect->places == NULL)
+	if (dialect->offsets == NULL)
 		return;
-	memset(dialect->places, 0, (dialect->size + 1) * sizeof(DialectPlace));
+	memset(dialect->offsets, 0, (dialect->size + 1) * sizeof(DialectOffset));
 	foreach(cell, dialect->edits)
 	{
 		DialectEdit *edit = lfirst(cell);
 
-		edit->next = dialect->places[edit->from].edits;
-		dialect->places[edit->from].edits = edit;
+		edit->next = dialect->offsets[edit->from].edits;
+		dialect->offsets[edit->from].edits = edit;
 	}
 }
 
@@ -124,15 +124,15 @@ mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const c
 	const char *key = psprintf("%d %s", from, before);
 
 	if (*before)
-		add_edit(dialect, EDIT_OPEN, from, from, list_make1(mcs_dialect_piece(before)), key);
-	add_edit(dialect, EDIT_CLOSE, to, to, list_make1(mcs_dialect_piece(behind)), key);
+		add_edit(dialect, EDIT_OPEN, from, from, list_make1(mcs_dialect_text_piece(before)), key);
+	add_edit(dialect, EDIT_CLOSE, to, to, list_make1(mcs_dialect_text_piece(behind)), key);
 }
 
 /* Adds an edit that puts in a text. */
 void
 mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text)
 {
-	mcs_dialect_edit_pieces(dialect, kind, from, to, list_make1(mcs_dialect_piece(text)));
+	mcs_dialect_edit_pieces(dialect, kind, from, to, list_make1(mcs_dialect_text_piece(text)));
 }
 
 /* Takes tokens out, with the blanks behind them where no comment stands there. */
@@ -155,8 +155,8 @@ mcs_dialect_remove_tokens(Dialect *dialect, int from, int to)
 bool
 mcs_dialect_edited(const Dialect *dialect, int from, int to)
 {
-	for (int at = Max(from, 0); dialect->places && at <= Min(to, dialect->size); at++)
-		for (const DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+	for (int at = Max(from, 0); dialect->offsets && at <= Min(to, dialect->size); at++)
+		for (const DialectEdit *edit = dialect->offsets[at].edits; edit; edit = edit->next)
 			if (edit->to <= to)
 				return true;
 	return false;
@@ -209,7 +209,7 @@ edits_at(const Dialect *dialect, int at)
 {
 	List	   *edits = NIL;
 
-	for (DialectEdit *edit = dialect->places[at].edits; edit; edit = edit->next)
+	for (DialectEdit *edit = dialect->offsets[at].edits; edit; edit = edit->next)
 		edits = lappend(edits, edit);
 	list_sort(edits, by_kind);
 	return edits;
@@ -223,15 +223,15 @@ render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
 	int			end = Min(to, dialect->size);
 
 	check_stack_depth();
-	for (int place = at; dialect->places && place <= end; place = Max(place + 1, at))
+	for (int offset = at; dialect->offsets && offset <= end; offset = Max(offset + 1, at))
 	{
 		List	   *edits;
 		ListCell   *cell;
 
 		CHECK_FOR_INTERRUPTS();
-		if (dialect->places[place].edits == NULL)
+		if (dialect->offsets[offset].edits == NULL)
 			continue;
-		edits = edits_at(dialect, place);
+		edits = edits_at(dialect, offset);
 		foreach(cell, edits)
 		{
 			const DialectEdit *edit = lfirst(cell);

@@ -15,15 +15,15 @@
 
 /* One expression, from..to of the user's text; names are those that were added before. */
 char *
-mcs_dialect_event_expression(Oid namespace, const char *whole, int from, int to, List *names, bool bare_names, bool condition)
+mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition)
 {
-	Dialect    *dialect = mcs_dialect_begin(namespace, whole, from, to, DIALECT_FILTER);
+	Dialect    *dialect = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_FILTER);
 
-	dialect->names = names;
+	dialect->variables = names;
 	dialect->bare_names = bare_names;
 	dialect->lenient = !bare_names;
-	dialect->want_boolean = condition;
-	return mcs_dialect_fragment(dialect);
+	dialect->is_condition = condition;
+	return mcs_dialect_translate_fragment(dialect);
 }
 
 /* The token of the comma behind an expression, or the one at the end. */
@@ -32,7 +32,7 @@ expression_end(const DialectToken *tokens, int i, int end)
 {
 	for (; i < end && tokens[i].type != ','; i++)
 		if (tokens[i].type == '(' || tokens[i].type == '[')
-			i = mcs_dialect_matching(tokens, i);
+			i = mcs_dialect_closing_bracket(tokens, i);
 	return Min(i, end);
 }
 
@@ -40,7 +40,7 @@ expression_end(const DialectToken *tokens, int i, int end)
 static List *
 add_name(List *names, const char *name, const char *expression)
 {
-	DialectName *added = palloc0(sizeof(DialectName));
+	DialectVariable *added = palloc0(sizeof(DialectVariable));
 
 	/* who adds each field to itself would double the text with each */
 	if (strlen(expression) > MAX_FIELD_BYTES)
@@ -58,7 +58,7 @@ add_name(List *names, const char *name, const char *expression)
  * Returns false, at the token that is wrong, where it is no such list.
  */
 bool
-mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens, int first, int end, bool bare_names,
+mcs_dialect_event_fields(Oid namespace, const char *source, const DialectToken *tokens, int first, int end, bool bare_names,
 				   List **names, StringInfo out, int *at)
 {
 	int			copied = tokens[first].at;
@@ -83,10 +83,10 @@ mcs_dialect_fields(Oid namespace, const char *whole, const DialectToken *tokens,
 			return false;
 		MemoryContextReset(scratch);
 		MemoryContextSwitchTo(scratch);
-		expression = mcs_dialect_event_expression(namespace, whole, tokens[*at].at, mcs_dialect_token_end(&tokens[last - 1]),
+		expression = mcs_dialect_event_expression(namespace, source, tokens[*at].at, mcs_dialect_token_end(&tokens[last - 1]),
 												  *names, bare_names, false);
 		MemoryContextSwitchTo(context);
-		appendBinaryStringInfo(out, whole + copied, tokens[*at].at - copied);
+		appendBinaryStringInfo(out, source + copied, tokens[*at].at - copied);
 		appendStringInfoString(out, expression);
 		copied = mcs_dialect_token_end(&tokens[last - 1]);
 		if (bare_names)

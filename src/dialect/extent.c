@@ -38,12 +38,6 @@ name_end(const Dialect *dialect, int i)
 	return i;
 }
 
-static bool
-is(const Dialect *dialect, int i, const char *word)
-{
-	return mcs_dialect_is(dialect->text, &dialect->tokens[i], word);
-}
-
 /* The last token of what begins with a name: its arguments and the clauses behind them. */
 static int
 call_end(const Dialect *dialect, int i)
@@ -51,13 +45,13 @@ call_end(const Dialect *dialect, int i)
 	i = name_end(dialect, i);
 	if (dialect->tokens[i + 1].type != '(')
 		return i;
-	i = mcs_dialect_matching(dialect->tokens, i + 1);
-	if (is(dialect, i + 1, "WITHIN") && is(dialect, i + 2, "GROUP"))
-		i = mcs_dialect_matching(dialect->tokens, i + 3);
-	if (is(dialect, i + 1, "FILTER") && dialect->tokens[i + 2].type == '(')
-		i = mcs_dialect_matching(dialect->tokens, i + 2);
-	if (is(dialect, i + 1, "OVER"))
-		i = dialect->tokens[i + 2].type == '(' ? mcs_dialect_matching(dialect->tokens, i + 2) : i + 2;
+	i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
+	if (mcs_dialect_word_is(dialect, i + 1, "WITHIN") && mcs_dialect_word_is(dialect, i + 2, "GROUP"))
+		i = mcs_dialect_closing_bracket(dialect->tokens, i + 3);
+	if (mcs_dialect_word_is(dialect, i + 1, "FILTER") && dialect->tokens[i + 2].type == '(')
+		i = mcs_dialect_closing_bracket(dialect->tokens, i + 2);
+	if (mcs_dialect_word_is(dialect, i + 1, "OVER"))
+		i = dialect->tokens[i + 2].type == '(' ? mcs_dialect_closing_bracket(dialect->tokens, i + 2) : i + 2;
 	return i;
 }
 
@@ -71,9 +65,9 @@ case_end(const Dialect *dialect, int i)
 	{
 		if (i > 0 && dialect->tokens[i - 1].type == '.')
 			continue;
-		if (is(dialect, i, "CASE"))
+		if (mcs_dialect_word_is(dialect, i, "CASE"))
 			depth++;
-		else if (is(dialect, i, "END") && --depth == 0)
+		else if (mcs_dialect_word_is(dialect, i, "END") && --depth == 0)
 			break;
 	}
 	return i;
@@ -90,8 +84,8 @@ type_end(const Dialect *dialect, int i)
 	for (;;)
 	{
 		if (dialect->tokens[i + 1].type == '(' || dialect->tokens[i + 1].type == '[')
-			i = mcs_dialect_matching(dialect->tokens, i + 1);
-		else if (mcs_dialect_is_any(dialect->text, &dialect->tokens[i + 1], more))
+			i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
+		else if (mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i + 1], more))
 			i++;
 		else
 			return i;
@@ -105,7 +99,7 @@ steps_end(const Dialect *dialect, int i)
 	for (;;)
 	{
 		if (dialect->tokens[i + 1].type == '[')
-			i = mcs_dialect_matching(dialect->tokens, i + 1);
+			i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
 		else if (dialect->tokens[i + 1].type == '.')
 			i += 2;
 		else
@@ -119,7 +113,7 @@ test_end(const Dialect *dialect, int i)
 {
 	static const char *const words[] = {"IS", "NOT", "NULL", "ISNULL", "NOTNULL", "TRUE", "FALSE", "UNKNOWN", NULL};
 
-	while (i + 1 < dialect->token_count && mcs_dialect_is_any(dialect->text, &dialect->tokens[i + 1], words))
+	while (i + 1 < dialect->token_count && mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i + 1], words))
 		i++;
 	return i;
 }
@@ -130,7 +124,7 @@ sublink_end(const Dialect *dialect, int i)
 {
 	while (dialect->tokens[i].type != '(' && dialect->tokens[i].type != TOKEN_END)
 		i++;
-	return mcs_dialect_matching(dialect->tokens, i);
+	return mcs_dialect_closing_bracket(dialect->tokens, i);
 }
 
 /* The last token that belongs to a node by itself; i is the token it stands at. */
@@ -153,9 +147,9 @@ own_end(const Dialect *dialect, Node *node, int i)
 		case T_A_Const:
 			return dialect->tokens[i].type == '-' ? i + 1 : i;
 		case T_A_ArrayExpr:
-			return mcs_dialect_matching(dialect->tokens, dialect->tokens[i].type == '[' ? i : i + 1);
+			return mcs_dialect_closing_bracket(dialect->tokens, dialect->tokens[i].type == '[' ? i : i + 1);
 		case T_RowExpr:
-			return dialect->tokens[i].type == '(' ? mcs_dialect_matching(dialect->tokens, i) : call_end(dialect, i);
+			return dialect->tokens[i].type == '(' ? mcs_dialect_closing_bracket(dialect->tokens, i) : call_end(dialect, i);
 		case T_CollateClause:
 			return name_end(dialect, i + 1);
 		case T_TypeCast:

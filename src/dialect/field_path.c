@@ -73,7 +73,7 @@ needs_get(const FieldPath *path)
 static List *
 add_text(List *pieces, const char *text)
 {
-	return lappend(pieces, mcs_dialect_piece(text));
+	return lappend(pieces, mcs_dialect_text_piece(text));
 }
 
 /* A step as an argument of type text. */
@@ -83,7 +83,7 @@ add_argument(List *pieces, const FieldStep *step)
 	if (step->key)
 		return add_text(pieces, quote_literal_cstr(step->key));
 	pieces = add_text(pieces, "(");
-	pieces = lappend(pieces, mcs_dialect_range(step->from, step->to));
+	pieces = lappend(pieces, mcs_dialect_range_piece(step->from, step->to));
 	return add_text(pieces, ")::text");
 }
 
@@ -106,7 +106,7 @@ document_pieces(const Dialect *dialect, const FieldPath *path)
 		else if (step->bracket)
 		{
 			pieces = add_text(pieces, "[");
-			pieces = lappend(pieces, mcs_dialect_range(step->from, step->to));
+			pieces = lappend(pieces, mcs_dialect_range_piece(step->from, step->to));
 			pieces = add_text(pieces, "]");
 		}
 		else
@@ -127,7 +127,7 @@ static List *
 json_pieces(const Dialect *dialect, const FieldPath *path)
 {
 	bool		simple = true;
-	List	   *pieces = list_concat(list_make1(mcs_dialect_piece("(")), path->base_text);
+	List	   *pieces = list_concat(list_make1(mcs_dialect_text_piece("(")), path->base_text);
 	ListCell   *cell;
 
 	foreach(cell, path->steps)
@@ -179,7 +179,7 @@ path_node(ParseState *pstate, Dialect *dialect, const FieldPath *path)
 	{
 		TypeCast   *cast = makeNode(TypeCast);
 
-		cast->arg = mcs_dialect_hold(dialect, base, -1);
+		cast->arg = mcs_dialect_analysed_param(dialect, base, -1);
 		cast->typeName = makeTypeNameFromOid(dialect->document, -1);
 		cast->location = -1;
 		base = transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
@@ -199,11 +199,11 @@ path_node(ParseState *pstate, Dialect *dialect, const FieldPath *path)
 
 /* Writes a path in the place of what named it, and returns its analysed form. */
 Node *
-mcs_dialect_finish_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to)
+mcs_dialect_write_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to)
 {
 	bool		is_document = getBaseType(exprType(path->base)) == dialect->document;
 
-	dialect->found_form = true;
+	dialect->found_dialect = true;
 	mcs_dialect_edit_pieces(dialect, EDIT_REPLACE, from, to,
 							is_document ? document_pieces(dialect, path) : json_pieces(dialect, path));
 	return path_node(pstate, dialect, path);

@@ -44,8 +44,8 @@ mcs_dialect_error_callback(void *arg)
 	if (position <= 0)
 		return;
 	errposition(0);
-	internalerrposition(position + pg_mbstrlen_with_len(dialect->whole, dialect->base));
-	internalerrquery(dialect->whole);
+	internalerrposition(position + pg_mbstrlen_with_len(dialect->source, dialect->source_offset));
+	internalerrquery(dialect->source);
 }
 
 /* Raises an error again that an attempt to analyse a fragment has met, where the user's whole text has it. */
@@ -54,8 +54,8 @@ mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
 {
 	if (error->cursorpos > 0)
 	{
-		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(dialect->whole, dialect->base);
-		error->internalquery = pstrdup(dialect->whole);
+		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(dialect->source, dialect->source_offset);
+		error->internalquery = pstrdup(dialect->source);
 		error->cursorpos = 0;
 	}
 	ReThrowError(error);
@@ -65,8 +65,8 @@ mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
 DialectToken *
 mcs_dialect_lex_text(const char *text, int *count)
 {
-	Dialect		whole = {.whole = text};
-	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, &whole};
+	Dialect		source = {.source = text};
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, &source};
 	DialectToken *tokens;
 
 	error_context_stack = &callback;
@@ -79,7 +79,7 @@ mcs_dialect_lex_text(const char *text, int *count)
 
 /* Blanks out a range of what is parsed. */
 static void
-blank(Dialect *dialect, int from, int to)
+blank_out(Dialect *dialect, int from, int to)
 {
 	memset(dialect->parsed + from, ' ', to - from);
 }
@@ -100,7 +100,7 @@ ends_operand(const Dialect *dialect, int i)
 			return true;
 		case TOKEN_WORD:
 		case TOKEN_UNICODE_WORD:
-			return !mcs_dialect_is_reserved(dialect->text, token) || mcs_dialect_is_any(dialect->text, token, values);
+			return !mcs_dialect_token_is_reserved(dialect->text, token) || mcs_dialect_token_is_any(dialect->text, token, values);
 		default:
 			return false;
 	}
@@ -124,7 +124,7 @@ begins_operand(const Dialect *dialect, int i)
 			return true;
 		case TOKEN_WORD:
 		case TOKEN_UNICODE_WORD:
-			return !mcs_dialect_is_reserved(dialect->text, token) || mcs_dialect_is_any(dialect->text, token, values);
+			return !mcs_dialect_token_is_reserved(dialect->text, token) || mcs_dialect_token_is_any(dialect->text, token, values);
 		default:
 			return false;
 	}
@@ -135,7 +135,7 @@ static void
 contains(Dialect *dialect, int i)
 {
 	DialectToken *tokens = dialect->tokens;
-	bool		negated = i > 0 && mcs_dialect_is(dialect->text, &tokens[i - 1], "NOT");
+	bool		negated = i > 0 && mcs_dialect_word_is(dialect, i - 1, "NOT");
 	int			left = i - (negated ? 2 : 1);
 
 	if (left < 0 || !ends_operand(dialect, left) || !begins_operand(dialect, i + 1))
@@ -143,7 +143,7 @@ contains(Dialect *dialect, int i)
 	if (tokens[left].type == '.' || tokens[i + 1].type == '.')
 		return;
 	if (negated)
-		blank(dialect, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
+		blank_out(dialect, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
 	memcpy(dialect->parsed + tokens[i].at, negated ? DIALECT_NOT_CONTAINS : DIALECT_CONTAINS, tokens[i].length);
 	dialect->has_words = true;
 }
@@ -152,7 +152,7 @@ static bool
 is_name(const Dialect *dialect, int i)
 {
 	return dialect->tokens[i].value != NULL &&
-		(dialect->tokens[i].type == TOKEN_STRING || !mcs_dialect_is_reserved(dialect->text, &dialect->tokens[i]));
+		(dialect->tokens[i].type == TOKEN_STRING || !mcs_dialect_token_is_reserved(dialect->text, &dialect->tokens[i]));
 }
 
 /*
@@ -160,12 +160,12 @@ is_name(const Dialect *dialect, int i)
  * it takes, the others go.
  */
 static void
-stand_for(Dialect *dialect, int from, int to, int name, char *collection, char *folded, char *database)
+replace_by_placeholder(Dialect *dialect, int from, int to, int name, char *collection, char *folded, char *database)
 {
 	DialectRelation *relation = palloc0(sizeof(DialectRelation));
 	char		placeholder[32];
 
-	if (list_length(dialect->streams) >= DIALECT_MAX_STREAMS)
+	if (list_length(dialect->change_streams) >= DIALECT_MAX_STREAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
 				 errmsg("a statement names more than %d change streams", DIALECT_MAX_STREAMS)));
@@ -174,10 +174,10 @@ stand_for(Dialect *dialect, int from, int to, int name, char *collection, char *
 	relation->collection = collection;
 	relation->folded = folded;
 	relation->database = database;
-	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(dialect->streams));
-	dialect->streams = lappend(dialect->streams, relation);
+	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(dialect->change_streams));
+	dialect->change_streams = lappend(dialect->change_streams, relation);
 	for (int i = from; i < to; i++)
-		blank(dialect, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]));
+		blank_out(dialect, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]));
 	memcpy(dialect->parsed + dialect->tokens[from].at, placeholder, strlen(placeholder));
 	mcs_dialect_remove_tokens(dialect, from, name);
 	for (int i = name + 1; i < to; i++)
@@ -210,10 +210,10 @@ on_database(Dialect *dialect, int i)
 	static const char *const followers[] = {"CROSS", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "JOIN", "TABLESAMPLE", "AS", NULL};
 	int			name = i + 3;
 
-	if (is_name(dialect, name) && !mcs_dialect_is_any(dialect->text, &dialect->tokens[name], followers))
-		stand_for(dialect, i, name + 1, name, NULL, NULL, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]));
+	if (is_name(dialect, name) && !mcs_dialect_token_is_any(dialect->text, &dialect->tokens[name], followers))
+		replace_by_placeholder(dialect, i, name + 1, name, NULL, NULL, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]));
 	else
-		stand_for(dialect, i, i + 3, i + 2, NULL, NULL, NULL);
+		replace_by_placeholder(dialect, i, i + 3, i + 2, NULL, NULL, NULL);
 }
 
 /* CHANGE_STREAM in its places: a relation of FROM, and in front of a CTE's name */
@@ -228,22 +228,22 @@ change_stream(Dialect *dialect, int i)
 
 	if (i == 0)
 		return;
-	if (mcs_dialect_is(dialect->text, &tokens[i + 1], "ON") && mcs_dialect_is(dialect->text, &tokens[i + 2], "DATABASE"))
+	if (mcs_dialect_word_is(dialect, i + 1, "ON") && mcs_dialect_word_is(dialect, i + 2, "DATABASE"))
 		on_database(dialect, i);
-	else if (mcs_dialect_is(dialect->text, &tokens[i + 1], "ON") &&
+	else if (mcs_dialect_word_is(dialect, i + 1, "ON") &&
 			 collection_name(dialect, i + 2, &end, &name, &database))
-		stand_for(dialect, i, end, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
-	else if (tokens[i + 1].type == '(' && mcs_dialect_is(dialect->text, &tokens[i + 2], "DATABASE") &&
+		replace_by_placeholder(dialect, i, end, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
+	else if (tokens[i + 1].type == '(' && mcs_dialect_word_is(dialect, i + 2, "DATABASE") &&
 			 tokens[i + 3].type == ')')
-		stand_for(dialect, i, i + 4, i + 2, NULL, NULL, NULL);
+		replace_by_placeholder(dialect, i, i + 4, i + 2, NULL, NULL, NULL);
 	else if (tokens[i + 1].type == '(' && collection_name(dialect, i + 2, &end, &name, &database) && tokens[end].type == ')')
-		stand_for(dialect, i, end + 1, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
-	else if ((mcs_dialect_is_any(dialect->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
-			 is_name(dialect, i + 1) && (mcs_dialect_is(dialect->text, &tokens[i + 2], "AS") || tokens[i + 2].type == '('))
+		replace_by_placeholder(dialect, i, end + 1, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
+	else if ((mcs_dialect_token_is_any(dialect->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
+			 is_name(dialect, i + 1) && (mcs_dialect_word_is(dialect, i + 2, "AS") || tokens[i + 2].type == '('))
 	{
-		if (mcs_dialect_is(dialect->text, &tokens[i + 1], "AS"))
+		if (mcs_dialect_word_is(dialect, i + 1, "AS"))
 			return;
-		blank(dialect, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
+		blank_out(dialect, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
 		mcs_dialect_remove_tokens(dialect, i, i + 1);
 		dialect->has_words = true;
 	}
@@ -255,7 +255,7 @@ is_change_path(const Dialect *dialect, int i)
 {
 	const DialectToken *tokens = dialect->tokens;
 
-	return mcs_dialect_is(dialect->text, &tokens[i], "change") && tokens[i + 1].type == '.' &&
+	return mcs_dialect_word_is(dialect, i, "change") && tokens[i + 1].type == '.' &&
 		tokens[i + 2].type == TOKEN_WORD && tokens[i + 3].type == '.';
 }
 
@@ -271,11 +271,11 @@ replace_words(Dialect *dialect)
 		CHECK_FOR_INTERRUPTS();
 		if (tokens[i].type != TOKEN_WORD || (i > 0 && tokens[i - 1].type == '.'))
 			continue;
-		if (mcs_dialect_is(dialect->text, &tokens[i], "CHANGE_STREAM"))
+		if (mcs_dialect_word_is(dialect, i, "CHANGE_STREAM"))
 			change_stream(dialect, i);
-		else if (mcs_dialect_is(dialect->text, &tokens[i], "CONTAINS"))
+		else if (mcs_dialect_word_is(dialect, i, "CONTAINS"))
 			contains(dialect, i);
-		else if (mcs_dialect_is(dialect->text, &tokens[i], "TIME_WINDOW") && tokens[i + 1].type == '(')
+		else if (mcs_dialect_word_is(dialect, i, "TIME_WINDOW") && tokens[i + 1].type == '(')
 			dialect->has_words = true;
 		else if (is_change_path(dialect, i))
 			dialect->has_change_path = true;
@@ -289,16 +289,16 @@ replace_words(Dialect *dialect)
 
 /* Begins with a fragment of the user's text, from..to of it. */
 Dialect *
-mcs_dialect_begin(Oid namespace, const char *whole, int from, int to, DialectMode mode)
+mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, DialectMode mode)
 {
 	Dialect    *dialect = palloc0(sizeof(Dialect));
 	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
 	Oid			types[2];
 
-	dialect->whole = whole;
-	dialect->base = from;
-	dialect->text = pnstrdup(whole + from, to - from);
-	dialect->parsed = pnstrdup(whole + from, to - from);
+	dialect->source = source;
+	dialect->source_offset = from;
+	dialect->text = pnstrdup(source + from, to - from);
+	dialect->parsed = pnstrdup(source + from, to - from);
 	dialect->size = to - from;
 	dialect->mode = mode;
 	dialect->bare_names = true;

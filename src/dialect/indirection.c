@@ -47,7 +47,7 @@ add_steps(ParseState *pstate, Dialect *dialect, List *indirection, int *i, Field
 
 		if (IsA(lfirst(cell), A_Indices))
 		{
-			int			close = mcs_dialect_matching(dialect->tokens, *i + 1);
+			int			close = mcs_dialect_closing_bracket(dialect->tokens, *i + 1);
 
 			step = bracket_step(pstate, dialect, lfirst(cell), *i + 1, close);
 			*i = close;
@@ -85,23 +85,23 @@ plain_indirection(ParseState *pstate, Dialect *dialect, A_Indirection *node, Nod
 {
 	A_Indirection *plain = copyObject(node);
 
-	plain->arg = mcs_dialect_hold(dialect, base, exprLocation(base));
+	plain->arg = mcs_dialect_analysed_param(dialect, base, exprLocation(base));
 	return transformExpr(pstate, (Node *) plain, pstate->p_expr_kind);
 }
 
 /* The base of an indirection that is a reference; *held is what it is if it is no path. */
 static bool
-indirection_base(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path, Node **held)
+indirection_base(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path, Node **analysed)
 {
 	int			edits = list_length(dialect->edits);
 
-	*held = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
-	if (!mcs_dialect_if_has_paths(dialect, *held))
+	*analysed = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
+	if (!mcs_dialect_if_has_paths(dialect, *analysed))
 		return false;
 	if (list_length(dialect->edits) == edits && !mcs_dialect_edited(dialect, ref->location, mcs_dialect_reference_end(dialect, ref)))
 	{
-		path->base = *held;
-		path->base_text = list_make1(mcs_dialect_piece(pnstrdup(dialect->text + ref->location,
+		path->base = *analysed;
+		path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(dialect->text + ref->location,
 																 mcs_dialect_reference_end(dialect, ref) - ref->location)));
 		return true;
 	}
@@ -110,12 +110,12 @@ indirection_base(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath
 
 /* d.a['b'].c, (d).a, d['a'].b, and the subscripts of SQL, which stay */
 Node *
-mcs_dialect_indirection(ParseState *pstate, A_Indirection *node)
+mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
 	Node	   *original = mcs_dialect_original(dialect, node->arg);
-	Node	   *held = NULL;
+	Node	   *analysed = NULL;
 	bool		is_path;
 	int			from;
 	int			to;
@@ -125,7 +125,7 @@ mcs_dialect_indirection(ParseState *pstate, A_Indirection *node)
 		return transformExpr(pstate, (Node *) node, pstate->p_expr_kind);
 	if (IsA(original, ColumnRef))
 	{
-		is_path = indirection_base(pstate, dialect, (ColumnRef *) original, &path, &held);
+		is_path = indirection_base(pstate, dialect, (ColumnRef *) original, &path, &analysed);
 		i = mcs_dialect_token_at(dialect, mcs_dialect_reference_end(dialect, (ColumnRef *) original)) - 1;
 		while (dialect->tokens[i + 1].type == ')')
 			i++;
@@ -135,22 +135,22 @@ mcs_dialect_indirection(ParseState *pstate, A_Indirection *node)
 		int			inner_from;
 		int			inner_to;
 
-		held = transformExpr(pstate, copyObject(node->arg), pstate->p_expr_kind);
-		is_path = mcs_dialect_if_has_paths(dialect, held) && mcs_dialect_extent(dialect, original, &inner_from, &inner_to);
+		analysed = transformExpr(pstate, copyObject(node->arg), pstate->p_expr_kind);
+		is_path = mcs_dialect_if_has_paths(dialect, analysed) && mcs_dialect_extent(dialect, original, &inner_from, &inner_to);
 		if (is_path)
 		{
 			i = mcs_dialect_token_at(dialect, inner_to) - 1;
 			while (dialect->tokens[i + 1].type == ')')
 				i++;
-			path.base = held;
-			path.base_text = list_make1(mcs_dialect_range(from, mcs_dialect_token_end(&dialect->tokens[i])));
+			path.base = analysed;
+			path.base_text = list_make1(mcs_dialect_range_piece(from, mcs_dialect_token_end(&dialect->tokens[i])));
 		}
 	}
 	if (!is_path || (!has_dotted_step(node->indirection) && path.steps == NIL && !mcs_dialect_edited(dialect, from, from + 1)))
-		return plain_indirection(pstate, dialect, node, held);
+		return plain_indirection(pstate, dialect, node, analysed);
 	if (IsA(original, ColumnRef) && dialect->text[from] == '(')
-		path.base_text = lcons(mcs_dialect_piece("("), lappend(path.base_text, mcs_dialect_piece(")")));
+		path.base_text = lcons(mcs_dialect_text_piece("("), lappend(path.base_text, mcs_dialect_text_piece(")")));
 	if (!add_steps(pstate, dialect, node->indirection, &i, &path))
-		return plain_indirection(pstate, dialect, node, held);
-	return mcs_dialect_finish_path(pstate, dialect, &path, from, to);
+		return plain_indirection(pstate, dialect, node, analysed);
+	return mcs_dialect_write_path(pstate, dialect, &path, from, to);
 }

@@ -76,7 +76,7 @@ mcs_dialect_token_end(const DialectToken *token)
 
 /* Whether a token is an unquoted word, in any letter case. */
 bool
-mcs_dialect_is(const char *text, const DialectToken *token, const char *word)
+mcs_dialect_token_is(const char *text, const DialectToken *token, const char *word)
 {
 	return token->type == TOKEN_WORD && token->length == strlen(word) &&
 		pg_strncasecmp(text + token->at, word, token->length) == 0;
@@ -84,17 +84,17 @@ mcs_dialect_is(const char *text, const DialectToken *token, const char *word)
 
 /* Whether a token is one of some words; the list ends with NULL. */
 bool
-mcs_dialect_is_any(const char *text, const DialectToken *token, const char *const *words)
+mcs_dialect_token_is_any(const char *text, const DialectToken *token, const char *const *words)
 {
 	for (; *words; words++)
-		if (mcs_dialect_is(text, token, *words))
+		if (mcs_dialect_token_is(text, token, *words))
 			return true;
 	return false;
 }
 
 /* Whether a token is a word that can be no name, as FROM. */
 bool
-mcs_dialect_is_reserved(const char *text, const DialectToken *token)
+mcs_dialect_token_is_reserved(const char *text, const DialectToken *token)
 {
 	int			keyword;
 
@@ -115,7 +115,7 @@ mcs_dialect_spelling(const char *text, const DialectToken *token)
 
 /* The bracket that closes the one at a token, or TOKEN_END. */
 int
-mcs_dialect_matching(const DialectToken *tokens, int open)
+mcs_dialect_closing_bracket(const DialectToken *tokens, int open)
 {
 	int			depth = 0;
 	int			i;
@@ -140,11 +140,11 @@ may_hold_blocks(const char *text, const DialectToken *tokens, int first)
 	static const char *const makers[] = {"FUNCTION", "PROCEDURE", "TRIGGER", NULL};
 	int			i = first + 1;
 
-	if (!mcs_dialect_is(text, &tokens[first], "CREATE"))
+	if (!mcs_dialect_token_is(text, &tokens[first], "CREATE"))
 		return false;
-	if (mcs_dialect_is(text, &tokens[i], "OR"))
+	if (mcs_dialect_token_is(text, &tokens[i], "OR"))
 		i += tokens[i + 1].type == TOKEN_END ? 1 : 2;
-	return mcs_dialect_is_any(text, &tokens[i], makers);
+	return mcs_dialect_token_is_any(text, &tokens[i], makers);
 }
 
 /* How a word changes how many blocks are open. */
@@ -153,24 +153,24 @@ block_change(const char *text, const DialectToken *tokens, int i, int blocks)
 {
 	static const char *const starts[] = {"IF", "LOOP", "CASE", NULL};
 	const DialectToken *token = &tokens[i];
-	bool		after_end = i > 0 && mcs_dialect_is(text, &tokens[i - 1], "END");
+	bool		after_end = i > 0 && mcs_dialect_token_is(text, &tokens[i - 1], "END");
 
 	if (i > 0 && tokens[i - 1].type == '.')
 		return 0;
-	if (mcs_dialect_is(text, token, "BEGIN"))
+	if (mcs_dialect_token_is(text, token, "BEGIN"))
 		return 1;
 	if (blocks == 0)
 		return 0;
-	if (mcs_dialect_is(text, token, "END"))
+	if (mcs_dialect_token_is(text, token, "END"))
 		return -1;
 	/* IF EXISTS and the like begin nothing; IF begins a statement behind a semicolon or a word that opens */
-	if (!mcs_dialect_is_any(text, token, starts) || after_end)
+	if (!mcs_dialect_token_is_any(text, token, starts) || after_end)
 		return 0;
-	if (mcs_dialect_is(text, token, "IF"))
+	if (mcs_dialect_token_is(text, token, "IF"))
 	{
 		static const char *const openers[] = {"BEGIN", "THEN", "ELSE", "LOOP", NULL};
 
-		return tokens[i - 1].type == ';' || mcs_dialect_is_any(text, &tokens[i - 1], openers) ||
+		return tokens[i - 1].type == ';' || mcs_dialect_token_is_any(text, &tokens[i - 1], openers) ||
 			(tokens[i - 1].type == TOKEN_OPERATOR && strncmp(text + tokens[i - 1].at, ">>", 2) == 0);
 	}
 	return 1;
@@ -194,9 +194,9 @@ mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int firs
 			depth--;
 		else if (with_blocks && depth <= 0)
 		{
-			if (mcs_dialect_is(text, &tokens[i], "DECLARE"))
+			if (mcs_dialect_token_is(text, &tokens[i], "DECLARE"))
 				declares = true;
-			if (mcs_dialect_is(text, &tokens[i], "BEGIN"))
+			if (mcs_dialect_token_is(text, &tokens[i], "BEGIN"))
 				declares = false;
 			blocks += block_change(text, tokens, i, blocks);
 		}
@@ -206,7 +206,14 @@ mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int firs
 	return i;
 }
 
-/* The token that begins at a place, or the next one. */
+/* Whether a fragment's i-th token is an unquoted word, in any letter case. */
+bool
+mcs_dialect_word_is(const Dialect *dialect, int i, const char *word)
+{
+	return mcs_dialect_token_is(dialect->text, &dialect->tokens[i], word);
+}
+
+/* The token that begins at a byte of the fragment, or the next one. */
 int
 mcs_dialect_token_at(const Dialect *dialect, int at)
 {

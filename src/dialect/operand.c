@@ -20,12 +20,12 @@
 #include "utils/lsyscache.h"
 
 /* What a document is cast to where an operator or a function takes none, the likelier first. */
-const Oid	mcs_dialect_castable[] = {TEXTOID, NUMERICOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID, INT4OID, BOOLOID, INTERVALOID,
+const Oid	mcs_dialect_cast_types[] = {TEXTOID, NUMERICOID, TIMESTAMPTZOID, FLOAT8OID, INT8OID, INT4OID, BOOLOID, INTERVALOID,
 	DATEOID, TIMESTAMPOID, INT2OID, FLOAT4OID, JSONBOID, JSONOID, TEXTARRAYOID, UUIDOID, BYTEAOID, InvalidOid};
 
 /* Analyses an operand and holds it; a row or a name that is given stays raw and has no type. */
 Node *
-mcs_dialect_settle(ParseState *pstate, Node **slot)
+mcs_dialect_transform_operand(ParseState *pstate, Node **slot)
 {
 	Node	   *expression;
 
@@ -51,7 +51,7 @@ mcs_dialect_settle(ParseState *pstate, Node **slot)
 	}
 	/* a copy, since analysis may overwrite parts of what it is given */
 	expression = transformExpr(pstate, copyObject(*slot), pstate->p_expr_kind);
-	*slot = mcs_dialect_hold(mcs_dialect_current, expression, exprLocation(*slot));
+	*slot = mcs_dialect_analysed_param(mcs_dialect_current, expression, exprLocation(*slot));
 	return expression;
 }
 
@@ -65,7 +65,7 @@ mcs_dialect_is_literal(const Dialect *dialect, Node *node)
 
 /* Gives a literal a type: text 'shipped'. */
 void
-mcs_dialect_literal_as(Dialect *dialect, Node *raw, Node **slot, const char *type)
+mcs_dialect_type_literal(Dialect *dialect, Node *raw, Node **slot, const char *type)
 {
 	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
 	TypeCast   *cast = makeNode(TypeCast);
@@ -94,7 +94,7 @@ call(ParseState *pstate, Node *raw, Node *expression, const char *function, cons
 {
 	Dialect    *dialect = mcs_dialect_current;
 	FuncCall   *call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
-									list_make1(mcs_dialect_hold(dialect, expression, -1)), COERCE_EXPLICIT_CALL, -1);
+									list_make1(mcs_dialect_analysed_param(dialect, expression, -1)), COERCE_EXPLICIT_CALL, -1);
 
 	wrap(dialect, raw, psprintf("%s(", mcs_dialect_function_name(dialect->namespace, function)), behind);
 	return transformExpr(pstate, (Node *) call, pstate->p_expr_kind);
@@ -115,7 +115,7 @@ mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression)
 		/* NULL and parameters take the type of what is beside them */
 		if (!mcs_dialect_is_literal(dialect, raw))
 			return expression;
-		mcs_dialect_literal_as(dialect, raw, &literal, "text");
+		mcs_dialect_type_literal(dialect, raw, &literal, "text");
 		expression = transformExpr(pstate, literal, pstate->p_expr_kind);
 	}
 	return call(pstate, raw, expression, "to_document", ")");
@@ -137,7 +137,7 @@ is_primary(const Dialect *dialect, Node *raw)
 		case T_FuncCall:
 			return mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location) >= 0 &&
 				dialect->tokens[mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location)].type == TOKEN_WORD &&
-				!mcs_dialect_is(dialect->text, &dialect->tokens[mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location)], "AT");
+				!mcs_dialect_word_is(dialect, mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location), "AT");
 		default:
 			return false;
 	}
@@ -145,7 +145,7 @@ is_primary(const Dialect *dialect, Node *raw)
 
 /* A document as a value of another type; as text it is plain, without quotes. */
 Node *
-mcs_dialect_cast(ParseState *pstate, Node *raw, Node *expression, Oid type)
+mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	bool		is_text = type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID;
@@ -180,7 +180,7 @@ mcs_dialect_unify(ParseState *pstate, List *slots)
 	{
 		Node	  **slot = lfirst(cell);
 		Node	   *raw = *slot;
-		Node	   *expression = mcs_dialect_settle(pstate, slot);
+		Node	   *expression = mcs_dialect_transform_operand(pstate, slot);
 
 		raws = lappend(raws, raw);
 		expressions = lappend(expressions, expression);
@@ -198,6 +198,6 @@ mcs_dialect_unify(ParseState *pstate, List *slots)
 		Node	   *expression = list_nth(expressions, i);
 
 		if (expression && exprType(expression) != dialect->document)
-			*slot = mcs_dialect_hold(dialect, mcs_dialect_as_document(pstate, list_nth(raws, i), expression), -1);
+			*slot = mcs_dialect_analysed_param(dialect, mcs_dialect_as_document(pstate, list_nth(raws, i), expression), -1);
 	}
 }

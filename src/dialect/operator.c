@@ -40,7 +40,7 @@ is_date(const Dialect *dialect, Node *raw)
 }
 
 /* One side of an operator. */
-typedef struct Side
+typedef struct Operand
 {
 	Node	  **slot;
 	Node	   *raw;
@@ -48,45 +48,45 @@ typedef struct Side
 	Oid			type;
 	bool		document;
 	bool		literal;
-} Side;
+} Operand;
 
-static Side
-settle_side(ParseState *pstate, Node **slot)
+static Operand
+analyse_operand(ParseState *pstate, Node **slot)
 {
 	Dialect    *dialect = mcs_dialect_current;
-	Side		side = {slot, *slot, NULL, InvalidOid, false, false};
+	Operand		operand = {slot, *slot, NULL, InvalidOid, false, false};
 
-	side.literal = mcs_dialect_is_literal(dialect, *slot);
-	side.expression = mcs_dialect_settle(pstate, slot);
-	side.type = side.expression ? exprType(side.expression) : InvalidOid;
-	side.document = side.type == dialect->document;
-	return side;
+	operand.literal = mcs_dialect_is_literal(dialect, *slot);
+	operand.expression = mcs_dialect_transform_operand(pstate, slot);
+	operand.type = operand.expression ? exprType(operand.expression) : InvalidOid;
+	operand.document = operand.type == dialect->document;
+	return operand;
 }
 
 /* Puts another expression in the place of a side. */
 static void
-replace_side(Side *side, Node *expression)
+replace_operand(Operand *operand, Node *expression)
 {
-	side->expression = expression;
-	side->type = exprType(expression);
-	side->document = side->type == mcs_dialect_current->document;
-	side->literal = false;
-	*side->slot = mcs_dialect_hold(mcs_dialect_current, expression, -1);
+	operand->expression = expression;
+	operand->type = exprType(expression);
+	operand->document = operand->type == mcs_dialect_current->document;
+	operand->literal = false;
+	*operand->slot = mcs_dialect_analysed_param(mcs_dialect_current, expression, -1);
 }
 
 static void
-literal_as(ParseState *pstate, Side *side, const char *type)
+type_literal(ParseState *pstate, Operand *operand, const char *type)
 {
 	Node	   *literal = NULL;
 
-	mcs_dialect_literal_as(mcs_dialect_current, side->raw, &literal, type);
-	replace_side(side, transformExpr(pstate, literal, pstate->p_expr_kind));
+	mcs_dialect_type_literal(mcs_dialect_current, operand->raw, &literal, type);
+	replace_operand(operand, transformExpr(pstate, literal, pstate->p_expr_kind));
 }
 
 static void
-cast_side(ParseState *pstate, Side *side, Oid type)
+cast_operand(ParseState *pstate, Operand *operand, Oid type)
 {
-	replace_side(side, mcs_dialect_cast(pstate, side->raw, side->expression, type));
+	replace_operand(operand, mcs_dialect_cast_document(pstate, operand->raw, operand->expression, type));
 }
 
 static bool
@@ -136,40 +136,40 @@ qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 }
 
 static bool
-fits(ParseState *pstate, A_Expr *e, Oid left, Oid right)
+find_operator(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 {
 	return operator_exists(pstate, e->name, left, right) || qualify(pstate, e, left, right);
 }
 
 /* Compares a document with anything. */
 static void
-comparison(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+comparison(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 {
-	Side	   *other = left->document ? right : left;
+	Operand	   *other = left->document ? right : left;
 
 	if (left->document && right->document)
 		other = NULL;
 	else if (other->literal)
-		literal_as(pstate, other, "text");
-	if (!left->expression || !right->expression || fits(pstate, e, left->type, right->type) || !other)
+		type_literal(pstate, other, "text");
+	if (!left->expression || !right->expression || find_operator(pstate, e, left->type, right->type) || !other)
 		return;
-	replace_side(other, mcs_dialect_as_document(pstate, other->raw, other->expression));
-	(void) fits(pstate, e, left->type, right->type);
+	replace_operand(other, mcs_dialect_as_document(pstate, other->raw, other->expression));
+	(void) find_operator(pstate, e, left->type, right->type);
 }
 
 /* a || b with plain text of documents, unless the other side is of a kind that has its own || */
 static void
-concatenation(ParseState *pstate, Side *left, Side *right)
+concatenation(ParseState *pstate, Operand *left, Operand *right)
 {
-	Side	   *other = left->document ? right : left;
+	Operand	   *other = left->document ? right : left;
 	Oid			type = TEXTOID;
 
 	if (!other->document && other->type == JSONBOID)
 		type = JSONBOID;
 	if (left->document)
-		cast_side(pstate, left, type);
+		cast_operand(pstate, left, type);
 	if (right->document)
-		cast_side(pstate, right, type);
+		cast_operand(pstate, right, type);
 }
 
 static bool
@@ -182,19 +182,19 @@ is_number(const char *text)
 
 /* d + '1 day' */
 static void
-arithmetic_literal(ParseState *pstate, const char *name, Side *side)
+arithmetic_literal(ParseState *pstate, const char *name, Operand *operand)
 {
-	A_Const    *literal = (A_Const *) mcs_dialect_original(mcs_dialect_current, side->raw);
+	A_Const    *literal = (A_Const *) mcs_dialect_original(mcs_dialect_current, operand->raw);
 
 	if (!is_number(strVal(&literal->val)) && (strcmp(name, "+") == 0 || strcmp(name, "-") == 0))
-		literal_as(pstate, side, "interval");
+		type_literal(pstate, operand, "interval");
 }
 
 /* Casts the documents of an operator that has none for documents to what it has one for. */
 static void
-cast_to_fit(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+cast_to_fit(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 {
-	for (const Oid *type = mcs_dialect_castable; OidIsValid(*type); type++)
+	for (const Oid *type = mcs_dialect_cast_types; OidIsValid(*type); type++)
 	{
 		Oid			l = left ? (left->document ? *type : left->type) : InvalidOid;
 		Oid			r = right->document ? *type : right->type;
@@ -202,9 +202,9 @@ cast_to_fit(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 		if (!operator_exists(pstate, e->name, l, r))
 			continue;
 		if (left && left->document)
-			cast_side(pstate, left, *type);
+			cast_operand(pstate, left, *type);
 		if (right->document)
-			cast_side(pstate, right, *type);
+			cast_operand(pstate, right, *type);
 		return;
 	}
 }
@@ -219,7 +219,7 @@ is_text_operator(const char *name)
 }
 
 static void
-patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
+patch_operator(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 {
 	static const char *const arithmetic[] = {"+", "-", "*", "/", NULL};
 	const char *name = strVal(llast(e->name));
@@ -233,15 +233,15 @@ patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 	else if (is_text_operator(name))
 	{
 		if (left->document)
-			cast_side(pstate, left, TEXTOID);
+			cast_operand(pstate, left, TEXTOID);
 		if (right->document)
-			cast_side(pstate, right, TEXTOID);
+			cast_operand(pstate, right, TEXTOID);
 	}
 	else
 	{
 		if (is_one_of(name, arithmetic) && (left->literal || right->literal))
 			arithmetic_literal(pstate, name, left->literal ? left : right);
-		if (left->expression && right->expression && !fits(pstate, e, left->type, right->type))
+		if (left->expression && right->expression && !find_operator(pstate, e, left->type, right->type))
 			cast_to_fit(pstate, e, left, right);
 	}
 }
@@ -250,17 +250,17 @@ patch_operator(ParseState *pstate, A_Expr *e, Side *left, Side *right)
 static bool
 around_operator(const Dialect *dialect, Node *left, Node *right, int before, int behind, int *from, int *end)
 {
-	int			ignored;
+	int			i;
 	int			to;
 	int			first;
 	int			last;
 
 	if (!mcs_dialect_extent(dialect, left, from, &to) || !mcs_dialect_extent(dialect, right, &first, end))
 		return false;
-	for (ignored = mcs_dialect_token_at(dialect, to); ignored <= before; ignored++)
+	for (i = mcs_dialect_token_at(dialect, to); i <= before; i++)
 	{
 		first = mcs_dialect_token_at(dialect, *from) - 1;
-		if (dialect->tokens[ignored].type != ')' || first < 0)
+		if (dialect->tokens[i].type != ')' || first < 0)
 			break;
 		*from = dialect->tokens[first].at;
 	}
@@ -286,7 +286,7 @@ as_time(List *pieces, Node *raw, Node **slot)
 	cast->typeName = SystemTypeName("timestamptz");
 	cast->location = -1;
 	*slot = (Node *) cast;
-	return lappend(pieces, mcs_dialect_piece(psprintf("timestamptz %.*s", token->length, dialect->text + token->at)));
+	return lappend(pieces, mcs_dialect_text_piece(psprintf("timestamptz %.*s", token->length, dialect->text + token->at)));
 }
 
 /*
@@ -294,14 +294,14 @@ as_time(List *pieces, Node *raw, Node **slot)
  * both are compared, and the one of the other kind is not true.
  */
 static Node *
-with_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
+compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	bool		both = strcmp(strVal(llast(e->name)), "<>") == 0;
 	int			i = mcs_dialect_token_at(dialect, e->location);
 	DialectToken *token = &dialect->tokens[i];
 	A_Expr	   *time = copyObject(e);
-	List	   *pieces = list_make1(mcs_dialect_piece(both ? " AND " : " OR "));
+	List	   *pieces = list_make1(mcs_dialect_text_piece(both ? " AND " : " OR "));
 	Node	   *document = is_date(dialect, left) ? right : left;
 	int			from;
 	int			to;
@@ -314,17 +314,17 @@ with_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
 	to = document == left ? dialect->tokens[i].at : end;
 	if (document == left)
 	{
-		pieces = lappend(pieces, mcs_dialect_range(first, to));
-		pieces = lappend(pieces, mcs_dialect_piece(psprintf("%.*s ", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
+		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf("%.*s ", token->length, dialect->text + token->at)));
 		pieces = as_time(pieces, right, &time->rexpr);
 	}
 	else
 	{
 		pieces = as_time(pieces, left, &time->lexpr);
-		pieces = lappend(pieces, mcs_dialect_piece(psprintf(" %.*s", token->length, dialect->text + token->at)));
-		pieces = lappend(pieces, mcs_dialect_range(first, to));
+		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" %.*s", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
 	}
-	pieces = lappend(pieces, mcs_dialect_piece(")"));
+	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
 	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, end, end, pieces);
 	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
 	return transformExpr(pstate, (Node *) makeBoolExpr(both ? AND_EXPR : OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
@@ -332,27 +332,27 @@ with_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
 
 /* Two rows are compared field by field. */
 static void
-rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
+unify_rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
 {
 	ListCell   *l;
 	ListCell   *r;
 
 	forboth(l, left->args, r, right->args)
 	{
-		Side		a = settle_side(pstate, (Node **) &lfirst(l));
-		Side		b = settle_side(pstate, (Node **) &lfirst(r));
+		Operand		a = analyse_operand(pstate, (Node **) &lfirst(l));
+		Operand		b = analyse_operand(pstate, (Node **) &lfirst(r));
 
 		/* the fields of rows are compared by one operator class */
 		if (a.document && b.expression && !b.document)
-			replace_side(&b, mcs_dialect_as_document(pstate, b.raw, b.expression));
+			replace_operand(&b, mcs_dialect_as_document(pstate, b.raw, b.expression));
 		else if (b.document && a.expression && !a.document)
-			replace_side(&a, mcs_dialect_as_document(pstate, a.raw, a.expression));
+			replace_operand(&a, mcs_dialect_as_document(pstate, a.raw, a.expression));
 	}
 }
 
 /* d BETWEEN '2024-05-01' AND '2024-05-31': as text, or as times */
 static Node *
-between_dates(ParseState *pstate, A_Expr *e, Side *left)
+between_dates(ParseState *pstate, A_Expr *e, Operand *left)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	A_Expr	   *time = copyObject(e);
@@ -367,13 +367,13 @@ between_dates(ParseState *pstate, A_Expr *e, Side *left)
 	if (!mcs_dialect_extent(dialect, (Node *) e, &from, &to))
 		return NULL;
 	/* up to the first date: d BETWEEN */
-	pieces = list_make2(mcs_dialect_piece(" OR "), mcs_dialect_range(from, low->location));
+	pieces = list_make2(mcs_dialect_text_piece(" OR "), mcs_dialect_range_piece(from, low->location));
 	pieces = as_time(pieces, (Node *) low, (Node **) &linitial(times));
-	pieces = lappend(pieces, mcs_dialect_piece(" AND "));
+	pieces = lappend(pieces, mcs_dialect_text_piece(" AND "));
 	pieces = as_time(pieces, (Node *) high, (Node **) &lsecond(times));
-	pieces = lappend(pieces, mcs_dialect_piece(")"));
-	mcs_dialect_literal_as(dialect, (Node *) low, (Node **) &linitial(ends), "text");
-	mcs_dialect_literal_as(dialect, (Node *) high, (Node **) &lsecond(ends), "text");
+	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
+	mcs_dialect_type_literal(dialect, (Node *) low, (Node **) &linitial(ends), "text");
+	mcs_dialect_type_literal(dialect, (Node *) high, (Node **) &lsecond(ends), "text");
 	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, to, to, pieces);
 	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
 	return transformExpr(pstate, (Node *) makeBoolExpr(OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
@@ -381,54 +381,54 @@ between_dates(ParseState *pstate, A_Expr *e, Side *left)
 
 /* x IN (a, b), x BETWEEN a AND b: like comparisons with each; not NULL where it is analysed already. */
 static Node *
-with_list(ParseState *pstate, A_Expr *e)
+transform_list(ParseState *pstate, A_Expr *e)
 {
-	Side		left;
+	Operand		left;
 	bool		any = false;
-	List	   *sides = NIL;
+	List	   *operands = NIL;
 	ListCell   *cell;
 
 	if (e->lexpr && IsA(e->lexpr, RowExpr))
 	{
 		foreach(cell, (List *) e->rexpr)
 			if (IsA(lfirst(cell), RowExpr))
-				rows(pstate, e, (RowExpr *) e->lexpr, lfirst(cell));
+				unify_rows(pstate, e, (RowExpr *) e->lexpr, lfirst(cell));
 		return NULL;
 	}
-	left = settle_side(pstate, &e->lexpr);
+	left = analyse_operand(pstate, &e->lexpr);
 	if (left.document && e->kind != AEXPR_IN && is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
 		is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
 		return between_dates(pstate, e, &left);
 	foreach(cell, (List *) e->rexpr)
 	{
-		Side	   *side = palloc(sizeof(Side));
+		Operand	   *operand = palloc(sizeof(Operand));
 
-		*side = settle_side(pstate, (Node **) &lfirst(cell));
-		any |= side->document;
-		sides = lappend(sides, side);
+		*operand = analyse_operand(pstate, (Node **) &lfirst(cell));
+		any |= operand->document;
+		operands = lappend(operands, operand);
 	}
 	if (any && left.literal)
-		literal_as(pstate, &left, "text");
-	foreach(cell, sides)
+		type_literal(pstate, &left, "text");
+	foreach(cell, operands)
 	{
-		Side	   *side = lfirst(cell);
+		Operand	   *operand = lfirst(cell);
 
-		if (left.document && side->literal)
-			literal_as(pstate, side, "text");
-		if (!side->expression || !left.expression || left.document == side->document || side->type == UNKNOWNOID)
+		if (left.document && operand->literal)
+			type_literal(pstate, operand, "text");
+		if (!operand->expression || !left.expression || left.document == operand->document || operand->type == UNKNOWNOID)
 			continue;
-		if (left.document && !operator_exists(pstate, list_make1(makeString("=")), left.type, side->type))
-			replace_side(side, mcs_dialect_as_document(pstate, side->raw, side->expression));
+		if (left.document && !operator_exists(pstate, list_make1(makeString("=")), left.type, operand->type))
+			replace_operand(operand, mcs_dialect_as_document(pstate, operand->raw, operand->expression));
 	}
 	return NULL;
 }
 
 /* x = ANY (array): a document may be the element, or the array */
 static void
-with_array(ParseState *pstate, A_Expr *e)
+transform_array(ParseState *pstate, A_Expr *e)
 {
-	Side		left = settle_side(pstate, &e->lexpr);
-	Side		right = settle_side(pstate, &e->rexpr);
+	Operand		left = analyse_operand(pstate, &e->lexpr);
+	Operand		right = analyse_operand(pstate, &e->rexpr);
 	int			from;
 	int			to;
 	Dialect    *dialect = mcs_dialect_current;
@@ -436,17 +436,17 @@ with_array(ParseState *pstate, A_Expr *e)
 	if (left.document && right.literal && mcs_dialect_extent(dialect, right.raw, &from, &to))
 	{
 		mcs_dialect_edit(dialect, EDIT_CLOSE, to, to, "::text[]");
-		replace_side(&right, coerce_to_target_type(pstate, right.expression, UNKNOWNOID, TEXTARRAYOID, -1, COERCION_EXPLICIT,
+		replace_operand(&right, coerce_to_target_type(pstate, right.expression, UNKNOWNOID, TEXTARRAYOID, -1, COERCION_EXPLICIT,
 												   COERCE_EXPLICIT_CAST, -1));
 	}
 	if (left.document && is_text_operator(strVal(llast(e->name))))
-		cast_side(pstate, &left, TEXTOID);
+		cast_operand(pstate, &left, TEXTOID);
 	if (!right.document || !mcs_dialect_extent(dialect, right.raw, &from, &to))
 		return;
 	if (left.literal)
-		literal_as(pstate, &left, "text");
+		type_literal(pstate, &left, "text");
 	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(dialect->namespace, "document_elements")), "))");
-	replace_side(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
+	replace_operand(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
 }
 
 /* Whether nothing but blanks stands between a token and the next. */
@@ -465,8 +465,8 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	int			i = mcs_dialect_token_at(dialect, e->location);
-	Side		left = settle_side(pstate, &e->lexpr);
-	Side		right = settle_side(pstate, &e->rexpr);
+	Operand		left = analyse_operand(pstate, &e->lexpr);
+	Operand		right = analyse_operand(pstate, &e->rexpr);
 	DialectToken *word = &dialect->tokens[i];
 	int			before = i - (negated ? 2 : 1);
 	int			from;
@@ -477,7 +477,7 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 	if (left.document)
 	{
 		function = "document_contains";
-		replace_side(&right, mcs_dialect_as_document(pstate, right.raw, right.expression));
+		replace_operand(&right, mcs_dialect_as_document(pstate, right.raw, right.expression));
 	}
 	else if (left.type != TEXTARRAYOID)
 		ereport(ERROR,
@@ -486,7 +486,7 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 						left.expression ? format_type_be(left.type) : "record"),
 				 mcs_dialect_error_at(dialect, word->at)));
 	else if (right.document)
-		cast_side(pstate, &right, TEXTOID);
+		cast_operand(pstate, &right, TEXTOID);
 	if (!around_operator(dialect, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
 	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(dialect->namespace, function)),
@@ -505,11 +505,11 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 
 /* Analyses an operator whose operands may be documents. */
 Node *
-mcs_dialect_operator(ParseState *pstate, A_Expr *e)
+mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 {
 	const char *name = e->name ? strVal(llast(e->name)) : "";
-	Side		left = {0};
-	Side		right = {0};
+	Operand		left = {0};
+	Operand		right = {0};
 	bool		dated;
 	Node	   *result;
 
@@ -522,18 +522,18 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 		case AEXPR_NOT_BETWEEN:
 		case AEXPR_BETWEEN_SYM:
 		case AEXPR_NOT_BETWEEN_SYM:
-			result = with_list(pstate, e);
+			result = transform_list(pstate, e);
 			if (result)
 				return result;
 			break;
 		case AEXPR_OP_ANY:
 		case AEXPR_OP_ALL:
-			with_array(pstate, e);
+			transform_array(pstate, e);
 			break;
 		default:
 			if (e->lexpr && e->rexpr && IsA(e->lexpr, RowExpr) && IsA(e->rexpr, RowExpr))
 			{
-				rows(pstate, e, (RowExpr *) e->lexpr, (RowExpr *) e->rexpr);
+				unify_rows(pstate, e, (RowExpr *) e->lexpr, (RowExpr *) e->rexpr);
 				break;
 			}
 			if (!e->rexpr)
@@ -546,17 +546,17 @@ mcs_dialect_operator(ParseState *pstate, A_Expr *e)
 			}
 			if (!e->lexpr)
 			{
-				right = settle_side(pstate, &e->rexpr);
+				right = analyse_operand(pstate, &e->rexpr);
 				if (right.document && !operator_exists(pstate, e->name, InvalidOid, right.type))
 					cast_to_fit(pstate, e, NULL, &right);
 				break;
 			}
-			left = settle_side(pstate, &e->lexpr);
-			right = settle_side(pstate, &e->rexpr);
+			left = analyse_operand(pstate, &e->lexpr);
+			right = analyse_operand(pstate, &e->rexpr);
 			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
 				((left.document && is_date(mcs_dialect_current, right.raw)) || (right.document && is_date(mcs_dialect_current, left.raw)));
 			patch_operator(pstate, e, &left, &right);
-			if (dated && list_length(e->name) == 1 && (result = with_date(pstate, e, left.raw, right.raw)) != NULL)
+			if (dated && list_length(e->name) == 1 && (result = compare_as_date(pstate, e, left.raw, right.raw)) != NULL)
 				return result;
 	}
 	return transformExpr(pstate, (Node *) e, pstate->p_expr_kind);

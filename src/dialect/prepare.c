@@ -27,32 +27,32 @@ typedef struct PrepareState
 static bool prepare_node(Node *node, PrepareState *state);
 
 static void
-want_boolean(PrepareState *state, Node *node)
+set_boolean_target(PrepareState *state, Node *node)
 {
-	mcs_dialect_want(state->dialect, node, WANT_BOOLEAN, InvalidOid);
+	mcs_dialect_set_target(state->dialect, node, TARGET_BOOLEAN, InvalidOid);
 }
 
 /* ---- items of a select list ---- */
 
 /* Fixes the names of columns before the nodes that they come from are overwritten. */
 static void
-name_items(Dialect *dialect, List *targets)
+name_targets(Dialect *dialect, List *targets)
 {
 	ListCell   *cell;
 
 	foreach(cell, targets)
 	{
 		ResTarget  *target = lfirst_node(ResTarget, cell);
-		DialectItem *item;
+		DialectUnnamedTarget *item;
 
 		if (target->name || !target->val || mcs_dialect_has_star(target->val) || target->location < 0)
 			continue;
-		item = palloc0(sizeof(DialectItem));
+		item = palloc0(sizeof(DialectUnnamedTarget));
 		item->from = target->location;
 		item->value = target->val;
 		item->name = FigureColname(target->val);
 		item->is_reference = IsA(target->val, ColumnRef) || IsA(target->val, A_Indirection);
-		dialect->items = lappend(dialect->items, item);
+		dialect->unnamed_targets = lappend(dialect->unnamed_targets, item);
 		if (!IsA(target->val, ColumnRef))
 			target->name = item->name;
 	}
@@ -98,7 +98,7 @@ insert_types(Oid relid, List *columns)
 
 /* Notes the types that a row of expressions is assigned to. */
 static void
-want_row(Dialect *dialect, List *values, List *types)
+set_row_targets(Dialect *dialect, List *values, List *types)
 {
 	ListCell   *cell;
 	ListCell   *type;
@@ -111,30 +111,30 @@ want_row(Dialect *dialect, List *values, List *types)
 			value = ((ResTarget *) value)->val;
 		if (mcs_dialect_has_star(value))
 			break;
-		mcs_dialect_want(dialect, value, WANT_TYPE, lfirst_oid(type));
+		mcs_dialect_set_target(dialect, value, TARGET_ASSIGNED, lfirst_oid(type));
 	}
 }
 
 /* Notes the types that the columns of a query are assigned to. */
 static void
-want_columns(Dialect *dialect, SelectStmt *select, List *types)
+set_column_targets(Dialect *dialect, SelectStmt *select, List *types)
 {
 	ListCell   *cell;
 
 	if (select->op != SETOP_NONE)
 	{
-		want_columns(dialect, select->larg, types);
-		want_columns(dialect, select->rarg, types);
+		set_column_targets(dialect, select->larg, types);
+		set_column_targets(dialect, select->rarg, types);
 		return;
 	}
 	foreach(cell, select->valuesLists)
-		want_row(dialect, lfirst(cell), types);
-	want_row(dialect, select->targetList, types);
+		set_row_targets(dialect, lfirst(cell), types);
+	set_row_targets(dialect, select->targetList, types);
 }
 
 /* Notes the types that assignments of an UPDATE need. */
 static void
-want_assignments(Dialect *dialect, Oid relid, List *targets)
+set_assignment_targets(Dialect *dialect, Oid relid, List *targets)
 {
 	ListCell   *cell;
 
@@ -149,11 +149,11 @@ want_assignments(Dialect *dialect, Oid relid, List *targets)
 			MultiAssignRef *multi = (MultiAssignRef *) target->val;
 
 			if (IsA(multi->source, RowExpr) && multi->colno <= list_length(((RowExpr *) multi->source)->args))
-				mcs_dialect_want(dialect, list_nth(((RowExpr *) multi->source)->args, multi->colno - 1),
-								 WANT_TYPE, column_type(relid, target->name));
+				mcs_dialect_set_target(dialect, list_nth(((RowExpr *) multi->source)->args, multi->colno - 1),
+								 TARGET_ASSIGNED, column_type(relid, target->name));
 			continue;
 		}
-		mcs_dialect_want(dialect, target->val, WANT_TYPE, column_type(relid, target->name));
+		mcs_dialect_set_target(dialect, target->val, TARGET_ASSIGNED, column_type(relid, target->name));
 	}
 }
 
@@ -199,8 +199,8 @@ number_columns(Dialect *dialect, SelectStmt *select, int set)
 static void
 prepare_set(Dialect *dialect, SelectStmt *select)
 {
-	dialect->sets++;
-	if (list_length(dialect->set_columns) < dialect->sets)
+	dialect->set_count++;
+	if (list_length(dialect->set_columns) < dialect->set_count)
 	{
 		/* other attempts need it, too */
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
@@ -208,7 +208,7 @@ prepare_set(Dialect *dialect, SelectStmt *select)
 		dialect->set_columns = lappend(dialect->set_columns, palloc0(sizeof(DialectSetColumns)));
 		MemoryContextSwitchTo(old);
 	}
-	number_columns(dialect, select, dialect->sets);
+	number_columns(dialect, select, dialect->set_count);
 }
 
 /* ---- nodes ---- */
@@ -236,13 +236,13 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 			prepare_set(dialect, select);
 		return false;
 	}
-	mcs_dialect_windows(dialect, select);
+	mcs_dialect_move_windows(dialect, select);
 	/* an expression by itself makes no column */
 	if (dialect->mode == DIALECT_STATEMENT || state->select)
-		name_items(dialect, select->targetList);
+		name_targets(dialect, select->targetList);
 	(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
-	want_boolean(state, select->whereClause);
-	want_boolean(state, select->havingClause);
+	set_boolean_target(state, select->whereClause);
+	set_boolean_target(state, select->havingClause);
 	return false;
 }
 
@@ -252,17 +252,17 @@ prepare_insert(InsertStmt *insert, PrepareState *state)
 	Dialect    *dialect = state->dialect;
 	Oid			relid = target_relation(insert->relation);
 
-	name_items(dialect, mcs_returning_list(insert));
+	name_targets(dialect, mcs_returning_list(insert));
 	(void) raw_expression_tree_walker((Node *) insert, prepare_node, state);
 	if (OidIsValid(relid))
 	{
 		if (insert->selectStmt)
-			want_columns(dialect, (SelectStmt *) insert->selectStmt, insert_types(relid, insert->cols));
+			set_column_targets(dialect, (SelectStmt *) insert->selectStmt, insert_types(relid, insert->cols));
 		if (insert->onConflictClause)
-			want_assignments(dialect, relid, insert->onConflictClause->targetList);
+			set_assignment_targets(dialect, relid, insert->onConflictClause->targetList);
 	}
 	if (insert->onConflictClause)
-		want_boolean(state, insert->onConflictClause->whereClause);
+		set_boolean_target(state, insert->onConflictClause->whereClause);
 	return false;
 }
 
@@ -271,11 +271,11 @@ prepare_update(UpdateStmt *update, PrepareState *state)
 {
 	Oid			relid = target_relation(update->relation);
 
-	name_items(state->dialect, mcs_returning_list(update));
+	name_targets(state->dialect, mcs_returning_list(update));
 	(void) raw_expression_tree_walker((Node *) update, prepare_node, state);
 	if (OidIsValid(relid))
-		want_assignments(state->dialect, relid, update->targetList);
-	want_boolean(state, update->whereClause);
+		set_assignment_targets(state->dialect, relid, update->targetList);
+	set_boolean_target(state, update->whereClause);
 	return false;
 }
 
@@ -286,18 +286,18 @@ prepare_merge(MergeStmt *merge, PrepareState *state)
 	ListCell   *cell;
 
 	(void) raw_expression_tree_walker((Node *) merge, prepare_node, state);
-	want_boolean(state, merge->joinCondition);
+	set_boolean_target(state, merge->joinCondition);
 	foreach(cell, merge->mergeWhenClauses)
 	{
 		MergeWhenClause *when = lfirst_node(MergeWhenClause, cell);
 
-		want_boolean(state, when->condition);
+		set_boolean_target(state, when->condition);
 		if (!OidIsValid(relid))
 			continue;
 		if (when->commandType == CMD_UPDATE)
-			want_assignments(state->dialect, relid, when->targetList);
+			set_assignment_targets(state->dialect, relid, when->targetList);
 		else if (when->commandType == CMD_INSERT)
-			want_row(state->dialect, when->values, insert_types(relid, when->targetList));
+			set_row_targets(state->dialect, when->values, insert_types(relid, when->targetList));
 	}
 	return false;
 }
@@ -340,23 +340,23 @@ prepare_expression(Node *node, PrepareState *state)
 	{
 		case T_BoolExpr:
 			foreach(cell, ((BoolExpr *) node)->args)
-				want_boolean(state, lfirst(cell));
+				set_boolean_target(state, lfirst(cell));
 			break;
 		case T_BooleanTest:
-			want_boolean(state, (Node *) ((BooleanTest *) node)->arg);
+			set_boolean_target(state, (Node *) ((BooleanTest *) node)->arg);
 			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 		case T_JoinExpr:
-			want_boolean(state, ((JoinExpr *) node)->quals);
+			set_boolean_target(state, ((JoinExpr *) node)->quals);
 			break;
 		case T_FuncCall:
-			want_boolean(state, ((FuncCall *) node)->agg_filter);
+			set_boolean_target(state, ((FuncCall *) node)->agg_filter);
 			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 		case T_CaseExpr:
 			if (!((CaseExpr *) node)->arg)
 				foreach(cell, ((CaseExpr *) node)->args)
-					want_boolean(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
+					set_boolean_target(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
 			(void) mcs_dialect_defer(state->dialect, node);
 			break;
 			/* analysis overwrites what is in these, and we may need it again */
@@ -390,9 +390,9 @@ prepare_node(Node *node, PrepareState *state)
 		case T_UpdateStmt:
 			return prepare_update((UpdateStmt *) node, state);
 		case T_DeleteStmt:
-			name_items(state->dialect, mcs_returning_list((DeleteStmt *) node));
+			name_targets(state->dialect, mcs_returning_list((DeleteStmt *) node));
 			(void) raw_expression_tree_walker(node, prepare_node, state);
-			want_boolean(state, ((DeleteStmt *) node)->whereClause);
+			set_boolean_target(state, ((DeleteStmt *) node)->whereClause);
 			return false;
 		case T_MergeStmt:
 			return prepare_merge((MergeStmt *) node, state);
@@ -403,9 +403,9 @@ prepare_node(Node *node, PrepareState *state)
 		case T_RangeFunction:
 			return prepare_range_function((RangeFunction *) node, state);
 		case T_RangeVar:
-			if (mcs_dialect_placeholder(state->dialect, (RangeVar *) node))
+			if (mcs_dialect_find_placeholder(state->dialect, (RangeVar *) node))
 			{
-				Node	   *relation = mcs_dialect_relation(state->dialect, (RangeVar *) node);
+				Node	   *relation = mcs_dialect_transform_relation(state->dialect, (RangeVar *) node);
 
 				memcpy(node, relation, IsA(relation, RangeVar) ? sizeof(RangeVar) : sizeof(RangeSubselect));
 			}
@@ -413,10 +413,10 @@ prepare_node(Node *node, PrepareState *state)
 		case T_ColumnRef:
 			if (((ColumnRef *) node)->location >= 0 && state->select)
 			{
-				DialectPlace *place = mcs_dialect_place(state->dialect, ((ColumnRef *) node)->location);
+				DialectOffset *offset = mcs_dialect_offset(state->dialect, ((ColumnRef *) node)->location);
 
-				if (place->home == NULL)
-					place->home = state->select;
+				if (offset->select == NULL)
+					offset->select = state->select;
 			}
 			return false;
 		default:
@@ -435,10 +435,10 @@ mcs_dialect_prepare(Dialect *dialect, Node *query)
 	(void) prepare_node(query, &state);
 	if (IsA(query, SelectStmt))
 	{
-		if (dialect->into)
-			want_columns(dialect, (SelectStmt *) query, dialect->into);
-		if (dialect->want_boolean && ((SelectStmt *) query)->targetList)
-			mcs_dialect_want(dialect, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, WANT_BOOLEAN, InvalidOid);
+		if (dialect->into_types)
+			set_column_targets(dialect, (SelectStmt *) query, dialect->into_types);
+		if (dialect->is_condition && ((SelectStmt *) query)->targetList)
+			mcs_dialect_set_target(dialect, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, TARGET_BOOLEAN, InvalidOid);
 	}
 }
 

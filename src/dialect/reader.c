@@ -29,21 +29,21 @@ mcs_reader_at(const TokenReader *reader, int type)
 bool
 mcs_reader_is(const TokenReader *reader, const char *word)
 {
-	return !mcs_reader_at_end(reader) && mcs_dialect_is(reader->whole, &reader->tokens[reader->current], word);
+	return !mcs_reader_at_end(reader) && mcs_dialect_token_is(reader->source, &reader->tokens[reader->current], word);
 }
 
 /* Whether the current token is one of some words; the list ends with NULL. */
 bool
 mcs_reader_is_any(const TokenReader *reader, const char *const *words)
 {
-	return !mcs_reader_at_end(reader) && mcs_dialect_is_any(reader->whole, &reader->tokens[reader->current], words);
+	return !mcs_reader_at_end(reader) && mcs_dialect_token_is_any(reader->source, &reader->tokens[reader->current], words);
 }
 
 /* Whether the token behind the current one is a word. */
 bool
 mcs_reader_next_is(const TokenReader *reader, const char *word)
 {
-	return !mcs_reader_at_end(reader) && mcs_dialect_is(reader->whole, &reader->tokens[reader->current + 1], word);
+	return !mcs_reader_at_end(reader) && mcs_dialect_token_is(reader->source, &reader->tokens[reader->current + 1], word);
 }
 
 /* Goes on by some tokens, not beyond the end. */
@@ -99,8 +99,8 @@ mcs_reader_skip_if_exists(TokenReader *reader)
 int
 mcs_reader_error_position(const TokenReader *reader, int token)
 {
-	internalerrposition(pg_mbstrlen_with_len(reader->whole, reader->tokens[token].at) + 1);
-	internalerrquery(reader->whole);
+	internalerrposition(pg_mbstrlen_with_len(reader->source, reader->tokens[token].at) + 1);
+	internalerrquery(reader->source);
 	return 0;
 }
 
@@ -118,7 +118,7 @@ mcs_reader_syntax_error(const TokenReader *reader, const char *hint)
 				 mcs_reader_error_position(reader, reader->current)));
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
-			 errmsg("syntax error at or near \"%.*s\"", token->length, reader->whole + token->at),
+			 errmsg("syntax error at or near \"%.*s\"", token->length, reader->source + token->at),
 			 hint ? errhint("%s", hint) : 0,
 			 mcs_reader_error_position(reader, reader->current)));
 }
@@ -149,7 +149,7 @@ mcs_reader_name(TokenReader *reader, const char *what)
 	const DialectToken *token = &reader->tokens[reader->current];
 
 	if (mcs_reader_at_end(reader) || token->value == NULL || token->type == TOKEN_STRING ||
-		mcs_dialect_is_reserved(reader->whole, token))
+		mcs_dialect_token_is_reserved(reader->source, token))
 		mcs_reader_syntax_error(reader, psprintf("The name of %s is expected here.", what));
 	reader->current++;
 	return token->value;

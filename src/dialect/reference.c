@@ -174,7 +174,7 @@ find_in_scope(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRe
 	if (!column)
 		return false;
 	path->base = column;
-	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
 	path->steps = steps_from(dialect, ref, first + taken, count);
 	return true;
 }
@@ -188,7 +188,7 @@ find_in_image(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRe
 	if (!image)
 		return false;
 	path->base = image;
-	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s" IMAGE, scope->prefix)));
+	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s" IMAGE, scope->prefix)));
 	path->steps = steps_from(dialect, ref, first, count);
 	return true;
 }
@@ -204,7 +204,7 @@ find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, Co
 		return false;
 	name = strVal(linitial(entry->eref->colnames));
 	path->base = mcs_dialect_if_has_paths(dialect, scope_column(pstate, dialect, scope, name, ref->location));
-	path->base_text = list_make1(mcs_dialect_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
 	path->steps = steps_from(dialect, ref, 1, count);
 	return path->base != NULL;
 }
@@ -213,9 +213,9 @@ find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, Co
 
 /* The SELECT that a reference stands in. */
 static SelectStmt *
-home_of(const Dialect *dialect, const ColumnRef *ref)
+select_of(const Dialect *dialect, const ColumnRef *ref)
 {
-	return dialect->places ? dialect->places[ref->location].home : NULL;
+	return dialect->offsets ? dialect->offsets[ref->location].select : NULL;
 }
 
 typedef struct Mention
@@ -246,7 +246,7 @@ mentions(Node *node, Mention *mention)
 static bool
 find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
 {
-	SelectStmt *select = home_of(dialect, ref);
+	SelectStmt *select = select_of(dialect, ref);
 	Mention		mention = {dialect, NULL};
 	ListCell   *cell;
 
@@ -266,7 +266,7 @@ find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Fie
 		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
 		if (count > 1 && !mcs_dialect_if_has_paths(dialect, path->base))
 			return false;
-		path->base_text = list_make3(mcs_dialect_piece("("), mcs_dialect_range(from, to), mcs_dialect_piece(")"));
+		path->base_text = list_make3(mcs_dialect_text_piece("("), mcs_dialect_range_piece(from, to), mcs_dialect_text_piece(")"));
 		path->steps = steps_from(dialect, ref, 1, count);
 		return true;
 	}
@@ -291,7 +291,7 @@ parameter(int number, Oid type, int location)
 
 /* The expression that gave an added field its value. */
 static Node *
-added_field(ParseState *pstate, const DialectName *name)
+added_field(ParseState *pstate, const DialectVariable *name)
 {
 	RawStmt    *statement = linitial_node(RawStmt, raw_parser(name->text, RAW_PARSE_PLPGSQL_EXPR));
 	ResTarget  *target = linitial_node(ResTarget, ((SelectStmt *) statement->stmt)->targetList);
@@ -301,7 +301,7 @@ added_field(ParseState *pstate, const DialectName *name)
 
 /* The type of a record's field, InvalidOid where it has none or is not known. */
 static Oid
-field_type(const DialectName *name, const char *field)
+field_type(const DialectVariable *name, const char *field)
 {
 	for (int i = 0; name->fields && i < name->fields->natts; i++)
 		if (strcmp(NameStr(TupleDescAttr(name->fields, i)->attname), field) == 0)
@@ -315,7 +315,7 @@ field_type(const DialectName *name, const char *field)
  * a parameter that takes one from what is around it.
  */
 static Node *
-name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken)
+variable_value(ParseState *pstate, DialectVariable *name, ColumnRef *ref, int *taken)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	int			count = *taken;
@@ -352,31 +352,31 @@ name_value(ParseState *pstate, DialectName *name, ColumnRef *ref, int *taken)
 
 /* A variable of the block, or a field that the pipeline has added. */
 static bool
-find_name(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
+find_variable(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
 {
-	for (int i = list_length(dialect->names) - 1; i >= 0; i--)
+	for (int i = list_length(dialect->variables) - 1; i >= 0; i--)
 	{
-		DialectName *name = list_nth(dialect->names, i);
+		DialectVariable *name = list_nth(dialect->variables, i);
 
 		if (strcmp(name->name, field_name(ref, 0)) != 0)
 			continue;
 		/* what an added field stands for has to be put in its place */
 		if (name->text && dialect->plain)
 			return false;
-		name->number = dialect->first_name + i + 1;
-		path->base = name_value(pstate, name, ref, &count);
+		name->number = dialect->first_variable + i + 1;
+		path->base = variable_value(pstate, name, ref, &count);
 		if (path->base == NULL)
 			return false;
 		if (count < list_length(ref->fields) && IsA(llast(ref->fields), String) && !mcs_dialect_if_has_paths(dialect, path->base))
 			return false;
 		path->base_text = NIL;
 		if (name->text)
-			path->base_text = list_make1(mcs_dialect_piece(name->text));
+			path->base_text = list_make1(mcs_dialect_text_piece(name->text));
 		else
 		{
 			DialectToken *last = reference_token(dialect, ref, count - 1);
 
-			path->base_text = list_make1(mcs_dialect_piece(pnstrdup(dialect->text + ref->location,
+			path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(dialect->text + ref->location,
 																	 mcs_dialect_token_end(last) - ref->location)));
 		}
 		path->steps = steps_from(dialect, ref, count, list_length(ref->fields));
@@ -422,7 +422,7 @@ resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
 		if (find_output(pstate, dialect, ref, count, path))
 			return true;
 	}
-	if (find_name(pstate, dialect, ref, count, path))
+	if (find_variable(pstate, dialect, ref, count, path))
 		return true;
 	return (dialect->bare_names || count > 1) && find_in_image(pstate, dialect, &all, ref, 0, count, path);
 }
@@ -465,12 +465,12 @@ write_reference(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath 
 	int			end = mcs_dialect_reference_end(dialect, ref);
 
 	if (path->steps)
-		return mcs_dialect_finish_path(pstate, dialect, path, ref->location, end);
+		return mcs_dialect_write_path(pstate, dialect, path, ref->location, end);
 	if (list_length(path->base_text) != 1 ||
 		pg_strncasecmp(((DialectPiece *) linitial(path->base_text))->text, dialect->text + ref->location, end - ref->location) != 0 ||
 		strlen(((DialectPiece *) linitial(path->base_text))->text) != end - ref->location)
 	{
-		dialect->found_form = true;
+		dialect->found_dialect = true;
 		mcs_dialect_edit_pieces(dialect, EDIT_REPLACE, ref->location, end, path->base_text);
 	}
 	return path->base;
@@ -478,13 +478,13 @@ write_reference(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath 
 
 /* d.*: the document goes on as one column */
 static Node *
-whole_document(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+document_star(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
 {
 	RowExpr    *row = makeNode(RowExpr);
 	DialectToken *last = reference_token(dialect, ref, name_count(ref) - 1);
 	DialectToken *star = last + 2;
 
-	dialect->found_form = true;
+	dialect->found_dialect = true;
 	row->args = list_make1(write_reference(pstate, dialect, ref, path));
 	row->row_typeid = RECORDOID;
 	row->row_format = COERCE_EXPLICIT_CALL;
@@ -500,7 +500,7 @@ whole_document(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *
 
 /* Asked for each reference, with what SQL has found for it. */
 Node *
-mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
+mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
@@ -508,7 +508,7 @@ mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
 	CHECK_FOR_INTERRUPTS();
 	if (found)
 		return NULL;
-	if (dialect->plain ? !find_name(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
+	if (dialect->plain ? !find_variable(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
 		return NULL;
 	if (dialect->plain)
 		return path.base;
@@ -516,12 +516,12 @@ mcs_dialect_post_columnref(ParseState *pstate, ColumnRef *ref, Node *found)
 		return write_reference(pstate, dialect, ref, &path);
 	if (!mcs_dialect_if_has_paths(dialect, path.base))
 		return NULL;
-	return whole_document(pstate, dialect, ref, &path);
+	return document_star(pstate, dialect, ref, &path);
 }
 
 /* Asked before columns are looked for: "change" comes first in the body of a handler. */
 Node *
-mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref)
+mcs_dialect_pre_columnref_hook(ParseState *pstate, ColumnRef *ref)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	Scope		change = {NULL, 0, true, "change."};
@@ -532,14 +532,14 @@ mcs_dialect_pre_columnref(ParseState *pstate, ColumnRef *ref)
 		return NULL;
 	if (count == 1)
 	{
-		Param	   *whole = makeNode(Param);
+		Param	   *row = makeNode(Param);
 
-		whole->paramkind = PARAM_EXTERN;
-		whole->paramid = 1;
-		whole->paramtype = dialect->change_type;
-		whole->paramtypmod = -1;
-		whole->location = ref->location;
-		return (Node *) whole;
+		row->paramkind = PARAM_EXTERN;
+		row->paramid = 1;
+		row->paramtype = dialect->change_type;
+		row->paramtypmod = -1;
+		row->location = ref->location;
+		return (Node *) row;
 	}
 	if (dialect->plain)
 		return count == 2 ? scope_column(pstate, dialect, &change, field_name(ref, 1), ref->location) : NULL;

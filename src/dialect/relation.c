@@ -25,7 +25,7 @@
 
 /* What a name in the parsed text stands for; NULL where it is just a name. */
 DialectRelation *
-mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
+mcs_dialect_find_placeholder(const Dialect *dialect, const RangeVar *name)
 {
 	DialectRelation *relation;
 	unsigned long number;
@@ -33,9 +33,9 @@ mcs_dialect_placeholder(const Dialect *dialect, const RangeVar *name)
 	if (name->schemaname || strncmp(name->relname, DIALECT_PLACEHOLDER, strlen(DIALECT_PLACEHOLDER)) != 0)
 		return NULL;
 	number = strtoul(name->relname + strlen(DIALECT_PLACEHOLDER), NULL, 10);
-	if (number >= list_length(dialect->streams))
+	if (number >= list_length(dialect->change_streams))
 		return NULL;
-	relation = list_nth(dialect->streams, number);
+	relation = list_nth(dialect->change_streams, number);
 	return dialect->tokens[relation->token].at == name->location ? relation : NULL;
 }
 
@@ -97,7 +97,7 @@ table_option(Oid relid, const char *name)
 }
 
 static void
-not_found(const Dialect *dialect, const DialectRelation *relation)
+report_missing(const Dialect *dialect, const DialectRelation *relation)
 {
 	const char *server = "mongo";
 
@@ -119,7 +119,7 @@ not_found(const Dialect *dialect, const DialectRelation *relation)
 
 /* Finds the relation, and notes whether its rows must be filtered. */
 static void
-find(const Dialect *dialect, DialectRelation *relation)
+find_events(const Dialect *dialect, DialectRelation *relation)
 {
 	char	   *database;
 
@@ -139,7 +139,7 @@ find(const Dialect *dialect, DialectRelation *relation)
 		relation->filtered = relation->collection != NULL;
 	}
 	if (!OidIsValid(relation->relid))
-		not_found(dialect, relation);
+		report_missing(dialect, relation);
 	if (relation->database)
 	{
 		database = table_option(relation->relid, "database");
@@ -170,9 +170,9 @@ filtered_rows(const DialectRelation *relation)
  * The relation keeps the name under which the statement can call it.
  */
 Node *
-mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
+mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder)
 {
-	DialectRelation *relation = mcs_dialect_placeholder(dialect, placeholder);
+	DialectRelation *relation = mcs_dialect_find_placeholder(dialect, placeholder);
 	DialectToken *name = &dialect->tokens[relation->name];
 	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
 	RangeSubselect *rows;
@@ -182,7 +182,7 @@ mcs_dialect_relation(Dialect *dialect, RangeVar *placeholder)
 	if (dialect->one_event)
 		relation->filtered = true;
 	else
-		find(dialect, relation);
+		find_events(dialect, relation);
 	if (!relation->filtered)
 	{
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
@@ -217,7 +217,7 @@ mcs_dialect_check_relations(const Dialect *dialect)
 {
 	ListCell   *cell;
 
-	foreach(cell, dialect->streams)
+	foreach(cell, dialect->change_streams)
 	{
 		DialectRelation *relation = lfirst(cell);
 

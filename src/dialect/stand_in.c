@@ -21,7 +21,7 @@ mcs_dialect_original(const Dialect *dialect, Node *node)
 	{
 		int			number = ((ParamRef *) node)->number;
 
-		if (number < DIALECT_FIRST_DEFERRED || number >= DIALECT_FIRST_HELD)
+		if (number < DIALECT_FIRST_DEFERRED || number >= DIALECT_FIRST_ANALYSED)
 			break;
 		node = ((DialectDeferred *) list_nth(dialect->deferred, number - DIALECT_FIRST_DEFERRED))->original;
 	}
@@ -85,7 +85,7 @@ mcs_dialect_defer(Dialect *dialect, Node *node)
 
 	if (IsA(node, ParamRef))
 	{
-		if (stand_in->number < DIALECT_FIRST_DEFERRED || stand_in->number >= DIALECT_FIRST_HELD)
+		if (stand_in->number < DIALECT_FIRST_DEFERRED || stand_in->number >= DIALECT_FIRST_ANALYSED)
 			return NULL;
 		return list_nth(dialect->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
 	}
@@ -104,27 +104,27 @@ mcs_dialect_defer(Dialect *dialect, Node *node)
 
 /* Notes what the context of a node needs it to be. */
 void
-mcs_dialect_want(Dialect *dialect, Node *node, DialectWant want, Oid type)
+mcs_dialect_set_target(Dialect *dialect, Node *node, DialectTarget target, Oid type)
 {
 	DialectDeferred *deferred;
 
-	if (node == NULL || IsA(node, A_Const) || (want == WANT_TYPE && !OidIsValid(type)))
+	if (node == NULL || IsA(node, A_Const) || (target == TARGET_ASSIGNED && !OidIsValid(type)))
 		return;
 	deferred = mcs_dialect_defer(dialect, node);
 	if (!deferred)
 		return;
-	deferred->want = want;
-	deferred->type = type;
+	deferred->target = target;
+	deferred->target_type = type;
 }
 
 /* A ParamRef for an analysed expression. */
 Node *
-mcs_dialect_hold(Dialect *dialect, Node *expression, int location)
+mcs_dialect_analysed_param(Dialect *dialect, Node *expression, int location)
 {
 	ParamRef   *ref = makeNode(ParamRef);
 
-	ref->number = DIALECT_FIRST_HELD + list_length(dialect->held);
+	ref->number = DIALECT_FIRST_ANALYSED + list_length(dialect->analysed);
 	ref->location = location;
-	dialect->held = lappend(dialect->held, expression);
+	dialect->analysed = lappend(dialect->analysed, expression);
 	return (Node *) ref;
 }

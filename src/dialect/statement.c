@@ -55,11 +55,11 @@ skip_words(TokenReader *reader, const char *const *words)
 
 /* One of the dialect's own statements as plain SQL, NULL where it is none; is_call: the rows of the SQL tell nothing. */
 char *
-mcs_statement_translate(Oid namespace, const char *whole, DialectToken *tokens, int first, int end, bool *is_call)
+mcs_statement_translate(Oid namespace, const char *source, DialectToken *tokens, int first, int end, bool *is_call)
 {
 	for (int i = 0; i < lengthof(forms); i++)
 	{
-		TokenReader reader = {namespace, whole, tokens, first, end};
+		TokenReader reader = {namespace, source, tokens, first, end};
 
 		if (skip_words(&reader, forms[i].words))
 		{

@@ -25,7 +25,7 @@ mongo_name(TokenReader *reader, const char *what)
 		return token->value;
 	}
 	(void) mcs_reader_name(reader, what);
-	return mcs_dialect_spelling(reader->whole, token);
+	return mcs_dialect_spelling(reader->source, token);
 }
 
 /* ---- clauses ---- */
@@ -57,10 +57,10 @@ static const ClauseForm forms[] = {
 static bool
 begins_clause(const TokenReader *reader, int i)
 {
-	if (i >= reader->end || mcs_dialect_is(reader->whole, &reader->tokens[i], "AS"))
+	if (i >= reader->end || mcs_dialect_token_is(reader->source, &reader->tokens[i], "AS"))
 		return true;
 	for (int n = 0; n < lengthof(forms); n++)
-		if (mcs_dialect_is(reader->whole, &reader->tokens[i], forms[n].word))
+		if (mcs_dialect_token_is(reader->source, &reader->tokens[i], forms[n].word))
 			return !forms[n].brackets || reader->tokens[i + 1].type == '(';
 	return false;
 }
@@ -105,7 +105,7 @@ add_condition(TokenReader *reader, StreamClauses *clauses, int first, int end)
 	if (end <= first)
 		mcs_reader_syntax_error(reader, "A condition is expected here.");
 	clauses->filters = lappend(clauses->filters,
-							   mcs_dialect_event_expression(reader->namespace, reader->whole, reader->tokens[first].at,
+							   mcs_dialect_event_expression(reader->namespace, reader->source, reader->tokens[first].at,
 															mcs_dialect_token_end(&reader->tokens[end - 1]),
 															clauses->added, true, true));
 }
@@ -118,7 +118,7 @@ closing(TokenReader *reader)
 
 	if (!mcs_reader_at(reader, '('))
 		mcs_reader_syntax_error(reader, "( is expected here.");
-	close = mcs_dialect_matching(reader->tokens, reader->current);
+	close = mcs_dialect_closing_bracket(reader->tokens, reader->current);
 	if (close >= reader->end)
 	{
 		reader->current = reader->end;
@@ -136,7 +136,7 @@ where_clause(TokenReader *reader, StreamClauses *clauses)
 	while (!begins_clause(reader, reader->current))
 	{
 		if (mcs_reader_at(reader, '('))
-			reader->current = Min(mcs_dialect_matching(reader->tokens, reader->current), reader->end - 1);
+			reader->current = Min(mcs_dialect_closing_bracket(reader->tokens, reader->current), reader->end - 1);
 		reader->current++;
 	}
 	add_condition(reader, clauses, first, reader->current);
@@ -166,7 +166,7 @@ fields_clause(TokenReader *reader, StreamClauses *clauses)
 		initStringInfo(&clauses->fields);
 	else
 		appendStringInfoString(&clauses->fields, ",\n    ");
-	if (!mcs_dialect_fields(reader->namespace, reader->whole, reader->tokens, first, close, true,
+	if (!mcs_dialect_event_fields(reader->namespace, reader->source, reader->tokens, first, close, true,
 							&clauses->added, &clauses->fields, &reader->current))
 		mcs_reader_syntax_error(reader, "ADD_FIELDS takes a list of name = expression, separated by commas.");
 	reader->current = close + 1;

@@ -37,7 +37,7 @@ mcs_dialect_read_option_name(TokenReader *reader)
 	if (mcs_reader_at_end(reader) || token->value == NULL)
 		mcs_reader_syntax_error(reader, "The name of an option is expected here.");
 	reader->current++;
-	return mcs_dialect_snake_case(mcs_dialect_spelling(reader->whole, token));
+	return mcs_dialect_snake_case(mcs_dialect_spelling(reader->source, token));
 }
 
 static bool
@@ -61,7 +61,7 @@ find_option(const TokenReader *reader, const OptionList *list, const char *name,
 	if (option == NULL || (option->flags & OPTION_CLAUSE))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->whole + reader->tokens[token].at),
+				 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->source + reader->tokens[token].at),
 				 errhint("Valid options: %s.", mcs_options_names(list, OPTION_CLAUSE)),
 				 mcs_reader_error_position(reader, token)));
 	return option;
@@ -85,7 +85,7 @@ word_value(TokenReader *reader)
 	if (mcs_reader_at_end(reader) || (token->value == NULL && token->type != TOKEN_INTEGER))
 		return NULL;
 	reader->current++;
-	return token->value ? mcs_dialect_spelling(reader->whole, token) : pnstrdup(reader->whole + token->at, token->length);
+	return token->value ? mcs_dialect_spelling(reader->source, token) : pnstrdup(reader->source + token->at, token->length);
 }
 
 /* ['a', 'b'], ARRAY['a', 'b'], ('a', 'b'), or one value */
@@ -150,7 +150,7 @@ document_value(TokenReader *reader, const char *name)
 	if (mcs_reader_at_end(reader))
 		mcs_reader_syntax_error(reader, "A bracket is not closed.");
 	reader->current++;
-	return quote_literal_cstr(pnstrdup(reader->whole + from,
+	return quote_literal_cstr(pnstrdup(reader->source + from,
 									   mcs_dialect_token_end(&reader->tokens[reader->current - 1]) - from));
 }
 
@@ -232,7 +232,7 @@ mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
 		ListCell   *cell;
 
 		/* BATCH_SIZE shouted is no camelCase */
-		if (is_upper_case(reader->whole + reader->tokens[token].at, reader->tokens[token].length))
+		if (is_upper_case(reader->source + reader->tokens[token].at, reader->tokens[token].length))
 			name = reader->tokens[token].value;
 		known = find_option(reader, handler ? &mcs_options_handler : &mcs_options_stream, name, token);
 		option->name = known->name;

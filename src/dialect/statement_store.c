@@ -58,21 +58,21 @@ check_select(const TokenReader *reader, const Dialect *dialect)
 	Node	   *from;
 
 	if (!IsA(select, SelectStmt))
-		refuse(reader, dialect->base, "anything but SELECT");
+		refuse(reader, dialect->source_offset, "anything but SELECT");
 	if (select->op != SETOP_NONE)
-		refuse(reader, dialect->base, "UNION, INTERSECT or EXCEPT");
+		refuse(reader, dialect->source_offset, "UNION, INTERSECT or EXCEPT");
 	if (select->groupClause)
-		refuse(reader, dialect->base + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
+		refuse(reader, dialect->source_offset + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
 	if (select->havingClause)
-		refuse(reader, dialect->base, "HAVING");
+		refuse(reader, dialect->source_offset, "HAVING");
 	if (select->distinctClause)
-		refuse(reader, dialect->base, "DISTINCT");
+		refuse(reader, dialect->source_offset, "DISTINCT");
 	if (select->limitCount || select->limitOffset)
-		refuse(reader, dialect->base + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
-	check_order(reader, select, dialect->base);
+		refuse(reader, dialect->source_offset + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
+	check_order(reader, select, dialect->source_offset);
 	from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
-	if (list_length(dialect->streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_placeholder(dialect, (RangeVar *) from))
-		refuse(reader, dialect->base, "another FROM than one CHANGE_STREAM");
+	if (list_length(dialect->change_streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_find_placeholder(dialect, (RangeVar *) from))
+		refuse(reader, dialect->source_offset, "another FROM than one CHANGE_STREAM");
 	return select;
 }
 
@@ -99,7 +99,7 @@ where_filter(const Dialect *dialect, const SelectStmt *select)
 {
 	static const char *const ends[] = {"ORDER", NULL};
 	const RangeVar *from = linitial(select->fromClause);
-	const DialectRelation *relation = linitial(dialect->streams);
+	const DialectRelation *relation = linitial(dialect->change_streams);
 	int			first = 0;
 	int			end;
 
@@ -109,17 +109,17 @@ where_filter(const Dialect *dialect, const SelectStmt *select)
 	for (int i = 0; i < dialect->token_count && !first; i++)
 	{
 		if (dialect->tokens[i].type == '(')
-			i = mcs_dialect_matching(dialect->tokens, i);
-		else if (mcs_dialect_is(dialect->text, &dialect->tokens[i], "WHERE"))
+			i = mcs_dialect_closing_bracket(dialect->tokens, i);
+		else if (mcs_dialect_word_is(dialect, i, "WHERE"))
 			first = i + 1;
 	}
-	for (end = first; end < dialect->token_count && !mcs_dialect_is_any(dialect->text, &dialect->tokens[end], ends); end++)
+	for (end = first; end < dialect->token_count && !mcs_dialect_token_is_any(dialect->text, &dialect->tokens[end], ends); end++)
 		if (dialect->tokens[end].type == '(')
-			end = mcs_dialect_matching(dialect->tokens, end);
+			end = mcs_dialect_closing_bracket(dialect->tokens, end);
 	if (!first || end <= first)
 		return NULL;
-	return mcs_dialect_event_expression(dialect->namespace, dialect->whole, dialect->base + dialect->tokens[first].at,
-										dialect->base + mcs_dialect_token_end(&dialect->tokens[end - 1]), NIL, true, true);
+	return mcs_dialect_event_expression(dialect->namespace, dialect->source, dialect->source_offset + dialect->tokens[first].at,
+										dialect->source_offset + mcs_dialect_token_end(&dialect->tokens[end - 1]), NIL, true, true);
 }
 
 /* The columns of the table, as the SELECT makes them. */
@@ -141,7 +141,7 @@ table_columns(const TokenReader *reader, const Dialect *dialect)
 						 type == UNKNOWNOID ? "text" : format_type_with_typemod(type, exprTypmod((Node *) target->expr)));
 	}
 	if (columns.len == 0)
-		refuse(reader, dialect->base, "no columns");
+		refuse(reader, dialect->source_offset, "no columns");
 	return columns.data;
 }
 
@@ -218,7 +218,7 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	mcs_reader_expect(reader, "AS");
 	if (mcs_reader_at_end(reader))
 		mcs_reader_syntax_error(reader, "SELECT is expected here.");
-	dialect = mcs_dialect_begin(reader->namespace, reader->whole, reader->tokens[reader->current].at,
+	dialect = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[reader->current].at,
 								mcs_dialect_token_end(&reader->tokens[reader->end - 1]), DIALECT_STATEMENT);
 	dialect->change_type = mcs_dialect_row_type(dialect->namespace, "change_stream_events");
 	dialect->one_event = true;
@@ -226,10 +226,10 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	error_context_stack = &callback;
 	select = check_select(reader, dialect);
 	error_context_stack = callback.previous;
-	rows = mcs_dialect_fragment(dialect);
+	rows = mcs_dialect_translate_fragment(dialect);
 	if (dialect->has_aggregates)
-		refuse(reader, dialect->base, "aggregate or window functions");
-	relation = linitial(dialect->streams);
+		refuse(reader, dialect->source_offset, "aggregate or window functions");
+	relation = linitial(dialect->change_streams);
 	clauses.collection = relation->collection;
 	clauses.database = relation->database;
 	filter = where_filter(dialect, select);

@@ -18,15 +18,15 @@ when_clause(TokenReader *reader)
 
 	mcs_reader_expect(reader, "(");
 	first = reader->current;
-	close = mcs_dialect_matching(reader->tokens, first - 1);
+	close = mcs_dialect_closing_bracket(reader->tokens, first - 1);
 	if (close >= reader->end || close == first)
 		mcs_reader_syntax_error(reader, "A condition is expected here.");
 	reader->current = close + 1;
-	dialect = mcs_dialect_begin(reader->namespace, reader->whole, reader->tokens[first].at,
+	dialect = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[first].at,
 								mcs_dialect_token_end(&reader->tokens[close - 1]), DIALECT_FILTER);
 	dialect->change_is_row = true;
-	dialect->want_boolean = true;
-	return mcs_dialect_fragment(dialect);
+	dialect->is_condition = true;
+	return mcs_dialect_translate_fragment(dialect);
 }
 
 /* EXECUTE FUNCTION f, EXECUTE PROCEDURE s.f() */
@@ -46,7 +46,7 @@ procedure_name(TokenReader *reader)
 	if (reader->current + 1 < reader->end && reader->tokens[reader->current].type == '(' &&
 		reader->tokens[reader->current + 1].type == ')')
 		reader->current += 2;
-	return pnstrdup(reader->whole + from, to - from);
+	return pnstrdup(reader->source + from, to - from);
 }
 
 /* The block: as it stands, or in quotes. */
@@ -63,13 +63,13 @@ block(TokenReader *reader)
 		reader->current++;
 		if (mcs_reader_skip(reader, "LANGUAGE"))
 			mcs_reader_expect(reader, "plpgsql");
-		return mcs_dialect_body(reader->namespace, first->value, 0, strlen(first->value));
+		return mcs_body_translate(reader->namespace, first->value, 0, strlen(first->value));
 	}
 	if (!mcs_reader_is(reader, "BEGIN") && !mcs_reader_is(reader, "DECLARE") && first->type != TOKEN_OPERATOR)
 		mcs_reader_syntax_error(reader, "BEGIN ... END is expected here.");
 	to = mcs_dialect_token_end(&reader->tokens[reader->end - 1]);
 	reader->current = reader->end;
-	return mcs_dialect_body(reader->namespace, reader->whole, first->at, to);
+	return mcs_body_translate(reader->namespace, reader->source, first->at, to);
 }
 
 /* CREATE TRIGGER n ON CHANGE STREAM s ...; NULL where it is SQL's own. */

@@ -21,7 +21,7 @@ static Node *
 transform_case(ParseState *pstate, CaseExpr *c)
 {
 	Dialect    *dialect = mcs_dialect_current;
-	Node	   *arg = mcs_dialect_settle(pstate, (Node **) &c->arg);
+	Node	   *arg = mcs_dialect_transform_operand(pstate, (Node **) &c->arg);
 	List	   *results = NIL;
 	ListCell   *cell;
 
@@ -30,7 +30,7 @@ transform_case(ParseState *pstate, CaseExpr *c)
 		CaseWhen   *when = lfirst_node(CaseWhen, cell);
 
 		if (arg && exprType(arg) == dialect->document && mcs_dialect_is_literal(dialect, (Node *) when->expr))
-			mcs_dialect_literal_as(dialect, (Node *) when->expr, (Node **) &when->expr, "text");
+			mcs_dialect_type_literal(dialect, (Node *) when->expr, (Node **) &when->expr, "text");
 		results = lappend(results, &when->result);
 	}
 	if (c->defresult)
@@ -63,18 +63,18 @@ transform_cast(ParseState *pstate, TypeCast *cast)
 
 	if (IsA(mcs_dialect_original(dialect, raw), A_ArrayExpr) || IsA(mcs_dialect_original(dialect, raw), A_Const))
 		return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
-	arg = mcs_dialect_settle(pstate, &cast->arg);
+	arg = mcs_dialect_transform_operand(pstate, &cast->arg);
 	if (arg && exprType(arg) == dialect->document)
 	{
 		type = typenameTypeId(pstate, cast->typeName);
 		if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
-			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+			cast->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
 		else if (!can_coerce_type(1, &dialect->document, &type, COERCION_EXPLICIT))
 		{
 			/* by way of what there is a cast to: the time of a date, an array, else text */
 			Oid			by = type == TIMEOID || type == TIMETZOID ? TIMESTAMPTZOID : type_is_array(type) ? TEXTARRAYOID : TEXTOID;
 
-			cast->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, by), -1);
+			cast->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, by), -1);
 		}
 	}
 	return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
@@ -86,10 +86,10 @@ transform_collate(ParseState *pstate, CollateClause *collate)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	Node	   *raw = collate->arg;
-	Node	   *arg = mcs_dialect_settle(pstate, &collate->arg);
+	Node	   *arg = mcs_dialect_transform_operand(pstate, &collate->arg);
 
 	if (arg && exprType(arg) == dialect->document)
-		collate->arg = mcs_dialect_hold(dialect, mcs_dialect_cast(pstate, raw, arg, TEXTOID), -1);
+		collate->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
 	return transformExpr(pstate, (Node *) collate, pstate->p_expr_kind);
 }
 
@@ -105,23 +105,23 @@ transform_sublink(ParseState *pstate, SubLink *link)
 		TargetEntry *first = query->targetList ? linitial_node(TargetEntry, query->targetList) : NULL;
 
 		if (first && exprType((Node *) first->expr) == dialect->document)
-			mcs_dialect_literal_as(dialect, link->testexpr, &link->testexpr, "text");
+			mcs_dialect_type_literal(dialect, link->testexpr, &link->testexpr, "text");
 	}
 	return transformExpr(pstate, (Node *) link, pstate->p_expr_kind);
 }
 
 /* What the context needs of an expression, if it is a document. */
 static Node *
-apply_want(ParseState *pstate, DialectDeferred *deferred, Node *expression)
+apply_target(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 {
 	Dialect    *dialect = mcs_dialect_current;
-	Oid			type = deferred->want == WANT_BOOLEAN ? BOOLOID : getBaseType(deferred->type);
+	Oid			type = deferred->target == TARGET_BOOLEAN ? BOOLOID : getBaseType(deferred->target_type);
 
 	if (exprType(expression) != dialect->document || type == dialect->document)
 		return expression;
-	if (deferred->want == WANT_BOOLEAN || type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID ||
+	if (deferred->target == TARGET_BOOLEAN || type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID ||
 		type == JSONBOID || type == JSONOID || type == INTERVALOID || type == TEXTARRAYOID || type == BYTEAOID)
-		return mcs_dialect_cast(pstate, deferred->original, expression, type);
+		return mcs_dialect_cast_document(pstate, deferred->original, expression, type);
 	return expression;
 }
 
@@ -136,7 +136,7 @@ apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 	if (exprType(expression) == dialect->document)
 	{
 		if (!(columns->document & bit) && (columns->other & bit))
-			dialect->again = true;
+			dialect->retry = true;
 		columns->document |= bit;
 		return expression;
 	}
@@ -152,7 +152,7 @@ transform_original(ParseState *pstate, Node *node)
 	switch (nodeTag(node))
 	{
 		case T_A_Expr:
-			return mcs_dialect_operator(pstate, (A_Expr *) node);
+			return mcs_dialect_transform_operator(pstate, (A_Expr *) node);
 		case T_CaseExpr:
 			return transform_case(pstate, (CaseExpr *) node);
 		case T_CoalesceExpr:
@@ -160,7 +160,7 @@ transform_original(ParseState *pstate, Node *node)
 		case T_MinMaxExpr:
 			return transform_alternatives(pstate, node, ((MinMaxExpr *) node)->args);
 		case T_FuncCall:
-			return mcs_dialect_call(pstate, (FuncCall *) node);
+			return mcs_dialect_transform_call(pstate, (FuncCall *) node);
 		case T_TypeCast:
 			return transform_cast(pstate, (TypeCast *) node);
 		case T_CollateClause:
@@ -168,7 +168,7 @@ transform_original(ParseState *pstate, Node *node)
 		case T_SubLink:
 			return transform_sublink(pstate, (SubLink *) node);
 		case T_A_Indirection:
-			return mcs_dialect_indirection(pstate, (A_Indirection *) node);
+			return mcs_dialect_transform_indirection(pstate, (A_Indirection *) node);
 		default:
 			return transformExpr(pstate, node, pstate->p_expr_kind);
 	}
@@ -176,21 +176,21 @@ transform_original(ParseState *pstate, Node *node)
 
 /* Asked for each parameter: ours are nodes kept aside, all others PostgreSQL's. */
 Node *
-mcs_dialect_paramref(ParseState *pstate, ParamRef *ref)
+mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref)
 {
 	Dialect    *dialect = mcs_dialect_current;
 	DialectDeferred *deferred;
 	Node	   *expression;
 
 	check_stack_depth();
-	if (ref->number >= DIALECT_FIRST_HELD && ref->number - DIALECT_FIRST_HELD < list_length(dialect->held))
-		return list_nth(dialect->held, ref->number - DIALECT_FIRST_HELD);
+	if (ref->number >= DIALECT_FIRST_ANALYSED && ref->number - DIALECT_FIRST_ANALYSED < list_length(dialect->analysed))
+		return list_nth(dialect->analysed, ref->number - DIALECT_FIRST_ANALYSED);
 	if (ref->number < DIALECT_FIRST_DEFERRED || ref->number - DIALECT_FIRST_DEFERRED >= list_length(dialect->deferred))
 		return dialect->param_hook ? dialect->param_hook(pstate, ref) : NULL;
 	deferred = list_nth(dialect->deferred, ref->number - DIALECT_FIRST_DEFERRED);
 	expression = transform_original(pstate, copyObject(deferred->original));
-	if (deferred->want != WANT_ANYTHING)
-		expression = apply_want(pstate, deferred, expression);
+	if (deferred->target != TARGET_ANY)
+		expression = apply_target(pstate, deferred, expression);
 	if (deferred->set)
 		expression = apply_set(pstate, deferred, expression);
 	return expression;

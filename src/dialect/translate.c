@@ -24,7 +24,7 @@ mcs_translate_statement(Oid namespace, const char *text, DialectToken *tokens, i
 	if (made)
 		return made;
 	*is_call = false;
-	return mcs_dialect_fragment(mcs_dialect_begin(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
+	return mcs_dialect_translate_fragment(mcs_dialect_begin_fragment(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
 												  DIALECT_STATEMENT));
 }
 
@@ -81,7 +81,7 @@ mcs_change_stream_translate_body(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	PG_RETURN_TEXT_P(cstring_to_text(mcs_dialect_body(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
+	PG_RETURN_TEXT_P(cstring_to_text(mcs_body_translate(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
 }
 
 /* change_stream_translate_expression(text, boolean): a condition over the columns of an event as plain SQL */
@@ -111,7 +111,7 @@ mcs_change_stream_translate_fields(PG_FUNCTION_ARGS)
 	initStringInfo(&out);
 	appendBinaryStringInfo(&out, source, tokens[0].at);
 	/* create_change_stream says what is wrong with a list that is none */
-	if (!mcs_dialect_fields(get_func_namespace(fcinfo->flinfo->fn_oid), source, tokens, 0, count, bare_names, &names, &out, &at))
+	if (!mcs_dialect_event_fields(get_func_namespace(fcinfo->flinfo->fn_oid), source, tokens, 0, count, bare_names, &names, &out, &at))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	appendStringInfoString(&out, source + mcs_dialect_token_end(&tokens[count - 1]));
 	PG_RETURN_TEXT_P(cstring_to_text(out.data));

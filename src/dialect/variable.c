@@ -22,15 +22,15 @@
 void
 mcs_variable_declare(Body *body, const char *name, Oid type, TupleDesc fields)
 {
-	DialectName *variable;
+	DialectVariable *variable;
 
 	if (name == NULL)
 		return;
-	variable = palloc0(sizeof(DialectName));
+	variable = palloc0(sizeof(DialectVariable));
 	variable->name = name;
 	variable->type = type;
 	variable->fields = fields;
-	body->names = lappend(body->names, variable);
+	body->variables = lappend(body->variables, variable);
 }
 
 /* Gives a record the fields of a query; a variable that is no record keeps its type. */
@@ -40,9 +40,9 @@ mcs_variable_declare_record(Body *body, const char *name, List *targets)
 	TupleDesc	fields = CreateTemplateTupleDesc(list_length(targets));
 	ListCell   *cell;
 
-	foreach(cell, body->names)
+	foreach(cell, body->variables)
 	{
-		DialectName *variable = lfirst(cell);
+		DialectVariable *variable = lfirst(cell);
 
 		if (name && strcmp(variable->name, name) == 0 && OidIsValid(variable->type))
 			return;
@@ -58,12 +58,12 @@ mcs_variable_declare_record(Body *body, const char *name, List *targets)
 	mcs_variable_declare(body, name, InvalidOid, fields);
 }
 
-static const DialectName *
+static const DialectVariable *
 find_variable(const Body *body, const char *name)
 {
-	for (int i = list_length(body->names) - 1; i >= 0; i--)
+	for (int i = list_length(body->variables) - 1; i >= 0; i--)
 	{
-		DialectName *variable = list_nth(body->names, i);
+		DialectVariable *variable = list_nth(body->variables, i);
 
 		if (strcmp(variable->name, name) == 0)
 			return variable;
@@ -75,7 +75,7 @@ find_variable(const Body *body, const char *name)
 static Oid
 type_of(const Body *body, int first, int end)
 {
-	const DialectName *variable;
+	const DialectVariable *variable;
 	List	   *names = NIL;
 	Oid			relid;
 	AttrNumber	number;
@@ -104,15 +104,15 @@ mcs_variable_named_type(const Body *body, int first, int end)
 	int32		typmod;
 	char	   *name;
 
-	if (end <= first || mcs_dialect_is(body->reader.whole, &body->reader.tokens[first], "RECORD"))
+	if (end <= first || mcs_dialect_token_is(body->reader.source, &body->reader.tokens[first], "RECORD"))
 		return InvalidOid;
 	if (end - first >= 3 && body->reader.tokens[end - 2].type == '%')
 	{
-		if (mcs_dialect_is(body->reader.whole, &body->reader.tokens[end - 1], "TYPE"))
+		if (mcs_dialect_token_is(body->reader.source, &body->reader.tokens[end - 1], "TYPE"))
 			return type_of(body, first, end - 2);
 		end -= 2;				/* ROWTYPE */
 	}
-	name = pnstrdup(body->reader.whole + from, mcs_dialect_token_end(&body->reader.tokens[end - 1]) - from);
+	name = pnstrdup(body->reader.source + from, mcs_dialect_token_end(&body->reader.tokens[end - 1]) - from);
 #if PG_VERSION_NUM >= 160000
 	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {.type = T_ErrorSaveContext});
 #else
@@ -125,7 +125,7 @@ mcs_variable_named_type(const Body *body, int first, int end)
 Oid
 mcs_variable_target_type(const Body *body, int first, int end)
 {
-	const DialectName *variable = body->reader.tokens[first].value ? find_variable(body, body->reader.tokens[first].value) : NULL;
+	const DialectVariable *variable = body->reader.tokens[first].value ? find_variable(body, body->reader.tokens[first].value) : NULL;
 
 	if (!variable)
 		return InvalidOid;
@@ -149,19 +149,19 @@ find_into(const char *text, const DialectToken *tokens, int first, int end, int 
 	for (int i = first; i < end; i++)
 	{
 		if (tokens[i].type == '(')
-			i = mcs_dialect_matching(tokens, i);
-		if (i == first || !mcs_dialect_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' || mcs_dialect_is(text, &tokens[i - 1], "INSERT") ||
-			mcs_dialect_is(text, &tokens[i - 1], "MERGE"))
+			i = mcs_dialect_closing_bracket(tokens, i);
+		if (i == first || !mcs_dialect_token_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' || mcs_dialect_token_is(text, &tokens[i - 1], "INSERT") ||
+			mcs_dialect_token_is(text, &tokens[i - 1], "MERGE"))
 			continue;
 		*into = i++;
-		if (mcs_dialect_is(text, &tokens[i], "STRICT"))
+		if (mcs_dialect_token_is(text, &tokens[i], "STRICT"))
 			i++;
 		/* name, name.field, name[i], with commas between them */
 		for (;;)
 		{
 			i++;
 			while ((tokens[i].type == '.' || tokens[i].type == '[') && i < end)
-				i = tokens[i].type == '.' ? i + 2 : mcs_dialect_matching(tokens, i) + 1;
+				i = tokens[i].type == '.' ? i + 2 : mcs_dialect_closing_bracket(tokens, i) + 1;
 			if (tokens[i].type != ',' || i >= end)
 				break;
 			i++;
@@ -180,9 +180,9 @@ mcs_variable_into_types(const Body *body, int first, int end)
 	int			behind;
 	List	   *types = NIL;
 
-	if (!find_into(body->reader.whole, body->reader.tokens, first, end, &into, &behind))
+	if (!find_into(body->reader.source, body->reader.tokens, first, end, &into, &behind))
 		return NIL;
-	into += mcs_dialect_is(body->reader.whole, &body->reader.tokens[into + 1], "STRICT") ? 2 : 1;
+	into += mcs_dialect_token_is(body->reader.source, &body->reader.tokens[into + 1], "STRICT") ? 2 : 1;
 	while (into < behind)
 	{
 		int			next = into;

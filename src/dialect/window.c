@@ -39,7 +39,7 @@ is_aggregate(FuncCall *call)
 
 /* Finds window functions inside aggregates of one SELECT. */
 static bool
-search(Node *node, WindowSearch *state)
+find_windows(Node *node, WindowSearch *state)
 {
 	if (node == NULL || IsA(node, SelectStmt) || IsA(node, SubLink))
 		return false;
@@ -53,15 +53,15 @@ search(Node *node, WindowSearch *state)
 			state->found = lappend(state->found, call);
 			return false;
 		}
-		(void) raw_expression_tree_walker(node, search, &inner);
+		(void) raw_expression_tree_walker(node, find_windows, &inner);
 		state->found = inner.found;
 		return false;
 	}
-	return raw_expression_tree_walker(node, search, state);
+	return raw_expression_tree_walker(node, find_windows, state);
 }
 
 static void
-not_possible(const Dialect *dialect, const FuncCall *call, const char *why)
+refuse(const Dialect *dialect, const FuncCall *call, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -78,7 +78,7 @@ group_key(const Dialect *dialect, const SelectStmt *select, Node *key, const Fun
 	ListCell   *cell;
 
 	if (IsA(key, GroupingSet))
-		not_possible(dialect, call, "GROUP BY has several sets of keys.");
+		refuse(dialect, call, "GROUP BY has several sets of keys.");
 	if (IsA(key, A_Const) && IsA(&((A_Const *) key)->val, Integer))
 	{
 		int			number = intVal(&((A_Const *) key)->val);
@@ -110,21 +110,15 @@ relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *
 
 		if (relation->alias)
 			return relation->alias->aliasname;
-		stream = mcs_dialect_placeholder(dialect, relation);
+		stream = mcs_dialect_find_placeholder(dialect, relation);
 		if (stream)
 			return stream->folded ? stream->folded : pstrdup("all_changes");
 		return relation->relname;
 	}
 	if (from && IsA(from, RangeSubselect) && ((RangeSubselect *) from)->alias)
 		return ((RangeSubselect *) from)->alias->aliasname;
-	not_possible(dialect, call, "FROM is not a single relation.");
+	refuse(dialect, call, "FROM is not a single relation.");
 	return NULL;
-}
-
-static bool
-is(const Dialect *dialect, int i, const char *word)
-{
-	return mcs_dialect_is(dialect->text, &dialect->tokens[i], word);
 }
 
 /* The FROM of the SELECT in whose list a call stands, and the token behind its WHERE. */
@@ -141,7 +135,7 @@ find_from(const Dialect *dialect, int i, int *first, int *last)
 		int			type = dialect->tokens[i].type;
 
 		if (type == '(' || type == '[')
-			i = mcs_dialect_matching(dialect->tokens, i);
+			i = mcs_dialect_closing_bracket(dialect->tokens, i);
 		else if (type == ')' || type == ']')
 		{
 			if (*first)
@@ -150,10 +144,10 @@ find_from(const Dialect *dialect, int i, int *first, int *last)
 		}
 		else if (type == ';')
 			break;
-		else if (!*first && is(dialect, i, "FROM") && !is(dialect, i - 1, "DISTINCT") && depth > 0 &&
-				 !is(dialect, i - 2, "EXTRACT"))
+		else if (!*first && mcs_dialect_word_is(dialect, i, "FROM") && !mcs_dialect_word_is(dialect, i - 1, "DISTINCT") && depth > 0 &&
+				 !mcs_dialect_word_is(dialect, i - 2, "EXTRACT"))
 			*first = i + 1;
-		else if (*first && mcs_dialect_is_any(dialect->text, &dialect->tokens[i], clauses))
+		else if (*first && mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i], clauses))
 			break;
 	}
 	*last = i - 1;
@@ -164,7 +158,7 @@ find_from(const Dialect *dialect, int i, int *first, int *last)
 static List *
 partition_pieces(const Dialect *dialect, const List *keys, bool more)
 {
-	List	   *pieces = list_make1(mcs_dialect_piece("PARTITION BY "));
+	List	   *pieces = list_make1(mcs_dialect_text_piece("PARTITION BY "));
 	ListCell   *cell;
 
 	foreach(cell, keys)
@@ -175,10 +169,10 @@ partition_pieces(const Dialect *dialect, const List *keys, bool more)
 		if (!mcs_dialect_extent(dialect, lfirst(cell), &from, &to))
 			continue;
 		if (foreach_current_index(cell) > 0)
-			pieces = lappend(pieces, mcs_dialect_piece(", "));
-		pieces = lappend(pieces, mcs_dialect_range(from, to));
+			pieces = lappend(pieces, mcs_dialect_text_piece(", "));
+		pieces = lappend(pieces, mcs_dialect_range_piece(from, to));
 	}
-	return lappend(pieces, mcs_dialect_piece(more ? ", " : " "));
+	return lappend(pieces, mcs_dialect_text_piece(more ? ", " : " "));
 }
 
 /* Adds the keys to a window, in the tree and in the text. */
@@ -193,7 +187,7 @@ partition(Dialect *dialect, const FuncCall *call, const List *keys, int over)
 	List	   *partition = NIL;
 
 	if (window->name || window->refname)
-		not_possible(dialect, call, "Its window is defined elsewhere.");
+		refuse(dialect, call, "Its window is defined elsewhere.");
 	foreach(cell, keys)
 		partition = lappend(partition, copyObject(lfirst(cell)));
 	window->partitionClause = list_concat(partition, window->partitionClause);
@@ -218,8 +212,8 @@ over_token(const Dialect *dialect, int i, int to)
 	for (; dialect->tokens[i].at < to && dialect->tokens[i].type != TOKEN_END; i++)
 	{
 		if (dialect->tokens[i].type == '(')
-			i = mcs_dialect_matching(dialect->tokens, i);
-		else if (is(dialect, i, "OVER"))
+			i = mcs_dialect_closing_bracket(dialect->tokens, i);
+		else if (mcs_dialect_word_is(dialect, i, "OVER"))
 			over = i;
 	}
 	return over;
@@ -227,11 +221,11 @@ over_token(const Dialect *dialect, int i, int to)
 
 /* Moves window functions that stand inside aggregates into a sub-select. */
 void
-mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
+mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select)
 {
 	WindowSearch state = {false, NIL};
 	List	   *keys = NIL;
-	List	   *pieces = list_make1(mcs_dialect_piece("(SELECT *"));
+	List	   *pieces = list_make1(mcs_dialect_text_piece("(SELECT *"));
 	SelectStmt *inner;
 	RangeSubselect *rows;
 	ColumnRef  *star;
@@ -240,17 +234,17 @@ mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
 	int			last;
 	ListCell   *cell;
 
-	(void) search((Node *) select->targetList, &state);
-	(void) search(select->havingClause, &state);
-	(void) search((Node *) select->sortClause, &state);
+	(void) find_windows((Node *) select->targetList, &state);
+	(void) find_windows(select->havingClause, &state);
+	(void) find_windows((Node *) select->sortClause, &state);
 	if (state.found == NIL)
 		return;
-	dialect->found_form = true;
+	dialect->found_dialect = true;
 	name = relation_name(dialect, select, linitial(state.found));
 	foreach(cell, select->groupClause)
 		keys = lappend(keys, copyObject(group_key(dialect, select, lfirst(cell), linitial(state.found))));
 	if (!find_from(dialect, mcs_dialect_token_at(dialect, ((FuncCall *) linitial(state.found))->location), &first, &last))
-		not_possible(dialect, linitial(state.found), "It stands in front of no FROM.");
+		refuse(dialect, linitial(state.found), "It stands in front of no FROM.");
 
 	inner = makeNode(SelectStmt);
 	star = makeNode(ColumnRef);
@@ -265,7 +259,7 @@ mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
 		FuncCall   *moved = palloc(sizeof(FuncCall));
 		ResTarget  *target = makeNode(ResTarget);
 		ColumnRef  *column = (ColumnRef *) call;
-		char	   *column_name = psprintf("window_%d", ++dialect->windows);
+		char	   *column_name = psprintf("window_%d", ++dialect->window_count);
 		int			from;
 		int			to;
 		int			location = call->location;
@@ -278,15 +272,15 @@ mcs_dialect_windows(Dialect *dialect, SelectStmt *select)
 		target->val = (Node *) moved;
 		target->location = -1;
 		inner->targetList = lappend(inner->targetList, target);
-		pieces = lappend(pieces, mcs_dialect_piece(", "));
-		pieces = lappend(pieces, mcs_dialect_range(from, to));
-		pieces = lappend(pieces, mcs_dialect_piece(psprintf(" AS %s", column_name)));
+		pieces = lappend(pieces, mcs_dialect_text_piece(", "));
+		pieces = lappend(pieces, mcs_dialect_range_piece(from, to));
+		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" AS %s", column_name)));
 		mcs_dialect_edit(dialect, EDIT_MOVE, from, to, column_name);
 		NodeSetTag(column, T_ColumnRef);
 		column->fields = list_make1(makeString(column_name));
 		column->location = location;
 	}
-	pieces = lappend(pieces, mcs_dialect_piece(" FROM "));
+	pieces = lappend(pieces, mcs_dialect_text_piece(" FROM "));
 	mcs_dialect_edit_pieces(dialect, EDIT_OPEN, dialect->tokens[first].at, dialect->tokens[first].at, pieces);
 	mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(&dialect->tokens[last]), mcs_dialect_token_end(&dialect->tokens[last]),
 					 psprintf(") AS %s", quote_identifier(name)));
