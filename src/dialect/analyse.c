@@ -31,20 +31,20 @@
 
 /* Parameters: PREPARE's, then one for each name of the surroundings. */
 static void
-set_parameters(Dialect *dialect, List *argtypes)
+set_parameters(Fragment *fragment, List *argtypes)
 {
 	ListCell   *cell;
 	int			count = list_length(argtypes);
 
-	dialect->param_count = dialect->first_variable = count;
-	dialect->param_types = palloc0(sizeof(Oid) * (count + list_length(dialect->variables) + 1));
+	fragment->param_count = fragment->first_variable = count;
+	fragment->param_types = palloc0(sizeof(Oid) * (count + list_length(fragment->variables) + 1));
 	foreach(cell, argtypes)
-		dialect->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
+		fragment->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
 }
 
 /* The query inside a statement, NULL where it has none that is analysed. */
 static Node *
-inner_query(Dialect *dialect, Node *statement)
+inner_query(Fragment *fragment, Node *statement)
 {
 	for (;;)
 	{
@@ -70,7 +70,7 @@ inner_query(Dialect *dialect, Node *statement)
 				statement = ((DeclareCursorStmt *) statement)->query;
 				break;
 			case T_PrepareStmt:
-				set_parameters(dialect, ((PrepareStmt *) statement)->argtypes);
+				set_parameters(fragment, ((PrepareStmt *) statement)->argtypes);
 				statement = ((PrepareStmt *) statement)->query;
 				break;
 			case T_CopyStmt:
@@ -86,10 +86,10 @@ inner_query(Dialect *dialect, Node *statement)
 
 /* Gives an expression the columns of an event to work on. */
 static void
-add_event(const Dialect *dialect, SelectStmt *select)
+add_event(const Fragment *fragment, SelectStmt *select)
 {
 	char	   *text = psprintf("SELECT %s FROM %s", mcs_event_column_names(),
-								quote_qualified_identifier(get_namespace_name(dialect->namespace), "change_stream_events"));
+								quote_qualified_identifier(get_namespace_name(fragment->namespace), "change_stream_events"));
 	RangeSubselect *event = makeNode(RangeSubselect);
 
 	event->subquery = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT))->stmt;
@@ -99,25 +99,25 @@ add_event(const Dialect *dialect, SelectStmt *select)
 
 /* Parses a fragment; NULL where it holds nothing that is analysed. */
 static Node *
-parse(Dialect *dialect, const char *text)
+parse(Fragment *fragment, const char *text)
 {
-	List	   *statements = raw_parser(text, dialect->mode == DIALECT_STATEMENT ? RAW_PARSE_DEFAULT : RAW_PARSE_PLPGSQL_EXPR);
+	List	   *statements = raw_parser(text, fragment->mode == DIALECT_STATEMENT ? RAW_PARSE_DEFAULT : RAW_PARSE_PLPGSQL_EXPR);
 	Node	   *statement;
 
-	set_parameters(dialect, NIL);
+	set_parameters(fragment, NIL);
 	if (statements == NIL)
 		return NULL;
-	statement = inner_query(dialect, linitial_node(RawStmt, statements)->stmt);
+	statement = inner_query(fragment, linitial_node(RawStmt, statements)->stmt);
 	return statement;
 }
 
 static void
 install_plain_hooks(ParseState *pstate, void *arg)
 {
-	Dialect    *dialect = arg;
+	Fragment   *fragment = arg;
 
-	setup_parse_variable_parameters(pstate, &dialect->param_types, &dialect->param_count);
-	dialect->param_hook = pstate->p_paramref_hook;
+	setup_parse_variable_parameters(pstate, &fragment->param_types, &fragment->param_count);
+	fragment->param_hook = pstate->p_paramref_hook;
 	pstate->p_pre_columnref_hook = mcs_dialect_pre_columnref_hook;
 	pstate->p_post_columnref_hook = mcs_dialect_post_columnref_hook;
 }
@@ -125,44 +125,44 @@ install_plain_hooks(ParseState *pstate, void *arg)
 static void
 install_hooks(ParseState *pstate, void *arg)
 {
-	Dialect    *dialect = arg;
+	Fragment   *fragment = arg;
 
 	install_plain_hooks(pstate, arg);
 	pstate->p_paramref_hook = mcs_dialect_paramref_hook;
-	if (dialect->call)
+	if (fragment->call)
 	{
 		pstate->p_expr_kind = EXPR_KIND_CALL_ARGUMENT;
-		mcs_dialect_transform_call_arguments(pstate, dialect->call);
+		mcs_dialect_transform_call_arguments(pstate, fragment->call);
 		pstate->p_expr_kind = EXPR_KIND_NONE;
 	}
 }
 
 static void
-analyse_query(Dialect *dialect, Node *query, ParserSetupHook hooks)
+analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 {
 	RawStmt    *raw = makeNode(RawStmt);
 	Query	   *analysed;
 
 	raw->stmt = query;
-	analysed = parse_analyze_withcb(raw, dialect->text, hooks, dialect, NULL);
-	dialect->has_aggregates = analysed->hasAggs || analysed->hasWindowFuncs;
-	dialect->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
-	if (dialect->result)
-		dialect->result_type = exprType((Node *) linitial_node(TargetEntry, dialect->result)->expr);
+	analysed = parse_analyze_withcb(raw, fragment->text, hooks, fragment, NULL);
+	fragment->has_aggregates = analysed->hasAggs || analysed->hasWindowFuncs;
+	fragment->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
+	if (fragment->result)
+		fragment->result_type = exprType((Node *) linitial_node(TargetEntry, fragment->result)->expr);
 }
 
 /* As SQL has it, with no meaning of the dialect's. */
 static void
-analyse_plain(Dialect *dialect)
+analyse_plain(Fragment *fragment)
 {
-	Node	   *query = parse(dialect, dialect->parsed);
+	Node	   *query = parse(fragment, fragment->parsed);
 
 	if (query == NULL)
 		return;
-	dialect->plain = true;
-	if (dialect->mode == DIALECT_FILTER)
-		add_event(dialect, (SelectStmt *) query);
-	analyse_query(dialect, query, install_plain_hooks);
+	fragment->plain = true;
+	if (fragment->mode == DIALECT_FILTER)
+		add_event(fragment, (SelectStmt *) query);
+	analyse_query(fragment, query, install_plain_hooks);
 }
 
 /* What a select item without an alias is called, once it is edited. */
@@ -177,110 +177,110 @@ name_of_text(const char *item)
 
 /* Where a select item ends, with the brackets around what it holds. */
 static int
-item_end(const Dialect *dialect, int from, int to)
+item_end(const Fragment *fragment, int from, int to)
 {
 	int			depth = 0;
 	int			i;
 
-	for (i = mcs_dialect_token_at(dialect, from); dialect->tokens[i].at < to && i < dialect->token_count; i++)
+	for (i = mcs_dialect_token_at(fragment, from); fragment->tokens[i].at < to && i < fragment->token_count; i++)
 	{
-		int			type = dialect->tokens[i].type;
+		int			type = fragment->tokens[i].type;
 
 		depth += type == '(' || type == '[' ? 1 : type == ')' || type == ']' ? -1 : 0;
 	}
-	for (; depth > 0 && i < dialect->token_count && dialect->tokens[i].type == ')'; depth--)
-		to = mcs_dialect_token_end(&dialect->tokens[i++]);
+	for (; depth > 0 && i < fragment->token_count && fragment->tokens[i].type == ')'; depth--)
+		to = mcs_dialect_token_end(&fragment->tokens[i++]);
 	return to;
 }
 
 /* Keeps the names of columns: ` AS name` where an edit would change it. */
 static void
-keep_names(Dialect *dialect)
+keep_names(Fragment *fragment)
 {
 	ListCell   *cell;
 
-	foreach(cell, dialect->unnamed_targets)
+	foreach(cell, fragment->unnamed_targets)
 	{
 		DialectUnnamedTarget *item = lfirst(cell);
 		int			from;
 		int			to;
 		char	   *text;
-		Node	   *value = mcs_dialect_original(dialect, item->value);
+		Node	   *value = mcs_dialect_original(fragment, item->value);
 
-		if (!mcs_dialect_extent(dialect, value, &from, &to))
+		if (!mcs_dialect_extent(fragment, value, &from, &to))
 			continue;
-		to = item_end(dialect, item->from, to);
-		if (!mcs_dialect_edited(dialect, item->from, to))
+		to = item_end(fragment, item->from, to);
+		if (!mcs_dialect_edited(fragment, item->from, to))
 			continue;
-		text = mcs_dialect_render(dialect, item->from, to);
+		text = mcs_dialect_render(fragment, item->from, to);
 		if (strcmp(item->name, "?column?") == 0 || strcmp(name_of_text(text), item->name) == 0)
 			continue;
 		text = NULL;
 		if (item->is_reference)
 		{
 			/* as it was written, so that it folds as other names do */
-			DialectToken *last = &dialect->tokens[mcs_dialect_token_at(dialect, to) - 1];
+			DialectToken *last = &fragment->tokens[mcs_dialect_token_at(fragment, to) - 1];
 
-			while (last > dialect->tokens && last->type == ')')
+			while (last > fragment->tokens && last->type == ')')
 				last--;
 			if (last->type == TOKEN_WORD)
-				text = pnstrdup(dialect->text + last->at, last->length);
+				text = pnstrdup(fragment->text + last->at, last->length);
 		}
-		mcs_dialect_edit(dialect, EDIT_AFTER, to, to, psprintf(" AS %s", text ? text : quote_identifier(item->name)));
+		mcs_dialect_edit(fragment, EDIT_AFTER, to, to, psprintf(" AS %s", text ? text : quote_identifier(item->name)));
 	}
 }
 
 /* With the meanings of the dialect; makes the edits. */
 static void
-analyse_dialect(Dialect *dialect)
+analyse_dialect(Fragment *fragment)
 {
-	Node	   *query = parse(dialect, dialect->parsed);
+	Node	   *query = parse(fragment, fragment->parsed);
 
-	dialect->plain = false;
-	mcs_dialect_forget_edits(dialect);
-	dialect->deferred = dialect->analysed = dialect->unnamed_targets = NIL;
-	dialect->set_count = dialect->window_count = 0;
-	dialect->retry = dialect->found_dialect = false;
-	dialect->call = NULL;
+	fragment->plain = false;
+	mcs_dialect_forget_edits(fragment);
+	fragment->deferred = fragment->analysed = fragment->unnamed_targets = NIL;
+	fragment->set_count = fragment->window_count = 0;
+	fragment->retry = fragment->found_dialect = false;
+	fragment->call = NULL;
 	if (query == NULL)
 		return;
 	if (IsA(query, CallStmt))
 	{
-		dialect->call = ((CallStmt *) query)->funccall;
-		mcs_dialect_prepare_call(dialect, dialect->call);
+		fragment->call = ((CallStmt *) query)->funccall;
+		mcs_dialect_prepare_call(fragment, fragment->call);
 		/* the arguments are all there is to look at; CALL itself says if there is no such procedure */
 		query = (Node *) makeNode(SelectStmt);
 	}
 	else
 	{
-		mcs_dialect_prepare(dialect, query);
-		mcs_dialect_check_relations(dialect);
-		if (dialect->mode == DIALECT_FILTER)
-			add_event(dialect, (SelectStmt *) query);
+		mcs_dialect_prepare(fragment, query);
+		mcs_dialect_check_relations(fragment);
+		if (fragment->mode == DIALECT_FILTER)
+			add_event(fragment, (SelectStmt *) query);
 	}
-	analyse_query(dialect, query, install_hooks);
-	keep_names(dialect);
+	analyse_query(fragment, query, install_hooks);
+	keep_names(fragment);
 }
 
 /* An analysis to be run. */
 typedef struct Attempt
 {
-	Dialect    *dialect;
-	void		(*analyse) (Dialect *);
+	Fragment   *fragment;
+	void		(*analyse) (Fragment *);
 } Attempt;
 
 static void
 run_attempt(void *arg)
 {
 	Attempt    *attempt = arg;
-	Dialect    *dialect = attempt->dialect;
+	Fragment   *fragment = attempt->fragment;
 
-	if (dialect->attempt == NULL)
-		dialect->attempt = AllocSetContextCreate(GetMemoryChunkContext(dialect), "dialect attempt", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(dialect->attempt);
-	MemoryContextSwitchTo(dialect->attempt);
-	mcs_dialect_current = dialect;
-	attempt->analyse(dialect);
+	if (fragment->attempt == NULL)
+		fragment->attempt = AllocSetContextCreate(GetMemoryChunkContext(fragment), "dialect attempt", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(fragment->attempt);
+	MemoryContextSwitchTo(fragment->attempt);
+	mcs_dialect_current = fragment;
+	attempt->analyse(fragment);
 }
 
 /*
@@ -289,10 +289,10 @@ run_attempt(void *arg)
  * counted through for each name that is no column.
  */
 static ErrorData *
-attempt(Dialect *dialect, void (*analyse) (Dialect *))
+attempt(Fragment *fragment, void (*analyse) (Fragment *))
 {
-	Attempt		run = {dialect, analyse};
-	Dialect    *outer = mcs_dialect_current;
+	Attempt		run = {fragment, analyse};
+	Fragment   *outer = mcs_dialect_current;
 	ErrorData  *error = mcs_attempt(run_attempt, &run);
 
 	mcs_dialect_current = outer;
@@ -322,72 +322,72 @@ is_missing_name(const ErrorData *error)
 }
 
 static void
-parse_only(Dialect *dialect)
+parse_only(Fragment *fragment)
 {
-	(void) parse(dialect, dialect->parsed);
+	(void) parse(fragment, fragment->parsed);
 }
 
 /* Raises an error again; says so where it is for want of the extension's operators. */
 static void
-raise_again(const Dialect *dialect, ErrorData *error)
+raise_again(const Fragment *fragment, ErrorData *error)
 {
-	char	   *schema = get_namespace_name(dialect->namespace);
+	char	   *schema = get_namespace_name(fragment->namespace);
 	List	   *path = fetch_search_path(false);
 
-	if (error->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION && !list_member_oid(path, dialect->namespace))
+	if (error->sqlerrcode == ERRCODE_UNDEFINED_FUNCTION && !list_member_oid(path, fragment->namespace))
 		error->hint = psprintf("Operators of documents are found on the search path only: SET search_path = %s, %s.",
 							   namespace_search_path, quote_identifier(schema));
-	mcs_dialect_raise(dialect, error);
+	mcs_dialect_raise(fragment, error);
 }
 
 /* Whether a fragment holds anything to analyse; raises where it does not parse. */
 static bool
-has_query(Dialect *dialect)
+has_query(Fragment *fragment)
 {
-	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, fragment};
 	Node	   *query;
 
 	error_context_stack = &callback;
-	query = parse(dialect, dialect->parsed);
+	query = parse(fragment, fragment->parsed);
 	error_context_stack = callback.previous;
 	return query != NULL;
 }
 
 /* A fragment as plain SQL; the text itself where nothing needs to change. */
 char *
-mcs_dialect_translate_fragment(Dialect *dialect)
+mcs_dialect_translate_fragment(Fragment *fragment)
 {
 	ErrorData  *plain = NULL;
 	ErrorData  *error;
 	int			attempts = 0;
 
 	/* PL/pgSQL, or create_change_stream, says what is wrong with text that is not the dialect's */
-	if (dialect->lenient && !dialect->has_words && attempt(dialect, parse_only))
-		return dialect->text;
-	if (!has_query(dialect))
+	if (fragment->lenient && !fragment->has_words && attempt(fragment, parse_only))
+		return fragment->text;
+	if (!has_query(fragment))
 	{
-		ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+		ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, fragment};
 
 		error_context_stack = &callback;
-		mcs_dialect_check_relations(dialect);
+		mcs_dialect_check_relations(fragment);
 		error_context_stack = callback.previous;
-		return dialect->text;
+		return fragment->text;
 	}
-	if (!dialect->has_words)
+	if (!fragment->has_words)
 	{
-		plain = attempt(dialect, analyse_plain);
+		plain = attempt(fragment, analyse_plain);
 		if (plain == NULL)
-			return dialect->text;
+			return fragment->text;
 	}
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		error = attempt(dialect, analyse_dialect);
+		error = attempt(fragment, analyse_dialect);
 	}
-	while (dialect->retry && ++attempts < MAX_ATTEMPTS);
-	if (error && (dialect->has_words || dialect->found_dialect || (OidIsValid(dialect->change_type) && dialect->has_change_path)))
-		raise_again(dialect, error);
-	if (error || (plain && is_missing_name(plain) && !dialect->found_dialect))
-		return dialect->text;
-	return mcs_dialect_render(dialect, 0, dialect->size);
+	while (fragment->retry && ++attempts < MAX_ATTEMPTS);
+	if (error && (fragment->has_words || fragment->found_dialect || (OidIsValid(fragment->change_type) && fragment->has_change_path)))
+		raise_again(fragment, error);
+	if (error || (plain && is_missing_name(plain) && !fragment->found_dialect))
+		return fragment->text;
+	return mcs_dialect_render(fragment, 0, fragment->size);
 }

@@ -142,7 +142,7 @@ case_statement(Body *body)
 	mcs_reader_advance(&body->reader, 1);
 	if (!mcs_reader_is(&body->reader, "WHEN"))
 	{
-		Dialect    *operand = mcs_dialect_body_expression(body, when, ';', InvalidOid);
+		Fragment   *operand = mcs_dialect_body_expression(body, when, ';', InvalidOid);
 
 		type = operand && OidIsValid(operand->result_type) ? operand->result_type : UNKNOWNOID;
 	}
@@ -190,7 +190,7 @@ for_statement(Body *body)
 	static const char *const loop_or_by[] = {"LOOP", "BY", NULL};
 	static const char *const in[] = {"IN", NULL};
 	const char *name = body->reader.tokens[body->reader.current + 1].value;
-	Dialect    *rows;
+	Fragment   *rows;
 
 	mcs_reader_advance(&body->reader, 1);
 	mcs_dialect_body_find(body, in, ';');
@@ -533,19 +533,19 @@ char *
 mcs_body_translate(Oid namespace, const char *source, int from, int to)
 {
 	Body		body = {0};
-	Dialect    *dialect;
+	Fragment   *fragment;
 
 	/* errors of the scanner point into the text by this */
-	dialect = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_STATEMENT);
+	fragment = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_STATEMENT);
 	body.reader.namespace = namespace;
 	body.reader.source = source;
-	body.reader.tokens = dialect->tokens;
-	body.reader.end = dialect->token_count;
-	for (int i = 0; i < dialect->token_count; i++)
+	body.reader.tokens = fragment->tokens;
+	body.reader.end = fragment->token_count;
+	for (int i = 0; i < fragment->token_count; i++)
 		body.reader.tokens[i].at += from;
 	body.at = from;
-	body.change_type = mcs_dialect_row_type(dialect->namespace, "change_stream_events");
-	body.document = dialect->document;
+	body.change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
+	body.document = fragment->document;
 	body.scratch = AllocSetContextCreate(CurrentMemoryContext, "dialect fragment", ALLOCSET_DEFAULT_SIZES);
 	mcs_variable_declare(&body, "found", BOOLOID, NULL);
 	mcs_variable_declare(&body, "sqlstate", TEXTOID, NULL);

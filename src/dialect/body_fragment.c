@@ -57,12 +57,12 @@ mcs_dialect_body_put(Body *body, int from, int to, const char *text)
 }
 
 /* Translates the tokens from one to the current; returns what was analysed, until the next call; NULL if nothing is there. */
-Dialect *
+Fragment *
 mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_type, List *into)
 {
 	int			from = body->reader.tokens[first].at;
 	int			to;
-	Dialect    *dialect;
+	Fragment   *fragment;
 	MemoryContext context;
 	char	   *text;
 
@@ -72,21 +72,21 @@ mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_ty
 	MemoryContextReset(body->scratch);
 	context = MemoryContextSwitchTo(body->scratch);
 	to = mcs_dialect_token_end(&body->reader.tokens[body->reader.current - 1]);
-	dialect = mcs_dialect_begin_fragment(body->reader.namespace, body->reader.source, from, to, mode);
-	dialect->variables = body->variables;
-	dialect->change_type = body->change_type;
-	dialect->lenient = true;
-	dialect->into_types = into ? into : OidIsValid(target_type) ? list_make1_oid(target_type) : NIL;
+	fragment = mcs_dialect_begin_fragment(body->reader.namespace, body->reader.source, from, to, mode);
+	fragment->variables = body->variables;
+	fragment->change_type = body->change_type;
+	fragment->lenient = true;
+	fragment->into_types = into ? into : OidIsValid(target_type) ? list_make1_oid(target_type) : NIL;
 	if (mode == DIALECT_STATEMENT)
-		mcs_variable_hide_into(body, dialect);
-	text = mcs_dialect_translate_fragment(dialect);
+		mcs_variable_hide_into(body, fragment);
+	text = mcs_dialect_translate_fragment(fragment);
 	MemoryContextSwitchTo(context);
 	mcs_dialect_body_put(body, from, to, text);
-	return dialect;
+	return fragment;
 }
 
 /* An expression up to one of some words, a character, or the semicolon. */
-Dialect *
+Fragment *
 mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid target_type)
 {
 	int			first = body->reader.current;
@@ -108,7 +108,7 @@ mcs_dialect_body_expressions(Body *body, const char *const *words, Oid target_ty
 	}
 }
 
-Dialect *
+Fragment *
 mcs_dialect_body_query(Body *body, const char *const *words)
 {
 	int			first = body->reader.current;

@@ -35,7 +35,7 @@ typedef struct Argument
 typedef struct Call
 {
 	ParseState *pstate;
-	Dialect    *dialect;
+	Fragment   *fragment;
 	FuncCall   *node;
 	const char *name;			/* of a function that is not of a user's schema, else NULL */
 	int			token;			/* where the name stands */
@@ -77,7 +77,7 @@ transform_arguments(Call *call)
 		argument->raw = *argument->slot;
 		argument->expression = mcs_dialect_transform_operand(call->pstate, argument->slot);
 		argument->type = argument->expression ? exprType(argument->expression) : InvalidOid;
-		argument->document = argument->type == call->dialect->document;
+		argument->document = argument->type == call->fragment->document;
 		call->documents |= argument->document;
 	}
 }
@@ -87,8 +87,8 @@ set_argument(Call *call, Argument *argument, Node *expression)
 {
 	argument->expression = expression;
 	argument->type = exprType(expression);
-	argument->document = argument->type == call->dialect->document;
-	*argument->slot = mcs_dialect_analysed_param(call->dialect, expression, -1);
+	argument->document = argument->type == call->fragment->document;
+	*argument->slot = mcs_dialect_analysed_param(call->fragment, expression, -1);
 }
 
 static void
@@ -122,13 +122,13 @@ transform_window(ParseState *pstate, WindowDef *window)
 static void
 rename_call(Call *call, const char *name)
 {
-	DialectToken *first = &call->dialect->tokens[call->token];
+	DialectToken *first = &call->fragment->tokens[call->token];
 	DialectToken *last = first;
 
 	while ((last + 1)->type == '.')
 		last += 2;
-	mcs_dialect_edit(call->dialect, EDIT_REPLACE, first->at, mcs_dialect_token_end(last), mcs_dialect_function_name(call->dialect->namespace, name));
-	call->node->funcname = list_make2(makeString(get_namespace_name(call->dialect->namespace)), makeString(pstrdup(name)));
+	mcs_dialect_edit(call->fragment, EDIT_REPLACE, first->at, mcs_dialect_token_end(last), mcs_dialect_function_name(call->fragment->namespace, name));
+	call->node->funcname = list_make2(makeString(get_namespace_name(call->fragment->namespace)), makeString(pstrdup(name)));
 	call->node->funcformat = COERCE_EXPLICIT_CALL;
 }
 
@@ -144,7 +144,7 @@ is_named(const Call *call, const char *name)
 static int
 document_rank(const Call *call, Oid type)
 {
-	if (type == call->dialect->document)
+	if (type == call->fragment->document)
 		return 0;
 	if (type == ANYOID || type == ANYELEMENTOID || type == ANYNONARRAYOID || type == ANYCOMPATIBLEOID || type == ANYCOMPATIBLENONARRAYOID)
 		return 1;
@@ -223,7 +223,7 @@ static FuncCandidateList
 find_candidate(Call *call)
 {
 	List	   *name = call->node->funcname;
-	char	   *schema = get_namespace_name(call->dialect->namespace);
+	char	   *schema = get_namespace_name(call->fragment->namespace);
 	FuncCandidateList best = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
 	FuncCandidateList ours;
 
@@ -234,7 +234,7 @@ find_candidate(Call *call)
 	ours = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
 	if (!ours || (best && candidate_rank(call, best) <= candidate_rank(call, ours)))
 		return best;
-	mcs_dialect_edit(call->dialect, EDIT_OPEN, call->dialect->tokens[call->token].at, call->dialect->tokens[call->token].at,
+	mcs_dialect_edit(call->fragment, EDIT_OPEN, call->fragment->tokens[call->token].at, call->fragment->tokens[call->token].at,
 					 psprintf("%s.", quote_identifier(schema)));
 	call->node->funcname = name;
 	return ours;
@@ -263,16 +263,16 @@ cast_arguments(Call *call)
 static void
 extract(Call *call)
 {
-	Dialect    *dialect = call->dialect;
-	DialectToken *field = &dialect->tokens[call->token + 2];
+	Fragment   *fragment = call->fragment;
+	DialectToken *field = &fragment->tokens[call->token + 2];
 	char	   *name;
 
-	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_word_is(dialect, call->token + 3, "FROM"))
+	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_word_is(fragment, call->token + 3, "FROM"))
 		return;
-	name = field->value ? pstrdup(field->value) : pnstrdup(dialect->text + field->at, field->length);
-	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, dialect->tokens[call->token + 4].at,
-					 psprintf("%s(%s, ", mcs_dialect_function_name(dialect->namespace, "date_part"), quote_literal_cstr(name)));
-	call->node->funcname = list_make2(makeString(get_namespace_name(dialect->namespace)), makeString("date_part"));
+	name = field->value ? pstrdup(field->value) : pnstrdup(fragment->text + field->at, field->length);
+	mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[call->token].at, fragment->tokens[call->token + 4].at,
+					 psprintf("%s(%s, ", mcs_dialect_function_name(fragment->namespace, "date_part"), quote_literal_cstr(name)));
+	call->node->funcname = list_make2(makeString(get_namespace_name(fragment->namespace)), makeString("date_part"));
 	call->node->funcformat = COERCE_EXPLICIT_CALL;
 }
 
@@ -280,8 +280,8 @@ extract(Call *call)
 static void
 time_window(Call *call)
 {
-	Dialect    *dialect = call->dialect;
-	int			close = mcs_dialect_closing_bracket(dialect->tokens, call->token + 1);
+	Fragment   *fragment = call->fragment;
+	int			close = mcs_dialect_closing_bracket(fragment->tokens, call->token + 1);
 	TypeCast   *origin = makeNode(TypeCast);
 	A_Const    *epoch = makeNode(A_Const);
 
@@ -290,13 +290,13 @@ time_window(Call *call)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("TIME_WINDOW takes a length and a time"),
 				 errhint("For example TIME_WINDOW('5 minutes', cluster_time)."),
-				 mcs_dialect_error_at(dialect, dialect->tokens[call->token].at)));
+				 mcs_dialect_error_at(fragment, fragment->tokens[call->token].at)));
 	if (call->arguments[1].document)
 		cast_argument(call, &call->arguments[1], TIMESTAMPTZOID);
 	if (call->arguments[0].document)
 		cast_argument(call, &call->arguments[0], INTERVALOID);
-	mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[call->token].at, mcs_dialect_token_end(&dialect->tokens[call->token]), "date_bin");
-	mcs_dialect_edit(dialect, EDIT_CLOSE, dialect->tokens[close].at, dialect->tokens[close].at, ", timestamptz 'epoch'");
+	mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[call->token].at, mcs_dialect_token_end(&fragment->tokens[call->token]), "date_bin");
+	mcs_dialect_edit(fragment, EDIT_CLOSE, fragment->tokens[close].at, fragment->tokens[close].at, ", timestamptz 'epoch'");
 	epoch->val.sval.type = T_String;
 	epoch->val.sval.sval = "epoch";
 	epoch->location = -1;
@@ -322,7 +322,7 @@ round_double(Call *call)
 static void
 string_agg(Call *call)
 {
-	Dialect    *dialect = call->dialect;
+	Fragment   *fragment = call->fragment;
 	Oid			type = call->count == 2 ? call->arguments[0].type : InvalidOid;
 
 	if (type != TEXTARRAYOID && type != get_array_type(VARCHAROID))
@@ -333,11 +333,11 @@ string_agg(Call *call)
 	if (!call->node->agg_distinct)
 		return;
 	call->node->agg_distinct = false;
-	for (int i = call->token + 1; i < dialect->token_count; i++)
+	for (int i = call->token + 1; i < fragment->token_count; i++)
 	{
-		if (!mcs_dialect_word_is(dialect, i, "DISTINCT"))
+		if (!mcs_dialect_word_is(fragment, i, "DISTINCT"))
 			continue;
-		mcs_dialect_remove_tokens(dialect, i, i + 1);
+		mcs_dialect_remove_tokens(fragment, i, i + 1);
 		break;
 	}
 }
@@ -360,12 +360,12 @@ to_char(Call *call)
 {
 	static const char *const dates[] = {"YY", "MM", "DD", "HH", "MI", "SS", "Mon", "MON", "mon", "Day", "day", "DAY", "yy", "mm", "dd",
 	"hh", "mi", "ss", "IW", "WW", "TZ", "Q", NULL};
-	A_Const    *format = call->count == 2 ? (A_Const *) mcs_dialect_original(call->dialect, call->arguments[1].raw) : NULL;
+	A_Const    *format = call->count == 2 ? (A_Const *) mcs_dialect_original(call->fragment, call->arguments[1].raw) : NULL;
 	Oid			type = TIMESTAMPTZOID;
 
 	if (!format || !call->arguments[0].document)
 		return;
-	if (mcs_dialect_is_literal(call->dialect, (Node *) format))
+	if (mcs_dialect_is_literal(call->fragment, (Node *) format))
 	{
 		const char *text = strVal(&format->val);
 
@@ -429,10 +429,10 @@ begin_call(Call *call, ParseState *pstate, FuncCall *node)
 {
 	memset(call, 0, sizeof(Call));
 	call->pstate = pstate;
-	call->dialect = mcs_dialect_current;
+	call->fragment = mcs_dialect_current;
 	call->node = node;
 	call->name = builtin_name(node);
-	call->token = node->location >= 0 && node->location < call->dialect->size ? mcs_dialect_token_at(call->dialect, node->location) : 0;
+	call->token = node->location >= 0 && node->location < call->fragment->size ? mcs_dialect_token_at(call->fragment, node->location) : 0;
 	transform_arguments(call);
 	transform_window(pstate, node->over);
 }

@@ -136,7 +136,7 @@ typedef enum DialectMode
 } DialectMode;
 
 /* One fragment of text on its way to plain SQL. */
-typedef struct Dialect
+typedef struct Fragment
 {
 	/* the user's text, and where in it the fragment begins */
 	const char *source;
@@ -190,7 +190,7 @@ typedef struct Dialect
 	int			param_count;
 	int			first_variable; /* how many are PREPARE's */
 	ParseParamRefHook param_hook;	/* PostgreSQL's own for them */
-} Dialect;
+} Fragment;
 
 /* One step of a path into a document. */
 typedef struct FieldStep
@@ -243,7 +243,7 @@ typedef struct DialectRelation
 #define mcs_returning_list(statement) ((statement)->returningList)
 #endif
 
-extern Dialect *mcs_dialect_current;	/* what the hooks work on */
+extern Fragment *mcs_dialect_current;	/* what the hooks work on */
 
 /* dialect/lex.c */
 extern DialectToken *mcs_dialect_lex(const char *text, int *count);
@@ -253,40 +253,40 @@ extern bool mcs_dialect_token_is_reserved(const char *text, const DialectToken *
 extern char *mcs_dialect_spelling(const char *text, const DialectToken *token);
 extern int	mcs_dialect_closing_bracket(const DialectToken *tokens, int open);
 extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
-extern bool mcs_dialect_word_is(const Dialect *dialect, int i, const char *word);
-extern int	mcs_dialect_token_at(const Dialect *dialect, int at);
+extern bool mcs_dialect_word_is(const Fragment *fragment, int i, const char *word);
+extern int	mcs_dialect_token_at(const Fragment *fragment, int at);
 extern int	mcs_dialect_token_end(const DialectToken *token);
 
 /* dialect/edit.c */
 extern DialectPiece *mcs_dialect_text_piece(const char *text);
 extern DialectPiece *mcs_dialect_range_piece(int from, int to);
-extern void mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces);
-extern void mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text);
-extern void mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind);
-extern void mcs_dialect_remove_tokens(Dialect *dialect, int from, int to);
-extern bool mcs_dialect_edited(const Dialect *dialect, int from, int to);
-extern char *mcs_dialect_render(Dialect *dialect, int from, int to);
-extern DialectOffset *mcs_dialect_offset(Dialect *dialect, int at);
-extern void mcs_dialect_forget_edits(Dialect *dialect);
+extern void mcs_dialect_edit_pieces(Fragment *fragment, DialectEditKind kind, int from, int to, List *pieces);
+extern void mcs_dialect_edit(Fragment *fragment, DialectEditKind kind, int from, int to, const char *text);
+extern void mcs_dialect_wrap(Fragment *fragment, int from, int to, const char *before, const char *behind);
+extern void mcs_dialect_remove_tokens(Fragment *fragment, int from, int to);
+extern bool mcs_dialect_edited(const Fragment *fragment, int from, int to);
+extern char *mcs_dialect_render(Fragment *fragment, int from, int to);
+extern DialectOffset *mcs_dialect_offset(Fragment *fragment, int at);
+extern void mcs_dialect_forget_edits(Fragment *fragment);
 
 /* dialect/fragment.c */
-extern Dialect *mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, DialectMode mode);
+extern Fragment *mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, DialectMode mode);
 extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
-extern int	mcs_dialect_error_at(const Dialect *dialect, int at);
+extern int	mcs_dialect_error_at(const Fragment *fragment, int at);
 extern void mcs_dialect_error_callback(void *arg);
-extern void mcs_dialect_raise(const Dialect *dialect, ErrorData *error) pg_attribute_noreturn();
+extern void mcs_dialect_raise(const Fragment *fragment, ErrorData *error) pg_attribute_noreturn();
 
 /* dialect/stand_in.c */
-extern Node *mcs_dialect_original(const Dialect *dialect, Node *node);
+extern Node *mcs_dialect_original(const Fragment *fragment, Node *node);
 extern bool mcs_dialect_has_star(Node *node);
-extern DialectDeferred *mcs_dialect_defer(Dialect *dialect, Node *node);
-extern void mcs_dialect_set_target(Dialect *dialect, Node *node, DialectTarget target, Oid type);
-extern Node *mcs_dialect_analysed_param(Dialect *dialect, Node *expression, int location);
+extern DialectDeferred *mcs_dialect_defer(Fragment *fragment, Node *node);
+extern void mcs_dialect_set_target(Fragment *fragment, Node *node, DialectTarget target, Oid type);
+extern Node *mcs_dialect_analysed_param(Fragment *fragment, Node *expression, int location);
 
 /* dialect/relation.c */
-extern Node *mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder);
-extern void mcs_dialect_check_relations(const Dialect *dialect);
-extern DialectRelation *mcs_dialect_find_placeholder(const Dialect *dialect, const RangeVar *name);
+extern Node *mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder);
+extern void mcs_dialect_check_relations(const Fragment *fragment);
+extern DialectRelation *mcs_dialect_find_placeholder(const Fragment *fragment, const RangeVar *name);
 
 /* dialect/name.c */
 extern Oid	mcs_dialect_function(Oid namespace, const char *name, int nargs, const Oid *types);
@@ -297,32 +297,32 @@ extern char *mcs_dialect_snake_case(const char *name);
 extern char *mcs_dialect_dollar_quote(const char *text, const char *tag);
 
 /* dialect/extent.c */
-extern bool mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to);
+extern bool mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to);
 
 /* dialect/field_path.c */
-extern Node *mcs_dialect_if_has_paths(const Dialect *dialect, Node *node);
-extern Node *mcs_dialect_write_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to);
+extern Node *mcs_dialect_if_has_paths(const Fragment *fragment, Node *node);
+extern Node *mcs_dialect_write_path(ParseState *pstate, Fragment *fragment, FieldPath *path, int from, int to);
 
 /* dialect/reference.c */
 extern Node *mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found);
 extern Node *mcs_dialect_pre_columnref_hook(ParseState *pstate, ColumnRef *ref);
-extern bool mcs_dialect_resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path);
-extern int	mcs_dialect_reference_end(Dialect *dialect, ColumnRef *ref);
+extern bool mcs_dialect_resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path);
+extern int	mcs_dialect_reference_end(Fragment *fragment, ColumnRef *ref);
 
 /* dialect/indirection.c */
 extern Node *mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node);
 
 /* dialect/prepare.c */
-extern void mcs_dialect_prepare(Dialect *dialect, Node *query);
-extern void mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call);
+extern void mcs_dialect_prepare(Fragment *fragment, Node *query);
+extern void mcs_dialect_prepare_call(Fragment *fragment, FuncCall *call);
 
 /* dialect/window.c */
-extern void mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select);
+extern void mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select);
 
 /* dialect/operand.c */
 extern Node *mcs_dialect_transform_operand(ParseState *pstate, Node **slot);
-extern bool mcs_dialect_is_literal(const Dialect *dialect, Node *node);
-extern void mcs_dialect_type_literal(Dialect *dialect, Node *raw, Node **slot, const char *type);
+extern bool mcs_dialect_is_literal(const Fragment *fragment, Node *node);
+extern void mcs_dialect_type_literal(Fragment *fragment, Node *raw, Node **slot, const char *type);
 extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression);
 extern Node *mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type);
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
@@ -335,7 +335,7 @@ extern void mcs_dialect_transform_call_arguments(ParseState *pstate, FuncCall *n
 extern Node *mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref);
 
 /* dialect/analyse.c */
-extern char *mcs_dialect_translate_fragment(Dialect *dialect);
+extern char *mcs_dialect_translate_fragment(Fragment *fragment);
 
 /* dialect/event_expression.c */
 extern char *mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition);
@@ -391,17 +391,17 @@ extern void mcs_variable_declare_record(Body *body, const char *name, List *targ
 extern Oid	mcs_variable_named_type(const Body *body, int first, int end);
 extern Oid	mcs_variable_target_type(const Body *body, int first, int end);
 extern List *mcs_variable_into_types(const Body *body, int first, int end);
-extern void mcs_variable_hide_into(const Body *body, Dialect *dialect);
+extern void mcs_variable_hide_into(const Body *body, Fragment *fragment);
 
 /* dialect/body_fragment.c */
 extern const char *const mcs_dialect_no_words[];
 extern void mcs_dialect_body_find(Body *body, const char *const *words, int character);
 extern void mcs_dialect_body_skip_statement(Body *body);
 extern void mcs_dialect_body_put(Body *body, int from, int to, const char *text);
-extern Dialect *mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_type, List *into);
-extern Dialect *mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid target_type);
+extern Fragment *mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_type, List *into);
+extern Fragment *mcs_dialect_body_expression(Body *body, const char *const *words, int character, Oid target_type);
 extern void mcs_dialect_body_expressions(Body *body, const char *const *words, Oid target_type);
-extern Dialect *mcs_dialect_body_query(Body *body, const char *const *words);
+extern Fragment *mcs_dialect_body_query(Body *body, const char *const *words);
 
 /* dialect/body.c */
 extern char *mcs_body_translate(Oid namespace, const char *source, int from, int to);

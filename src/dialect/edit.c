@@ -56,19 +56,19 @@ same_pieces(const List *a, const List *b)
 
 /* What is kept for a byte of the fragment, or the end of it; room for that is made when it is first needed. */
 DialectOffset *
-mcs_dialect_offset(Dialect *dialect, int at)
+mcs_dialect_offset(Fragment *fragment, int at)
 {
-	if (dialect->offsets == NULL)
-		dialect->offsets = MemoryContextAllocExtended(GetMemoryChunkContext(dialect), (dialect->size + 1) * sizeof(DialectOffset),
+	if (fragment->offsets == NULL)
+		fragment->offsets = MemoryContextAllocExtended(GetMemoryChunkContext(fragment), (fragment->size + 1) * sizeof(DialectOffset),
 													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	return &dialect->offsets[at];
+	return &fragment->offsets[at];
 }
 
 /* Adds an edit; the same one again counts once, as a node may be analysed twice. */
 static void
-add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces, const char *key)
+add_edit(Fragment *fragment, DialectEditKind kind, int from, int to, List *pieces, const char *key)
 {
-	DialectOffset *offset = mcs_dialect_offset(dialect, from);
+	DialectOffset *offset = mcs_dialect_offset(fragment, from);
 	DialectEdit *edit;
 
 	for (edit = offset->edits; edit; edit = edit->next)
@@ -82,81 +82,81 @@ add_edit(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces,
 	edit->kind = kind;
 	edit->from = from;
 	edit->to = to;
-	edit->order = list_length(dialect->edits);
+	edit->order = list_length(fragment->edits);
 	edit->pieces = pieces;
 	edit->key = key ? key : "";
 	edit->next = offset->edits;
 	offset->edits = edit;
-	dialect->edits = lappend(dialect->edits, edit);
+	fragment->edits = lappend(fragment->edits, edit);
 }
 
 /* Begins an attempt: of the edits only those of the words stay, and no SELECT is known. */
 void
-mcs_dialect_forget_edits(Dialect *dialect)
+mcs_dialect_forget_edits(Fragment *fragment)
 {
 	ListCell   *cell;
 
-	dialect->edits = list_copy(dialect->word_edits);
-	if (dialect->offsets == NULL)
+	fragment->edits = list_copy(fragment->word_edits);
+	if (fragment->offsets == NULL)
 		return;
-	memset(dialect->offsets, 0, (dialect->size + 1) * sizeof(DialectOffset));
-	foreach(cell, dialect->edits)
+	memset(fragment->offsets, 0, (fragment->size + 1) * sizeof(DialectOffset));
+	foreach(cell, fragment->edits)
 	{
 		DialectEdit *edit = lfirst(cell);
 
-		edit->next = dialect->offsets[edit->from].edits;
-		dialect->offsets[edit->from].edits = edit;
+		edit->next = fragment->offsets[edit->from].edits;
+		fragment->offsets[edit->from].edits = edit;
 	}
 }
 
 /* Adds an edit of pieces. */
 void
-mcs_dialect_edit_pieces(Dialect *dialect, DialectEditKind kind, int from, int to, List *pieces)
+mcs_dialect_edit_pieces(Fragment *fragment, DialectEditKind kind, int from, int to, List *pieces)
 {
-	add_edit(dialect, kind, from, to, pieces, NULL);
+	add_edit(fragment, kind, from, to, pieces, NULL);
 }
 
 /* Puts text in front of a range and behind it. */
 void
-mcs_dialect_wrap(Dialect *dialect, int from, int to, const char *before, const char *behind)
+mcs_dialect_wrap(Fragment *fragment, int from, int to, const char *before, const char *behind)
 {
 	/* two closing brackets of one place belong to what opened them */
 	const char *key = psprintf("%d %s", from, before);
 
 	if (*before)
-		add_edit(dialect, EDIT_OPEN, from, from, list_make1(mcs_dialect_text_piece(before)), key);
-	add_edit(dialect, EDIT_CLOSE, to, to, list_make1(mcs_dialect_text_piece(behind)), key);
+		add_edit(fragment, EDIT_OPEN, from, from, list_make1(mcs_dialect_text_piece(before)), key);
+	add_edit(fragment, EDIT_CLOSE, to, to, list_make1(mcs_dialect_text_piece(behind)), key);
 }
 
 /* Adds an edit that puts in a text. */
 void
-mcs_dialect_edit(Dialect *dialect, DialectEditKind kind, int from, int to, const char *text)
+mcs_dialect_edit(Fragment *fragment, DialectEditKind kind, int from, int to, const char *text)
 {
-	mcs_dialect_edit_pieces(dialect, kind, from, to, list_make1(mcs_dialect_text_piece(text)));
+	mcs_dialect_edit_pieces(fragment, kind, from, to, list_make1(mcs_dialect_text_piece(text)));
 }
 
 /* Takes tokens out, with the blanks behind them where no comment stands there. */
 void
-mcs_dialect_remove_tokens(Dialect *dialect, int from, int to)
+mcs_dialect_remove_tokens(Fragment *fragment, int from, int to)
 {
 	for (int i = from; i < to; i++)
 	{
-		int			end = mcs_dialect_token_end(&dialect->tokens[i]);
+		int			end = mcs_dialect_token_end(&fragment->tokens[i]);
 		int			next = end;
 
-		while (next < dialect->size && isspace((unsigned char) dialect->text[next]))
+		while (next < fragment->size && isspace((unsigned char) fragment->text[next]))
 			next++;
-		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[i].at,
-						 next == dialect->tokens[i + 1].at ? next : end, "");
+		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[i].at,
+						 next == fragment->tokens[i + 1].at ? next : end, "");
 	}
 }
 
 /* Whether anything in a range is edited. */
 bool
-mcs_dialect_edited(const Dialect *dialect, int from, int to)
+mcs_dialect_edited(const Fragment *fragment, int from, int to)
 {
-	for (int at = Max(from, 0); dialect->offsets && at <= Min(to, dialect->size); at++)
-		for (const DialectEdit *edit = dialect->offsets[at].edits; edit; edit = edit->next)
+	for (int at = Max(from, 0); fragment->offsets && at <= Min(to, fragment->size); at++)
+		for (const DialectEdit *edit = fragment->offsets[at].edits; edit; edit = edit->next)
 			if (edit->to <= to)
 				return true;
 	return false;
@@ -205,11 +205,11 @@ belongs_to(const DialectEdit *edit, int from, int to, int limit)
 
 /* The edits of a place, in their order. */
 static List *
-edits_at(const Dialect *dialect, int at)
+edits_at(const Fragment *fragment, int at)
 {
 	List	   *edits = NIL;
 
-	for (DialectEdit *edit = dialect->offsets[at].edits; edit; edit = edit->next)
+	for (DialectEdit *edit = fragment->offsets[at].edits; edit; edit = edit->next)
 		edits = lappend(edits, edit);
 	list_sort(edits, by_kind);
 	return edits;
@@ -217,21 +217,21 @@ edits_at(const Dialect *dialect, int at)
 
 /* Appends what a range becomes. */
 static void
-render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
+render(StringInfo out, const Fragment *fragment, int from, int to, int limit)
 {
 	int			at = Max(from, 0);
-	int			end = Min(to, dialect->size);
+	int			end = Min(to, fragment->size);
 
 	check_stack_depth();
-	for (int offset = at; dialect->offsets && offset <= end; offset = Max(offset + 1, at))
+	for (int offset = at; fragment->offsets && offset <= end; offset = Max(offset + 1, at))
 	{
 		List	   *edits;
 		ListCell   *cell;
 
 		CHECK_FOR_INTERRUPTS();
-		if (dialect->offsets[offset].edits == NULL)
+		if (fragment->offsets[offset].edits == NULL)
 			continue;
-		edits = edits_at(dialect, offset);
+		edits = edits_at(fragment, offset);
 		foreach(cell, edits)
 		{
 			const DialectEdit *edit = lfirst(cell);
@@ -239,7 +239,7 @@ render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
 
 			if (edit->from < at || !belongs_to(edit, from, to, limit))
 				continue;
-			appendBinaryStringInfo(out, dialect->text + at, edit->from - at);
+			appendBinaryStringInfo(out, fragment->text + at, edit->from - at);
 			foreach(part, edit->pieces)
 			{
 				const DialectPiece *piece = lfirst(part);
@@ -247,26 +247,26 @@ render(StringInfo out, const Dialect *dialect, int from, int to, int limit)
 				if (piece->text)
 					appendStringInfoString(out, piece->text);
 				else
-					render(out, dialect, piece->from, piece->to, edit->order);
+					render(out, fragment, piece->from, piece->to, edit->order);
 			}
 			at = edit->to;
 		}
 		list_free(edits);
 	}
 	if (end > at)
-		appendBinaryStringInfo(out, dialect->text + at, end - at);
+		appendBinaryStringInfo(out, fragment->text + at, end - at);
 }
 
 /* What a range becomes; the whole text has all edits in it. */
 char *
-mcs_dialect_render(Dialect *dialect, int from, int to)
+mcs_dialect_render(Fragment *fragment, int from, int to)
 {
 	StringInfoData out;
 
 	initStringInfo(&out);
-	if (from == 0 && to == dialect->size)
-		render(&out, dialect, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
+	if (from == 0 && to == fragment->size)
+		render(&out, fragment, -1, to + 1, PG_INT32_MAX);	/* so that nothing lies at its ends */
 	else
-		render(&out, dialect, from, to, PG_INT32_MAX);
+		render(&out, fragment, from, to, PG_INT32_MAX);
 	return out.data;
 }

@@ -17,13 +17,13 @@
 char *
 mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition)
 {
-	Dialect    *dialect = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_FILTER);
+	Fragment   *fragment = mcs_dialect_begin_fragment(namespace, source, from, to, DIALECT_FILTER);
 
-	dialect->variables = names;
-	dialect->bare_names = bare_names;
-	dialect->lenient = !bare_names;
-	dialect->is_condition = condition;
-	return mcs_dialect_translate_fragment(dialect);
+	fragment->variables = names;
+	fragment->bare_names = bare_names;
+	fragment->lenient = !bare_names;
+	fragment->is_condition = condition;
+	return mcs_dialect_translate_fragment(fragment);
 }
 
 /* The token of the comma behind an expression, or the one at the end. */

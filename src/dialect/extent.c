@@ -13,7 +13,7 @@
 
 typedef struct Extent
 {
-	const Dialect *dialect;
+	const Fragment *fragment;
 	int			first;			/* tokens; first is -1 while there is none */
 	int			last;
 } Extent;
@@ -31,43 +31,43 @@ extend(Extent *extent, int first, int last)
 
 /* The last token of a dotted name. */
 static int
-name_end(const Dialect *dialect, int i)
+name_end(const Fragment *fragment, int i)
 {
-	while (dialect->tokens[i + 1].type == '.' && dialect->tokens[i + 2].type != TOKEN_END)
+	while (fragment->tokens[i + 1].type == '.' && fragment->tokens[i + 2].type != TOKEN_END)
 		i += 2;
 	return i;
 }
 
 /* The last token of what begins with a name: its arguments and the clauses behind them. */
 static int
-call_end(const Dialect *dialect, int i)
+call_end(const Fragment *fragment, int i)
 {
-	i = name_end(dialect, i);
-	if (dialect->tokens[i + 1].type != '(')
+	i = name_end(fragment, i);
+	if (fragment->tokens[i + 1].type != '(')
 		return i;
-	i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
-	if (mcs_dialect_word_is(dialect, i + 1, "WITHIN") && mcs_dialect_word_is(dialect, i + 2, "GROUP"))
-		i = mcs_dialect_closing_bracket(dialect->tokens, i + 3);
-	if (mcs_dialect_word_is(dialect, i + 1, "FILTER") && dialect->tokens[i + 2].type == '(')
-		i = mcs_dialect_closing_bracket(dialect->tokens, i + 2);
-	if (mcs_dialect_word_is(dialect, i + 1, "OVER"))
-		i = dialect->tokens[i + 2].type == '(' ? mcs_dialect_closing_bracket(dialect->tokens, i + 2) : i + 2;
+	i = mcs_dialect_closing_bracket(fragment->tokens, i + 1);
+	if (mcs_dialect_word_is(fragment, i + 1, "WITHIN") && mcs_dialect_word_is(fragment, i + 2, "GROUP"))
+		i = mcs_dialect_closing_bracket(fragment->tokens, i + 3);
+	if (mcs_dialect_word_is(fragment, i + 1, "FILTER") && fragment->tokens[i + 2].type == '(')
+		i = mcs_dialect_closing_bracket(fragment->tokens, i + 2);
+	if (mcs_dialect_word_is(fragment, i + 1, "OVER"))
+		i = fragment->tokens[i + 2].type == '(' ? mcs_dialect_closing_bracket(fragment->tokens, i + 2) : i + 2;
 	return i;
 }
 
 /* The END of a CASE. */
 static int
-case_end(const Dialect *dialect, int i)
+case_end(const Fragment *fragment, int i)
 {
 	int			depth = 0;
 
-	for (; dialect->tokens[i].type != TOKEN_END; i++)
+	for (; fragment->tokens[i].type != TOKEN_END; i++)
 	{
-		if (i > 0 && dialect->tokens[i - 1].type == '.')
+		if (i > 0 && fragment->tokens[i - 1].type == '.')
 			continue;
-		if (mcs_dialect_word_is(dialect, i, "CASE"))
+		if (mcs_dialect_word_is(fragment, i, "CASE"))
 			depth++;
-		else if (mcs_dialect_word_is(dialect, i, "END") && --depth == 0)
+		else if (mcs_dialect_word_is(fragment, i, "END") && --depth == 0)
 			break;
 	}
 	return i;
@@ -75,17 +75,17 @@ case_end(const Dialect *dialect, int i)
 
 /* The last token of a type's name: more words, modifiers, dimensions. */
 static int
-type_end(const Dialect *dialect, int i)
+type_end(const Fragment *fragment, int i)
 {
 	static const char *const more[] = {"PRECISION", "VARYING", "WITH", "WITHOUT", "TIME", "ZONE", "YEAR", "MONTH", "DAY",
 	"HOUR", "MINUTE", "SECOND", "TO", NULL};
 
-	i = name_end(dialect, i);
+	i = name_end(fragment, i);
 	for (;;)
 	{
-		if (dialect->tokens[i + 1].type == '(' || dialect->tokens[i + 1].type == '[')
-			i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
-		else if (mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i + 1], more))
+		if (fragment->tokens[i + 1].type == '(' || fragment->tokens[i + 1].type == '[')
+			i = mcs_dialect_closing_bracket(fragment->tokens, i + 1);
+		else if (mcs_dialect_token_is_any(fragment->text, &fragment->tokens[i + 1], more))
 			i++;
 		else
 			return i;
@@ -94,13 +94,13 @@ type_end(const Dialect *dialect, int i)
 
 /* The last token of steps behind an expression: [..], .name */
 static int
-steps_end(const Dialect *dialect, int i)
+steps_end(const Fragment *fragment, int i)
 {
 	for (;;)
 	{
-		if (dialect->tokens[i + 1].type == '[')
-			i = mcs_dialect_closing_bracket(dialect->tokens, i + 1);
-		else if (dialect->tokens[i + 1].type == '.')
+		if (fragment->tokens[i + 1].type == '[')
+			i = mcs_dialect_closing_bracket(fragment->tokens, i + 1);
+		else if (fragment->tokens[i + 1].type == '.')
 			i += 2;
 		else
 			return i;
@@ -109,57 +109,57 @@ steps_end(const Dialect *dialect, int i)
 
 /* The last token of IS NOT NULL and its like. */
 static int
-test_end(const Dialect *dialect, int i)
+test_end(const Fragment *fragment, int i)
 {
 	static const char *const words[] = {"IS", "NOT", "NULL", "ISNULL", "NOTNULL", "TRUE", "FALSE", "UNKNOWN", NULL};
 
-	while (i + 1 < dialect->token_count && mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i + 1], words))
+	while (i + 1 < fragment->token_count && mcs_dialect_token_is_any(fragment->text, &fragment->tokens[i + 1], words))
 		i++;
 	return i;
 }
 
 /* SubLinks stand at their word, their operator or their bracket: the sub-select's bracket comes next. */
 static int
-sublink_end(const Dialect *dialect, int i)
+sublink_end(const Fragment *fragment, int i)
 {
-	while (dialect->tokens[i].type != '(' && dialect->tokens[i].type != TOKEN_END)
+	while (fragment->tokens[i].type != '(' && fragment->tokens[i].type != TOKEN_END)
 		i++;
-	return mcs_dialect_closing_bracket(dialect->tokens, i);
+	return mcs_dialect_closing_bracket(fragment->tokens, i);
 }
 
 /* The last token that belongs to a node by itself; i is the token it stands at. */
 static int
-own_end(const Dialect *dialect, Node *node, int i)
+own_end(const Fragment *fragment, Node *node, int i)
 {
 	switch (nodeTag(node))
 	{
 		case T_ColumnRef:
-			return name_end(dialect, i);
+			return name_end(fragment, i);
 		case T_CaseExpr:
-			return case_end(dialect, i);
+			return case_end(fragment, i);
 		case T_TypeName:
-			return type_end(dialect, i);
+			return type_end(fragment, i);
 		case T_SubLink:
-			return sublink_end(dialect, i);
+			return sublink_end(fragment, i);
 		case T_NullTest:
 		case T_BooleanTest:
-			return test_end(dialect, i);
+			return test_end(fragment, i);
 		case T_A_Const:
-			return dialect->tokens[i].type == '-' ? i + 1 : i;
+			return fragment->tokens[i].type == '-' ? i + 1 : i;
 		case T_A_ArrayExpr:
-			return mcs_dialect_closing_bracket(dialect->tokens, dialect->tokens[i].type == '[' ? i : i + 1);
+			return mcs_dialect_closing_bracket(fragment->tokens, fragment->tokens[i].type == '[' ? i : i + 1);
 		case T_RowExpr:
-			return dialect->tokens[i].type == '(' ? mcs_dialect_closing_bracket(dialect->tokens, i) : call_end(dialect, i);
+			return fragment->tokens[i].type == '(' ? mcs_dialect_closing_bracket(fragment->tokens, i) : call_end(fragment, i);
 		case T_CollateClause:
-			return name_end(dialect, i + 1);
+			return name_end(fragment, i + 1);
 		case T_TypeCast:
-			return dialect->tokens[i].type == TOKEN_CAST ? i : call_end(dialect, i);
+			return fragment->tokens[i].type == TOKEN_CAST ? i : call_end(fragment, i);
 		case T_A_Expr:
 		case T_BoolExpr:
 		case T_ParamRef:
 			return i;
 		default:
-			return call_end(dialect, i);
+			return call_end(fragment, i);
 	}
 }
 
@@ -167,33 +167,33 @@ own_end(const Dialect *dialect, Node *node, int i)
 static bool
 extend_over(Node *node, Extent *extent)
 {
-	const Dialect *dialect = extent->dialect;
+	const Fragment *fragment = extent->fragment;
 	int			location;
 
 	if (node == NULL)
 		return false;
-	node = mcs_dialect_original(dialect, node);
+	node = mcs_dialect_original(fragment, node);
 	/* a sub-select is over at its bracket, and a window's name may stand elsewhere */
 	if (IsA(node, SelectStmt))
 		return false;
 	if (IsA(node, A_Indirection))
 	{
-		Extent		inner = {dialect, -1, -1};
+		Extent		inner = {fragment, -1, -1};
 		int			opens = 0;
 
 		(void) extend_over(((A_Indirection *) node)->arg, &inner);
 		/* (d).a: over the brackets around it */
-		while (inner.first > 0 && dialect->tokens[inner.first - 1].type == '(' && dialect->tokens[inner.last + 1].type == ')' &&
-			   (dialect->tokens[inner.last + 2].type == '.' || dialect->tokens[inner.last + 2].type == '[' ||
-				dialect->tokens[inner.last + 2].type == ')') && opens++ < 10)
+		while (inner.first > 0 && fragment->tokens[inner.first - 1].type == '(' && fragment->tokens[inner.last + 1].type == ')' &&
+			   (fragment->tokens[inner.last + 2].type == '.' || fragment->tokens[inner.last + 2].type == '[' ||
+				fragment->tokens[inner.last + 2].type == ')') && opens++ < 10)
 		{
 			inner.first--;
 			inner.last++;
-			if (dialect->tokens[inner.last + 1].type != ')')
+			if (fragment->tokens[inner.last + 1].type != ')')
 				break;
 		}
 		if (inner.first >= 0)
-			extend(extent, inner.first, steps_end(dialect, inner.last));
+			extend(extent, inner.first, steps_end(fragment, inner.last));
 		return false;
 	}
 	switch (nodeTag(node))
@@ -235,13 +235,13 @@ extend_over(Node *node, Extent *extent)
 			location = exprLocation(node);
 			break;
 	}
-	if (location >= 0 && location < dialect->size)
+	if (location >= 0 && location < fragment->size)
 	{
-		int			i = mcs_dialect_token_at(dialect, location);
+		int			i = mcs_dialect_token_at(fragment, location);
 
 		/* an operator that is written as words stands at its first one */
-		if (dialect->tokens[i].at == location)
-			extend(extent, i, own_end(dialect, node, i));
+		if (fragment->tokens[i].at == location)
+			extend(extent, i, own_end(fragment, node, i));
 	}
 	/* analysis may have put its own tree in the place of a sub-select */
 	if (IsA(node, SubLink))
@@ -251,36 +251,36 @@ extend_over(Node *node, Extent *extent)
 
 /* Whether a token opens (1) or closes (-1) a bracket. */
 static int
-bracket(const Dialect *dialect, int i)
+bracket(const Fragment *fragment, int i)
 {
-	int			type = dialect->tokens[i].type;
+	int			type = fragment->tokens[i].type;
 
 	return type == '(' || type == '[' ? 1 : type == ')' || type == ']' ? -1 : 0;
 }
 
 /* Where an expression begins and ends, in bytes; false where it stands nowhere. */
 bool
-mcs_dialect_extent(const Dialect *dialect, Node *node, int *from, int *to)
+mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to)
 {
-	Extent		extent = {dialect, -1, -1};
+	Extent		extent = {fragment, -1, -1};
 	int			depth = 0;
 	int			lowest = 0;
 
 	(void) extend_over(node, &extent);
 	if (extent.first < 0)
 		return false;
-	extent.last = Min(extent.last, dialect->token_count - 1);
+	extent.last = Min(extent.last, fragment->token_count - 1);
 	for (int i = extent.first; i <= extent.last; i++)
 	{
-		depth += bracket(dialect, i);
+		depth += bracket(fragment, i);
 		lowest = Min(lowest, depth);
 	}
 	/* brackets that close something from before, then those that are open still */
 	for (int missing = -lowest; missing > 0 && extent.first > 0;)
-		missing -= bracket(dialect, --extent.first);
-	for (int missing = depth - lowest; missing > 0 && extent.last < dialect->token_count - 1;)
-		missing += bracket(dialect, ++extent.last);
-	*from = dialect->tokens[extent.first].at;
-	*to = mcs_dialect_token_end(&dialect->tokens[extent.last]);
+		missing -= bracket(fragment, --extent.first);
+	for (int missing = depth - lowest; missing > 0 && extent.last < fragment->token_count - 1;)
+		missing += bracket(fragment, ++extent.last);
+	*from = fragment->tokens[extent.first].at;
+	*to = mcs_dialect_token_end(&fragment->tokens[extent.last]);
 	return true;
 }

@@ -22,15 +22,15 @@
 
 /* Whether paths lead into values of a type. */
 static bool
-has_paths(const Dialect *dialect, Oid type)
+has_paths(const Fragment *fragment, Oid type)
 {
-	return type == dialect->document || type == JSONBOID || type == JSONOID;
+	return type == fragment->document || type == JSONBOID || type == JSONOID;
 }
 
 Node *
-mcs_dialect_if_has_paths(const Dialect *dialect, Node *node)
+mcs_dialect_if_has_paths(const Fragment *fragment, Node *node)
 {
-	return node && has_paths(dialect, getBaseType(exprType(node))) ? node : NULL;
+	return node && has_paths(fragment, getBaseType(exprType(node))) ? node : NULL;
 }
 
 /* Whether document_get would look for a step in camelCase, too. */
@@ -88,14 +88,14 @@ add_argument(List *pieces, const FieldStep *step)
 }
 
 static List *
-document_pieces(const Dialect *dialect, const FieldPath *path)
+document_pieces(const Fragment *fragment, const FieldPath *path)
 {
 	bool		get = needs_get(path);
 	List	   *pieces = NIL;
 	ListCell   *cell;
 
 	if (get)
-		pieces = add_text(pieces, psprintf("%s(", mcs_dialect_function_name(dialect->namespace, "document_get")));
+		pieces = add_text(pieces, psprintf("%s(", mcs_dialect_function_name(fragment->namespace, "document_get")));
 	pieces = list_concat(pieces, path->base_text);
 	foreach(cell, path->steps)
 	{
@@ -124,7 +124,7 @@ is_simple_key(const char *key)
 
 /* (j #> '{a,b}')::document */
 static List *
-json_pieces(const Dialect *dialect, const FieldPath *path)
+json_pieces(const Fragment *fragment, const FieldPath *path)
 {
 	bool		simple = true;
 	List	   *pieces = list_concat(list_make1(mcs_dialect_text_piece("(")), path->base_text);
@@ -146,12 +146,12 @@ json_pieces(const Dialect *dialect, const FieldPath *path)
 		pieces = simple ? add_text(pieces, step->key) : add_argument(pieces, step);
 	}
 	pieces = add_text(pieces, simple ? "}')::" : "])::");
-	return add_text(pieces, format_type_be(dialect->document));
+	return add_text(pieces, format_type_be(fragment->document));
 }
 
 /* document_get(base, VARIADIC ARRAY[...]) */
 static Node *
-make_get(const Dialect *dialect, Node *base, List *steps)
+make_get(const Fragment *fragment, Node *base, List *steps)
 {
 	ArrayExpr  *array = makeNode(ArrayExpr);
 	FuncExpr   *get;
@@ -161,7 +161,7 @@ make_get(const Dialect *dialect, Node *base, List *steps)
 	array->element_typeid = TEXTOID;
 	array->elements = steps;
 	array->location = -1;
-	get = makeFuncExpr(dialect->get_function, dialect->document, list_make2(base, array), InvalidOid,
+	get = makeFuncExpr(fragment->get_function, fragment->document, list_make2(base, array), InvalidOid,
 					   DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
 	get->funcvariadic = true;
 	return (Node *) get;
@@ -169,18 +169,18 @@ make_get(const Dialect *dialect, Node *base, List *steps)
 
 /* The analysed form of a path: the same for the same path, whatever way it was written. */
 static Node *
-path_node(ParseState *pstate, Dialect *dialect, const FieldPath *path)
+path_node(ParseState *pstate, Fragment *fragment, const FieldPath *path)
 {
 	Node	   *base = path->base;
 	List	   *args = NIL;
 	ListCell   *cell;
 
-	if (getBaseType(exprType(base)) != dialect->document)
+	if (getBaseType(exprType(base)) != fragment->document)
 	{
 		TypeCast   *cast = makeNode(TypeCast);
 
-		cast->arg = mcs_dialect_analysed_param(dialect, base, -1);
-		cast->typeName = makeTypeNameFromOid(dialect->document, -1);
+		cast->arg = mcs_dialect_analysed_param(fragment, base, -1);
+		cast->typeName = makeTypeNameFromOid(fragment->document, -1);
 		cast->location = -1;
 		base = transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
 	}
@@ -194,17 +194,17 @@ path_node(ParseState *pstate, Dialect *dialect, const FieldPath *path)
 			args = lappend(args, coerce_to_target_type(pstate, step->node, exprType(step->node), TEXTOID, -1,
 													   COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1));
 	}
-	return make_get(dialect, base, args);
+	return make_get(fragment, base, args);
 }
 
 /* Writes a path in the place of what named it, and returns its analysed form. */
 Node *
-mcs_dialect_write_path(ParseState *pstate, Dialect *dialect, FieldPath *path, int from, int to)
+mcs_dialect_write_path(ParseState *pstate, Fragment *fragment, FieldPath *path, int from, int to)
 {
-	bool		is_document = getBaseType(exprType(path->base)) == dialect->document;
+	bool		is_document = getBaseType(exprType(path->base)) == fragment->document;
 
-	dialect->found_dialect = true;
-	mcs_dialect_edit_pieces(dialect, EDIT_REPLACE, from, to,
-							is_document ? document_pieces(dialect, path) : json_pieces(dialect, path));
-	return path_node(pstate, dialect, path);
+	fragment->found_dialect = true;
+	mcs_dialect_edit_pieces(fragment, EDIT_REPLACE, from, to,
+							is_document ? document_pieces(fragment, path) : json_pieces(fragment, path));
+	return path_node(pstate, fragment, path);
 }

@@ -21,41 +21,41 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-Dialect    *mcs_dialect_current = NULL;
+Fragment   *mcs_dialect_current = NULL;
 
 /* ---- where errors are ---- */
 
 /* For ereport: the error is at a byte of the fragment. */
 int
-mcs_dialect_error_at(const Dialect *dialect, int at)
+mcs_dialect_error_at(const Fragment *fragment, int at)
 {
 	if (at < 0)
 		return 0;
-	return errposition(pg_mbstrlen_with_len(dialect->text, at) + 1);
+	return errposition(pg_mbstrlen_with_len(fragment->text, at) + 1);
 }
 
 /* Turns a position in a fragment into one in the user's whole text. */
 void
 mcs_dialect_error_callback(void *arg)
 {
-	const Dialect *dialect = arg;
+	const Fragment *fragment = arg;
 	int			position = geterrposition();
 
 	if (position <= 0)
 		return;
 	errposition(0);
-	internalerrposition(position + pg_mbstrlen_with_len(dialect->source, dialect->source_offset));
-	internalerrquery(dialect->source);
+	internalerrposition(position + pg_mbstrlen_with_len(fragment->source, fragment->source_offset));
+	internalerrquery(fragment->source);
 }
 
 /* Raises an error again that an attempt to analyse a fragment has met, where the user's whole text has it. */
 void
-mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
+mcs_dialect_raise(const Fragment *fragment, ErrorData *error)
 {
 	if (error->cursorpos > 0)
 	{
-		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(dialect->source, dialect->source_offset);
-		error->internalquery = pstrdup(dialect->source);
+		error->internalpos = error->cursorpos + pg_mbstrlen_with_len(fragment->source, fragment->source_offset);
+		error->internalquery = pstrdup(fragment->source);
 		error->cursorpos = 0;
 	}
 	ReThrowError(error);
@@ -65,7 +65,7 @@ mcs_dialect_raise(const Dialect *dialect, ErrorData *error)
 DialectToken *
 mcs_dialect_lex_text(const char *text, int *count)
 {
-	Dialect		source = {.source = text};
+	Fragment	source = {.source = text};
 	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, &source};
 	DialectToken *tokens;
 
@@ -79,17 +79,17 @@ mcs_dialect_lex_text(const char *text, int *count)
 
 /* Blanks out a range of what is parsed. */
 static void
-blank_out(Dialect *dialect, int from, int to)
+blank_out(Fragment *fragment, int from, int to)
 {
-	memset(dialect->parsed + from, ' ', to - from);
+	memset(fragment->parsed + from, ' ', to - from);
 }
 
 /* Whether a token can be the end of an operand. */
 static bool
-ends_operand(const Dialect *dialect, int i)
+ends_operand(const Fragment *fragment, int i)
 {
 	static const char *const values[] = {"END", "NULL", "TRUE", "FALSE", NULL};
-	const DialectToken *token = &dialect->tokens[i];
+	const DialectToken *token = &fragment->tokens[i];
 
 	switch (token->type)
 	{
@@ -100,7 +100,7 @@ ends_operand(const Dialect *dialect, int i)
 			return true;
 		case TOKEN_WORD:
 		case TOKEN_UNICODE_WORD:
-			return !mcs_dialect_token_is_reserved(dialect->text, token) || mcs_dialect_token_is_any(dialect->text, token, values);
+			return !mcs_dialect_token_is_reserved(fragment->text, token) || mcs_dialect_token_is_any(fragment->text, token, values);
 		default:
 			return false;
 	}
@@ -108,10 +108,10 @@ ends_operand(const Dialect *dialect, int i)
 
 /* Whether a token can be the beginning of an operand. */
 static bool
-begins_operand(const Dialect *dialect, int i)
+begins_operand(const Fragment *fragment, int i)
 {
 	static const char *const values[] = {"CASE", "CAST", "ARRAY", "ANY", NULL};
-	const DialectToken *token = &dialect->tokens[i];
+	const DialectToken *token = &fragment->tokens[i];
 
 	switch (token->type)
 	{
@@ -124,7 +124,7 @@ begins_operand(const Dialect *dialect, int i)
 			return true;
 		case TOKEN_WORD:
 		case TOKEN_UNICODE_WORD:
-			return !mcs_dialect_token_is_reserved(dialect->text, token) || mcs_dialect_token_is_any(dialect->text, token, values);
+			return !mcs_dialect_token_is_reserved(fragment->text, token) || mcs_dialect_token_is_any(fragment->text, token, values);
 		default:
 			return false;
 	}
@@ -132,27 +132,27 @@ begins_operand(const Dialect *dialect, int i)
 
 /* x CONTAINS y, x NOT CONTAINS y */
 static void
-contains(Dialect *dialect, int i)
+contains(Fragment *fragment, int i)
 {
-	DialectToken *tokens = dialect->tokens;
-	bool		negated = i > 0 && mcs_dialect_word_is(dialect, i - 1, "NOT");
+	DialectToken *tokens = fragment->tokens;
+	bool		negated = i > 0 && mcs_dialect_word_is(fragment, i - 1, "NOT");
 	int			left = i - (negated ? 2 : 1);
 
-	if (left < 0 || !ends_operand(dialect, left) || !begins_operand(dialect, i + 1))
+	if (left < 0 || !ends_operand(fragment, left) || !begins_operand(fragment, i + 1))
 		return;
 	if (tokens[left].type == '.' || tokens[i + 1].type == '.')
 		return;
 	if (negated)
-		blank_out(dialect, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
-	memcpy(dialect->parsed + tokens[i].at, negated ? DIALECT_NOT_CONTAINS : DIALECT_CONTAINS, tokens[i].length);
-	dialect->has_words = true;
+		blank_out(fragment, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
+	memcpy(fragment->parsed + tokens[i].at, negated ? DIALECT_NOT_CONTAINS : DIALECT_CONTAINS, tokens[i].length);
+	fragment->has_words = true;
 }
 
 static bool
-is_name(const Dialect *dialect, int i)
+is_name(const Fragment *fragment, int i)
 {
-	return dialect->tokens[i].value != NULL &&
-		(dialect->tokens[i].type == TOKEN_STRING || !mcs_dialect_token_is_reserved(dialect->text, &dialect->tokens[i]));
+	return fragment->tokens[i].value != NULL &&
+		(fragment->tokens[i].type == TOKEN_STRING || !mcs_dialect_token_is_reserved(fragment->text, &fragment->tokens[i]));
 }
 
 /*
@@ -160,12 +160,12 @@ is_name(const Dialect *dialect, int i)
  * it takes, the others go.
  */
 static void
-replace_by_placeholder(Dialect *dialect, int from, int to, int name, char *collection, char *folded, char *database)
+replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *collection, char *folded, char *database)
 {
 	DialectRelation *relation = palloc0(sizeof(DialectRelation));
 	char		placeholder[32];
 
-	if (list_length(dialect->change_streams) >= DIALECT_MAX_STREAMS)
+	if (list_length(fragment->change_streams) >= DIALECT_MAX_STREAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
 				 errmsg("a statement names more than %d change streams", DIALECT_MAX_STREAMS)));
@@ -174,28 +174,28 @@ replace_by_placeholder(Dialect *dialect, int from, int to, int name, char *colle
 	relation->collection = collection;
 	relation->folded = folded;
 	relation->database = database;
-	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(dialect->change_streams));
-	dialect->change_streams = lappend(dialect->change_streams, relation);
+	snprintf(placeholder, sizeof(placeholder), DIALECT_PLACEHOLDER "%06d", list_length(fragment->change_streams));
+	fragment->change_streams = lappend(fragment->change_streams, relation);
 	for (int i = from; i < to; i++)
-		blank_out(dialect, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]));
-	memcpy(dialect->parsed + dialect->tokens[from].at, placeholder, strlen(placeholder));
-	mcs_dialect_remove_tokens(dialect, from, name);
+		blank_out(fragment, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]));
+	memcpy(fragment->parsed + fragment->tokens[from].at, placeholder, strlen(placeholder));
+	mcs_dialect_remove_tokens(fragment, from, name);
 	for (int i = name + 1; i < to; i++)
-		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[i].at, mcs_dialect_token_end(&dialect->tokens[i]), "");
-	dialect->has_words = true;
+		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]), "");
+	fragment->has_words = true;
 }
 
 /* A name of a collection, maybe with its database in front; false where there is none. */
 static bool
-collection_name(const Dialect *dialect, int i, int *end, int *name, char **database)
+collection_name(const Fragment *fragment, int i, int *end, int *name, char **database)
 {
-	if (!is_name(dialect, i))
+	if (!is_name(fragment, i))
 		return false;
 	*name = i;
 	*database = NULL;
-	if (dialect->tokens[i + 1].type == '.' && is_name(dialect, i + 2))
+	if (fragment->tokens[i + 1].type == '.' && is_name(fragment, i + 2))
 	{
-		*database = mcs_dialect_spelling(dialect->text, &dialect->tokens[i]);
+		*database = mcs_dialect_spelling(fragment->text, &fragment->tokens[i]);
 		*name = i + 2;
 	}
 	*end = *name + 1;
@@ -204,114 +204,114 @@ collection_name(const Dialect *dialect, int i, int *end, int *name, char **datab
 
 /* CHANGE_STREAM ON DATABASE, with a name or without */
 static void
-on_database(Dialect *dialect, int i)
+on_database(Fragment *fragment, int i)
 {
 	/* words that can follow a relation and are names by the letter */
 	static const char *const followers[] = {"CROSS", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "JOIN", "TABLESAMPLE", "AS", NULL};
 	int			name = i + 3;
 
-	if (is_name(dialect, name) && !mcs_dialect_token_is_any(dialect->text, &dialect->tokens[name], followers))
-		replace_by_placeholder(dialect, i, name + 1, name, NULL, NULL, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]));
+	if (is_name(fragment, name) && !mcs_dialect_token_is_any(fragment->text, &fragment->tokens[name], followers))
+		replace_by_placeholder(fragment, i, name + 1, name, NULL, NULL, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]));
 	else
-		replace_by_placeholder(dialect, i, i + 3, i + 2, NULL, NULL, NULL);
+		replace_by_placeholder(fragment, i, i + 3, i + 2, NULL, NULL, NULL);
 }
 
 /* CHANGE_STREAM in its places: a relation of FROM, and in front of a CTE's name */
 static void
-change_stream(Dialect *dialect, int i)
+change_stream(Fragment *fragment, int i)
 {
 	static const char *const before_cte[] = {"WITH", "RECURSIVE", NULL};
-	DialectToken *tokens = dialect->tokens;
+	DialectToken *tokens = fragment->tokens;
 	int			end;
 	int			name;
 	char	   *database;
 
 	if (i == 0)
 		return;
-	if (mcs_dialect_word_is(dialect, i + 1, "ON") && mcs_dialect_word_is(dialect, i + 2, "DATABASE"))
-		on_database(dialect, i);
-	else if (mcs_dialect_word_is(dialect, i + 1, "ON") &&
-			 collection_name(dialect, i + 2, &end, &name, &database))
-		replace_by_placeholder(dialect, i, end, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
-	else if (tokens[i + 1].type == '(' && mcs_dialect_word_is(dialect, i + 2, "DATABASE") &&
+	if (mcs_dialect_word_is(fragment, i + 1, "ON") && mcs_dialect_word_is(fragment, i + 2, "DATABASE"))
+		on_database(fragment, i);
+	else if (mcs_dialect_word_is(fragment, i + 1, "ON") &&
+			 collection_name(fragment, i + 2, &end, &name, &database))
+		replace_by_placeholder(fragment, i, end, name, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]), tokens[name].value, database);
+	else if (tokens[i + 1].type == '(' && mcs_dialect_word_is(fragment, i + 2, "DATABASE") &&
 			 tokens[i + 3].type == ')')
-		replace_by_placeholder(dialect, i, i + 4, i + 2, NULL, NULL, NULL);
-	else if (tokens[i + 1].type == '(' && collection_name(dialect, i + 2, &end, &name, &database) && tokens[end].type == ')')
-		replace_by_placeholder(dialect, i, end + 1, name, mcs_dialect_spelling(dialect->text, &dialect->tokens[name]), tokens[name].value, database);
-	else if ((mcs_dialect_token_is_any(dialect->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
-			 is_name(dialect, i + 1) && (mcs_dialect_word_is(dialect, i + 2, "AS") || tokens[i + 2].type == '('))
+		replace_by_placeholder(fragment, i, i + 4, i + 2, NULL, NULL, NULL);
+	else if (tokens[i + 1].type == '(' && collection_name(fragment, i + 2, &end, &name, &database) && tokens[end].type == ')')
+		replace_by_placeholder(fragment, i, end + 1, name, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]), tokens[name].value, database);
+	else if ((mcs_dialect_token_is_any(fragment->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
+			 is_name(fragment, i + 1) && (mcs_dialect_word_is(fragment, i + 2, "AS") || tokens[i + 2].type == '('))
 	{
-		if (mcs_dialect_word_is(dialect, i + 1, "AS"))
+		if (mcs_dialect_word_is(fragment, i + 1, "AS"))
 			return;
-		blank_out(dialect, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
-		mcs_dialect_remove_tokens(dialect, i, i + 1);
-		dialect->has_words = true;
+		blank_out(fragment, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
+		mcs_dialect_remove_tokens(fragment, i, i + 1);
+		fragment->has_words = true;
 	}
 }
 
 /* change.full_document.a: a path, whatever it is in */
 static bool
-is_change_path(const Dialect *dialect, int i)
+is_change_path(const Fragment *fragment, int i)
 {
-	const DialectToken *tokens = dialect->tokens;
+	const DialectToken *tokens = fragment->tokens;
 
-	return mcs_dialect_word_is(dialect, i, "change") && tokens[i + 1].type == '.' &&
+	return mcs_dialect_word_is(fragment, i, "change") && tokens[i + 1].type == '.' &&
 		tokens[i + 2].type == TOKEN_WORD && tokens[i + 3].type == '.';
 }
 
 /* Finds the dialect's words and makes the text parse. */
 static void
-replace_words(Dialect *dialect)
+replace_words(Fragment *fragment)
 {
-	DialectToken *tokens = dialect->tokens;
+	DialectToken *tokens = fragment->tokens;
 	MemoryContext old;
 
-	for (int i = 0; i < dialect->token_count; i++)
+	for (int i = 0; i < fragment->token_count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (tokens[i].type != TOKEN_WORD || (i > 0 && tokens[i - 1].type == '.'))
 			continue;
-		if (mcs_dialect_word_is(dialect, i, "CHANGE_STREAM"))
-			change_stream(dialect, i);
-		else if (mcs_dialect_word_is(dialect, i, "CONTAINS"))
-			contains(dialect, i);
-		else if (mcs_dialect_word_is(dialect, i, "TIME_WINDOW") && tokens[i + 1].type == '(')
-			dialect->has_words = true;
-		else if (is_change_path(dialect, i))
-			dialect->has_change_path = true;
+		if (mcs_dialect_word_is(fragment, i, "CHANGE_STREAM"))
+			change_stream(fragment, i);
+		else if (mcs_dialect_word_is(fragment, i, "CONTAINS"))
+			contains(fragment, i);
+		else if (mcs_dialect_word_is(fragment, i, "TIME_WINDOW") && tokens[i + 1].type == '(')
+			fragment->has_words = true;
+		else if (is_change_path(fragment, i))
+			fragment->has_change_path = true;
 	}
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
-	dialect->word_edits = list_copy(dialect->edits);
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(fragment));
+	fragment->word_edits = list_copy(fragment->edits);
 	MemoryContextSwitchTo(old);
 }
 
 /* ---- its begin ---- */
 
 /* Begins with a fragment of the user's text, from..to of it. */
-Dialect *
+Fragment *
 mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, DialectMode mode)
 {
-	Dialect    *dialect = palloc0(sizeof(Dialect));
-	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, dialect};
+	Fragment   *fragment = palloc0(sizeof(Fragment));
+	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, fragment};
 	Oid			types[2];
 
-	dialect->source = source;
-	dialect->source_offset = from;
-	dialect->text = pnstrdup(source + from, to - from);
-	dialect->parsed = pnstrdup(source + from, to - from);
-	dialect->size = to - from;
-	dialect->mode = mode;
-	dialect->bare_names = true;
-	dialect->namespace = namespace;
-	dialect->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
-	types[0] = dialect->document;
+	fragment->source = source;
+	fragment->source_offset = from;
+	fragment->text = pnstrdup(source + from, to - from);
+	fragment->parsed = pnstrdup(source + from, to - from);
+	fragment->size = to - from;
+	fragment->mode = mode;
+	fragment->bare_names = true;
+	fragment->namespace = namespace;
+	fragment->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
+	types[0] = fragment->document;
 	types[1] = TEXTARRAYOID;
-	dialect->get_function = mcs_dialect_function(dialect->namespace, "document_get", 2, types);
-	if (!OidIsValid(dialect->document) || !OidIsValid(dialect->get_function))
+	fragment->get_function = mcs_dialect_function(fragment->namespace, "document_get", 2, types);
+	if (!OidIsValid(fragment->document) || !OidIsValid(fragment->get_function))
 		elog(ERROR, "the extension's schema has no type document");
 	error_context_stack = &callback;
-	dialect->tokens = mcs_dialect_lex(dialect->text, &dialect->token_count);
-	replace_words(dialect);
+	fragment->tokens = mcs_dialect_lex(fragment->text, &fragment->token_count);
+	replace_words(fragment);
 	error_context_stack = callback.previous;
-	return dialect;
+	return fragment;
 }

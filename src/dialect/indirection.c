@@ -10,19 +10,19 @@
 
 /* A step in brackets: a key, a position, or an expression. */
 static FieldStep *
-bracket_step(ParseState *pstate, Dialect *dialect, A_Indices *indices, int open, int close)
+bracket_step(ParseState *pstate, Fragment *fragment, A_Indices *indices, int open, int close)
 {
 	FieldStep  *step = palloc0(sizeof(FieldStep));
-	A_Const    *constant = (A_Const *) mcs_dialect_original(dialect, indices->uidx);
+	A_Const    *constant = (A_Const *) mcs_dialect_original(fragment, indices->uidx);
 
 	if (indices->is_slice)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a path cannot take a slice of an array"),
-				 mcs_dialect_error_at(dialect, dialect->tokens[open].at)));
+				 mcs_dialect_error_at(fragment, fragment->tokens[open].at)));
 	step->bracket = true;
-	step->from = mcs_dialect_token_end(&dialect->tokens[open]);
-	step->to = dialect->tokens[close].at;
+	step->from = mcs_dialect_token_end(&fragment->tokens[open]);
+	step->to = fragment->tokens[close].at;
 	if (IsA(constant, A_Const) && !constant->isnull && IsA(&constant->val, String))
 		step->key = strVal(&constant->val);
 	else if (IsA(constant, A_Const) && !constant->isnull && IsA(&constant->val, Integer))
@@ -37,7 +37,7 @@ bracket_step(ParseState *pstate, Dialect *dialect, A_Indices *indices, int open,
 
 /* The steps of an indirection; i is the token behind which they stand.  False where one is a star. */
 static bool
-add_steps(ParseState *pstate, Dialect *dialect, List *indirection, int *i, FieldPath *path)
+add_steps(ParseState *pstate, Fragment *fragment, List *indirection, int *i, FieldPath *path)
 {
 	ListCell   *cell;
 
@@ -47,18 +47,18 @@ add_steps(ParseState *pstate, Dialect *dialect, List *indirection, int *i, Field
 
 		if (IsA(lfirst(cell), A_Indices))
 		{
-			int			close = mcs_dialect_closing_bracket(dialect->tokens, *i + 1);
+			int			close = mcs_dialect_closing_bracket(fragment->tokens, *i + 1);
 
-			step = bracket_step(pstate, dialect, lfirst(cell), *i + 1, close);
+			step = bracket_step(pstate, fragment, lfirst(cell), *i + 1, close);
 			*i = close;
 		}
 		else if (IsA(lfirst(cell), String))
 		{
-			DialectToken *token = &dialect->tokens[*i + 2];
+			DialectToken *token = &fragment->tokens[*i + 2];
 
 			step = palloc0(sizeof(FieldStep));
-			step->key = token->type == TOKEN_WORD && dialect->text[token->at] != '"' ?
-				pnstrdup(dialect->text + token->at, token->length) : pstrdup(strVal(lfirst(cell)));
+			step->key = token->type == TOKEN_WORD && fragment->text[token->at] != '"' ?
+				pnstrdup(fragment->text + token->at, token->length) : pstrdup(strVal(lfirst(cell)));
 			*i += 2;
 		}
 		else
@@ -81,53 +81,53 @@ has_dotted_step(List *indirection)
 
 /* PostgreSQL's own reading of an indirection, over what is analysed already. */
 static Node *
-plain_indirection(ParseState *pstate, Dialect *dialect, A_Indirection *node, Node *base)
+plain_indirection(ParseState *pstate, Fragment *fragment, A_Indirection *node, Node *base)
 {
 	A_Indirection *plain = copyObject(node);
 
-	plain->arg = mcs_dialect_analysed_param(dialect, base, exprLocation(base));
+	plain->arg = mcs_dialect_analysed_param(fragment, base, exprLocation(base));
 	return transformExpr(pstate, (Node *) plain, pstate->p_expr_kind);
 }
 
 /* The base of an indirection that is a reference; *held is what it is if it is no path. */
 static bool
-indirection_base(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path, Node **analysed)
+indirection_base(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path, Node **analysed)
 {
-	int			edits = list_length(dialect->edits);
+	int			edits = list_length(fragment->edits);
 
 	*analysed = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
-	if (!mcs_dialect_if_has_paths(dialect, *analysed))
+	if (!mcs_dialect_if_has_paths(fragment, *analysed))
 		return false;
-	if (list_length(dialect->edits) == edits && !mcs_dialect_edited(dialect, ref->location, mcs_dialect_reference_end(dialect, ref)))
+	if (list_length(fragment->edits) == edits && !mcs_dialect_edited(fragment, ref->location, mcs_dialect_reference_end(fragment, ref)))
 	{
 		path->base = *analysed;
-		path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(dialect->text + ref->location,
-																 mcs_dialect_reference_end(dialect, ref) - ref->location)));
+		path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(fragment->text + ref->location,
+																 mcs_dialect_reference_end(fragment, ref) - ref->location)));
 		return true;
 	}
-	return mcs_dialect_resolve(pstate, dialect, ref, path);
+	return mcs_dialect_resolve(pstate, fragment, ref, path);
 }
 
 /* d.a['b'].c, (d).a, d['a'].b, and the subscripts of SQL, which stay */
 Node *
 mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
-	Node	   *original = mcs_dialect_original(dialect, node->arg);
+	Node	   *original = mcs_dialect_original(fragment, node->arg);
 	Node	   *analysed = NULL;
 	bool		is_path;
 	int			from;
 	int			to;
 	int			i;
 
-	if (!mcs_dialect_extent(dialect, (Node *) node, &from, &to))
+	if (!mcs_dialect_extent(fragment, (Node *) node, &from, &to))
 		return transformExpr(pstate, (Node *) node, pstate->p_expr_kind);
 	if (IsA(original, ColumnRef))
 	{
-		is_path = indirection_base(pstate, dialect, (ColumnRef *) original, &path, &analysed);
-		i = mcs_dialect_token_at(dialect, mcs_dialect_reference_end(dialect, (ColumnRef *) original)) - 1;
-		while (dialect->tokens[i + 1].type == ')')
+		is_path = indirection_base(pstate, fragment, (ColumnRef *) original, &path, &analysed);
+		i = mcs_dialect_token_at(fragment, mcs_dialect_reference_end(fragment, (ColumnRef *) original)) - 1;
+		while (fragment->tokens[i + 1].type == ')')
 			i++;
 	}
 	else
@@ -136,21 +136,21 @@ mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 		int			inner_to;
 
 		analysed = transformExpr(pstate, copyObject(node->arg), pstate->p_expr_kind);
-		is_path = mcs_dialect_if_has_paths(dialect, analysed) && mcs_dialect_extent(dialect, original, &inner_from, &inner_to);
+		is_path = mcs_dialect_if_has_paths(fragment, analysed) && mcs_dialect_extent(fragment, original, &inner_from, &inner_to);
 		if (is_path)
 		{
-			i = mcs_dialect_token_at(dialect, inner_to) - 1;
-			while (dialect->tokens[i + 1].type == ')')
+			i = mcs_dialect_token_at(fragment, inner_to) - 1;
+			while (fragment->tokens[i + 1].type == ')')
 				i++;
 			path.base = analysed;
-			path.base_text = list_make1(mcs_dialect_range_piece(from, mcs_dialect_token_end(&dialect->tokens[i])));
+			path.base_text = list_make1(mcs_dialect_range_piece(from, mcs_dialect_token_end(&fragment->tokens[i])));
 		}
 	}
-	if (!is_path || (!has_dotted_step(node->indirection) && path.steps == NIL && !mcs_dialect_edited(dialect, from, from + 1)))
-		return plain_indirection(pstate, dialect, node, analysed);
-	if (IsA(original, ColumnRef) && dialect->text[from] == '(')
+	if (!is_path || (!has_dotted_step(node->indirection) && path.steps == NIL && !mcs_dialect_edited(fragment, from, from + 1)))
+		return plain_indirection(pstate, fragment, node, analysed);
+	if (IsA(original, ColumnRef) && fragment->text[from] == '(')
 		path.base_text = lcons(mcs_dialect_text_piece("("), lappend(path.base_text, mcs_dialect_text_piece(")")));
-	if (!add_steps(pstate, dialect, node->indirection, &i, &path))
-		return plain_indirection(pstate, dialect, node, analysed);
-	return mcs_dialect_write_path(pstate, dialect, &path, from, to);
+	if (!add_steps(pstate, fragment, node->indirection, &i, &path))
+		return plain_indirection(pstate, fragment, node, analysed);
+	return mcs_dialect_write_path(pstate, fragment, &path, from, to);
 }

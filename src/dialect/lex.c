@@ -208,23 +208,23 @@ mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int firs
 
 /* Whether a fragment's i-th token is an unquoted word, in any letter case. */
 bool
-mcs_dialect_word_is(const Dialect *dialect, int i, const char *word)
+mcs_dialect_word_is(const Fragment *fragment, int i, const char *word)
 {
-	return mcs_dialect_token_is(dialect->text, &dialect->tokens[i], word);
+	return mcs_dialect_token_is(fragment->text, &fragment->tokens[i], word);
 }
 
 /* The token that begins at a byte of the fragment, or the next one. */
 int
-mcs_dialect_token_at(const Dialect *dialect, int at)
+mcs_dialect_token_at(const Fragment *fragment, int at)
 {
 	int			low = 0;
-	int			high = dialect->token_count;
+	int			high = fragment->token_count;
 
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
 
-		if (dialect->tokens[middle].at < at)
+		if (fragment->tokens[middle].at < at)
 			low = middle + 1;
 		else
 			high = middle;

@@ -57,20 +57,20 @@ mcs_dialect_transform_operand(ParseState *pstate, Node **slot)
 
 /* Whether a raw node is a string literal without a type. */
 bool
-mcs_dialect_is_literal(const Dialect *dialect, Node *node)
+mcs_dialect_is_literal(const Fragment *fragment, Node *node)
 {
-	node = mcs_dialect_original(dialect, node);
+	node = mcs_dialect_original(fragment, node);
 	return node && IsA(node, A_Const) && !((A_Const *) node)->isnull && IsA(&((A_Const *) node)->val, String);
 }
 
 /* Gives a literal a type: text 'shipped'. */
 void
-mcs_dialect_type_literal(Dialect *dialect, Node *raw, Node **slot, const char *type)
+mcs_dialect_type_literal(Fragment *fragment, Node *raw, Node **slot, const char *type)
 {
-	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
 	TypeCast   *cast = makeNode(TypeCast);
 
-	mcs_dialect_edit(dialect, EDIT_OPEN, literal->location, literal->location, psprintf("%s ", type));
+	mcs_dialect_edit(fragment, EDIT_OPEN, literal->location, literal->location, psprintf("%s ", type));
 	cast->arg = copyObject((Node *) literal);
 	cast->typeName = SystemTypeName(pstrdup(type));
 	cast->location = -1;
@@ -79,24 +79,24 @@ mcs_dialect_type_literal(Dialect *dialect, Node *raw, Node **slot, const char *t
 
 /* Puts text in front of and behind an expression. */
 static void
-wrap(Dialect *dialect, Node *raw, const char *before, const char *behind)
+wrap(Fragment *fragment, Node *raw, const char *before, const char *behind)
 {
 	int			from;
 	int			to;
 
-	if (mcs_dialect_extent(dialect, raw, &from, &to))
-		mcs_dialect_wrap(dialect, from, to, before, behind);
+	if (mcs_dialect_extent(fragment, raw, &from, &to))
+		mcs_dialect_wrap(fragment, from, to, before, behind);
 }
 
 /* Calls a function of the extension, in the text and in the tree. */
 static Node *
 call(ParseState *pstate, Node *raw, Node *expression, const char *function, const char *behind)
 {
-	Dialect    *dialect = mcs_dialect_current;
-	FuncCall   *call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
-									list_make1(mcs_dialect_analysed_param(dialect, expression, -1)), COERCE_EXPLICIT_CALL, -1);
+	Fragment   *fragment = mcs_dialect_current;
+	FuncCall   *call = makeFuncCall(list_make2(makeString(get_namespace_name(fragment->namespace)), makeString(pstrdup(function))),
+									list_make1(mcs_dialect_analysed_param(fragment, expression, -1)), COERCE_EXPLICIT_CALL, -1);
 
-	wrap(dialect, raw, psprintf("%s(", mcs_dialect_function_name(dialect->namespace, function)), behind);
+	wrap(fragment, raw, psprintf("%s(", mcs_dialect_function_name(fragment->namespace, function)), behind);
 	return transformExpr(pstate, (Node *) call, pstate->p_expr_kind);
 }
 
@@ -104,18 +104,18 @@ call(ParseState *pstate, Node *raw, Node *expression, const char *function, cons
 Node *
 mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 
-	if (exprType(expression) == dialect->document)
+	if (exprType(expression) == fragment->document)
 		return expression;
 	if (exprType(expression) == UNKNOWNOID)
 	{
 		Node	   *literal = NULL;
 
 		/* NULL and parameters take the type of what is beside them */
-		if (!mcs_dialect_is_literal(dialect, raw))
+		if (!mcs_dialect_is_literal(fragment, raw))
 			return expression;
-		mcs_dialect_type_literal(dialect, raw, &literal, "text");
+		mcs_dialect_type_literal(fragment, raw, &literal, "text");
 		expression = transformExpr(pstate, literal, pstate->p_expr_kind);
 	}
 	return call(pstate, raw, expression, "to_document", ")");
@@ -123,9 +123,9 @@ mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression)
 
 /* Whether text can follow an expression as :: does, without brackets around it. */
 static bool
-is_primary(const Dialect *dialect, Node *raw)
+is_primary(const Fragment *fragment, Node *raw)
 {
-	raw = mcs_dialect_original(dialect, raw);
+	raw = mcs_dialect_original(fragment, raw);
 	switch (nodeTag(raw))
 	{
 		case T_ColumnRef:
@@ -135,9 +135,9 @@ is_primary(const Dialect *dialect, Node *raw)
 		case T_MinMaxExpr:
 			return true;
 		case T_FuncCall:
-			return mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location) >= 0 &&
-				dialect->tokens[mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location)].type == TOKEN_WORD &&
-				!mcs_dialect_word_is(dialect, mcs_dialect_token_at(dialect, ((FuncCall *) raw)->location), "AT");
+			return mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location) >= 0 &&
+				fragment->tokens[mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location)].type == TOKEN_WORD &&
+				!mcs_dialect_word_is(fragment, mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location), "AT");
 		default:
 			return false;
 	}
@@ -147,7 +147,7 @@ is_primary(const Dialect *dialect, Node *raw)
 Node *
 mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	bool		is_text = type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID;
 	const char *name;
 	Node	   *result;
@@ -158,10 +158,10 @@ mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid t
 	if (result == NULL)
 		return expression;
 	name = type == TIMESTAMPTZOID ? "timestamptz" : format_type_be(type);
-	if (is_primary(dialect, raw))
-		wrap(dialect, raw, "", psprintf("::%s", name));
+	if (is_primary(fragment, raw))
+		wrap(fragment, raw, "", psprintf("::%s", name));
 	else
-		wrap(dialect, raw, "(", psprintf(")::%s", name));
+		wrap(fragment, raw, "(", psprintf(")::%s", name));
 	return result;
 }
 
@@ -169,7 +169,7 @@ mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid t
 void
 mcs_dialect_unify(ParseState *pstate, List *slots)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	List	   *raws = NIL;
 	List	   *expressions = NIL;
 	bool		found = false;
@@ -184,7 +184,7 @@ mcs_dialect_unify(ParseState *pstate, List *slots)
 
 		raws = lappend(raws, raw);
 		expressions = lappend(expressions, expression);
-		if (expression && exprType(expression) == dialect->document)
+		if (expression && exprType(expression) == fragment->document)
 			found = true;
 		else
 			others = true;
@@ -197,7 +197,7 @@ mcs_dialect_unify(ParseState *pstate, List *slots)
 		Node	  **slot = lfirst(cell);
 		Node	   *expression = list_nth(expressions, i);
 
-		if (expression && exprType(expression) != dialect->document)
-			*slot = mcs_dialect_analysed_param(dialect, mcs_dialect_as_document(pstate, list_nth(raws, i), expression), -1);
+		if (expression && exprType(expression) != fragment->document)
+			*slot = mcs_dialect_analysed_param(fragment, mcs_dialect_as_document(pstate, list_nth(raws, i), expression), -1);
 	}
 }

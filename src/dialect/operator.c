@@ -21,13 +21,13 @@
 
 /* Whether a literal is a date, or a date and a time: 2024-05-01, 2024-05-01T12:00:00Z */
 static bool
-is_date(const Dialect *dialect, Node *raw)
+is_date(const Fragment *fragment, Node *raw)
 {
 	static const char form[] = "0000-00-00";
-	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
+	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
 	const char *text;
 
-	if (!mcs_dialect_is_literal(dialect, raw))
+	if (!mcs_dialect_is_literal(fragment, raw))
 		return false;
 	text = strVal(&literal->val);
 	for (int i = 0; form[i]; i++)
@@ -53,13 +53,13 @@ typedef struct Operand
 static Operand
 analyse_operand(ParseState *pstate, Node **slot)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Operand		operand = {slot, *slot, NULL, InvalidOid, false, false};
 
-	operand.literal = mcs_dialect_is_literal(dialect, *slot);
+	operand.literal = mcs_dialect_is_literal(fragment, *slot);
 	operand.expression = mcs_dialect_transform_operand(pstate, slot);
 	operand.type = operand.expression ? exprType(operand.expression) : InvalidOid;
-	operand.document = operand.type == dialect->document;
+	operand.document = operand.type == fragment->document;
 	return operand;
 }
 
@@ -122,14 +122,14 @@ is_comparison(const char *name)
 static bool
 qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 {
-	Dialect    *dialect = mcs_dialect_current;
-	char	   *schema = get_namespace_name(dialect->namespace);
+	Fragment   *fragment = mcs_dialect_current;
+	char	   *schema = get_namespace_name(fragment->namespace);
 	List	   *name = list_make2(makeString(schema), llast(e->name));
-	DialectToken *token = &dialect->tokens[mcs_dialect_token_at(dialect, e->location)];
+	DialectToken *token = &fragment->tokens[mcs_dialect_token_at(fragment, e->location)];
 
 	if (list_length(e->name) != 1 || e->kind != AEXPR_OP || !operator_exists(pstate, name, left, right))
 		return false;
-	mcs_dialect_edit(dialect, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
+	mcs_dialect_edit(fragment, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
 					 psprintf("OPERATOR(%s.%s)", quote_identifier(schema), strVal(llast(e->name))));
 	e->name = name;
 	return true;
@@ -248,27 +248,27 @@ patch_operator(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 
 /* Where the operands of a binary operator begin and end, with the brackets around them. */
 static bool
-around_operator(const Dialect *dialect, Node *left, Node *right, int before, int behind, int *from, int *end)
+around_operator(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end)
 {
 	int			i;
 	int			to;
 	int			first;
 	int			last;
 
-	if (!mcs_dialect_extent(dialect, left, from, &to) || !mcs_dialect_extent(dialect, right, &first, end))
+	if (!mcs_dialect_extent(fragment, left, from, &to) || !mcs_dialect_extent(fragment, right, &first, end))
 		return false;
-	for (i = mcs_dialect_token_at(dialect, to); i <= before; i++)
+	for (i = mcs_dialect_token_at(fragment, to); i <= before; i++)
 	{
-		first = mcs_dialect_token_at(dialect, *from) - 1;
-		if (dialect->tokens[i].type != ')' || first < 0)
+		first = mcs_dialect_token_at(fragment, *from) - 1;
+		if (fragment->tokens[i].type != ')' || first < 0)
 			break;
-		*from = dialect->tokens[first].at;
+		*from = fragment->tokens[first].at;
 	}
-	(void) mcs_dialect_extent(dialect, right, &first, end);
-	for (; dialect->tokens[behind].at < first && dialect->tokens[behind].type == '('; behind++)
+	(void) mcs_dialect_extent(fragment, right, &first, end);
+	for (; fragment->tokens[behind].at < first && fragment->tokens[behind].type == '('; behind++)
 	{
-		last = mcs_dialect_token_at(dialect, *end);
-		*end = mcs_dialect_token_end(&dialect->tokens[last]);
+		last = mcs_dialect_token_at(fragment, *end);
+		*end = mcs_dialect_token_end(&fragment->tokens[last]);
 	}
 	return true;
 }
@@ -277,16 +277,16 @@ around_operator(const Dialect *dialect, Node *left, Node *right, int before, int
 static List *
 as_time(List *pieces, Node *raw, Node **slot)
 {
-	Dialect    *dialect = mcs_dialect_current;
-	A_Const    *literal = (A_Const *) mcs_dialect_original(dialect, raw);
-	DialectToken *token = &dialect->tokens[mcs_dialect_token_at(dialect, literal->location)];
+	Fragment   *fragment = mcs_dialect_current;
+	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
+	DialectToken *token = &fragment->tokens[mcs_dialect_token_at(fragment, literal->location)];
 	TypeCast   *cast = makeNode(TypeCast);
 
 	cast->arg = copyObject((Node *) literal);
 	cast->typeName = SystemTypeName("timestamptz");
 	cast->location = -1;
 	*slot = (Node *) cast;
-	return lappend(pieces, mcs_dialect_text_piece(psprintf("timestamptz %.*s", token->length, dialect->text + token->at)));
+	return lappend(pieces, mcs_dialect_text_piece(psprintf("timestamptz %.*s", token->length, fragment->text + token->at)));
 }
 
 /*
@@ -296,37 +296,37 @@ as_time(List *pieces, Node *raw, Node **slot)
 static Node *
 compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	bool		both = strcmp(strVal(llast(e->name)), "<>") == 0;
-	int			i = mcs_dialect_token_at(dialect, e->location);
-	DialectToken *token = &dialect->tokens[i];
+	int			i = mcs_dialect_token_at(fragment, e->location);
+	DialectToken *token = &fragment->tokens[i];
 	A_Expr	   *time = copyObject(e);
 	List	   *pieces = list_make1(mcs_dialect_text_piece(both ? " AND " : " OR "));
-	Node	   *document = is_date(dialect, left) ? right : left;
+	Node	   *document = is_date(fragment, left) ? right : left;
 	int			from;
 	int			to;
 	int			end;
 	int			first;
 
-	if (!around_operator(dialect, left, right, i - 1, i + 1, &from, &end))
+	if (!around_operator(fragment, left, right, i - 1, i + 1, &from, &end))
 		return NULL;
 	first = document == left ? from : mcs_dialect_token_end(token);
-	to = document == left ? dialect->tokens[i].at : end;
+	to = document == left ? fragment->tokens[i].at : end;
 	if (document == left)
 	{
 		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
-		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf("%.*s ", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf("%.*s ", token->length, fragment->text + token->at)));
 		pieces = as_time(pieces, right, &time->rexpr);
 	}
 	else
 	{
 		pieces = as_time(pieces, left, &time->lexpr);
-		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" %.*s", token->length, dialect->text + token->at)));
+		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" %.*s", token->length, fragment->text + token->at)));
 		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
 	}
 	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
-	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, end, end, pieces);
-	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	mcs_dialect_edit_pieces(fragment, EDIT_CLOSE, end, end, pieces);
+	mcs_dialect_edit(fragment, EDIT_OPEN, from, from, "(");
 	return transformExpr(pstate, (Node *) makeBoolExpr(both ? AND_EXPR : OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
 }
 
@@ -354,17 +354,17 @@ unify_rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
 static Node *
 between_dates(ParseState *pstate, A_Expr *e, Operand *left)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	A_Expr	   *time = copyObject(e);
 	List	   *ends = (List *) e->rexpr;
 	List	   *times = (List *) time->rexpr;
 	List	   *pieces;
-	A_Const    *low = (A_Const *) mcs_dialect_original(dialect, linitial(ends));
-	A_Const    *high = (A_Const *) mcs_dialect_original(dialect, lsecond(ends));
+	A_Const    *low = (A_Const *) mcs_dialect_original(fragment, linitial(ends));
+	A_Const    *high = (A_Const *) mcs_dialect_original(fragment, lsecond(ends));
 	int			from;
 	int			to;
 
-	if (!mcs_dialect_extent(dialect, (Node *) e, &from, &to))
+	if (!mcs_dialect_extent(fragment, (Node *) e, &from, &to))
 		return NULL;
 	/* up to the first date: d BETWEEN */
 	pieces = list_make2(mcs_dialect_text_piece(" OR "), mcs_dialect_range_piece(from, low->location));
@@ -372,10 +372,10 @@ between_dates(ParseState *pstate, A_Expr *e, Operand *left)
 	pieces = lappend(pieces, mcs_dialect_text_piece(" AND "));
 	pieces = as_time(pieces, (Node *) high, (Node **) &lsecond(times));
 	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
-	mcs_dialect_type_literal(dialect, (Node *) low, (Node **) &linitial(ends), "text");
-	mcs_dialect_type_literal(dialect, (Node *) high, (Node **) &lsecond(ends), "text");
-	mcs_dialect_edit_pieces(dialect, EDIT_CLOSE, to, to, pieces);
-	mcs_dialect_edit(dialect, EDIT_OPEN, from, from, "(");
+	mcs_dialect_type_literal(fragment, (Node *) low, (Node **) &linitial(ends), "text");
+	mcs_dialect_type_literal(fragment, (Node *) high, (Node **) &lsecond(ends), "text");
+	mcs_dialect_edit_pieces(fragment, EDIT_CLOSE, to, to, pieces);
+	mcs_dialect_edit(fragment, EDIT_OPEN, from, from, "(");
 	return transformExpr(pstate, (Node *) makeBoolExpr(OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
 }
 
@@ -431,30 +431,30 @@ transform_array(ParseState *pstate, A_Expr *e)
 	Operand		right = analyse_operand(pstate, &e->rexpr);
 	int			from;
 	int			to;
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 
-	if (left.document && right.literal && mcs_dialect_extent(dialect, right.raw, &from, &to))
+	if (left.document && right.literal && mcs_dialect_extent(fragment, right.raw, &from, &to))
 	{
-		mcs_dialect_edit(dialect, EDIT_CLOSE, to, to, "::text[]");
+		mcs_dialect_edit(fragment, EDIT_CLOSE, to, to, "::text[]");
 		replace_operand(&right, coerce_to_target_type(pstate, right.expression, UNKNOWNOID, TEXTARRAYOID, -1, COERCION_EXPLICIT,
 												   COERCE_EXPLICIT_CAST, -1));
 	}
 	if (left.document && is_text_operator(strVal(llast(e->name))))
 		cast_operand(pstate, &left, TEXTOID);
-	if (!right.document || !mcs_dialect_extent(dialect, right.raw, &from, &to))
+	if (!right.document || !mcs_dialect_extent(fragment, right.raw, &from, &to))
 		return;
 	if (left.literal)
 		type_literal(pstate, &left, "text");
-	mcs_dialect_wrap(dialect, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(dialect->namespace, "document_elements")), "))");
-	replace_operand(&right, (Node *) makeNullConst(get_array_type(dialect->document), -1, InvalidOid));
+	mcs_dialect_wrap(fragment, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(fragment->namespace, "document_elements")), "))");
+	replace_operand(&right, (Node *) makeNullConst(get_array_type(fragment->document), -1, InvalidOid));
 }
 
 /* Whether nothing but blanks stands between a token and the next. */
 static bool
-only_blanks(const Dialect *dialect, int i)
+only_blanks(const Fragment *fragment, int i)
 {
-	for (int at = mcs_dialect_token_end(&dialect->tokens[i]); at < dialect->tokens[i + 1].at; at++)
-		if (!isspace((unsigned char) dialect->text[at]))
+	for (int at = mcs_dialect_token_end(&fragment->tokens[i]); at < fragment->tokens[i + 1].at; at++)
+		if (!isspace((unsigned char) fragment->text[at]))
 			return false;
 	return true;
 }
@@ -463,11 +463,11 @@ only_blanks(const Dialect *dialect, int i)
 static Node *
 contains(ParseState *pstate, A_Expr *e, bool negated)
 {
-	Dialect    *dialect = mcs_dialect_current;
-	int			i = mcs_dialect_token_at(dialect, e->location);
+	Fragment   *fragment = mcs_dialect_current;
+	int			i = mcs_dialect_token_at(fragment, e->location);
 	Operand		left = analyse_operand(pstate, &e->lexpr);
 	Operand		right = analyse_operand(pstate, &e->rexpr);
-	DialectToken *word = &dialect->tokens[i];
+	DialectToken *word = &fragment->tokens[i];
 	int			before = i - (negated ? 2 : 1);
 	int			from;
 	int			end;
@@ -484,19 +484,19 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("CONTAINS needs changed_fields or a document on its left, not a value of type %s",
 						left.expression ? format_type_be(left.type) : "record"),
-				 mcs_dialect_error_at(dialect, word->at)));
+				 mcs_dialect_error_at(fragment, word->at)));
 	else if (right.document)
 		cast_operand(pstate, &right, TEXTOID);
-	if (!around_operator(dialect, left.raw, right.raw, before, i + 1, &from, &end))
+	if (!around_operator(fragment, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
-	mcs_dialect_wrap(dialect, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(dialect->namespace, function)),
+	mcs_dialect_wrap(fragment, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(fragment->namespace, function)),
 					 negated ? "))" : ")");
 	if (negated)
-		mcs_dialect_remove_tokens(dialect, i - 1, i);
+		mcs_dialect_remove_tokens(fragment, i - 1, i);
 	/* the blank in front goes, the one behind stays: changed_fields, 'status' */
-	mcs_dialect_edit(dialect, EDIT_REPLACE, only_blanks(dialect, before) ? mcs_dialect_token_end(&dialect->tokens[before]) : word->at,
+	mcs_dialect_edit(fragment, EDIT_REPLACE, only_blanks(fragment, before) ? mcs_dialect_token_end(&fragment->tokens[before]) : word->at,
 					 mcs_dialect_token_end(word), ",");
-	call = makeFuncCall(list_make2(makeString(get_namespace_name(dialect->namespace)), makeString(pstrdup(function))),
+	call = makeFuncCall(list_make2(makeString(get_namespace_name(fragment->namespace)), makeString(pstrdup(function))),
 						list_make2(*left.slot, *right.slot), COERCE_EXPLICIT_CALL, -1);
 	if (negated)
 		return transformExpr(pstate, (Node *) makeBoolExpr(NOT_EXPR, list_make1(call), -1), pstate->p_expr_kind);

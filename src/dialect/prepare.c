@@ -20,7 +20,7 @@
 
 typedef struct PrepareState
 {
-	Dialect    *dialect;
+	Fragment   *fragment;
 	SelectStmt *select;			/* the innermost one around */
 } PrepareState;
 
@@ -29,14 +29,14 @@ static bool prepare_node(Node *node, PrepareState *state);
 static void
 set_boolean_target(PrepareState *state, Node *node)
 {
-	mcs_dialect_set_target(state->dialect, node, TARGET_BOOLEAN, InvalidOid);
+	mcs_dialect_set_target(state->fragment, node, TARGET_BOOLEAN, InvalidOid);
 }
 
 /* ---- items of a select list ---- */
 
 /* Fixes the names of columns before the nodes that they come from are overwritten. */
 static void
-name_targets(Dialect *dialect, List *targets)
+name_targets(Fragment *fragment, List *targets)
 {
 	ListCell   *cell;
 
@@ -52,7 +52,7 @@ name_targets(Dialect *dialect, List *targets)
 		item->value = target->val;
 		item->name = FigureColname(target->val);
 		item->is_reference = IsA(target->val, ColumnRef) || IsA(target->val, A_Indirection);
-		dialect->unnamed_targets = lappend(dialect->unnamed_targets, item);
+		fragment->unnamed_targets = lappend(fragment->unnamed_targets, item);
 		if (!IsA(target->val, ColumnRef))
 			target->name = item->name;
 	}
@@ -98,7 +98,7 @@ insert_types(Oid relid, List *columns)
 
 /* Notes the types that a row of expressions is assigned to. */
 static void
-set_row_targets(Dialect *dialect, List *values, List *types)
+set_row_targets(Fragment *fragment, List *values, List *types)
 {
 	ListCell   *cell;
 	ListCell   *type;
@@ -111,30 +111,30 @@ set_row_targets(Dialect *dialect, List *values, List *types)
 			value = ((ResTarget *) value)->val;
 		if (mcs_dialect_has_star(value))
 			break;
-		mcs_dialect_set_target(dialect, value, TARGET_ASSIGNED, lfirst_oid(type));
+		mcs_dialect_set_target(fragment, value, TARGET_ASSIGNED, lfirst_oid(type));
 	}
 }
 
 /* Notes the types that the columns of a query are assigned to. */
 static void
-set_column_targets(Dialect *dialect, SelectStmt *select, List *types)
+set_column_targets(Fragment *fragment, SelectStmt *select, List *types)
 {
 	ListCell   *cell;
 
 	if (select->op != SETOP_NONE)
 	{
-		set_column_targets(dialect, select->larg, types);
-		set_column_targets(dialect, select->rarg, types);
+		set_column_targets(fragment, select->larg, types);
+		set_column_targets(fragment, select->rarg, types);
 		return;
 	}
 	foreach(cell, select->valuesLists)
-		set_row_targets(dialect, lfirst(cell), types);
-	set_row_targets(dialect, select->targetList, types);
+		set_row_targets(fragment, lfirst(cell), types);
+	set_row_targets(fragment, select->targetList, types);
 }
 
 /* Notes the types that assignments of an UPDATE need. */
 static void
-set_assignment_targets(Dialect *dialect, Oid relid, List *targets)
+set_assignment_targets(Fragment *fragment, Oid relid, List *targets)
 {
 	ListCell   *cell;
 
@@ -149,11 +149,11 @@ set_assignment_targets(Dialect *dialect, Oid relid, List *targets)
 			MultiAssignRef *multi = (MultiAssignRef *) target->val;
 
 			if (IsA(multi->source, RowExpr) && multi->colno <= list_length(((RowExpr *) multi->source)->args))
-				mcs_dialect_set_target(dialect, list_nth(((RowExpr *) multi->source)->args, multi->colno - 1),
+				mcs_dialect_set_target(fragment, list_nth(((RowExpr *) multi->source)->args, multi->colno - 1),
 								 TARGET_ASSIGNED, column_type(relid, target->name));
 			continue;
 		}
-		mcs_dialect_set_target(dialect, target->val, TARGET_ASSIGNED, column_type(relid, target->name));
+		mcs_dialect_set_target(fragment, target->val, TARGET_ASSIGNED, column_type(relid, target->name));
 	}
 }
 
@@ -167,14 +167,14 @@ target_relation(RangeVar *relation)
 
 /* Numbers the columns of all branches, so that one knows what the others are. */
 static void
-number_columns(Dialect *dialect, SelectStmt *select, int set)
+number_columns(Fragment *fragment, SelectStmt *select, int set)
 {
 	ListCell   *cell;
 
 	if (select->op != SETOP_NONE)
 	{
-		number_columns(dialect, select->larg, set);
-		number_columns(dialect, select->rarg, set);
+		number_columns(fragment, select->larg, set);
+		number_columns(fragment, select->rarg, set);
 		return;
 	}
 	foreach(cell, select->targetList)
@@ -188,7 +188,7 @@ number_columns(Dialect *dialect, SelectStmt *select, int set)
 			break;
 		if (!target->name && IsA(target->val, ColumnRef))
 			target->name = FigureColname(target->val);
-		deferred = mcs_dialect_defer(dialect, target->val);
+		deferred = mcs_dialect_defer(fragment, target->val);
 		if (!deferred)
 			continue;
 		deferred->set = set;
@@ -197,18 +197,18 @@ number_columns(Dialect *dialect, SelectStmt *select, int set)
 }
 
 static void
-prepare_set(Dialect *dialect, SelectStmt *select)
+prepare_set(Fragment *fragment, SelectStmt *select)
 {
-	dialect->set_count++;
-	if (list_length(dialect->set_columns) < dialect->set_count)
+	fragment->set_count++;
+	if (list_length(fragment->set_columns) < fragment->set_count)
 	{
 		/* other attempts need it, too */
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(dialect));
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(fragment));
 
-		dialect->set_columns = lappend(dialect->set_columns, palloc0(sizeof(DialectSetColumns)));
+		fragment->set_columns = lappend(fragment->set_columns, palloc0(sizeof(DialectSetColumns)));
 		MemoryContextSwitchTo(old);
 	}
-	number_columns(dialect, select, dialect->set_count);
+	number_columns(fragment, select, fragment->set_count);
 }
 
 /* ---- nodes ---- */
@@ -217,8 +217,8 @@ prepare_set(Dialect *dialect, SelectStmt *select)
 static bool
 prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 {
-	Dialect    *dialect = state->dialect;
-	PrepareState inner = {dialect, select};
+	Fragment   *fragment = state->fragment;
+	PrepareState inner = {fragment, select};
 
 	if (select->op != SETOP_NONE)
 	{
@@ -233,13 +233,13 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 		(void) prepare_select(left, state, true);
 		(void) prepare_select(right, state, true);
 		if (!is_branch)
-			prepare_set(dialect, select);
+			prepare_set(fragment, select);
 		return false;
 	}
-	mcs_dialect_move_windows(dialect, select);
+	mcs_dialect_move_windows(fragment, select);
 	/* an expression by itself makes no column */
-	if (dialect->mode == DIALECT_STATEMENT || state->select)
-		name_targets(dialect, select->targetList);
+	if (fragment->mode == DIALECT_STATEMENT || state->select)
+		name_targets(fragment, select->targetList);
 	(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
 	set_boolean_target(state, select->whereClause);
 	set_boolean_target(state, select->havingClause);
@@ -249,17 +249,17 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 static bool
 prepare_insert(InsertStmt *insert, PrepareState *state)
 {
-	Dialect    *dialect = state->dialect;
+	Fragment   *fragment = state->fragment;
 	Oid			relid = target_relation(insert->relation);
 
-	name_targets(dialect, mcs_returning_list(insert));
+	name_targets(fragment, mcs_returning_list(insert));
 	(void) raw_expression_tree_walker((Node *) insert, prepare_node, state);
 	if (OidIsValid(relid))
 	{
 		if (insert->selectStmt)
-			set_column_targets(dialect, (SelectStmt *) insert->selectStmt, insert_types(relid, insert->cols));
+			set_column_targets(fragment, (SelectStmt *) insert->selectStmt, insert_types(relid, insert->cols));
 		if (insert->onConflictClause)
-			set_assignment_targets(dialect, relid, insert->onConflictClause->targetList);
+			set_assignment_targets(fragment, relid, insert->onConflictClause->targetList);
 	}
 	if (insert->onConflictClause)
 		set_boolean_target(state, insert->onConflictClause->whereClause);
@@ -271,10 +271,10 @@ prepare_update(UpdateStmt *update, PrepareState *state)
 {
 	Oid			relid = target_relation(update->relation);
 
-	name_targets(state->dialect, mcs_returning_list(update));
+	name_targets(state->fragment, mcs_returning_list(update));
 	(void) raw_expression_tree_walker((Node *) update, prepare_node, state);
 	if (OidIsValid(relid))
-		set_assignment_targets(state->dialect, relid, update->targetList);
+		set_assignment_targets(state->fragment, relid, update->targetList);
 	set_boolean_target(state, update->whereClause);
 	return false;
 }
@@ -295,9 +295,9 @@ prepare_merge(MergeStmt *merge, PrepareState *state)
 		if (!OidIsValid(relid))
 			continue;
 		if (when->commandType == CMD_UPDATE)
-			set_assignment_targets(state->dialect, relid, when->targetList);
+			set_assignment_targets(state->fragment, relid, when->targetList);
 		else if (when->commandType == CMD_INSERT)
-			set_row_targets(state->dialect, when->values, insert_types(relid, when->targetList));
+			set_row_targets(state->fragment, when->values, insert_types(relid, when->targetList));
 	}
 	return false;
 }
@@ -344,20 +344,20 @@ prepare_expression(Node *node, PrepareState *state)
 			break;
 		case T_BooleanTest:
 			set_boolean_target(state, (Node *) ((BooleanTest *) node)->arg);
-			(void) mcs_dialect_defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->fragment, node);
 			break;
 		case T_JoinExpr:
 			set_boolean_target(state, ((JoinExpr *) node)->quals);
 			break;
 		case T_FuncCall:
 			set_boolean_target(state, ((FuncCall *) node)->agg_filter);
-			(void) mcs_dialect_defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->fragment, node);
 			break;
 		case T_CaseExpr:
 			if (!((CaseExpr *) node)->arg)
 				foreach(cell, ((CaseExpr *) node)->args)
 					set_boolean_target(state, (Node *) lfirst_node(CaseWhen, cell)->expr);
-			(void) mcs_dialect_defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->fragment, node);
 			break;
 			/* analysis overwrites what is in these, and we may need it again */
 		case T_SubLink:
@@ -368,7 +368,7 @@ prepare_expression(Node *node, PrepareState *state)
 		case T_TypeCast:
 		case T_CollateClause:
 		case T_A_Indirection:
-			(void) mcs_dialect_defer(state->dialect, node);
+			(void) mcs_dialect_defer(state->fragment, node);
 			break;
 		default:
 			break;
@@ -390,7 +390,7 @@ prepare_node(Node *node, PrepareState *state)
 		case T_UpdateStmt:
 			return prepare_update((UpdateStmt *) node, state);
 		case T_DeleteStmt:
-			name_targets(state->dialect, mcs_returning_list((DeleteStmt *) node));
+			name_targets(state->fragment, mcs_returning_list((DeleteStmt *) node));
 			(void) raw_expression_tree_walker(node, prepare_node, state);
 			set_boolean_target(state, ((DeleteStmt *) node)->whereClause);
 			return false;
@@ -403,9 +403,9 @@ prepare_node(Node *node, PrepareState *state)
 		case T_RangeFunction:
 			return prepare_range_function((RangeFunction *) node, state);
 		case T_RangeVar:
-			if (mcs_dialect_find_placeholder(state->dialect, (RangeVar *) node))
+			if (mcs_dialect_find_placeholder(state->fragment, (RangeVar *) node))
 			{
-				Node	   *relation = mcs_dialect_transform_relation(state->dialect, (RangeVar *) node);
+				Node	   *relation = mcs_dialect_transform_relation(state->fragment, (RangeVar *) node);
 
 				memcpy(node, relation, IsA(relation, RangeVar) ? sizeof(RangeVar) : sizeof(RangeSubselect));
 			}
@@ -413,7 +413,7 @@ prepare_node(Node *node, PrepareState *state)
 		case T_ColumnRef:
 			if (((ColumnRef *) node)->location >= 0 && state->select)
 			{
-				DialectOffset *offset = mcs_dialect_offset(state->dialect, ((ColumnRef *) node)->location);
+				DialectOffset *offset = mcs_dialect_offset(state->fragment, ((ColumnRef *) node)->location);
 
 				if (offset->select == NULL)
 					offset->select = state->select;
@@ -428,25 +428,25 @@ prepare_node(Node *node, PrepareState *state)
 
 /* Makes a query ready for analysis. */
 void
-mcs_dialect_prepare(Dialect *dialect, Node *query)
+mcs_dialect_prepare(Fragment *fragment, Node *query)
 {
-	PrepareState state = {dialect, NULL};
+	PrepareState state = {fragment, NULL};
 
 	(void) prepare_node(query, &state);
 	if (IsA(query, SelectStmt))
 	{
-		if (dialect->into_types)
-			set_column_targets(dialect, (SelectStmt *) query, dialect->into_types);
-		if (dialect->is_condition && ((SelectStmt *) query)->targetList)
-			mcs_dialect_set_target(dialect, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, TARGET_BOOLEAN, InvalidOid);
+		if (fragment->into_types)
+			set_column_targets(fragment, (SelectStmt *) query, fragment->into_types);
+		if (fragment->is_condition && ((SelectStmt *) query)->targetList)
+			mcs_dialect_set_target(fragment, linitial_node(ResTarget, ((SelectStmt *) query)->targetList)->val, TARGET_BOOLEAN, InvalidOid);
 	}
 }
 
 /* Makes the arguments of CALL ready for analysis. */
 void
-mcs_dialect_prepare_call(Dialect *dialect, FuncCall *call)
+mcs_dialect_prepare_call(Fragment *fragment, FuncCall *call)
 {
-	PrepareState state = {dialect, NULL};
+	PrepareState state = {fragment, NULL};
 
 	(void) raw_expression_tree_walker((Node *) call, prepare_node, &state);
 }

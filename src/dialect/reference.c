@@ -30,16 +30,16 @@
 
 /* The token of a reference's n-th name. */
 static DialectToken *
-reference_token(Dialect *dialect, ColumnRef *ref, int n)
+reference_token(Fragment *fragment, ColumnRef *ref, int n)
 {
-	return &dialect->tokens[mcs_dialect_token_at(dialect, ref->location) + 2 * n];
+	return &fragment->tokens[mcs_dialect_token_at(fragment, ref->location) + 2 * n];
 }
 
 /* A name of a reference as it was written, since fields of documents are not folded. */
 static char *
-written(Dialect *dialect, ColumnRef *ref, int n)
+written(Fragment *fragment, ColumnRef *ref, int n)
 {
-	char	   *name = mcs_dialect_spelling(dialect->text, reference_token(dialect, ref, n));
+	char	   *name = mcs_dialect_spelling(fragment->text, reference_token(fragment, ref, n));
 
 	return name ? name : pstrdup("");
 }
@@ -52,7 +52,7 @@ field_name(ColumnRef *ref, int n)
 
 /* The names of a reference from one on, as steps. */
 static List *
-steps_from(Dialect *dialect, ColumnRef *ref, int first, int count)
+steps_from(Fragment *fragment, ColumnRef *ref, int first, int count)
 {
 	List	   *steps = NIL;
 
@@ -60,7 +60,7 @@ steps_from(Dialect *dialect, ColumnRef *ref, int first, int count)
 	{
 		FieldStep  *step = palloc0(sizeof(FieldStep));
 
-		step->key = written(dialect, ref, i);
+		step->key = written(fragment, ref, i);
 		steps = lappend(steps, step);
 	}
 	return steps;
@@ -79,7 +79,7 @@ typedef struct Scope
 
 /* A column, NULL where there is none. */
 static Node *
-scope_column(ParseState *pstate, Dialect *dialect, const Scope *scope, const char *name, int location)
+scope_column(ParseState *pstate, Fragment *fragment, const Scope *scope, const char *name, int location)
 {
 	if (scope->change)
 	{
@@ -87,7 +87,7 @@ scope_column(ParseState *pstate, Dialect *dialect, const Scope *scope, const cha
 
 		change->paramkind = PARAM_EXTERN;
 		change->paramid = 1;
-		change->paramtype = dialect->change_type;
+		change->paramtype = fragment->change_type;
 		change->paramtypmod = -1;
 		change->location = -1;
 		return ParseFuncOrColumn(pstate, list_make1(makeString(pstrdup(name))), list_make1(change), NULL, NULL, false, location);
@@ -132,9 +132,9 @@ event_column(const char *name)
  * Returns the column, and how many names it took.
  */
 static const char *
-mongo_column(Dialect *dialect, ColumnRef *ref, int first, int count, int *taken)
+mongo_column(Fragment *fragment, ColumnRef *ref, int first, int count, int *taken)
 {
-	const char *name = written(dialect, ref, first);
+	const char *name = written(fragment, ref, first);
 
 	*taken = 1;
 	if (strcmp(name, "ns") == 0 && first + 1 < count)
@@ -156,46 +156,46 @@ mongo_column(Dialect *dialect, ColumnRef *ref, int first, int count, int *taken)
 
 /* Looks in a scope for what names from one on may be, except for fields of the image. */
 static bool
-find_in_scope(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
+find_in_scope(ParseState *pstate, Fragment *fragment, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
 {
-	Node	   *column = scope_column(pstate, dialect, scope, field_name(ref, first), ref->location);
+	Node	   *column = scope_column(pstate, fragment, scope, field_name(ref, first), ref->location);
 	const char *name = field_name(ref, first);
 	int			taken = 1;
 
 	if (column && first + 1 < count)
-		column = mcs_dialect_if_has_paths(dialect, column);
+		column = mcs_dialect_if_has_paths(fragment, column);
 	if (!column)
 	{
-		name = mongo_column(dialect, ref, first, count, &taken);
-		column = name ? scope_column(pstate, dialect, scope, name, ref->location) : NULL;
+		name = mongo_column(fragment, ref, first, count, &taken);
+		column = name ? scope_column(pstate, fragment, scope, name, ref->location) : NULL;
 		if (column && first + taken < count)
-			column = mcs_dialect_if_has_paths(dialect, column);
+			column = mcs_dialect_if_has_paths(fragment, column);
 	}
 	if (!column)
 		return false;
 	path->base = column;
 	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
-	path->steps = steps_from(dialect, ref, first + taken, count);
+	path->steps = steps_from(fragment, ref, first + taken, count);
 	return true;
 }
 
 /* Takes names from one on as fields of the scope's full_document. */
 static bool
-find_in_image(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
+find_in_image(ParseState *pstate, Fragment *fragment, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
 {
-	Node	   *image = mcs_dialect_if_has_paths(dialect, scope_column(pstate, dialect, scope, IMAGE, ref->location));
+	Node	   *image = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, IMAGE, ref->location));
 
 	if (!image)
 		return false;
 	path->base = image;
 	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s" IMAGE, scope->prefix)));
-	path->steps = steps_from(dialect, ref, first, count);
+	path->steps = steps_from(fragment, ref, first, count);
 	return true;
 }
 
 /* Takes names behind that of a function in FROM as fields of the one value it gives. */
 static bool
-find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, ColumnRef *ref, int count, FieldPath *path)
+find_in_only_column(ParseState *pstate, Fragment *fragment, const Scope *scope, ColumnRef *ref, int count, FieldPath *path)
 {
 	RangeTblEntry *entry = scope->item->p_rte;
 	char	   *name;
@@ -203,9 +203,9 @@ find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, Co
 	if (entry->rtekind != RTE_FUNCTION || list_length(entry->eref->colnames) != 1)
 		return false;
 	name = strVal(linitial(entry->eref->colnames));
-	path->base = mcs_dialect_if_has_paths(dialect, scope_column(pstate, dialect, scope, name, ref->location));
+	path->base = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, name, ref->location));
 	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
-	path->steps = steps_from(dialect, ref, 1, count);
+	path->steps = steps_from(fragment, ref, 1, count);
 	return path->base != NULL;
 }
 
@@ -213,14 +213,14 @@ find_in_only_column(ParseState *pstate, Dialect *dialect, const Scope *scope, Co
 
 /* The SELECT that a reference stands in. */
 static SelectStmt *
-select_of(const Dialect *dialect, const ColumnRef *ref)
+select_of(const Fragment *fragment, const ColumnRef *ref)
 {
-	return dialect->offsets ? dialect->offsets[ref->location].select : NULL;
+	return fragment->offsets ? fragment->offsets[ref->location].select : NULL;
 }
 
 typedef struct Mention
 {
-	const Dialect *dialect;
+	const Fragment *fragment;
 	const char *name;
 } Mention;
 
@@ -230,7 +230,7 @@ mentions(Node *node, Mention *mention)
 {
 	if (node == NULL)
 		return false;
-	node = mcs_dialect_original(mention->dialect, node);
+	node = mcs_dialect_original(mention->fragment, node);
 	if (IsA(node, ColumnRef))
 	{
 		List	   *fields = ((ColumnRef *) node)->fields;
@@ -244,10 +244,10 @@ mentions(Node *node, Mention *mention)
 
 /* An output column of the same SELECT that stands before the reference. */
 static bool
-find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
+find_output(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, FieldPath *path)
 {
-	SelectStmt *select = select_of(dialect, ref);
-	Mention		mention = {dialect, NULL};
+	SelectStmt *select = select_of(fragment, ref);
+	Mention		mention = {fragment, NULL};
 	ListCell   *cell;
 
 	foreach(cell, select ? select->targetList : NIL)
@@ -257,17 +257,17 @@ find_output(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, Fie
 		int			to;
 
 		if (!target->name || strcmp(target->name, field_name(ref, 0)) != 0 ||
-			!mcs_dialect_extent(dialect, target->val, &from, &to) || to > ref->location)
+			!mcs_dialect_extent(fragment, target->val, &from, &to) || to > ref->location)
 			continue;
 		/* SUM(price) AS price: elsewhere, too, price is what is summed */
 		mention.name = target->name;
 		if (mentions(target->val, &mention))
 			continue;
 		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
-		if (count > 1 && !mcs_dialect_if_has_paths(dialect, path->base))
+		if (count > 1 && !mcs_dialect_if_has_paths(fragment, path->base))
 			return false;
 		path->base_text = list_make3(mcs_dialect_text_piece("("), mcs_dialect_range_piece(from, to), mcs_dialect_text_piece(")"));
-		path->steps = steps_from(dialect, ref, 1, count);
+		path->steps = steps_from(fragment, ref, 1, count);
 		return true;
 	}
 	return false;
@@ -317,7 +317,7 @@ field_type(const DialectVariable *name, const char *field)
 static Node *
 variable_value(ParseState *pstate, DialectVariable *name, ColumnRef *ref, int *taken)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	int			count = *taken;
 	Oid			type;
 
@@ -339,47 +339,47 @@ variable_value(ParseState *pstate, DialectVariable *name, ColumnRef *ref, int *t
 			return parameter(name->number, type, ref->location);
 	}
 	*taken = count;
-	if (dialect->param_hook)
+	if (fragment->param_hook)
 	{
 		ParamRef   *unknown = makeNode(ParamRef);
 
 		unknown->number = name->number;
 		unknown->location = ref->location;
-		return dialect->param_hook(pstate, unknown);
+		return fragment->param_hook(pstate, unknown);
 	}
 	return NULL;
 }
 
 /* A variable of the block, or a field that the pipeline has added. */
 static bool
-find_variable(ParseState *pstate, Dialect *dialect, ColumnRef *ref, int count, FieldPath *path)
+find_variable(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, FieldPath *path)
 {
-	for (int i = list_length(dialect->variables) - 1; i >= 0; i--)
+	for (int i = list_length(fragment->variables) - 1; i >= 0; i--)
 	{
-		DialectVariable *name = list_nth(dialect->variables, i);
+		DialectVariable *name = list_nth(fragment->variables, i);
 
 		if (strcmp(name->name, field_name(ref, 0)) != 0)
 			continue;
 		/* what an added field stands for has to be put in its place */
-		if (name->text && dialect->plain)
+		if (name->text && fragment->plain)
 			return false;
-		name->number = dialect->first_variable + i + 1;
+		name->number = fragment->first_variable + i + 1;
 		path->base = variable_value(pstate, name, ref, &count);
 		if (path->base == NULL)
 			return false;
-		if (count < list_length(ref->fields) && IsA(llast(ref->fields), String) && !mcs_dialect_if_has_paths(dialect, path->base))
+		if (count < list_length(ref->fields) && IsA(llast(ref->fields), String) && !mcs_dialect_if_has_paths(fragment, path->base))
 			return false;
 		path->base_text = NIL;
 		if (name->text)
 			path->base_text = list_make1(mcs_dialect_text_piece(name->text));
 		else
 		{
-			DialectToken *last = reference_token(dialect, ref, count - 1);
+			DialectToken *last = reference_token(fragment, ref, count - 1);
 
-			path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(dialect->text + ref->location,
+			path->base_text = list_make1(mcs_dialect_text_piece(pnstrdup(fragment->text + ref->location,
 																	 mcs_dialect_token_end(last) - ref->location)));
 		}
-		path->steps = steps_from(dialect, ref, count, list_length(ref->fields));
+		path->steps = steps_from(fragment, ref, count, list_length(ref->fields));
 		return true;
 	}
 	return false;
@@ -396,105 +396,105 @@ name_count(const ColumnRef *ref)
 
 /* Finds what a reference means in the dialect. */
 static bool
-resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 {
 	int			count = name_count(ref);
 	Scope		all = {NULL, 0, false, ""};
 	Scope		one = {NULL, 0, false, NULL};
 
-	if (count == 0 || ref->location < 0 || ref->location >= dialect->size)
+	if (count == 0 || ref->location < 0 || ref->location >= fragment->size)
 		return false;
 	one.prefix = psprintf("%s.", quote_identifier(field_name(ref, 0)));
-	if (dialect->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
-		return find_in_scope(pstate, dialect, &all, ref, 1, count, path) ||
-			find_in_image(pstate, dialect, &all, ref, 1, count, path);
-	if (dialect->mode != DIALECT_FILTER && count == 1 && find_output(pstate, dialect, ref, count, path))
+	if (fragment->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
+		return find_in_scope(pstate, fragment, &all, ref, 1, count, path) ||
+			find_in_image(pstate, fragment, &all, ref, 1, count, path);
+	if (fragment->mode != DIALECT_FILTER && count == 1 && find_output(pstate, fragment, ref, count, path))
 		return true;
-	if (find_in_scope(pstate, dialect, &all, ref, 0, count, path))
+	if (find_in_scope(pstate, fragment, &all, ref, 0, count, path))
 		return true;
 	if (count > 1)
 	{
 		one.item = refnameNamespaceItem(pstate, NULL, field_name(ref, 0), ref->location, &one.levels);
 		if (one.item)
-			return find_in_scope(pstate, dialect, &one, ref, 1, count, path) ||
-				find_in_image(pstate, dialect, &one, ref, 1, count, path) ||
-				find_in_only_column(pstate, dialect, &one, ref, count, path);
-		if (find_output(pstate, dialect, ref, count, path))
+			return find_in_scope(pstate, fragment, &one, ref, 1, count, path) ||
+				find_in_image(pstate, fragment, &one, ref, 1, count, path) ||
+				find_in_only_column(pstate, fragment, &one, ref, count, path);
+		if (find_output(pstate, fragment, ref, count, path))
 			return true;
 	}
-	if (find_variable(pstate, dialect, ref, count, path))
+	if (find_variable(pstate, fragment, ref, count, path))
 		return true;
-	return (dialect->bare_names || count > 1) && find_in_image(pstate, dialect, &all, ref, 0, count, path);
+	return (fragment->bare_names || count > 1) && find_in_image(pstate, fragment, &all, ref, 0, count, path);
 }
 
 /* Whether a reference begins with the row "change" of a handler's body. */
 static bool
-is_change(const Dialect *dialect, ColumnRef *ref)
+is_change(const Fragment *fragment, ColumnRef *ref)
 {
-	return OidIsValid(dialect->change_type) && IsA(linitial(ref->fields), String) && strcmp(field_name(ref, 0), "change") == 0;
+	return OidIsValid(fragment->change_type) && IsA(linitial(ref->fields), String) && strcmp(field_name(ref, 0), "change") == 0;
 }
 
 /* Finds what a reference that begins with "change" means. */
 static bool
-resolve_change(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+resolve_change(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 {
 	Scope		change = {NULL, 0, true, "change."};
 
-	return find_in_scope(pstate, dialect, &change, ref, 1, name_count(ref), path) ||
-		find_in_image(pstate, dialect, &change, ref, 1, name_count(ref), path);
+	return find_in_scope(pstate, fragment, &change, ref, 1, name_count(ref), path) ||
+		find_in_image(pstate, fragment, &change, ref, 1, name_count(ref), path);
 }
 
 /* Finds the path that a reference means; false where it is none. */
 bool
-mcs_dialect_resolve(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+mcs_dialect_resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 {
-	return is_change(dialect, ref) ? resolve_change(pstate, dialect, ref, path) : resolve(pstate, dialect, ref, path);
+	return is_change(fragment, ref) ? resolve_change(pstate, fragment, ref, path) : resolve(pstate, fragment, ref, path);
 }
 
 /* Where a reference ends in the text, without its star. */
 int
-mcs_dialect_reference_end(Dialect *dialect, ColumnRef *ref)
+mcs_dialect_reference_end(Fragment *fragment, ColumnRef *ref)
 {
-	return mcs_dialect_token_end(reference_token(dialect, ref, name_count(ref) - 1));
+	return mcs_dialect_token_end(reference_token(fragment, ref, name_count(ref) - 1));
 }
 
 /* Writes what a reference was found to be; a plain column stays where it has that name already. */
 static Node *
-write_reference(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+write_reference(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 {
-	int			end = mcs_dialect_reference_end(dialect, ref);
+	int			end = mcs_dialect_reference_end(fragment, ref);
 
 	if (path->steps)
-		return mcs_dialect_write_path(pstate, dialect, path, ref->location, end);
+		return mcs_dialect_write_path(pstate, fragment, path, ref->location, end);
 	if (list_length(path->base_text) != 1 ||
-		pg_strncasecmp(((DialectPiece *) linitial(path->base_text))->text, dialect->text + ref->location, end - ref->location) != 0 ||
+		pg_strncasecmp(((DialectPiece *) linitial(path->base_text))->text, fragment->text + ref->location, end - ref->location) != 0 ||
 		strlen(((DialectPiece *) linitial(path->base_text))->text) != end - ref->location)
 	{
-		dialect->found_dialect = true;
-		mcs_dialect_edit_pieces(dialect, EDIT_REPLACE, ref->location, end, path->base_text);
+		fragment->found_dialect = true;
+		mcs_dialect_edit_pieces(fragment, EDIT_REPLACE, ref->location, end, path->base_text);
 	}
 	return path->base;
 }
 
 /* d.*: the document goes on as one column */
 static Node *
-document_star(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *path)
+document_star(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 {
 	RowExpr    *row = makeNode(RowExpr);
-	DialectToken *last = reference_token(dialect, ref, name_count(ref) - 1);
+	DialectToken *last = reference_token(fragment, ref, name_count(ref) - 1);
 	DialectToken *star = last + 2;
 
-	dialect->found_dialect = true;
-	row->args = list_make1(write_reference(pstate, dialect, ref, path));
+	fragment->found_dialect = true;
+	row->args = list_make1(write_reference(pstate, fragment, ref, path));
 	row->row_typeid = RECORDOID;
 	row->row_format = COERCE_EXPLICIT_CALL;
 	row->colnames = list_make1(makeString(pstrdup(field_name(ref, name_count(ref) - 1))));
 	row->location = -1;
-	mcs_dialect_edit(dialect, EDIT_REPLACE, (last + 1)->at, mcs_dialect_token_end(star),
+	mcs_dialect_edit(fragment, EDIT_REPLACE, (last + 1)->at, mcs_dialect_token_end(star),
 					 (star + 1)->at == mcs_dialect_token_end(star) && (star + 1)->value ? " " : "");
 	if (path->steps)
-		mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(star), mcs_dialect_token_end(star),
-						 psprintf(" AS %.*s", last->length, dialect->text + last->at));
+		mcs_dialect_edit(fragment, EDIT_AFTER, mcs_dialect_token_end(star), mcs_dialect_token_end(star),
+						 psprintf(" AS %.*s", last->length, fragment->text + last->at));
 	return (Node *) row;
 }
 
@@ -502,33 +502,33 @@ document_star(ParseState *pstate, Dialect *dialect, ColumnRef *ref, FieldPath *p
 Node *
 mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
 
 	CHECK_FOR_INTERRUPTS();
 	if (found)
 		return NULL;
-	if (dialect->plain ? !find_variable(pstate, dialect, ref, name_count(ref), &path) || path.steps : !resolve(pstate, dialect, ref, &path))
+	if (fragment->plain ? !find_variable(pstate, fragment, ref, name_count(ref), &path) || path.steps : !resolve(pstate, fragment, ref, &path))
 		return NULL;
-	if (dialect->plain)
+	if (fragment->plain)
 		return path.base;
 	if (!IsA(llast(ref->fields), A_Star))
-		return write_reference(pstate, dialect, ref, &path);
-	if (!mcs_dialect_if_has_paths(dialect, path.base))
+		return write_reference(pstate, fragment, ref, &path);
+	if (!mcs_dialect_if_has_paths(fragment, path.base))
 		return NULL;
-	return document_star(pstate, dialect, ref, &path);
+	return document_star(pstate, fragment, ref, &path);
 }
 
 /* Asked before columns are looked for: "change" comes first in the body of a handler. */
 Node *
 mcs_dialect_pre_columnref_hook(ParseState *pstate, ColumnRef *ref)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Scope		change = {NULL, 0, true, "change."};
 	FieldPath	path = {NULL, NIL, NIL};
 	int			count = name_count(ref);
 
-	if (count == 0 || !is_change(dialect, ref))
+	if (count == 0 || !is_change(fragment, ref))
 		return NULL;
 	if (count == 1)
 	{
@@ -536,14 +536,14 @@ mcs_dialect_pre_columnref_hook(ParseState *pstate, ColumnRef *ref)
 
 		row->paramkind = PARAM_EXTERN;
 		row->paramid = 1;
-		row->paramtype = dialect->change_type;
+		row->paramtype = fragment->change_type;
 		row->paramtypmod = -1;
 		row->location = ref->location;
 		return (Node *) row;
 	}
-	if (dialect->plain)
-		return count == 2 ? scope_column(pstate, dialect, &change, field_name(ref, 1), ref->location) : NULL;
-	if (!resolve_change(pstate, dialect, ref, &path))
+	if (fragment->plain)
+		return count == 2 ? scope_column(pstate, fragment, &change, field_name(ref, 1), ref->location) : NULL;
+	if (!resolve_change(pstate, fragment, ref, &path))
 		return NULL;
-	return write_reference(pstate, dialect, ref, &path);
+	return write_reference(pstate, fragment, ref, &path);
 }

@@ -25,7 +25,7 @@
 
 /* What a name in the parsed text stands for; NULL where it is just a name. */
 DialectRelation *
-mcs_dialect_find_placeholder(const Dialect *dialect, const RangeVar *name)
+mcs_dialect_find_placeholder(const Fragment *fragment, const RangeVar *name)
 {
 	DialectRelation *relation;
 	unsigned long number;
@@ -33,15 +33,15 @@ mcs_dialect_find_placeholder(const Dialect *dialect, const RangeVar *name)
 	if (name->schemaname || strncmp(name->relname, DIALECT_PLACEHOLDER, strlen(DIALECT_PLACEHOLDER)) != 0)
 		return NULL;
 	number = strtoul(name->relname + strlen(DIALECT_PLACEHOLDER), NULL, 10);
-	if (number >= list_length(dialect->change_streams))
+	if (number >= list_length(fragment->change_streams))
 		return NULL;
-	relation = list_nth(dialect->change_streams, number);
-	return dialect->tokens[relation->token].at == name->location ? relation : NULL;
+	relation = list_nth(fragment->change_streams, number);
+	return fragment->tokens[relation->token].at == name->location ? relation : NULL;
 }
 
 /* Whether a relation has the columns of events. */
 static bool
-has_event_columns(const Dialect *dialect, Oid relid)
+has_event_columns(const Fragment *fragment, Oid relid)
 {
 	/* a view need not have all of them; these no other relation is likely to have */
 	static const EventColumn columns[] = {
@@ -55,7 +55,7 @@ has_event_columns(const Dialect *dialect, Oid relid)
 		AttrNumber	number = get_attnum(relid, column->name);
 
 		if (number == InvalidAttrNumber ||
-			get_atttype(relid, number) != (OidIsValid(column->type) ? column->type : dialect->document))
+			get_atttype(relid, number) != (OidIsValid(column->type) ? column->type : fragment->document))
 			return false;
 	}
 	return true;
@@ -63,7 +63,7 @@ has_event_columns(const Dialect *dialect, Oid relid)
 
 /* A relation of events on the search path, InvalidOid where there is none. */
 static Oid
-find_relation(const Dialect *dialect, const char *name)
+find_relation(const Fragment *fragment, const char *name)
 {
 	List	   *path = fetch_search_path(true);
 	ListCell   *cell;
@@ -72,7 +72,7 @@ find_relation(const Dialect *dialect, const char *name)
 	{
 		Oid			relid = get_relname_relid(name, lfirst_oid(cell));
 
-		if (OidIsValid(relid) && has_event_columns(dialect, relid))
+		if (OidIsValid(relid) && has_event_columns(fragment, relid))
 			return relid;
 	}
 	return InvalidOid;
@@ -97,7 +97,7 @@ table_option(Oid relid, const char *name)
 }
 
 static void
-report_missing(const Dialect *dialect, const DialectRelation *relation)
+report_missing(const Fragment *fragment, const DialectRelation *relation)
 {
 	const char *server = "mongo";
 
@@ -108,18 +108,18 @@ report_missing(const Dialect *dialect, const DialectRelation *relation)
 				 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
 						 relation->database ? quote_identifier(relation->database) : "your_database",
 						 quote_identifier(relation->collection), server),
-				 mcs_dialect_error_at(dialect, dialect->tokens[relation->name].at)));
+				 mcs_dialect_error_at(fragment, fragment->tokens[relation->name].at)));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("no relation \"%s\" on the search path holds the changes of the database", ALL_CHANGES),
 			 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
 					 relation->database ? quote_identifier(relation->database) : "your_database", ALL_CHANGES, server),
-			 mcs_dialect_error_at(dialect, dialect->tokens[relation->token].at)));
+			 mcs_dialect_error_at(fragment, fragment->tokens[relation->token].at)));
 }
 
 /* Finds the relation, and notes whether its rows must be filtered. */
 static void
-find_events(const Dialect *dialect, DialectRelation *relation)
+find_events(const Fragment *fragment, DialectRelation *relation)
 {
 	char	   *database;
 
@@ -127,19 +127,19 @@ find_events(const Dialect *dialect, DialectRelation *relation)
 	relation->relid = InvalidOid;
 	if (relation->collection)
 	{
-		relation->relid = find_relation(dialect, relation->folded);
+		relation->relid = find_relation(fragment, relation->folded);
 		if (!OidIsValid(relation->relid))
-			relation->relid = find_relation(dialect, relation->collection);
+			relation->relid = find_relation(fragment, relation->collection);
 		if (!OidIsValid(relation->relid))
-			relation->relid = find_relation(dialect, mcs_dialect_snake_case(relation->collection));
+			relation->relid = find_relation(fragment, mcs_dialect_snake_case(relation->collection));
 	}
 	if (!OidIsValid(relation->relid))
 	{
-		relation->relid = find_relation(dialect, ALL_CHANGES);
+		relation->relid = find_relation(fragment, ALL_CHANGES);
 		relation->filtered = relation->collection != NULL;
 	}
 	if (!OidIsValid(relation->relid))
-		report_missing(dialect, relation);
+		report_missing(fragment, relation);
 	if (relation->database)
 	{
 		database = table_option(relation->relid, "database");
@@ -170,19 +170,19 @@ filtered_rows(const DialectRelation *relation)
  * The relation keeps the name under which the statement can call it.
  */
 Node *
-mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder)
+mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 {
-	DialectRelation *relation = mcs_dialect_find_placeholder(dialect, placeholder);
-	DialectToken *name = &dialect->tokens[relation->name];
+	DialectRelation *relation = mcs_dialect_find_placeholder(fragment, placeholder);
+	DialectToken *name = &fragment->tokens[relation->name];
 	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
 	RangeSubselect *rows;
 	char	   *text;
 
 	relation->used = true;
-	if (dialect->one_event)
+	if (fragment->one_event)
 		relation->filtered = true;
 	else
-		find_events(dialect, relation);
+		find_events(fragment, relation);
 	if (!relation->filtered)
 	{
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
@@ -195,10 +195,10 @@ mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder)
 			table->alias = makeAlias(called, NIL);
 			text = psprintf("%s AS %s", text, quote_identifier(called));
 		}
-		mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
+		mcs_dialect_edit(fragment, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
 		return (Node *) table;
 	}
-	text = dialect->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
+	text = fragment->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
 	rows = makeNode(RangeSubselect);
 	rows->subquery = linitial_node(RawStmt, raw_parser(psprintf("%s", text), RAW_PARSE_DEFAULT))->stmt;
 	rows->alias = placeholder->alias;
@@ -207,17 +207,17 @@ mcs_dialect_transform_relation(Dialect *dialect, RangeVar *placeholder)
 		rows->alias = makeAlias(called, NIL);
 		text = psprintf("%s AS %s", text, quote_identifier(called));
 	}
-	mcs_dialect_edit(dialect, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
+	mcs_dialect_edit(fragment, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
 	return (Node *) rows;
 }
 
 /* Refuses CHANGE_STREAM where no relation can stand. */
 void
-mcs_dialect_check_relations(const Dialect *dialect)
+mcs_dialect_check_relations(const Fragment *fragment)
 {
 	ListCell   *cell;
 
-	foreach(cell, dialect->change_streams)
+	foreach(cell, fragment->change_streams)
 	{
 		DialectRelation *relation = lfirst(cell);
 
@@ -226,6 +226,6 @@ mcs_dialect_check_relations(const Dialect *dialect)
 					(errcode(ERRCODE_SYNTAX_ERROR),
 					 errmsg("CHANGE_STREAM names a relation, and can stand only where a table can"),
 					 errhint("SELECT ... FROM CHANGE_STREAM(orders);"),
-					 mcs_dialect_error_at(dialect, dialect->tokens[relation->token].at)));
+					 mcs_dialect_error_at(fragment, fragment->tokens[relation->token].at)));
 	}
 }

@@ -15,7 +15,7 @@
 
 /* What stood where a ParamRef of ours does; any other node is itself. */
 Node *
-mcs_dialect_original(const Dialect *dialect, Node *node)
+mcs_dialect_original(const Fragment *fragment, Node *node)
 {
 	while (node && IsA(node, ParamRef))
 	{
@@ -23,7 +23,7 @@ mcs_dialect_original(const Dialect *dialect, Node *node)
 
 		if (number < DIALECT_FIRST_DEFERRED || number >= DIALECT_FIRST_ANALYSED)
 			break;
-		node = ((DialectDeferred *) list_nth(dialect->deferred, number - DIALECT_FIRST_DEFERRED))->original;
+		node = ((DialectDeferred *) list_nth(fragment->deferred, number - DIALECT_FIRST_DEFERRED))->original;
 	}
 	return node;
 }
@@ -77,7 +77,7 @@ mcs_dialect_has_star(Node *node)
 
 /* Keeps a node aside; NULL where it cannot be. */
 DialectDeferred *
-mcs_dialect_defer(Dialect *dialect, Node *node)
+mcs_dialect_defer(Fragment *fragment, Node *node)
 {
 	size_t		size;
 	DialectDeferred *deferred;
@@ -87,7 +87,7 @@ mcs_dialect_defer(Dialect *dialect, Node *node)
 	{
 		if (stand_in->number < DIALECT_FIRST_DEFERRED || stand_in->number >= DIALECT_FIRST_ANALYSED)
 			return NULL;
-		return list_nth(dialect->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
+		return list_nth(fragment->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
 	}
 	size = deferrable_size(node);
 	if (size == 0 || mcs_dialect_has_star(node))
@@ -96,21 +96,21 @@ mcs_dialect_defer(Dialect *dialect, Node *node)
 	deferred->original = palloc(size);
 	memcpy(deferred->original, node, size);
 	NodeSetTag(node, T_ParamRef);
-	stand_in->number = DIALECT_FIRST_DEFERRED + list_length(dialect->deferred);
+	stand_in->number = DIALECT_FIRST_DEFERRED + list_length(fragment->deferred);
 	stand_in->location = exprLocation(deferred->original);
-	dialect->deferred = lappend(dialect->deferred, deferred);
+	fragment->deferred = lappend(fragment->deferred, deferred);
 	return deferred;
 }
 
 /* Notes what the context of a node needs it to be. */
 void
-mcs_dialect_set_target(Dialect *dialect, Node *node, DialectTarget target, Oid type)
+mcs_dialect_set_target(Fragment *fragment, Node *node, DialectTarget target, Oid type)
 {
 	DialectDeferred *deferred;
 
 	if (node == NULL || IsA(node, A_Const) || (target == TARGET_ASSIGNED && !OidIsValid(type)))
 		return;
-	deferred = mcs_dialect_defer(dialect, node);
+	deferred = mcs_dialect_defer(fragment, node);
 	if (!deferred)
 		return;
 	deferred->target = target;
@@ -119,12 +119,12 @@ mcs_dialect_set_target(Dialect *dialect, Node *node, DialectTarget target, Oid t
 
 /* A ParamRef for an analysed expression. */
 Node *
-mcs_dialect_analysed_param(Dialect *dialect, Node *expression, int location)
+mcs_dialect_analysed_param(Fragment *fragment, Node *expression, int location)
 {
 	ParamRef   *ref = makeNode(ParamRef);
 
-	ref->number = DIALECT_FIRST_ANALYSED + list_length(dialect->analysed);
+	ref->number = DIALECT_FIRST_ANALYSED + list_length(fragment->analysed);
 	ref->location = location;
-	dialect->analysed = lappend(dialect->analysed, expression);
+	fragment->analysed = lappend(fragment->analysed, expression);
 	return (Node *) ref;
 }

@@ -51,28 +51,28 @@ check_order(const TokenReader *reader, const SelectStmt *select, int base)
 
 /* Checks what shows before analysis. */
 static const SelectStmt *
-check_select(const TokenReader *reader, const Dialect *dialect)
+check_select(const TokenReader *reader, const Fragment *fragment)
 {
-	List	   *parsed = raw_parser(dialect->parsed, RAW_PARSE_DEFAULT);
+	List	   *parsed = raw_parser(fragment->parsed, RAW_PARSE_DEFAULT);
 	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
 	Node	   *from;
 
 	if (!IsA(select, SelectStmt))
-		refuse(reader, dialect->source_offset, "anything but SELECT");
+		refuse(reader, fragment->source_offset, "anything but SELECT");
 	if (select->op != SETOP_NONE)
-		refuse(reader, dialect->source_offset, "UNION, INTERSECT or EXCEPT");
+		refuse(reader, fragment->source_offset, "UNION, INTERSECT or EXCEPT");
 	if (select->groupClause)
-		refuse(reader, dialect->source_offset + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
+		refuse(reader, fragment->source_offset + Max(exprLocation(linitial(select->groupClause)), 0), "GROUP BY");
 	if (select->havingClause)
-		refuse(reader, dialect->source_offset, "HAVING");
+		refuse(reader, fragment->source_offset, "HAVING");
 	if (select->distinctClause)
-		refuse(reader, dialect->source_offset, "DISTINCT");
+		refuse(reader, fragment->source_offset, "DISTINCT");
 	if (select->limitCount || select->limitOffset)
-		refuse(reader, dialect->source_offset + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
-	check_order(reader, select, dialect->source_offset);
+		refuse(reader, fragment->source_offset + Max(exprLocation(select->limitCount ? select->limitCount : select->limitOffset), 0), "LIMIT");
+	check_order(reader, select, fragment->source_offset);
 	from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
-	if (list_length(dialect->change_streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_find_placeholder(dialect, (RangeVar *) from))
-		refuse(reader, dialect->source_offset, "another FROM than one CHANGE_STREAM");
+	if (list_length(fragment->change_streams) != 1 || !from || !IsA(from, RangeVar) || !mcs_dialect_find_placeholder(fragment, (RangeVar *) from))
+		refuse(reader, fragment->source_offset, "another FROM than one CHANGE_STREAM");
 	return select;
 }
 
@@ -95,42 +95,42 @@ names_relation(Node *node, const char *name)
 
 /* The condition of WHERE as the stream's filter; NULL where a filter cannot say it. */
 static char *
-where_filter(const Dialect *dialect, const SelectStmt *select)
+where_filter(const Fragment *fragment, const SelectStmt *select)
 {
 	static const char *const ends[] = {"ORDER", NULL};
 	const RangeVar *from = linitial(select->fromClause);
-	const DialectRelation *relation = linitial(dialect->change_streams);
+	const DialectRelation *relation = linitial(fragment->change_streams);
 	int			first = 0;
 	int			end;
 
 	if (!select->whereClause ||
 		names_relation(select->whereClause, from->alias ? from->alias->aliasname : relation->folded ? relation->folded : "all_changes"))
 		return NULL;
-	for (int i = 0; i < dialect->token_count && !first; i++)
+	for (int i = 0; i < fragment->token_count && !first; i++)
 	{
-		if (dialect->tokens[i].type == '(')
-			i = mcs_dialect_closing_bracket(dialect->tokens, i);
-		else if (mcs_dialect_word_is(dialect, i, "WHERE"))
+		if (fragment->tokens[i].type == '(')
+			i = mcs_dialect_closing_bracket(fragment->tokens, i);
+		else if (mcs_dialect_word_is(fragment, i, "WHERE"))
 			first = i + 1;
 	}
-	for (end = first; end < dialect->token_count && !mcs_dialect_token_is_any(dialect->text, &dialect->tokens[end], ends); end++)
-		if (dialect->tokens[end].type == '(')
-			end = mcs_dialect_closing_bracket(dialect->tokens, end);
+	for (end = first; end < fragment->token_count && !mcs_dialect_token_is_any(fragment->text, &fragment->tokens[end], ends); end++)
+		if (fragment->tokens[end].type == '(')
+			end = mcs_dialect_closing_bracket(fragment->tokens, end);
 	if (!first || end <= first)
 		return NULL;
-	return mcs_dialect_event_expression(dialect->namespace, dialect->source, dialect->source_offset + dialect->tokens[first].at,
-										dialect->source_offset + mcs_dialect_token_end(&dialect->tokens[end - 1]), NIL, true, true);
+	return mcs_dialect_event_expression(fragment->namespace, fragment->source, fragment->source_offset + fragment->tokens[first].at,
+										fragment->source_offset + mcs_dialect_token_end(&fragment->tokens[end - 1]), NIL, true, true);
 }
 
 /* The columns of the table, as the SELECT makes them. */
 static char *
-table_columns(const TokenReader *reader, const Dialect *dialect)
+table_columns(const TokenReader *reader, const Fragment *fragment)
 {
 	StringInfoData columns;
 	ListCell   *cell;
 
 	initStringInfo(&columns);
-	foreach(cell, dialect->result)
+	foreach(cell, fragment->result)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		Oid			type = exprType((Node *) target->expr);
@@ -141,7 +141,7 @@ table_columns(const TokenReader *reader, const Dialect *dialect)
 						 type == UNKNOWNOID ? "text" : format_type_with_typemod(type, exprTypmod((Node *) target->expr)));
 	}
 	if (columns.len == 0)
-		refuse(reader, dialect->source_offset, "no columns");
+		refuse(reader, fragment->source_offset, "no columns");
 	return columns.data;
 }
 
@@ -162,7 +162,7 @@ option(const StreamClauses *clauses, const char *name)
 
 /* Adds full_document => 'updateLookup' where the SELECT reads the document and nothing else is said. */
 static void
-default_image(StreamClauses *clauses, const Dialect *dialect, const char *select)
+default_image(StreamClauses *clauses, const Fragment *fragment, const char *select)
 {
 	const char *image = "full_document";
 	bool		used = false;
@@ -205,7 +205,7 @@ mcs_dialect_create_event_store(TokenReader *reader)
 {
 	StreamClauses clauses = {0};
 	char	   *name = mcs_reader_name(reader, "the event store");
-	Dialect    *dialect;
+	Fragment   *fragment;
 	const SelectStmt *select;
 	DialectRelation *relation;
 	char	   *filter;
@@ -218,28 +218,28 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	mcs_reader_expect(reader, "AS");
 	if (mcs_reader_at_end(reader))
 		mcs_reader_syntax_error(reader, "SELECT is expected here.");
-	dialect = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[reader->current].at,
+	fragment = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[reader->current].at,
 								mcs_dialect_token_end(&reader->tokens[reader->end - 1]), DIALECT_STATEMENT);
-	dialect->change_type = mcs_dialect_row_type(dialect->namespace, "change_stream_events");
-	dialect->one_event = true;
-	callback.arg = dialect;
+	fragment->change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
+	fragment->one_event = true;
+	callback.arg = fragment;
 	error_context_stack = &callback;
-	select = check_select(reader, dialect);
+	select = check_select(reader, fragment);
 	error_context_stack = callback.previous;
-	rows = mcs_dialect_translate_fragment(dialect);
-	if (dialect->has_aggregates)
-		refuse(reader, dialect->source_offset, "aggregate or window functions");
-	relation = linitial(dialect->change_streams);
+	rows = mcs_dialect_translate_fragment(fragment);
+	if (fragment->has_aggregates)
+		refuse(reader, fragment->source_offset, "aggregate or window functions");
+	relation = linitial(fragment->change_streams);
 	clauses.collection = relation->collection;
 	clauses.database = relation->database;
-	filter = where_filter(dialect, select);
+	filter = where_filter(fragment, select);
 	if (filter)
 		clauses.filters = list_make1(filter);
-	default_image(&clauses, dialect, rows);
+	default_image(&clauses, fragment, rows);
 	tell_start(&clauses, name);
 
 	initStringInfo(&out);
-	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(reader, dialect));
+	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(reader, fragment));
 	appendStringInfo(&out, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s();\n",
 					 quote_identifier(name), mcs_dialect_function_name(reader->namespace, "change_stream_append_only"));

@@ -13,7 +13,7 @@ static char *
 when_clause(TokenReader *reader)
 {
 	int			close;
-	Dialect    *dialect;
+	Fragment   *fragment;
 	int			first;
 
 	mcs_reader_expect(reader, "(");
@@ -22,11 +22,11 @@ when_clause(TokenReader *reader)
 	if (close >= reader->end || close == first)
 		mcs_reader_syntax_error(reader, "A condition is expected here.");
 	reader->current = close + 1;
-	dialect = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[first].at,
+	fragment = mcs_dialect_begin_fragment(reader->namespace, reader->source, reader->tokens[first].at,
 								mcs_dialect_token_end(&reader->tokens[close - 1]), DIALECT_FILTER);
-	dialect->change_is_row = true;
-	dialect->is_condition = true;
-	return mcs_dialect_translate_fragment(dialect);
+	fragment->change_is_row = true;
+	fragment->is_condition = true;
+	return mcs_dialect_translate_fragment(fragment);
 }
 
 /* EXECUTE FUNCTION f, EXECUTE PROCEDURE s.f() */

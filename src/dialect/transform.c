@@ -20,7 +20,7 @@
 static Node *
 transform_case(ParseState *pstate, CaseExpr *c)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Node	   *arg = mcs_dialect_transform_operand(pstate, (Node **) &c->arg);
 	List	   *results = NIL;
 	ListCell   *cell;
@@ -29,8 +29,8 @@ transform_case(ParseState *pstate, CaseExpr *c)
 	{
 		CaseWhen   *when = lfirst_node(CaseWhen, cell);
 
-		if (arg && exprType(arg) == dialect->document && mcs_dialect_is_literal(dialect, (Node *) when->expr))
-			mcs_dialect_type_literal(dialect, (Node *) when->expr, (Node **) &when->expr, "text");
+		if (arg && exprType(arg) == fragment->document && mcs_dialect_is_literal(fragment, (Node *) when->expr))
+			mcs_dialect_type_literal(fragment, (Node *) when->expr, (Node **) &when->expr, "text");
 		results = lappend(results, &when->result);
 	}
 	if (c->defresult)
@@ -56,25 +56,25 @@ transform_alternatives(ParseState *pstate, Node *node, List *args)
 static Node *
 transform_cast(ParseState *pstate, TypeCast *cast)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Node	   *raw = cast->arg;
 	Node	   *arg;
 	Oid			type;
 
-	if (IsA(mcs_dialect_original(dialect, raw), A_ArrayExpr) || IsA(mcs_dialect_original(dialect, raw), A_Const))
+	if (IsA(mcs_dialect_original(fragment, raw), A_ArrayExpr) || IsA(mcs_dialect_original(fragment, raw), A_Const))
 		return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
 	arg = mcs_dialect_transform_operand(pstate, &cast->arg);
-	if (arg && exprType(arg) == dialect->document)
+	if (arg && exprType(arg) == fragment->document)
 	{
 		type = typenameTypeId(pstate, cast->typeName);
 		if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
-			cast->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
-		else if (!can_coerce_type(1, &dialect->document, &type, COERCION_EXPLICIT))
+			cast->arg = mcs_dialect_analysed_param(fragment, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
+		else if (!can_coerce_type(1, &fragment->document, &type, COERCION_EXPLICIT))
 		{
 			/* by way of what there is a cast to: the time of a date, an array, else text */
 			Oid			by = type == TIMEOID || type == TIMETZOID ? TIMESTAMPTZOID : type_is_array(type) ? TEXTARRAYOID : TEXTOID;
 
-			cast->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, by), -1);
+			cast->arg = mcs_dialect_analysed_param(fragment, mcs_dialect_cast_document(pstate, raw, arg, by), -1);
 		}
 	}
 	return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
@@ -84,12 +84,12 @@ transform_cast(ParseState *pstate, TypeCast *cast)
 static Node *
 transform_collate(ParseState *pstate, CollateClause *collate)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Node	   *raw = collate->arg;
 	Node	   *arg = mcs_dialect_transform_operand(pstate, &collate->arg);
 
-	if (arg && exprType(arg) == dialect->document)
-		collate->arg = mcs_dialect_analysed_param(dialect, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
+	if (arg && exprType(arg) == fragment->document)
+		collate->arg = mcs_dialect_analysed_param(fragment, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
 	return transformExpr(pstate, (Node *) collate, pstate->p_expr_kind);
 }
 
@@ -97,15 +97,15 @@ transform_collate(ParseState *pstate, CollateClause *collate)
 static Node *
 transform_sublink(ParseState *pstate, SubLink *link)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 
-	if (mcs_dialect_is_literal(dialect, link->testexpr))
+	if (mcs_dialect_is_literal(fragment, link->testexpr))
 	{
 		Query	   *query = parse_sub_analyze(copyObject(link->subselect), pstate, NULL, false, true);
 		TargetEntry *first = query->targetList ? linitial_node(TargetEntry, query->targetList) : NULL;
 
-		if (first && exprType((Node *) first->expr) == dialect->document)
-			mcs_dialect_type_literal(dialect, link->testexpr, &link->testexpr, "text");
+		if (first && exprType((Node *) first->expr) == fragment->document)
+			mcs_dialect_type_literal(fragment, link->testexpr, &link->testexpr, "text");
 	}
 	return transformExpr(pstate, (Node *) link, pstate->p_expr_kind);
 }
@@ -114,10 +114,10 @@ transform_sublink(ParseState *pstate, SubLink *link)
 static Node *
 apply_target(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	Oid			type = deferred->target == TARGET_BOOLEAN ? BOOLOID : getBaseType(deferred->target_type);
 
-	if (exprType(expression) != dialect->document || type == dialect->document)
+	if (exprType(expression) != fragment->document || type == fragment->document)
 		return expression;
 	if (deferred->target == TARGET_BOOLEAN || type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID ||
 		type == JSONBOID || type == JSONOID || type == INTERVALOID || type == TEXTARRAYOID || type == BYTEAOID)
@@ -129,14 +129,14 @@ apply_target(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 static Node *
 apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 {
-	Dialect    *dialect = mcs_dialect_current;
-	DialectSetColumns *columns = list_nth(dialect->set_columns, deferred->set - 1);
+	Fragment   *fragment = mcs_dialect_current;
+	DialectSetColumns *columns = list_nth(fragment->set_columns, deferred->set - 1);
 	uint64		bit = UINT64CONST(1) << deferred->column;
 
-	if (exprType(expression) == dialect->document)
+	if (exprType(expression) == fragment->document)
 	{
 		if (!(columns->document & bit) && (columns->other & bit))
-			dialect->retry = true;
+			fragment->retry = true;
 		columns->document |= bit;
 		return expression;
 	}
@@ -178,16 +178,16 @@ transform_original(ParseState *pstate, Node *node)
 Node *
 mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref)
 {
-	Dialect    *dialect = mcs_dialect_current;
+	Fragment   *fragment = mcs_dialect_current;
 	DialectDeferred *deferred;
 	Node	   *expression;
 
 	check_stack_depth();
-	if (ref->number >= DIALECT_FIRST_ANALYSED && ref->number - DIALECT_FIRST_ANALYSED < list_length(dialect->analysed))
-		return list_nth(dialect->analysed, ref->number - DIALECT_FIRST_ANALYSED);
-	if (ref->number < DIALECT_FIRST_DEFERRED || ref->number - DIALECT_FIRST_DEFERRED >= list_length(dialect->deferred))
-		return dialect->param_hook ? dialect->param_hook(pstate, ref) : NULL;
-	deferred = list_nth(dialect->deferred, ref->number - DIALECT_FIRST_DEFERRED);
+	if (ref->number >= DIALECT_FIRST_ANALYSED && ref->number - DIALECT_FIRST_ANALYSED < list_length(fragment->analysed))
+		return list_nth(fragment->analysed, ref->number - DIALECT_FIRST_ANALYSED);
+	if (ref->number < DIALECT_FIRST_DEFERRED || ref->number - DIALECT_FIRST_DEFERRED >= list_length(fragment->deferred))
+		return fragment->param_hook ? fragment->param_hook(pstate, ref) : NULL;
+	deferred = list_nth(fragment->deferred, ref->number - DIALECT_FIRST_DEFERRED);
 	expression = transform_original(pstate, copyObject(deferred->original));
 	if (deferred->target != TARGET_ANY)
 		expression = apply_target(pstate, deferred, expression);

@@ -200,15 +200,15 @@ mcs_variable_into_types(const Body *body, int first, int end)
 
 /* Blanks out INTO in what is parsed, as SQL has another meaning for it. */
 void
-mcs_variable_hide_into(const Body *body, Dialect *dialect)
+mcs_variable_hide_into(const Body *body, Fragment *fragment)
 {
 	int			into;
 	int			behind;
 
-	if (find_into(dialect->text, dialect->tokens, 0, dialect->token_count, &into, &behind) && behind > into)
+	if (find_into(fragment->text, fragment->tokens, 0, fragment->token_count, &into, &behind) && behind > into)
 	{
-		int			from = dialect->tokens[into].at;
+		int			from = fragment->tokens[into].at;
 
-		memset(dialect->parsed + from, ' ', mcs_dialect_token_end(&dialect->tokens[behind - 1]) - from);
+		memset(fragment->parsed + from, ' ', mcs_dialect_token_end(&fragment->tokens[behind - 1]) - from);
 	}
 }

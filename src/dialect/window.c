@@ -61,24 +61,24 @@ find_windows(Node *node, WindowSearch *state)
 }
 
 static void
-refuse(const Dialect *dialect, const FuncCall *call, const char *why)
+refuse(const Fragment *fragment, const FuncCall *call, const char *why)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("this window function cannot be computed inside an aggregate"),
 			 errdetail("%s", why),
 			 errhint("Compute it in a WITH query, and aggregate its column."),
-			 mcs_dialect_error_at(dialect, call->location)));
+			 mcs_dialect_error_at(fragment, call->location)));
 }
 
 /* The expression of a key of GROUP BY, which may be the number or the name of an output column. */
 static Node *
-group_key(const Dialect *dialect, const SelectStmt *select, Node *key, const FuncCall *call)
+group_key(const Fragment *fragment, const SelectStmt *select, Node *key, const FuncCall *call)
 {
 	ListCell   *cell;
 
 	if (IsA(key, GroupingSet))
-		refuse(dialect, call, "GROUP BY has several sets of keys.");
+		refuse(fragment, call, "GROUP BY has several sets of keys.");
 	if (IsA(key, A_Const) && IsA(&((A_Const *) key)->val, Integer))
 	{
 		int			number = intVal(&((A_Const *) key)->val);
@@ -99,7 +99,7 @@ group_key(const Dialect *dialect, const SelectStmt *select, Node *key, const Fun
 
 /* The one relation of FROM, by the name that the statement calls it. */
 static char *
-relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *call)
+relation_name(const Fragment *fragment, const SelectStmt *select, const FuncCall *call)
 {
 	Node	   *from = list_length(select->fromClause) == 1 ? linitial(select->fromClause) : NULL;
 
@@ -110,32 +110,32 @@ relation_name(const Dialect *dialect, const SelectStmt *select, const FuncCall *
 
 		if (relation->alias)
 			return relation->alias->aliasname;
-		stream = mcs_dialect_find_placeholder(dialect, relation);
+		stream = mcs_dialect_find_placeholder(fragment, relation);
 		if (stream)
 			return stream->folded ? stream->folded : pstrdup("all_changes");
 		return relation->relname;
 	}
 	if (from && IsA(from, RangeSubselect) && ((RangeSubselect *) from)->alias)
 		return ((RangeSubselect *) from)->alias->aliasname;
-	refuse(dialect, call, "FROM is not a single relation.");
+	refuse(fragment, call, "FROM is not a single relation.");
 	return NULL;
 }
 
 /* The FROM of the SELECT in whose list a call stands, and the token behind its WHERE. */
 static bool
-find_from(const Dialect *dialect, int i, int *first, int *last)
+find_from(const Fragment *fragment, int i, int *first, int *last)
 {
 	static const char *const clauses[] = {"GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT", "OFFSET", "FETCH", "FOR",
 	"UNION", "INTERSECT", "EXCEPT", NULL};
 	int			depth = 0;
 
 	/* out of the brackets of the aggregate, to FROM at the level of the list */
-	for (*first = 0; dialect->tokens[i].type != TOKEN_END; i++)
+	for (*first = 0; fragment->tokens[i].type != TOKEN_END; i++)
 	{
-		int			type = dialect->tokens[i].type;
+		int			type = fragment->tokens[i].type;
 
 		if (type == '(' || type == '[')
-			i = mcs_dialect_closing_bracket(dialect->tokens, i);
+			i = mcs_dialect_closing_bracket(fragment->tokens, i);
 		else if (type == ')' || type == ']')
 		{
 			if (*first)
@@ -144,10 +144,10 @@ find_from(const Dialect *dialect, int i, int *first, int *last)
 		}
 		else if (type == ';')
 			break;
-		else if (!*first && mcs_dialect_word_is(dialect, i, "FROM") && !mcs_dialect_word_is(dialect, i - 1, "DISTINCT") && depth > 0 &&
-				 !mcs_dialect_word_is(dialect, i - 2, "EXTRACT"))
+		else if (!*first && mcs_dialect_word_is(fragment, i, "FROM") && !mcs_dialect_word_is(fragment, i - 1, "DISTINCT") && depth > 0 &&
+				 !mcs_dialect_word_is(fragment, i - 2, "EXTRACT"))
 			*first = i + 1;
-		else if (*first && mcs_dialect_token_is_any(dialect->text, &dialect->tokens[i], clauses))
+		else if (*first && mcs_dialect_token_is_any(fragment->text, &fragment->tokens[i], clauses))
 			break;
 	}
 	*last = i - 1;
@@ -156,7 +156,7 @@ find_from(const Dialect *dialect, int i, int *first, int *last)
 
 /* The text of PARTITION BY keys, to be put behind OVER ( */
 static List *
-partition_pieces(const Dialect *dialect, const List *keys, bool more)
+partition_pieces(const Fragment *fragment, const List *keys, bool more)
 {
 	List	   *pieces = list_make1(mcs_dialect_text_piece("PARTITION BY "));
 	ListCell   *cell;
@@ -166,7 +166,7 @@ partition_pieces(const Dialect *dialect, const List *keys, bool more)
 		int			from;
 		int			to;
 
-		if (!mcs_dialect_extent(dialect, lfirst(cell), &from, &to))
+		if (!mcs_dialect_extent(fragment, lfirst(cell), &from, &to))
 			continue;
 		if (foreach_current_index(cell) > 0)
 			pieces = lappend(pieces, mcs_dialect_text_piece(", "));
@@ -177,7 +177,7 @@ partition_pieces(const Dialect *dialect, const List *keys, bool more)
 
 /* Adds the keys to a window, in the tree and in the text. */
 static void
-partition(Dialect *dialect, const FuncCall *call, const List *keys, int over)
+partition(Fragment *fragment, const FuncCall *call, const List *keys, int over)
 {
 	WindowDef  *window = call->over;
 	int			open = over + 1;
@@ -187,33 +187,33 @@ partition(Dialect *dialect, const FuncCall *call, const List *keys, int over)
 	List	   *partition = NIL;
 
 	if (window->name || window->refname)
-		refuse(dialect, call, "Its window is defined elsewhere.");
+		refuse(fragment, call, "Its window is defined elsewhere.");
 	foreach(cell, keys)
 		partition = lappend(partition, copyObject(lfirst(cell)));
 	window->partitionClause = list_concat(partition, window->partitionClause);
 	if (keys == NIL)
 		return;
-	behind = mcs_dialect_token_end(&dialect->tokens[open]);
+	behind = mcs_dialect_token_end(&fragment->tokens[open]);
 	if (more)
 	{
 		/* PARTITION BY a: ours first */
-		mcs_dialect_edit(dialect, EDIT_REPLACE, dialect->tokens[open + 1].at, dialect->tokens[open + 3].at, "");
-		behind = dialect->tokens[open + 3].at;
+		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[open + 1].at, fragment->tokens[open + 3].at, "");
+		behind = fragment->tokens[open + 3].at;
 	}
-	mcs_dialect_edit_pieces(dialect, EDIT_OPEN, behind, behind, partition_pieces(dialect, keys, more));
+	mcs_dialect_edit_pieces(fragment, EDIT_OPEN, behind, behind, partition_pieces(fragment, keys, more));
 }
 
 /* The token OVER of a call. */
 static int
-over_token(const Dialect *dialect, int i, int to)
+over_token(const Fragment *fragment, int i, int to)
 {
 	int			over = i;
 
-	for (; dialect->tokens[i].at < to && dialect->tokens[i].type != TOKEN_END; i++)
+	for (; fragment->tokens[i].at < to && fragment->tokens[i].type != TOKEN_END; i++)
 	{
-		if (dialect->tokens[i].type == '(')
-			i = mcs_dialect_closing_bracket(dialect->tokens, i);
-		else if (mcs_dialect_word_is(dialect, i, "OVER"))
+		if (fragment->tokens[i].type == '(')
+			i = mcs_dialect_closing_bracket(fragment->tokens, i);
+		else if (mcs_dialect_word_is(fragment, i, "OVER"))
 			over = i;
 	}
 	return over;
@@ -221,7 +221,7 @@ over_token(const Dialect *dialect, int i, int to)
 
 /* Moves window functions that stand inside aggregates into a sub-select. */
 void
-mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select)
+mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 {
 	WindowSearch state = {false, NIL};
 	List	   *keys = NIL;
@@ -239,12 +239,12 @@ mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select)
 	(void) find_windows((Node *) select->sortClause, &state);
 	if (state.found == NIL)
 		return;
-	dialect->found_dialect = true;
-	name = relation_name(dialect, select, linitial(state.found));
+	fragment->found_dialect = true;
+	name = relation_name(fragment, select, linitial(state.found));
 	foreach(cell, select->groupClause)
-		keys = lappend(keys, copyObject(group_key(dialect, select, lfirst(cell), linitial(state.found))));
-	if (!find_from(dialect, mcs_dialect_token_at(dialect, ((FuncCall *) linitial(state.found))->location), &first, &last))
-		refuse(dialect, linitial(state.found), "It stands in front of no FROM.");
+		keys = lappend(keys, copyObject(group_key(fragment, select, lfirst(cell), linitial(state.found))));
+	if (!find_from(fragment, mcs_dialect_token_at(fragment, ((FuncCall *) linitial(state.found))->location), &first, &last))
+		refuse(fragment, linitial(state.found), "It stands in front of no FROM.");
 
 	inner = makeNode(SelectStmt);
 	star = makeNode(ColumnRef);
@@ -259,14 +259,14 @@ mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select)
 		FuncCall   *moved = palloc(sizeof(FuncCall));
 		ResTarget  *target = makeNode(ResTarget);
 		ColumnRef  *column = (ColumnRef *) call;
-		char	   *column_name = psprintf("window_%d", ++dialect->window_count);
+		char	   *column_name = psprintf("window_%d", ++fragment->window_count);
 		int			from;
 		int			to;
 		int			location = call->location;
 
-		if (!mcs_dialect_extent(dialect, (Node *) call, &from, &to))
+		if (!mcs_dialect_extent(fragment, (Node *) call, &from, &to))
 			continue;
-		partition(dialect, call, keys, over_token(dialect, mcs_dialect_token_at(dialect, call->location), to));
+		partition(fragment, call, keys, over_token(fragment, mcs_dialect_token_at(fragment, call->location), to));
 		memcpy(moved, call, sizeof(FuncCall));
 		target->name = column_name;
 		target->val = (Node *) moved;
@@ -275,14 +275,14 @@ mcs_dialect_move_windows(Dialect *dialect, SelectStmt *select)
 		pieces = lappend(pieces, mcs_dialect_text_piece(", "));
 		pieces = lappend(pieces, mcs_dialect_range_piece(from, to));
 		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" AS %s", column_name)));
-		mcs_dialect_edit(dialect, EDIT_MOVE, from, to, column_name);
+		mcs_dialect_edit(fragment, EDIT_MOVE, from, to, column_name);
 		NodeSetTag(column, T_ColumnRef);
 		column->fields = list_make1(makeString(column_name));
 		column->location = location;
 	}
 	pieces = lappend(pieces, mcs_dialect_text_piece(" FROM "));
-	mcs_dialect_edit_pieces(dialect, EDIT_OPEN, dialect->tokens[first].at, dialect->tokens[first].at, pieces);
-	mcs_dialect_edit(dialect, EDIT_AFTER, mcs_dialect_token_end(&dialect->tokens[last]), mcs_dialect_token_end(&dialect->tokens[last]),
+	mcs_dialect_edit_pieces(fragment, EDIT_OPEN, fragment->tokens[first].at, fragment->tokens[first].at, pieces);
+	mcs_dialect_edit(fragment, EDIT_AFTER, mcs_dialect_token_end(&fragment->tokens[last]), mcs_dialect_token_end(&fragment->tokens[last]),
 					 psprintf(") AS %s", quote_identifier(name)));
 	inner->fromClause = select->fromClause;
 	inner->whereClause = select->whereClause;
