@@ -111,17 +111,20 @@ parse(Fragment *fragment, const char *text)
 	return statement;
 }
 
+/* Called when an analysis begins: the hooks for names that SQL knows from the surroundings. */
 static void
 install_plain_hooks(ParseState *pstate, void *arg)
 {
 	Fragment   *fragment = arg;
 
+	/* PostgreSQL's own hook, which takes numbers it does not know; ours is put in front of it */
 	setup_parse_variable_parameters(pstate, &fragment->param_types, &fragment->param_count);
 	fragment->param_hook = pstate->p_paramref_hook;
 	pstate->p_pre_columnref_hook = mcs_dialect_pre_columnref_hook;
 	pstate->p_post_columnref_hook = mcs_dialect_post_columnref_hook;
 }
 
+/* Called when an analysis begins: all hooks. */
 static void
 install_hooks(ParseState *pstate, void *arg)
 {
@@ -131,12 +134,14 @@ install_hooks(ParseState *pstate, void *arg)
 	pstate->p_paramref_hook = mcs_dialect_paramref_hook;
 	if (fragment->call)
 	{
+		/* here, since there is a ParseState now and the query itself is empty */
 		pstate->p_expr_kind = EXPR_KIND_CALL_ARGUMENT;
 		mcs_dialect_transform_call_arguments(pstate, fragment->call);
 		pstate->p_expr_kind = EXPR_KIND_NONE;
 	}
 }
 
+/* PostgreSQL's analysis, and what is kept of its result. */
 static void
 analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 {
@@ -144,6 +149,7 @@ analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 	Query	   *analysed;
 
 	raw->stmt = query;
+	/* no rewriting: views stay names */
 	analysed = parse_analyze_withcb(raw, fragment->text, hooks, fragment, NULL);
 	fragment->has_aggregates = analysed->hasAggs || analysed->hasWindowFuncs;
 	fragment->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
@@ -269,6 +275,7 @@ typedef struct Attempt
 	void		(*analyse) (Fragment *);
 } Attempt;
 
+/* Inside the subtransaction: an analysis, in memory that the next attempt takes back. */
 static void
 run_attempt(void *arg)
 {
@@ -321,6 +328,7 @@ is_missing_name(const ErrorData *error)
 	}
 }
 
+/* For text whose complaints are somebody else's. */
 static void
 parse_only(Fragment *fragment)
 {
@@ -373,6 +381,7 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 		error_context_stack = callback.previous;
 		return fragment->text;
 	}
+	/* as plain SQL first: most statements are, and keep their meaning */
 	if (!fragment->has_words)
 	{
 		plain = attempt(fragment, analyse_plain);
@@ -385,6 +394,7 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 		error = attempt(fragment, analyse_dialect);
 	}
 	while (fragment->retry && ++attempts < MAX_ATTEMPTS);
+	/* a text that shows nothing of the dialect is left to PostgreSQL, with what is wrong with it */
 	if (error && (fragment->has_words || fragment->found_dialect || (OidIsValid(fragment->change_type) && fragment->has_change_path)))
 		raise_again(fragment, error);
 	if (error || (plain && is_missing_name(plain) && !fragment->found_dialect))

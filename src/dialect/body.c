@@ -7,6 +7,11 @@
  * expression and no SQL stays as it is.  "change" is a row of
  * change_stream_events; declared variables have their types, so that paths and
  * literals beside them mean the same as in SQL.
+ *
+ * Nothing here complains: a block that PL/pgSQL will not take goes on to it as
+ * it is, and PL/pgSQL says what is wrong.  So words are gone over where they
+ * are there, and each function ends further on than it began.  A statement
+ * that PL/pgSQL learns is a row of the table forms.
  */
 #include "mongo_change_stream.h"
 
@@ -48,6 +53,7 @@ declaration(Body *body)
 		   !mcs_reader_is_any(&body->reader, ends) &&
 		   !mcs_reader_is(&body->reader, "CURSOR") && !mcs_reader_is(&body->reader, "ALIAS"))
 		mcs_reader_advance(&body->reader, 1);
+	/* name [NO SCROLL] CURSOR [(arguments)] FOR query */
 	if (mcs_reader_is(&body->reader, "CURSOR"))
 	{
 		while (!mcs_reader_at_end(&body->reader) && !mcs_reader_at(&body->reader, ';') &&
@@ -59,8 +65,10 @@ declaration(Body *body)
 			(void) mcs_dialect_body_query(body, mcs_dialect_no_words);
 		}
 	}
+	/* an alias of a parameter has no type that is known here */
 	else if (!mcs_reader_is(&body->reader, "ALIAS"))
 	{
+		/* up to where the type's name ends; what follows decides nothing about it */
 		type = mcs_variable_named_type(body, first, body->reader.current);
 		while (!mcs_reader_at_end(&body->reader) && !mcs_reader_at(&body->reader, ';') &&
 			   !mcs_reader_at(&body->reader, TOKEN_ASSIGN) && !mcs_reader_at(&body->reader, '=') && !mcs_reader_is(&body->reader, "DEFAULT"))
@@ -70,6 +78,7 @@ declaration(Body *body)
 			mcs_reader_advance(&body->reader, 1);
 			(void) mcs_dialect_body_expression(body, mcs_dialect_no_words, ';', type);
 		}
+		/* behind its default, which does not see it */
 		mcs_variable_declare(body, name, type, NULL);
 	}
 	mcs_dialect_body_skip_statement(body);
@@ -91,6 +100,7 @@ declarations(Body *body)
 
 /* ---- statements ---- */
 
+/* IF condition THEN ... [ELSIF condition THEN ...] [ELSE ...] END IF; */
 static void
 if_statement(Body *body)
 {
@@ -122,10 +132,12 @@ case_values(Body *body, Oid operand, Oid document)
 		if (mcs_reader_at(&body->reader, TOKEN_STRING) && operand == document && OidIsValid(document) &&
 			(type == ',' || mcs_reader_next_is(&body->reader, "THEN")))
 		{
+			/* PL/pgSQL makes it operand = 'a', in which the literal would be JSON */
 			mcs_dialect_body_put(body, body->reader.tokens[body->reader.current].at, body->reader.tokens[body->reader.current].at, "text ");
 			mcs_reader_advance(&body->reader, 1);
 		}
 		else
+			/* without an operand each WHEN is a condition */
 			(void) mcs_dialect_body_expression(body, then, ',', OidIsValid(operand) ? InvalidOid : BOOLOID);
 		if (!mcs_reader_at(&body->reader, ','))
 			return;
@@ -133,6 +145,7 @@ case_values(Body *body, Oid operand, Oid document)
 	}
 }
 
+/* CASE [operand] WHEN ... THEN ... [ELSE ...] END CASE; */
 static void
 case_statement(Body *body)
 {
@@ -144,6 +157,7 @@ case_statement(Body *body)
 	{
 		Fragment   *operand = mcs_dialect_body_expression(body, when, ';', InvalidOid);
 
+		/* what cannot be analysed is an operand all the same */
 		type = operand && OidIsValid(operand->result_type) ? operand->result_type : UNKNOWNOID;
 	}
 	while (mcs_reader_skip(&body->reader, "WHEN"))
@@ -182,6 +196,7 @@ is_range(const Body *body)
 	return false;
 }
 
+/* FOR name IN EXECUTE text | first .. last | cursor | query LOOP ... END LOOP; */
 static void
 for_statement(Body *body)
 {
@@ -204,6 +219,7 @@ for_statement(Body *body)
 	}
 	else if (is_range(body))
 	{
+		/* it stays known behind the loop, where PL/pgSQL would say that it is not */
 		mcs_variable_declare(body, name, INT4OID, NULL);
 		(void) mcs_dialect_body_expression(body, mcs_dialect_no_words, TOKEN_DOTS, INT4OID);
 		mcs_reader_advance(&body->reader, 1);
@@ -215,6 +231,7 @@ for_statement(Body *body)
 		mcs_reader_advance(&body->reader, 1);				/* a cursor */
 	else
 	{
+		/* the loop's variable is a record, or is declared and keeps its type */
 		rows = mcs_dialect_body_query(body, loop);
 		if (rows && rows->result)
 			mcs_variable_declare_record(body, name, rows->result);
@@ -222,6 +239,7 @@ for_statement(Body *body)
 	loop_body(body);
 }
 
+/* FOREACH name [SLICE n] IN ARRAY expression LOOP ... END LOOP; */
 static void
 foreach_statement(Body *body)
 {
@@ -249,6 +267,7 @@ raise_options(Body *body)
 	}
 }
 
+/* RAISE [level] [format | condition] [, expression ...] [USING option = expression, ...]; */
 static void
 raise_statement(Body *body)
 {
@@ -269,12 +288,14 @@ raise_statement(Body *body)
 	mcs_dialect_body_skip_statement(body);
 }
 
+/* RETURN [NEXT] expression; RETURN QUERY query; */
 static void
 return_statement(Body *body)
 {
 	mcs_reader_advance(&body->reader, 1);
 	if (mcs_reader_skip(&body->reader, "QUERY"))
 	{
+		/* what is put together at run time is not seen here */
 		if (!mcs_reader_is(&body->reader, "EXECUTE"))
 			(void) mcs_dialect_body_query(body, mcs_dialect_no_words);
 	}
@@ -286,6 +307,7 @@ return_statement(Body *body)
 	mcs_dialect_body_skip_statement(body);
 }
 
+/* EXECUTE text [INTO targets] [USING expressions]; */
 static void
 execute_statement(Body *body)
 {
@@ -308,6 +330,7 @@ execute_statement(Body *body)
 	mcs_dialect_body_skip_statement(body);
 }
 
+/* OPEN cursor FOR query; */
 static void
 open_statement(Body *body)
 {
@@ -356,6 +379,7 @@ assignment(const Body *body)
 	return body->reader.tokens[i].type == TOKEN_ASSIGN || body->reader.tokens[i].type == '=' ? i : 0;
 }
 
+/* target := expression; the token of := is given. */
 static void
 assignment_statement(Body *body, int sign)
 {
@@ -366,6 +390,7 @@ assignment_statement(Body *body, int sign)
 	mcs_dialect_body_skip_statement(body);
 }
 
+/* Anything else: a statement of SQL, maybe with INTO. */
 static void
 sql_statement(Body *body)
 {
@@ -373,6 +398,7 @@ sql_statement(Body *body)
 	List	   *into = NIL;
 
 	mcs_dialect_body_find(body, mcs_dialect_no_words, ';');
+	/* columns that go into variables are of the variables' types */
 	into = mcs_variable_into_types(body, first, body->reader.current);
 	(void) mcs_dialect_body_fragment(body, first, DIALECT_STATEMENT, InvalidOid, into);
 	mcs_dialect_body_skip_statement(body);
@@ -504,6 +530,7 @@ block(Body *body)
 	{
 		static const char *const starts[] = {"DECLARE", "BEGIN", NULL};
 
+		/* WHILE and the other loops may have a label, too */
 		mcs_reader_advance(&body->reader, 3);
 		if (!mcs_reader_is_any(&body->reader, starts))
 		{
@@ -525,6 +552,7 @@ block(Body *body)
 		}
 	if (mcs_reader_is(&body->reader, "END"))
 		mcs_dialect_body_skip_statement(body);
+	/* what was declared in the block is not seen behind it */
 	body->variables = list_truncate(body->variables, names);
 }
 
@@ -547,6 +575,7 @@ mcs_body_translate(Oid namespace, const char *source, int from, int to)
 	body.change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
 	body.document = fragment->document;
 	body.scratch = AllocSetContextCreate(CurrentMemoryContext, "dialect fragment", ALLOCSET_DEFAULT_SIZES);
+	/* PL/pgSQL's own variables */
 	mcs_variable_declare(&body, "found", BOOLOID, NULL);
 	mcs_variable_declare(&body, "sqlstate", TEXTOID, NULL);
 	mcs_variable_declare(&body, "sqlerrm", TEXTOID, NULL);
@@ -556,10 +585,12 @@ mcs_body_translate(Oid namespace, const char *source, int from, int to)
 		int			i = body.reader.current;
 
 		statement(&body);
+		/* END, ELSE and the like without a beginning */
 		if (body.reader.current == i)
 			mcs_reader_advance(&body.reader, 1);
 	}
 	MemoryContextDelete(body.scratch);
+	/* what follows the last fragment */
 	appendBinaryStringInfo(&body.out, source + body.at, to - body.at);
 	return body.out.data;
 }

@@ -21,12 +21,14 @@ mcs_dialect_body_find(Body *body, const char *const *words, int character)
 	{
 		int			type = body->reader.tokens[body->reader.current].type;
 
+		/* inside of CASE, too: no expression goes beyond its statement */
 		if (type == ';')
 			return;
 		if (cases == 0 && (type == character || mcs_reader_is_any(&body->reader, words)))
 			return;
 		if (type == '(' || type == '[')
 			body->reader.current = mcs_dialect_closing_bracket(body->reader.tokens, body->reader.current);
+		/* a field may be called like a word that is looked for */
 		else if (type == '.' && body->reader.tokens[body->reader.current + 1].type == TOKEN_WORD)
 			mcs_reader_advance(&body->reader, 1);
 		else if (mcs_reader_is(&body->reader, "CASE"))
@@ -69,12 +71,14 @@ mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_ty
 	if (body->reader.current <= first)
 		return NULL;
 	CHECK_FOR_INTERRUPTS();
+	/* what the last fragment took is not needed any more: a block may have thousands */
 	MemoryContextReset(body->scratch);
 	context = MemoryContextSwitchTo(body->scratch);
 	to = mcs_dialect_token_end(&body->reader.tokens[body->reader.current - 1]);
 	fragment = mcs_dialect_begin_fragment(body->reader.namespace, body->reader.source, from, to, mode);
 	fragment->variables = body->variables;
 	fragment->change_type = body->change_type;
+	/* PL/pgSQL says what is wrong with what does not parse */
 	fragment->lenient = true;
 	fragment->into_types = into ? into : OidIsValid(target_type) ? list_make1_oid(target_type) : NIL;
 	if (mode == DIALECT_STATEMENT)
@@ -108,6 +112,7 @@ mcs_dialect_body_expressions(Body *body, const char *const *words, Oid target_ty
 	}
 }
 
+/* A query up to one of some words, or the semicolon. */
 Fragment *
 mcs_dialect_body_query(Body *body, const char *const *words)
 {

@@ -4,8 +4,11 @@
  *
  * A function that takes documents gets them.  For any other, the candidate of
  * its name that needs the likeliest casts is chosen, text before numbers
- * before times, and the documents are cast to what it takes.  A few functions
- * have a meaning of their own in the dialect.
+ * before times, and the documents are cast to what it takes.
+ *
+ * Some functions have a meaning of their own in the dialect.  A new one is a
+ * row of the table meanings, and a function that changes the call: the text by
+ * edits, and the node for the analysis that follows.
  */
 #include "mongo_change_stream.h"
 
@@ -67,6 +70,7 @@ transform_arguments(Call *call)
 			call->names = lappend(call->names, named->name);
 		}
 	}
+	/* percentile_cont(...) WITHIN GROUP (ORDER BY x): x is an argument for the choice of the function */
 	if (node->agg_within_group)
 		foreach(cell, node->agg_order)
 			call->arguments[call->count++].slot = &lfirst_node(SortBy, cell)->node;
@@ -74,6 +78,7 @@ transform_arguments(Call *call)
 	{
 		Argument   *argument = &call->arguments[i];
 
+		/* the raw node is kept, as edits go by the place where it stands */
 		argument->raw = *argument->slot;
 		argument->expression = mcs_dialect_transform_operand(call->pstate, argument->slot);
 		argument->type = argument->expression ? exprType(argument->expression) : InvalidOid;
@@ -82,6 +87,7 @@ transform_arguments(Call *call)
 	}
 }
 
+/* Puts another expression in the place of an argument. */
 static void
 set_argument(Call *call, Argument *argument, Node *expression)
 {
@@ -91,6 +97,7 @@ set_argument(Call *call, Argument *argument, Node *expression)
 	*argument->slot = mcs_dialect_analysed_param(call->fragment, expression, -1);
 }
 
+/* Casts an argument that is a document, in the text and in the tree. */
 static void
 cast_argument(Call *call, Argument *argument, Oid type)
 {
@@ -132,12 +139,6 @@ rename_call(Call *call, const char *name)
 	call->node->funcformat = COERCE_EXPLICIT_CALL;
 }
 
-static bool
-is_named(const Call *call, const char *name)
-{
-	return call->name && strcmp(call->name, name) == 0;
-}
-
 /* ---- choosing a candidate ---- */
 
 /* How unlikely it is that a document is meant as a type; -1: it cannot be. */
@@ -148,8 +149,10 @@ document_rank(const Call *call, Oid type)
 		return 0;
 	if (type == ANYOID || type == ANYELEMENTOID || type == ANYNONARRAYOID || type == ANYCOMPATIBLEOID || type == ANYCOMPATIBLENONARRAYOID)
 		return 1;
+	/* text itself is likelier than its relatives */
 	if (type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
 		return 25;
+	/* apart by ten, so that one unlikely cast weighs more than many arguments that need none */
 	for (int i = 0; OidIsValid(mcs_dialect_cast_types[i]); i++)
 		if (mcs_dialect_cast_types[i] == type)
 			return 20 + 10 * i;
@@ -196,6 +199,7 @@ candidate_rank(const Call *call, FuncCandidateList candidate)
 	return rank;
 }
 
+/* The candidate that asks for the least; the first of several, so that the order of the search path decides. */
 static FuncCandidateList
 best_candidate(const Call *call, FuncCandidateList candidates)
 {
@@ -206,6 +210,7 @@ best_candidate(const Call *call, FuncCandidateList candidates)
 	{
 		int			rank;
 
+		/* several that differ in their defaults only, which PostgreSQL does not choose among */
 		if (!OidIsValid(candidates->oid))
 			continue;
 		rank = candidate_rank(call, candidates);
@@ -227,11 +232,13 @@ find_candidate(Call *call)
 	FuncCandidateList best = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
 	FuncCandidateList ours;
 
+	/* a schema that is given says which function is meant */
 	if (list_length(name) != 1)
 		return best;
 	/* sum(document) of a schema that is not on the search path */
 	name = list_make2(makeString(schema), linitial(name));
 	ours = best_candidate(call, FuncnameGetCandidates(name, call->count, call->names, true, true, false, true));
+	/* on a par PostgreSQL's own wins, as the text need not change for it */
 	if (!ours || (best && candidate_rank(call, best) <= candidate_rank(call, ours)))
 		return best;
 	mcs_dialect_edit(call->fragment, EDIT_OPEN, call->fragment->tokens[call->token].at, call->fragment->tokens[call->token].at,
@@ -246,6 +253,7 @@ cast_arguments(Call *call)
 {
 	FuncCandidateList candidate = find_candidate(call);
 
+	/* no function takes these: analysis says so better than we could */
 	if (!candidate)
 		return;
 	for (int i = 0; i < call->count; i++)
@@ -269,6 +277,7 @@ extract(Call *call)
 
 	if (call->count != 2 || !call->arguments[1].document || !mcs_dialect_word_is(fragment, call->token + 3, "FROM"))
 		return;
+	/* by the token: the grammar has made a constant of it, folded */
 	name = field->value ? pstrdup(field->value) : pnstrdup(fragment->text + field->at, field->length);
 	mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[call->token].at, fragment->tokens[call->token + 4].at,
 					 psprintf("%s(%s, ", mcs_dialect_function_name(fragment->namespace, "date_part"), quote_literal_cstr(name)));
@@ -297,6 +306,7 @@ time_window(Call *call)
 		cast_argument(call, &call->arguments[0], INTERVALOID);
 	mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[call->token].at, mcs_dialect_token_end(&fragment->tokens[call->token]), "date_bin");
 	mcs_dialect_edit(fragment, EDIT_CLOSE, fragment->tokens[close].at, fragment->tokens[close].at, ", timestamptz 'epoch'");
+	/* the same in the tree, for the columns of what is around */
 	epoch->val.sval.type = T_String;
 	epoch->val.sval.sval = "epoch";
 	epoch->location = -1;
@@ -332,6 +342,7 @@ string_agg(Call *call)
 	rename_call(call, call->node->agg_distinct ? "string_agg_distinct_elements" : "string_agg_elements");
 	if (!call->node->agg_distinct)
 		return;
+	/* our aggregate drops duplicates itself: DISTINCT would compare whole arrays */
 	call->node->agg_distinct = false;
 	for (int i = call->token + 1; i < fragment->token_count; i++)
 	{
@@ -348,6 +359,7 @@ lag_default(Call *call)
 {
 	if (call->count != 3 || call->arguments[0].document == call->arguments[2].document)
 		return;
+	/* PostgreSQL's lag() takes one type for both, and casts neither */
 	for (int i = 0; i < 3; i += 2)
 		if (!call->arguments[i].document)
 			set_argument(call, &call->arguments[i],
@@ -365,6 +377,7 @@ to_char(Call *call)
 
 	if (!format || !call->arguments[0].document)
 		return;
+	/* a format that is not known before it runs is taken for one of times */
 	if (mcs_dialect_is_literal(call->fragment, (Node *) format))
 	{
 		const char *text = strVal(&format->val);
@@ -397,33 +410,65 @@ builtin_name(FuncCall *node)
 	return NULL;
 }
 
+/* JSON_BUILD_OBJECT(...): a document, as PostgreSQL's would write documents as text in quotes */
 static void
-patch_call(Call *call)
+build_object(Call *call)
 {
-	if (is_named(call, "json_build_object"))
-		rename_call(call, "document_build_object");
-	else if (is_named(call, "time_window"))
-		time_window(call);
-	else if (is_named(call, "round"))
-		round_double(call);
-	else if (is_named(call, "string_agg"))
-		string_agg(call);
-	if (!call->documents)
-		return;
-	if (is_named(call, "extract"))
-		extract(call);
-	else if (is_named(call, "concat") || is_named(call, "concat_ws") || is_named(call, "format"))
-		plain_text(call);
-	else if (is_named(call, "lag") || is_named(call, "lead"))
-		lag_default(call);
-	else if (is_named(call, "to_char"))
-		to_char(call);
-	else if (is_named(call, "unnest") && call->count == 1)
+	rename_call(call, "document_build_object");
+}
+
+/* UNNEST(document): the elements of an array in it */
+static void
+unnest(Call *call)
+{
+	if (call->count == 1)
 		rename_call(call, "document_elements");
-	else if (!is_named(call, "json_build_object") && !is_named(call, "time_window"))
+	else
 		cast_arguments(call);
 }
 
+/* What the dialect makes of PostgreSQL's functions, and of its own. */
+static const struct
+{
+	const char *name;
+	void		(*change) (Call *call);
+	bool		of_documents;	/* only where one is among the arguments */
+	bool		casts;			/* documents are cast as for any other function, too */
+}			meanings[] = {
+	{"concat", plain_text, true, false},
+	{"concat_ws", plain_text, true, false},
+	{"extract", extract, true, false},
+	{"format", plain_text, true, false},
+	{"json_build_object", build_object, false, false},
+	{"lag", lag_default, true, false},
+	{"lead", lag_default, true, false},
+	{"round", round_double, false, true},
+	{"string_agg", string_agg, false, true},
+	{"time_window", time_window, false, false},
+	{"to_char", to_char, true, false},
+	{"unnest", unnest, true, false},
+};
+
+/* Changes a call whose arguments are analysed into what it means. */
+static void
+patch_call(Call *call)
+{
+	bool		casts = true;
+
+	for (int i = 0; call->name && i < lengthof(meanings); i++)
+	{
+		if (strcmp(call->name, meanings[i].name) != 0)
+			continue;
+		casts = meanings[i].casts;
+		if (call->documents || !meanings[i].of_documents)
+			meanings[i].change(call);
+		break;
+	}
+	if (casts && call->documents)
+		cast_arguments(call);
+}
+
+/* Analyses what is in a call, of which the meaning depends. */
 static void
 begin_call(Call *call, ParseState *pstate, FuncCall *node)
 {
@@ -432,6 +477,7 @@ begin_call(Call *call, ParseState *pstate, FuncCall *node)
 	call->fragment = mcs_dialect_current;
 	call->node = node;
 	call->name = builtin_name(node);
+	/* a call of ours has no place in the text */
 	call->token = node->location >= 0 && node->location < call->fragment->size ? mcs_dialect_token_at(call->fragment, node->location) : 0;
 	transform_arguments(call);
 	transform_window(pstate, node->over);

@@ -3,13 +3,36 @@
  *	  The dialect: SQL with paths into documents, CONTAINS, CHANGE_STREAM(...),
  *	  and statements on change streams, as text that becomes plain SQL.
  *
- * Text goes in and text comes out; what the text is about (streams, handlers,
+ * Text goes in and text comes out.  What the text is about (streams, handlers,
  * foreign tables) is reached by the plain SQL that is made, and by the names
- * in the catalogs.  Of the folders above document it knows the names of the
- * options of streams and handlers only (tables/tables.h).
+ * in the catalogs.  Of other folders it knows the lists alone: the columns of
+ * events (event/event.h), and the options of streams and handlers
+ * (tables/tables.h).  They reach the dialect by its SQL functions,
+ * change_stream_translate and the like, so this header is for the files of the
+ * folder only.
+ *
+ * The top of translate.c says which way a text goes through the files.  What is
+ * new goes
+ *
+ *	a statement						into the table of statement.c, and a statement_*.c
+ *	a clause of CREATE CHANGE STREAM	into the table of statement_clause.c
+ *	an option in WITH				into the lists of tables/, see statement_option.c
+ *	a word that PostgreSQL's grammar does not know
+ *									into replace_words of fragment.c
+ *	an operator						into patch_operator of operator.c
+ *	a function						into the table of call.c
+ *	another kind of expression		into transform_original of transform.c
+ *	a meaning of names				into resolve of reference.c
+ *	a statement of PL/pgSQL			into the table of body.c
+ *	what all of them call when they run
+ *									into runtime.c
  */
 #ifndef MCS_DIALECT_H
 #define MCS_DIALECT_H
+
+#ifndef MCS_INSIDE_dialect
+#error "dialect.h is for the folder dialect only: others call its SQL functions"
+#endif
 
 #include "document/document.h"
 #include "lib/stringinfo.h"
@@ -66,6 +89,7 @@ typedef struct DialectPiece
 	int			to;
 } DialectPiece;
 
+/* A change of the text: its pieces instead of what stands there, which for some kinds is nothing. */
 typedef struct DialectEdit
 {
 	DialectEditKind kind;
@@ -89,7 +113,7 @@ typedef enum DialectTarget
 {
 	TARGET_ANY,
 	TARGET_BOOLEAN,
-	TARGET_ASSIGNED					/* of a column or variable that it is assigned to */
+	TARGET_ASSIGNED				/* of a column or variable that it is assigned to */
 } DialectTarget;
 
 /* What is known of the columns of a UNION and its like; kept from one attempt to the next. */
@@ -128,6 +152,7 @@ typedef struct DialectUnnamedTarget
 	bool		is_reference;
 } DialectUnnamedTarget;
 
+/* What a fragment is. */
 typedef enum DialectMode
 {
 	DIALECT_STATEMENT,
@@ -228,19 +253,20 @@ typedef struct DialectRelation
 #define DIALECT_PLACEHOLDER "mcs_cs_"
 #define DIALECT_MAX_STREAMS 1000
 
+/* Operators that CONTAINS becomes in what is parsed, as long as the word; no others may be called so. */
 #define DIALECT_CONTAINS		"<@@@@@@>"
 #define DIALECT_NOT_CONTAINS	"<!@@@@@>"
 
-/* numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours */
+/* Numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours. */
 #define DIALECT_MAX_PARAMETER	65535
 #define DIALECT_FIRST_DEFERRED	10000000
 #define DIALECT_FIRST_ANALYSED		20000000
 
-/* the RETURNING list of a statement */
+/* The RETURNING list of a statement. */
 #if PG_VERSION_NUM >= 180000
-#define mcs_returning_list(statement) ((statement)->returningClause ? (statement)->returningClause->exprs : NIL)
+#define mcs_dialect_returning_list(statement) ((statement)->returningClause ? (statement)->returningClause->exprs : NIL)
 #else
-#define mcs_returning_list(statement) ((statement)->returningList)
+#define mcs_dialect_returning_list(statement) ((statement)->returningList)
 #endif
 
 extern Fragment *mcs_dialect_current;	/* what the hooks work on */

@@ -55,6 +55,7 @@ run(const Running *running, bool is_call)
 	error_context_stack = &callback;
 	result = SPI_execute(running->translated, false, 0);
 	error_context_stack = callback.previous;
+	/* COMMIT, ROLLBACK and COPY, which SPI does not run */
 	if (result < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -89,12 +90,14 @@ run_text(Oid namespace, const char *text)
 			int			size = mcs_dialect_token_end(&tokens[end - 1]) - running.at;
 			bool		is_call;
 
+			/* a translation is needed until its statement has run */
 			MemoryContextReset(scratch);
 			MemoryContextSwitchTo(scratch);
 			running.translated = mcs_translate_statement(namespace, text, tokens, i, end, &is_call);
 			running.unchanged = strlen(running.translated) == size && strncmp(running.translated, text + running.at, size) == 0;
 			MemoryContextSwitchTo(context);
 			run(&running, is_call);
+			/* the next statement may name what this one has made */
 			CommandCounterIncrement();
 		}
 		i = end + 1;
@@ -107,6 +110,7 @@ mcs_change_stream_inline_handler(PG_FUNCTION_ARGS)
 {
 	InlineCodeBlock *block = castNode(InlineCodeBlock, PG_GETARG_POINTER(0));
 
+	/* a call at the top level lets procedures commit */
 	if (SPI_connect_ext(block->atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	run_text(get_func_namespace(fcinfo->flinfo->fn_oid), block->source_text);

@@ -3,8 +3,9 @@
  *	  Edits of a text, and the text they make.
  *
  * Edits are kept by place and made all at the end, so that what is not edited
- * stays as it was, byte for byte.  What an edit puts in can hold ranges of the
- * same text, with their own edits made.
+ * stays as it was, byte for byte: PostgreSQL's deparser would drop comments and
+ * the layout, and write a catalog's spelling.  What an edit puts in can hold
+ * ranges of the same text, with their own edits made.
  */
 #include "mongo_change_stream.h"
 
@@ -34,6 +35,7 @@ mcs_dialect_range_piece(int from, int to)
 	return piece;
 }
 
+/* Whether two edits put in the same. */
 static bool
 same_pieces(const List *a, const List *b)
 {
@@ -74,6 +76,7 @@ add_edit(Fragment *fragment, DialectEditKind kind, int from, int to, List *piece
 	for (edit = offset->edits; edit; edit = edit->next)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* of two replacements of one range the first counts: the node was analysed again, with less to see */
 		if (edit->kind == kind && edit->to == to &&
 			(kind == EDIT_REPLACE || (same_pieces(edit->pieces, pieces) && strcmp(edit->key, key ? key : "") == 0)))
 			return;
@@ -104,6 +107,7 @@ mcs_dialect_forget_edits(Fragment *fragment)
 	{
 		DialectEdit *edit = lfirst(cell);
 
+		/* the lists hang in memory that the last attempt has lost */
 		edit->next = fragment->offsets[edit->from].edits;
 		fragment->offsets[edit->from].edits = edit;
 	}
@@ -237,6 +241,7 @@ render(StringInfo out, const Fragment *fragment, int from, int to, int limit)
 			const DialectEdit *edit = lfirst(cell);
 			ListCell   *part;
 
+			/* what stands in a range that is replaced is gone with it */
 			if (edit->from < at || !belongs_to(edit, from, to, limit))
 				continue;
 			appendBinaryStringInfo(out, fragment->text + at, edit->from - at);
@@ -247,6 +252,7 @@ render(StringInfo out, const Fragment *fragment, int from, int to, int limit)
 				if (piece->text)
 					appendStringInfoString(out, piece->text);
 				else
+					/* the range with its own edits, without those around it */
 					render(out, fragment, piece->from, piece->to, edit->order);
 			}
 			at = edit->to;

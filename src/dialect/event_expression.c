@@ -21,6 +21,10 @@ mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to
 
 	fragment->variables = names;
 	fragment->bare_names = bare_names;
+	/*
+	 * with bare names it is the dialect's own statement, else a text for
+	 * create_change_stream, which says what is wrong
+	 */
 	fragment->lenient = !bare_names;
 	fragment->is_condition = condition;
 	return mcs_dialect_translate_fragment(fragment);
@@ -89,9 +93,11 @@ mcs_dialect_event_fields(Oid namespace, const char *source, const DialectToken *
 		appendBinaryStringInfo(out, source + copied, tokens[*at].at - copied);
 		appendStringInfoString(out, expression);
 		copied = mcs_dialect_token_end(&tokens[last - 1]);
+		/* SQL's add_fields has no names for later ones */
 		if (bare_names)
 			*names = add_name(*names, name->value, expression);
 		*at = last;
+		/* over the comma; a list does not end with one */
 		if (*at < end && ++(*at) == end)
 			return false;
 	}

@@ -20,6 +20,7 @@ typedef struct Extent
 
 static bool extend_over(Node *node, Extent *extent);
 
+/* Widens an extent by tokens. */
 static void
 extend(Extent *extent, int first, int last)
 {
@@ -45,6 +46,7 @@ call_end(const Fragment *fragment, int i)
 	i = name_end(fragment, i);
 	if (fragment->tokens[i + 1].type != '(')
 		return i;
+	/* f(...) WITHIN GROUP (...) FILTER (...) OVER (...) */
 	i = mcs_dialect_closing_bracket(fragment->tokens, i + 1);
 	if (mcs_dialect_word_is(fragment, i + 1, "WITHIN") && mcs_dialect_word_is(fragment, i + 2, "GROUP"))
 		i = mcs_dialect_closing_bracket(fragment->tokens, i + 3);
@@ -63,6 +65,7 @@ case_end(const Fragment *fragment, int i)
 
 	for (; fragment->tokens[i].type != TOKEN_END; i++)
 	{
+		/* a field that is called end */
 		if (i > 0 && fragment->tokens[i - 1].type == '.')
 			continue;
 		if (mcs_dialect_word_is(fragment, i, "CASE"))
@@ -172,6 +175,7 @@ extend_over(Node *node, Extent *extent)
 
 	if (node == NULL)
 		return false;
+	/* a stand-in is as large as what it stands for */
 	node = mcs_dialect_original(fragment, node);
 	/* a sub-select is over at its bracket, and a window's name may stand elsewhere */
 	if (IsA(node, SelectStmt))
@@ -225,6 +229,7 @@ extend_over(Node *node, Extent *extent)
 		case T_SubLink:
 			location = ((SubLink *) node)->location;
 			break;
+		/* these have no place of their own, only what is in them has */
 		case T_List:
 		case T_CaseWhen:
 		case T_WindowDef:
@@ -232,6 +237,7 @@ extend_over(Node *node, Extent *extent)
 			location = -1;
 			break;
 		default:
+			/* it takes the leftmost for some nodes, so those that matter are above */
 			location = exprLocation(node);
 			break;
 	}
@@ -246,6 +252,7 @@ extend_over(Node *node, Extent *extent)
 	/* analysis may have put its own tree in the place of a sub-select */
 	if (IsA(node, SubLink))
 		return extend_over(((SubLink *) node)->testexpr, extent);
+	/* then by all in it, wherever it stands */
 	return raw_expression_tree_walker(node, extend_over, extent);
 }
 
@@ -269,6 +276,7 @@ mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to)
 	(void) extend_over(node, &extent);
 	if (extent.first < 0)
 		return false;
+	/* text that is no SQL may lack a bracket, and its token is the end then */
 	extent.last = Min(extent.last, fragment->token_count - 1);
 	for (int i = extent.first; i <= extent.last; i++)
 	{

@@ -27,6 +27,7 @@ has_paths(const Fragment *fragment, Oid type)
 	return type == fragment->document || type == JSONBOID || type == JSONOID;
 }
 
+/* A node, or NULL where paths do not lead into its values. */
 Node *
 mcs_dialect_if_has_paths(const Fragment *fragment, Node *node)
 {
@@ -70,6 +71,7 @@ needs_get(const FieldPath *path)
 	return false;
 }
 
+/* Adds a piece that is text. */
 static List *
 add_text(List *pieces, const char *text)
 {
@@ -87,6 +89,7 @@ add_argument(List *pieces, const FieldStep *step)
 	return add_text(pieces, ")::text");
 }
 
+/* How a path into a document is written. */
 static List *
 document_pieces(const Fragment *fragment, const FieldPath *path)
 {
@@ -115,6 +118,7 @@ document_pieces(const Fragment *fragment, const FieldPath *path)
 	return get ? add_text(pieces, ")") : pieces;
 }
 
+/* Whether a key can stand in the text of an array without quotes. */
 static bool
 is_simple_key(const char *key)
 {
@@ -163,6 +167,7 @@ make_get(const Fragment *fragment, Node *base, List *steps)
 	array->location = -1;
 	get = makeFuncExpr(fragment->get_function, fragment->document, list_make2(base, array), InvalidOid,
 					   DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	/* as analysis makes it of a call with many arguments */
 	get->funcvariadic = true;
 	return (Node *) get;
 }
@@ -203,6 +208,7 @@ mcs_dialect_write_path(ParseState *pstate, Fragment *fragment, FieldPath *path, 
 {
 	bool		is_document = getBaseType(exprType(path->base)) == fragment->document;
 
+	/* from now on an error of the analysis is one of the dialect's */
 	fragment->found_dialect = true;
 	mcs_dialect_edit_pieces(fragment, EDIT_REPLACE, from, to,
 							is_document ? document_pieces(fragment, path) : json_pieces(fragment, path));

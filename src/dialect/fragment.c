@@ -10,7 +10,8 @@
  * The dialect's words that PostgreSQL's grammar does not know become something
  * that parses in the copy that is parsed, byte for byte as long: CONTAINS an
  * operator of eight characters, CHANGE_STREAM(orders) a name of thirteen and
- * blanks.  What they become in the end is decided by the analysis.
+ * blanks.  What they become in the end is decided by the analysis.  A new word
+ * that no grammar knows is found in replace_words.
  */
 #include "mongo_change_stream.h"
 
@@ -21,6 +22,10 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+/*
+ * The fragment whose analysis runs.  Hooks are given a ParseState only, and its
+ * p_ref_hook_state is taken by PostgreSQL's own hook for parameters.
+ */
 Fragment   *mcs_dialect_current = NULL;
 
 /* ---- where errors are ---- */
@@ -43,6 +48,7 @@ mcs_dialect_error_callback(void *arg)
 
 	if (position <= 0)
 		return;
+	/* a position would be taken for one in the statement that called us, so it becomes one in an inner query */
 	errposition(0);
 	internalerrposition(position + pg_mbstrlen_with_len(fragment->source, fragment->source_offset));
 	internalerrquery(fragment->source);
@@ -140,14 +146,17 @@ contains(Fragment *fragment, int i)
 
 	if (left < 0 || !ends_operand(fragment, left) || !begins_operand(fragment, i + 1))
 		return;
+	/* a column of this name, as in t.contains */
 	if (tokens[left].type == '.' || tokens[i + 1].type == '.')
 		return;
 	if (negated)
 		blank_out(fragment, tokens[i - 1].at, mcs_dialect_token_end(&tokens[i - 1]));
+	/* which of the two it is the operator says, since NOT has gone */
 	memcpy(fragment->parsed + tokens[i].at, negated ? DIALECT_NOT_CONTAINS : DIALECT_CONTAINS, tokens[i].length);
 	fragment->has_words = true;
 }
 
+/* Whether a token can name a collection or database. */
 static bool
 is_name(const Fragment *fragment, int i)
 {
@@ -165,6 +174,7 @@ replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *col
 	DialectRelation *relation = palloc0(sizeof(DialectRelation));
 	char		placeholder[32];
 
+	/* the number in the placeholder has six digits, and each is looked up */
 	if (list_length(fragment->change_streams) >= DIALECT_MAX_STREAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
@@ -179,6 +189,7 @@ replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *col
 	for (int i = from; i < to; i++)
 		blank_out(fragment, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]));
 	memcpy(fragment->parsed + fragment->tokens[from].at, placeholder, strlen(placeholder));
+	/* the name's token alone stays, to be replaced when it is known by what */
 	mcs_dialect_remove_tokens(fragment, from, name);
 	for (int i = name + 1; i < to; i++)
 		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]), "");
@@ -226,6 +237,7 @@ change_stream(Fragment *fragment, int i)
 	int			name;
 	char	   *database;
 
+	/* no statement begins with a relation; PAUSE CHANGE STREAM and the like are read elsewhere */
 	if (i == 0)
 		return;
 	if (mcs_dialect_word_is(fragment, i + 1, "ON") && mcs_dialect_word_is(fragment, i + 2, "DATABASE"))
@@ -241,6 +253,7 @@ change_stream(Fragment *fragment, int i)
 	else if ((mcs_dialect_token_is_any(fragment->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
 			 is_name(fragment, i + 1) && (mcs_dialect_word_is(fragment, i + 2, "AS") || tokens[i + 2].type == '('))
 	{
+		/* a CTE that is called change_stream itself */
 		if (mcs_dialect_word_is(fragment, i + 1, "AS"))
 			return;
 		blank_out(fragment, tokens[i].at, mcs_dialect_token_end(&tokens[i]));
@@ -280,6 +293,7 @@ replace_words(Fragment *fragment)
 		else if (is_change_path(fragment, i))
 			fragment->has_change_path = true;
 	}
+	/* they are what each attempt begins with, so they must outlive the first */
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(fragment));
 	fragment->word_edits = list_copy(fragment->edits);
 	MemoryContextSwitchTo(old);
@@ -304,12 +318,14 @@ mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, 
 	fragment->bare_names = true;
 	fragment->namespace = namespace;
 	fragment->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
+	/* document_get(document, VARIADIC text[]) */
 	types[0] = fragment->document;
 	types[1] = TEXTARRAYOID;
 	fragment->get_function = mcs_dialect_function(fragment->namespace, "document_get", 2, types);
 	if (!OidIsValid(fragment->document) || !OidIsValid(fragment->get_function))
 		elog(ERROR, "the extension's schema has no type document");
 	error_context_stack = &callback;
+	/* what the scanner complains of points into the user's text */
 	fragment->tokens = mcs_dialect_lex(fragment->text, &fragment->token_count);
 	replace_words(fragment);
 	error_context_stack = callback.previous;

@@ -1,6 +1,9 @@
 /*
  * dialect/indirection.c
  *	  Steps in brackets, and behind brackets: d.a['b'].c, (d).a, d['a'].b
+ *
+ * What is subscripts of SQL only, as d['a'][0], stays as it is written.  As soon
+ * as one step has a dot, the whole is a path of the dialect.
  */
 #include "mongo_change_stream.h"
 
@@ -21,6 +24,7 @@ bracket_step(ParseState *pstate, Fragment *fragment, A_Indices *indices, int ope
 				 errmsg("a path cannot take a slice of an array"),
 				 mcs_dialect_error_at(fragment, fragment->tokens[open].at)));
 	step->bracket = true;
+	/* the text in the brackets may hold forms of the dialect: it is put in as what it becomes */
 	step->from = mcs_dialect_token_end(&fragment->tokens[open]);
 	step->to = fragment->tokens[close].at;
 	if (IsA(constant, A_Const) && !constant->isnull && IsA(&constant->val, String))
@@ -68,6 +72,7 @@ add_steps(ParseState *pstate, Fragment *fragment, List *indirection, int *i, Fie
 	return true;
 }
 
+/* Whether a step has a dot in front. */
 static bool
 has_dotted_step(List *indirection)
 {
@@ -98,6 +103,7 @@ indirection_base(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPa
 	*analysed = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
 	if (!mcs_dialect_if_has_paths(fragment, *analysed))
 		return false;
+	/* a plain column, as analysis has left the text alone */
 	if (list_length(fragment->edits) == edits && !mcs_dialect_edited(fragment, ref->location, mcs_dialect_reference_end(fragment, ref)))
 	{
 		path->base = *analysed;
@@ -146,8 +152,10 @@ mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 			path.base_text = list_make1(mcs_dialect_range_piece(from, mcs_dialect_token_end(&fragment->tokens[i])));
 		}
 	}
+	/* arrays, rows, and subscripts of documents */
 	if (!is_path || (!has_dotted_step(node->indirection) && path.steps == NIL && !mcs_dialect_edited(fragment, from, from + 1)))
 		return plain_indirection(pstate, fragment, node, analysed);
+	/* (d).a: the brackets belong to the base */
 	if (IsA(original, ColumnRef) && fragment->text[from] == '(')
 		path.base_text = lcons(mcs_dialect_text_piece("("), lappend(path.base_text, mcs_dialect_text_piece(")")));
 	if (!add_steps(pstate, fragment, node->indirection, &i, &path))

@@ -34,6 +34,7 @@ mcs_dialect_lex(const char *text, int *count)
 		YYLTYPE		at;
 		int			type = core_yylex(&value, &at, scanner);
 
+		/* a text may have millions of tokens */
 		CHECK_FOR_INTERRUPTS();
 		if (n + END_TOKENS > room)
 		{
@@ -68,6 +69,7 @@ mcs_dialect_lex(const char *text, int *count)
 	return tokens;
 }
 
+/* The byte behind a token. */
 int
 mcs_dialect_token_end(const DialectToken *token)
 {
@@ -100,6 +102,7 @@ mcs_dialect_token_is_reserved(const char *text, const DialectToken *token)
 
 	if (token->type != TOKEN_WORD || text[token->at] == '"')
 		return false;
+	/* this once by PostgreSQL's keywords, as the server that runs has them */
 	keyword = ScanKeywordLookup(token->value, &ScanKeywords);
 	return keyword >= 0 && ScanKeywordCategories[keyword] == RESERVED_KEYWORD;
 }
@@ -155,6 +158,7 @@ block_change(const char *text, const DialectToken *tokens, int i, int blocks)
 	const DialectToken *token = &tokens[i];
 	bool		after_end = i > 0 && mcs_dialect_token_is(text, &tokens[i - 1], "END");
 
+	/* a column that is called like one of the words */
 	if (i > 0 && tokens[i - 1].type == '.')
 		return 0;
 	if (mcs_dialect_token_is(text, token, "BEGIN"))
@@ -194,6 +198,7 @@ mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int firs
 			depth--;
 		else if (with_blocks && depth <= 0)
 		{
+			/* its semicolons come before BEGIN */
 			if (mcs_dialect_token_is(text, &tokens[i], "DECLARE"))
 				declares = true;
 			if (mcs_dialect_token_is(text, &tokens[i], "BEGIN"))

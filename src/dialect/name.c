@@ -35,6 +35,7 @@ mcs_dialect_function_name(Oid namespace, const char *function)
 {
 	Oid			oid = mcs_dialect_function(namespace, function, -1, NULL);
 
+	/* any of the name: those of one name stand in one schema */
 	if (OidIsValid(oid) && FunctionIsVisible(oid))
 		return pstrdup(quote_identifier(function));
 	return quote_qualified_identifier(get_namespace_name(namespace), function);
@@ -88,9 +89,10 @@ mcs_dialect_dollar_quote(const char *text, const char *tag)
 {
 	char	   *mark = psprintf("$%s", tag);
 
+	/* its last dollar would be taken for the first of the mark behind it */
 	if (*text && text[strlen(text) - 1] == '$')
 		return quote_literal_cstr(text);
-	/* without its last dollar, which could be the first of the mark behind the text */
+	/* a mark that is not in the text: its last dollar is left out of the search, as it could be the first of the mark behind */
 	for (int n = 1; strstr(text, mark) != NULL; n++)
 	{
 		if (n > 1000)

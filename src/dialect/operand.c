@@ -31,6 +31,7 @@ mcs_dialect_transform_operand(ParseState *pstate, Node **slot)
 
 	if (*slot == NULL)
 		return NULL;
+	/* what has meaning only together with what is around it */
 	switch (nodeTag(*slot))
 	{
 		case T_RowExpr:
@@ -70,6 +71,7 @@ mcs_dialect_type_literal(Fragment *fragment, Node *raw, Node **slot, const char 
 	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
 	TypeCast   *cast = makeNode(TypeCast);
 
+	/* a type in front, not a cast behind: text 'a' is a constant for the planner, and reads well */
 	mcs_dialect_edit(fragment, EDIT_OPEN, literal->location, literal->location, psprintf("%s ", type));
 	cast->arg = copyObject((Node *) literal);
 	cast->typeName = SystemTypeName(pstrdup(type));
@@ -125,6 +127,8 @@ mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression)
 static bool
 is_primary(const Fragment *fragment, Node *raw)
 {
+	int			i;
+
 	raw = mcs_dialect_original(fragment, raw);
 	switch (nodeTag(raw))
 	{
@@ -135,9 +139,9 @@ is_primary(const Fragment *fragment, Node *raw)
 		case T_MinMaxExpr:
 			return true;
 		case T_FuncCall:
-			return mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location) >= 0 &&
-				fragment->tokens[mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location)].type == TOKEN_WORD &&
-				!mcs_dialect_word_is(fragment, mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location), "AT");
+			/* x AT TIME ZONE y is a call, too, and stands at AT; so do operators that the grammar makes calls of */
+			i = mcs_dialect_token_at(fragment, ((FuncCall *) raw)->location);
+			return fragment->tokens[i].type == TOKEN_WORD && !mcs_dialect_word_is(fragment, i, "AT");
 		default:
 			return false;
 	}
@@ -152,11 +156,14 @@ mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid t
 	const char *name;
 	Node	   *result;
 
+	/* a cast to text would give JSON, in quotes */
 	if (is_text)
 		return call(pstate, raw, expression, "document_text", ")");
+	/* NULL where there is no such cast; what is around says what is wrong */
 	result = coerce_to_target_type(pstate, expression, exprType(expression), type, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
 	if (result == NULL)
 		return expression;
+	/* as people write it */
 	name = type == TIMESTAMPTZOID ? "timestamptz" : format_type_be(type);
 	if (is_primary(fragment, raw))
 		wrap(fragment, raw, "", psprintf("::%s", name));
@@ -189,6 +196,7 @@ mcs_dialect_unify(ParseState *pstate, List *slots)
 		else
 			others = true;
 	}
+	/* all are documents, or none is: nothing to do */
 	if (!found || !others)
 		return;
 	foreach(cell, slots)

@@ -3,6 +3,9 @@
  *	  Operators over documents, read as a person would: a literal beside a
  *	  document is text, LIKE and || see plain text, and what has no operator
  *	  for documents takes the value as the type it has one for.
+ *
+ * patch_operator decides by the operator's name; IN, BETWEEN, ANY and CONTAINS
+ * have functions of their own, which mcs_dialect_transform_operator chooses.
  */
 #include "mongo_change_stream.h"
 
@@ -33,13 +36,15 @@ is_date(const Fragment *fragment, Node *raw)
 	for (int i = 0; form[i]; i++)
 		if (form[i] == '0' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
 			return false;
+	/* what no calendar has would raise an error when it is cast; as a text it is just not found */
 	if (atoi(text + 5) < 1 || atoi(text + 5) > 12 || atoi(text + 8) < 1 || atoi(text + 8) > 31)
 		return false;
 	text += strlen(form);
-	return *text == '\0' || ((*text == ' ' || *text == 'T') && isdigit((unsigned char) text[1]) && strspn(text + 1, "0123456789:.+-Z ") == strlen(text + 1));
+	return *text == '\0' ||
+		((*text == ' ' || *text == 'T') && isdigit((unsigned char) text[1]) && strspn(text + 1, "0123456789:.+-Z ") == strlen(text + 1));
 }
 
-/* One side of an operator. */
+/* An operand, and what is known of it. */
 typedef struct Operand
 {
 	Node	  **slot;
@@ -50,6 +55,7 @@ typedef struct Operand
 	bool		literal;
 } Operand;
 
+/* Analyses an operand, and notes what it was and is. */
 static Operand
 analyse_operand(ParseState *pstate, Node **slot)
 {
@@ -63,7 +69,7 @@ analyse_operand(ParseState *pstate, Node **slot)
 	return operand;
 }
 
-/* Puts another expression in the place of a side. */
+/* Puts another expression in the place of an operand. */
 static void
 replace_operand(Operand *operand, Node *expression)
 {
@@ -74,6 +80,7 @@ replace_operand(Operand *operand, Node *expression)
 	*operand->slot = mcs_dialect_analysed_param(mcs_dialect_current, expression, -1);
 }
 
+/* Gives an operand that is an untyped literal a type. */
 static void
 type_literal(ParseState *pstate, Operand *operand, const char *type)
 {
@@ -83,12 +90,14 @@ type_literal(ParseState *pstate, Operand *operand, const char *type)
 	replace_operand(operand, transformExpr(pstate, literal, pstate->p_expr_kind));
 }
 
+/* Casts an operand that is a document, in the text and in the tree. */
 static void
 cast_operand(ParseState *pstate, Operand *operand, Oid type)
 {
 	replace_operand(operand, mcs_dialect_cast_document(pstate, operand->raw, operand->expression, type));
 }
 
+/* Whether the session finds an operator for two types; left is invalid for prefix operators. */
 static bool
 operator_exists(ParseState *pstate, List *name, Oid left, Oid right)
 {
@@ -101,6 +110,7 @@ operator_exists(ParseState *pstate, List *name, Oid left, Oid right)
 	return true;
 }
 
+/* Whether a name is one of some; the list ends with NULL. */
 static bool
 is_one_of(const char *name, const char *const *names)
 {
@@ -110,6 +120,7 @@ is_one_of(const char *name, const char *const *names)
 	return false;
 }
 
+/* Whether an operator compares. */
 static bool
 is_comparison(const char *name)
 {
@@ -127,6 +138,7 @@ qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 	List	   *name = list_make2(makeString(schema), llast(e->name));
 	DialectToken *token = &fragment->tokens[mcs_dialect_token_at(fragment, e->location)];
 
+	/* LIKE, IN and the like have no place where a schema could stand */
 	if (list_length(e->name) != 1 || e->kind != AEXPR_OP || !operator_exists(pstate, name, left, right))
 		return false;
 	mcs_dialect_edit(fragment, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
@@ -135,6 +147,7 @@ qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 	return true;
 }
 
+/* Whether there is an operator for two types, maybe by naming the extension's schema. */
 static bool
 find_operator(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 {
@@ -149,10 +162,12 @@ comparison(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 
 	if (left->document && right->document)
 		other = NULL;
+	/* d = 'shipped': a text, not JSON */
 	else if (other->literal)
 		type_literal(pstate, other, "text");
 	if (!left->expression || !right->expression || find_operator(pstate, e, left->type, right->type) || !other)
 		return;
+	/* no operator for the two types: both as documents, which have all comparisons */
 	replace_operand(other, mcs_dialect_as_document(pstate, other->raw, other->expression));
 	(void) find_operator(pstate, e, left->type, right->type);
 }
@@ -164,6 +179,7 @@ concatenation(ParseState *pstate, Operand *left, Operand *right)
 	Operand	   *other = left->document ? right : left;
 	Oid			type = TEXTOID;
 
+	/* jsonb || jsonb joins objects; a document beside it is meant as one */
 	if (!other->document && other->type == JSONBOID)
 		type = JSONBOID;
 	if (left->document)
@@ -172,6 +188,7 @@ concatenation(ParseState *pstate, Operand *left, Operand *right)
 		cast_operand(pstate, right, type);
 }
 
+/* Whether a literal could be a number. */
 static bool
 is_number(const char *text)
 {
@@ -186,6 +203,7 @@ arithmetic_literal(ParseState *pstate, const char *name, Operand *operand)
 {
 	A_Const    *literal = (A_Const *) mcs_dialect_original(mcs_dialect_current, operand->raw);
 
+	/* what looks like a number stays untyped, so that the operator may choose */
 	if (!is_number(strVal(&literal->val)) && (strcmp(name, "+") == 0 || strcmp(name, "-") == 0))
 		type_literal(pstate, operand, "interval");
 }
@@ -218,6 +236,7 @@ is_text_operator(const char *name)
 	return is_one_of(name, names);
 }
 
+/* Makes the operands fit their operator, if one of them is a document. */
 static void
 patch_operator(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 {
@@ -255,6 +274,7 @@ around_operator(const Fragment *fragment, Node *left, Node *right, int before, i
 	int			first;
 	int			last;
 
+	/* the extents leave out brackets around an operand, which belong to it here */
 	if (!mcs_dialect_extent(fragment, left, from, &to) || !mcs_dialect_extent(fragment, right, &first, end))
 		return false;
 	for (i = mcs_dialect_token_at(fragment, to); i <= before; i++)
@@ -308,6 +328,7 @@ compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
 	int			end;
 	int			first;
 
+	/* (d > '2024-05-01' OR d > timestamptz '2024-05-01'), with the document's text as it becomes */
 	if (!around_operator(fragment, left, right, i - 1, i + 1, &from, &end))
 		return NULL;
 	first = document == left ? from : mcs_dialect_token_end(token);
@@ -388,6 +409,7 @@ transform_list(ParseState *pstate, A_Expr *e)
 	List	   *operands = NIL;
 	ListCell   *cell;
 
+	/* (a, b) IN ((1, 2), ...) */
 	if (e->lexpr && IsA(e->lexpr, RowExpr))
 	{
 		foreach(cell, (List *) e->rexpr)
@@ -407,6 +429,7 @@ transform_list(ParseState *pstate, A_Expr *e)
 		any |= operand->document;
 		operands = lappend(operands, operand);
 	}
+	/* 'x' IN (d.a, d.b) */
 	if (any && left.literal)
 		type_literal(pstate, &left, "text");
 	foreach(cell, operands)
@@ -433,6 +456,7 @@ transform_array(ParseState *pstate, A_Expr *e)
 	int			to;
 	Fragment   *fragment = mcs_dialect_current;
 
+	/* d = ANY ('{a,b}'): an array of texts */
 	if (left.document && right.literal && mcs_dialect_extent(fragment, right.raw, &from, &to))
 	{
 		mcs_dialect_edit(fragment, EDIT_CLOSE, to, to, "::text[]");
@@ -446,6 +470,7 @@ transform_array(ParseState *pstate, A_Expr *e)
 	if (left.literal)
 		type_literal(pstate, &left, "text");
 	mcs_dialect_wrap(fragment, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(fragment->namespace, "document_elements")), "))");
+	/* for the analysis an array of documents is enough, whatever is in it */
 	replace_operand(&right, (Node *) makeNullConst(get_array_type(fragment->document), -1, InvalidOid));
 }
 
@@ -487,6 +512,7 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 				 mcs_dialect_error_at(fragment, word->at)));
 	else if (right.document)
 		cast_operand(pstate, &right, TEXTOID);
+	/* a CONTAINS b becomes f(a, b) */
 	if (!around_operator(fragment, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
 	mcs_dialect_wrap(fragment, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(fragment->namespace, function)),
@@ -536,6 +562,7 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 				unify_rows(pstate, e, (RowExpr *) e->lexpr, (RowExpr *) e->rexpr);
 				break;
 			}
+			/* a postfix operator, which PostgreSQL itself refuses */
 			if (!e->rexpr)
 				break;
 			if (e->lexpr && IsA(e->lexpr, RowExpr) && IsA(mcs_dialect_original(mcs_dialect_current, e->rexpr), SubLink))
@@ -553,6 +580,7 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 			}
 			left = analyse_operand(pstate, &e->lexpr);
 			right = analyse_operand(pstate, &e->rexpr);
+			/* to be known before the literal is given a type */
 			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
 				((left.document && is_date(mcs_dialect_current, right.raw)) || (right.document && is_date(mcs_dialect_current, left.raw)));
 			patch_operator(pstate, e, &left, &right);

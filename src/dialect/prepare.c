@@ -26,6 +26,7 @@ typedef struct PrepareState
 
 static bool prepare_node(Node *node, PrepareState *state);
 
+/* Notes that a node stands where a boolean is needed. */
 static void
 set_boolean_target(PrepareState *state, Node *node)
 {
@@ -53,6 +54,7 @@ name_targets(Fragment *fragment, List *targets)
 		item->name = FigureColname(target->val);
 		item->is_reference = IsA(target->val, ColumnRef) || IsA(target->val, A_Indirection);
 		fragment->unnamed_targets = lappend(fragment->unnamed_targets, item);
+		/* a reference may still become d.a.b, whose name PostgreSQL finds itself */
 		if (!IsA(target->val, ColumnRef))
 			target->name = item->name;
 	}
@@ -157,6 +159,7 @@ set_assignment_targets(Fragment *fragment, Oid relid, List *targets)
 	}
 }
 
+/* The table that a statement writes to; no lock, as only the types of its columns are asked for. */
 static Oid
 target_relation(RangeVar *relation)
 {
@@ -184,6 +187,7 @@ number_columns(Fragment *fragment, SelectStmt *select, int set)
 
 		if (mcs_dialect_has_star(target->val))
 			break;
+		/* there are so many bits; who has more columns writes the casts */
 		if (foreach_current_index(cell) >= 64)
 			break;
 		if (!target->name && IsA(target->val, ColumnRef))
@@ -196,10 +200,12 @@ number_columns(Fragment *fragment, SelectStmt *select, int set)
 	}
 }
 
+/* Gives a set operation its number; the same in each attempt, as the tree is walked in the same order. */
 static void
 prepare_set(Fragment *fragment, SelectStmt *select)
 {
 	fragment->set_count++;
+	/* the first attempt makes it, later ones find in it what earlier ones have seen */
 	if (list_length(fragment->set_columns) < fragment->set_count)
 	{
 		/* other attempts need it, too */
@@ -226,6 +232,7 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 		SelectStmt *left = select->larg;
 		SelectStmt *right = select->rarg;
 
+		/* the branches have their own names, and are walked below */
 		select->larg = select->rarg = NULL;
 		(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
 		select->larg = left;
@@ -236,23 +243,26 @@ prepare_select(SelectStmt *select, PrepareState *state, bool is_branch)
 			prepare_set(fragment, select);
 		return false;
 	}
+	/* before anything is overwritten, as it looks for calls */
 	mcs_dialect_move_windows(fragment, select);
 	/* an expression by itself makes no column */
 	if (fragment->mode == DIALECT_STATEMENT || state->select)
 		name_targets(fragment, select->targetList);
 	(void) raw_expression_tree_walker((Node *) select, prepare_node, &inner);
+	/* after the walk: a node is overwritten when all in it is done */
 	set_boolean_target(state, select->whereClause);
 	set_boolean_target(state, select->havingClause);
 	return false;
 }
 
+/* INSERT: its values have the types of the columns that they go to. */
 static bool
 prepare_insert(InsertStmt *insert, PrepareState *state)
 {
 	Fragment   *fragment = state->fragment;
 	Oid			relid = target_relation(insert->relation);
 
-	name_targets(fragment, mcs_returning_list(insert));
+	name_targets(fragment, mcs_dialect_returning_list(insert));
 	(void) raw_expression_tree_walker((Node *) insert, prepare_node, state);
 	if (OidIsValid(relid))
 	{
@@ -266,12 +276,13 @@ prepare_insert(InsertStmt *insert, PrepareState *state)
 	return false;
 }
 
+/* UPDATE: like INSERT. */
 static bool
 prepare_update(UpdateStmt *update, PrepareState *state)
 {
 	Oid			relid = target_relation(update->relation);
 
-	name_targets(state->fragment, mcs_returning_list(update));
+	name_targets(state->fragment, mcs_dialect_returning_list(update));
 	(void) raw_expression_tree_walker((Node *) update, prepare_node, state);
 	if (OidIsValid(relid))
 		set_assignment_targets(state->fragment, relid, update->targetList);
@@ -279,6 +290,7 @@ prepare_update(UpdateStmt *update, PrepareState *state)
 	return false;
 }
 
+/* MERGE: its actions are like INSERT and UPDATE. */
 static bool
 prepare_merge(MergeStmt *merge, PrepareState *state)
 {
@@ -318,6 +330,7 @@ prepare_range_function(RangeFunction *range, PrepareState *state)
 			(void) raw_expression_tree_walker((Node *) call, prepare_node, state);
 			continue;
 		}
+		/* unnest(a, b) is a join of rows that PostgreSQL makes itself */
 		if (list_length(call->args) > 1 && strcmp(strVal(llast(call->funcname)), "unnest") == 0)
 		{
 			(void) raw_expression_tree_walker((Node *) call, prepare_node, state);
@@ -390,7 +403,7 @@ prepare_node(Node *node, PrepareState *state)
 		case T_UpdateStmt:
 			return prepare_update((UpdateStmt *) node, state);
 		case T_DeleteStmt:
-			name_targets(state->fragment, mcs_returning_list((DeleteStmt *) node));
+			name_targets(state->fragment, mcs_dialect_returning_list((DeleteStmt *) node));
 			(void) raw_expression_tree_walker(node, prepare_node, state);
 			set_boolean_target(state, ((DeleteStmt *) node)->whereClause);
 			return false;
@@ -407,6 +420,7 @@ prepare_node(Node *node, PrepareState *state)
 			{
 				Node	   *relation = mcs_dialect_transform_relation(state->fragment, (RangeVar *) node);
 
+				/* in its place, as we are not told what points to it; a RangeVar is the larger of the two */
 				memcpy(node, relation, IsA(relation, RangeVar) ? sizeof(RangeVar) : sizeof(RangeSubselect));
 			}
 			return false;
@@ -432,6 +446,7 @@ mcs_dialect_prepare(Fragment *fragment, Node *query)
 {
 	PrepareState state = {fragment, NULL};
 
+	/* the inner nodes first, then what stands around the whole */
 	(void) prepare_node(query, &state);
 	if (IsA(query, SelectStmt))
 	{

@@ -99,6 +99,7 @@ mcs_reader_skip_if_exists(TokenReader *reader)
 int
 mcs_reader_error_position(const TokenReader *reader, int token)
 {
+	/* not errposition: the text is an argument of a function, not the statement that runs */
 	internalerrposition(pg_mbstrlen_with_len(reader->source, reader->tokens[token].at) + 1);
 	internalerrquery(reader->source);
 	return 0;
@@ -135,6 +136,7 @@ mcs_reader_expect(TokenReader *reader, const char *word)
 	reader->current++;
 }
 
+/* Complains of what follows the end of a statement, with how it is written. */
 void
 mcs_reader_expect_end(TokenReader *reader, const char *hint)
 {

@@ -44,6 +44,7 @@ written(Fragment *fragment, ColumnRef *ref, int n)
 	return name ? name : pstrdup("");
 }
 
+/* The n-th name of a reference, folded. */
 static char *
 field_name(ColumnRef *ref, int n)
 {
@@ -162,6 +163,7 @@ find_in_scope(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 	const char *name = field_name(ref, first);
 	int			taken = 1;
 
+	/* a column that has no fields is not what a.b means */
 	if (column && first + 1 < count)
 		column = mcs_dialect_if_has_paths(fragment, column);
 	if (!column)
@@ -185,6 +187,7 @@ find_in_image(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 {
 	Node	   *image = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, IMAGE, ref->location));
 
+	/* no relation here holds events */
 	if (!image)
 		return false;
 	path->base = image;
@@ -200,6 +203,7 @@ find_in_only_column(ParseState *pstate, Fragment *fragment, const Scope *scope, 
 	RangeTblEntry *entry = scope->item->p_rte;
 	char	   *name;
 
+	/* unnest(d.items) AS item: item.qty is a field of the one column, which PostgreSQL calls item.item */
 	if (entry->rtekind != RTE_FUNCTION || list_length(entry->eref->colnames) != 1)
 		return false;
 	name = strVal(linitial(entry->eref->colnames));
@@ -263,6 +267,7 @@ find_output(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, F
 		mention.name = target->name;
 		if (mentions(target->val, &mention))
 			continue;
+		/* analysed once more, in this place; the text has it once more, too */
 		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
 		if (count > 1 && !mcs_dialect_if_has_paths(fragment, path->base))
 			return false;
@@ -275,6 +280,7 @@ find_output(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, F
 
 /* ---- names of the surroundings ---- */
 
+/* A parameter that stands for a variable. */
 static Node *
 parameter(int number, Oid type, int location)
 {
@@ -405,15 +411,18 @@ resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 	if (count == 0 || ref->location < 0 || ref->location >= fragment->size)
 		return false;
 	one.prefix = psprintf("%s.", quote_identifier(field_name(ref, 0)));
+	/* in WHEN of a trigger there is nothing else that change. could mean */
 	if (fragment->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
 		return find_in_scope(pstate, fragment, &all, ref, 1, count, path) ||
 			find_in_image(pstate, fragment, &all, ref, 1, count, path);
+	/* a condition over an event has no output columns */
 	if (fragment->mode != DIALECT_FILTER && count == 1 && find_output(pstate, fragment, ref, count, path))
 		return true;
 	if (find_in_scope(pstate, fragment, &all, ref, 0, count, path))
 		return true;
 	if (count > 1)
 	{
+		/* a relation by its name, before fields of documents: it is what SQL would mean */
 		one.item = refnameNamespaceItem(pstate, NULL, field_name(ref, 0), ref->location, &one.levels);
 		if (one.item)
 			return find_in_scope(pstate, fragment, &one, ref, 1, count, path) ||
@@ -422,8 +431,10 @@ resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 		if (find_output(pstate, fragment, ref, count, path))
 			return true;
 	}
+	/* then what the surroundings know */
 	if (find_variable(pstate, fragment, ref, count, path))
 		return true;
+	/* at last a field of the document, which any name may be */
 	return (fragment->bare_names || count > 1) && find_in_image(pstate, fragment, &all, ref, 0, count, path);
 }
 
@@ -487,6 +498,7 @@ document_star(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath 
 	fragment->found_dialect = true;
 	row->args = list_make1(write_reference(pstate, fragment, ref, path));
 	row->row_typeid = RECORDOID;
+	/* analysis expands the star of a row into its columns, here one */
 	row->row_format = COERCE_EXPLICIT_CALL;
 	row->colnames = list_make1(makeString(pstrdup(field_name(ref, name_count(ref) - 1))));
 	row->location = -1;
@@ -506,6 +518,7 @@ mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 	FieldPath	path = {NULL, NIL, NIL};
 
 	CHECK_FOR_INTERRUPTS();
+	/* SQL comes first: what it finds keeps its meaning */
 	if (found)
 		return NULL;
 	if (fragment->plain ? !find_variable(pstate, fragment, ref, name_count(ref), &path) || path.steps : !resolve(pstate, fragment, ref, &path))

@@ -36,6 +36,7 @@ mcs_dialect_find_placeholder(const Fragment *fragment, const RangeVar *name)
 	if (number >= list_length(fragment->change_streams))
 		return NULL;
 	relation = list_nth(fragment->change_streams, number);
+	/* a table of the user's may be called so, too */
 	return fragment->tokens[relation->token].at == name->location ? relation : NULL;
 }
 
@@ -96,6 +97,7 @@ table_option(Oid relid, const char *name)
 	return NULL;
 }
 
+/* Says that no relation holds what CHANGE_STREAM names, and how to get one. */
 static void
 report_missing(const Fragment *fragment, const DialectRelation *relation)
 {
@@ -143,6 +145,7 @@ find_events(const Fragment *fragment, DialectRelation *relation)
 	if (relation->database)
 	{
 		database = table_option(relation->relid, "database");
+		/* a foreign table of another database, or of all, is filtered by its column */
 		relation->filtered |= !database || strcmp(database, relation->database) != 0;
 	}
 }
@@ -178,6 +181,7 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 	RangeSubselect *rows;
 	char	   *text;
 
+	/* what stays unused stands where no relation can */
 	relation->used = true;
 	if (fragment->one_event)
 		relation->filtered = true;
@@ -200,6 +204,7 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 	}
 	text = fragment->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
 	rows = makeNode(RangeSubselect);
+	/* the text is ours, so it parses */
 	rows->subquery = linitial_node(RawStmt, raw_parser(psprintf("%s", text), RAW_PARSE_DEFAULT))->stmt;
 	rows->alias = placeholder->alias;
 	if (!rows->alias)

@@ -73,6 +73,7 @@ mcs_string_agg_elements_transition(PG_FUNCTION_ARGS)
 	MemoryContext context;
 	MemoryContext old;
 
+	/* the state must live as long as the group, and only the executor knows how long */
 	if (!AggCheckCallContext(fcinfo, &context))
 		elog(ERROR, "aggregate function called in non-aggregate context");
 	if (PG_ARGISNULL(1))
@@ -85,6 +86,7 @@ mcs_string_agg_elements_transition(PG_FUNCTION_ARGS)
 	if (state == NULL)
 	{
 		state = palloc0(sizeof(ElementState));
+		/* from now on it doubles */
 		state->room = 16;
 		state->elements = palloc(sizeof(Element) * state->room);
 		state->delimiter = PG_ARGISNULL(2) ? pstrdup("") : text_to_cstring(PG_GETARG_TEXT_PP(2));
@@ -138,6 +140,7 @@ join_elements(FunctionCallInfo fcinfo, bool distinct)
 	for (int64 i = 0; i < state->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* sorted, so that equal ones are neighbours */
 		if (distinct && i > 0 && compare_elements(elements[i - 1], elements[i]) == 0)
 			continue;
 		if (!first)
@@ -183,6 +186,7 @@ next_step(DottedPath *path, const char **step)
 	return size;
 }
 
+/* Whether a step is a position in an array. */
 static bool
 is_position(const char *step, Size size)
 {

@@ -65,6 +65,7 @@ deferrable_size(Node *node)
 	}
 }
 
+/* Whether a node is t.* or (t).*, which analysis makes several columns of. */
 bool
 mcs_dialect_has_star(Node *node)
 {
@@ -89,12 +90,14 @@ mcs_dialect_defer(Fragment *fragment, Node *node)
 			return NULL;
 		return list_nth(fragment->deferred, stand_in->number - DIALECT_FIRST_DEFERRED);
 	}
+	/* all of these are larger than a ParamRef, which is put in their place */
 	size = deferrable_size(node);
 	if (size == 0 || mcs_dialect_has_star(node))
 		return NULL;
 	deferred = palloc0(sizeof(DialectDeferred));
 	deferred->original = palloc(size);
 	memcpy(deferred->original, node, size);
+	/* in its place: what points to the node need not be known */
 	NodeSetTag(node, T_ParamRef);
 	stand_in->number = DIALECT_FIRST_DEFERRED + list_length(fragment->deferred);
 	stand_in->location = exprLocation(deferred->original);
@@ -108,6 +111,7 @@ mcs_dialect_set_target(Fragment *fragment, Node *node, DialectTarget target, Oid
 {
 	DialectDeferred *deferred;
 
+	/* a constant takes the type that is needed by itself */
 	if (node == NULL || IsA(node, A_Const) || (target == TARGET_ASSIGNED && !OidIsValid(type)))
 		return;
 	deferred = mcs_dialect_defer(fragment, node);

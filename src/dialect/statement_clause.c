@@ -70,6 +70,7 @@ void
 mcs_dialect_read_target(TokenReader *reader, StreamClauses *clauses)
 {
 	mcs_reader_expect(reader, "ON");
+	/* ON database.collection: a database that is called database */
 	if (mcs_reader_is(reader, "DATABASE") && reader->tokens[reader->current + 1].type != '.')
 	{
 		reader->current++;
@@ -82,6 +83,7 @@ mcs_dialect_read_target(TokenReader *reader, StreamClauses *clauses)
 		}
 		return;
 	}
+	/* ON COLLECTION orders; alone it is the collection's name */
 	if (mcs_reader_is(reader, "COLLECTION") && !begins_clause(reader, reader->current + 1))
 		reader->current++;
 	clauses->collection = mongo_name(reader, "a collection, or DATABASE,");
@@ -121,6 +123,7 @@ closing(TokenReader *reader)
 	close = mcs_dialect_closing_bracket(reader->tokens, reader->current);
 	if (close >= reader->end)
 	{
+		/* the error is at the end, where the bracket is missed */
 		reader->current = reader->end;
 		mcs_reader_syntax_error(reader, "A bracket is not closed.");
 	}
@@ -136,6 +139,7 @@ where_clause(TokenReader *reader, StreamClauses *clauses)
 	while (!begins_clause(reader, reader->current))
 	{
 		if (mcs_reader_at(reader, '('))
+			/* a clause's word in brackets is a function or a column */
 			reader->current = Min(mcs_dialect_closing_bracket(reader->tokens, reader->current), reader->end - 1);
 		reader->current++;
 	}
@@ -187,6 +191,7 @@ pipeline_clause(TokenReader *reader, StreamClauses *clauses)
 			fields_clause(reader, clauses);
 		else
 			mcs_reader_syntax_error(reader, "The stages of a PIPELINE are FILTER (condition) and ADD_FIELDS (name = expression, ...).");
+		/* a stage ends at its own bracket, so only a comma or the end is left */
 		if (reader->current == close)
 			break;
 		mcs_reader_expect(reader, ",");
@@ -259,6 +264,7 @@ mcs_dialect_write_arguments(StringInfo out, const StreamClauses *clauses, bool c
 	char	   *filter = joined_filter(clauses);
 	ListCell   *cell;
 
+	/* a stream keeps its collection: alter_change_stream takes none */
 	if (create && clauses->collection)
 		appendStringInfo(out, ", collection => %s", quote_literal_cstr(clauses->collection));
 	if (create && clauses->database)
@@ -271,6 +277,7 @@ mcs_dialect_write_arguments(StringInfo out, const StreamClauses *clauses, bool c
 	{
 		StatementOption *option = lfirst(cell);
 
+		/* CREATE OR REPLACE gives both functions the same clauses; ALTER has checked its own */
 		if (create || mcs_dialect_option_is_alterable(option->name))
 			appendStringInfo(out, ",\n  %s => %s", option->name, option->value);
 	}

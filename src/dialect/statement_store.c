@@ -59,6 +59,7 @@ check_select(const TokenReader *reader, const Fragment *fragment)
 
 	if (!IsA(select, SelectStmt))
 		refuse(reader, fragment->source_offset, "anything but SELECT");
+	/* none of these means anything for the one row of an event */
 	if (select->op != SETOP_NONE)
 		refuse(reader, fragment->source_offset, "UNION, INTERSECT or EXCEPT");
 	if (select->groupClause)
@@ -82,6 +83,7 @@ names_relation(Node *node, const char *name)
 {
 	if (node == NULL)
 		return false;
+	/* a sub-select may name it anywhere */
 	if (IsA(node, SubLink))
 		return true;
 	if (IsA(node, ColumnRef))
@@ -103,6 +105,7 @@ where_filter(const Fragment *fragment, const SelectStmt *select)
 	int			first = 0;
 	int			end;
 
+	/* a filter is over the columns alone: it knows no name of the relation */
 	if (!select->whereClause ||
 		names_relation(select->whereClause, from->alias ? from->alias->aliasname : relation->folded ? relation->folded : "all_changes"))
 		return NULL;
@@ -135,6 +138,7 @@ table_columns(const TokenReader *reader, const Fragment *fragment)
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		Oid			type = exprType((Node *) target->expr);
 
+		/* what ORDER BY needs is no column of the result */
 		if (target->resjunk)
 			continue;
 		appendStringInfo(&columns, "%s\n  %s %s", columns.len ? "," : "", quote_identifier(target->resname),
@@ -145,6 +149,7 @@ table_columns(const TokenReader *reader, const Fragment *fragment)
 	return columns.data;
 }
 
+/* The value of an option that was given, else NULL. */
 static const char *
 option(const StreamClauses *clauses, const char *name)
 {
@@ -167,6 +172,10 @@ default_image(StreamClauses *clauses, const Fragment *fragment, const char *sele
 	const char *image = "full_document";
 	bool		used = false;
 
+	/*
+	 * by the translated text, where each path begins with the column's name;
+	 * full_document_before_change is another
+	 */
 	for (const char *at = select; (at = strstr(at, image)) != NULL; at += strlen(image))
 		used |= strncmp(at, "full_document_", strlen("full_document_")) != 0;
 	if (used && !option(clauses, image))
@@ -179,6 +188,7 @@ default_image(StreamClauses *clauses, const Fragment *fragment, const char *sele
 	}
 }
 
+/* Tells with which changes the store begins, as that cannot be changed later. */
 static void
 tell_start(const StreamClauses *clauses, const char *name)
 {
@@ -223,10 +233,12 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	fragment->change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
 	fragment->one_event = true;
 	callback.arg = fragment;
+	/* check_select parses, and may be the first to do so */
 	error_context_stack = &callback;
 	select = check_select(reader, fragment);
 	error_context_stack = callback.previous;
 	rows = mcs_dialect_translate_fragment(fragment);
+	/* known only after analysis, as functions look alike before */
 	if (fragment->has_aggregates)
 		refuse(reader, fragment->source_offset, "aggregate or window functions");
 	relation = linitial(fragment->change_streams);
@@ -239,6 +251,10 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	tell_start(&clauses, name);
 
 	initStringInfo(&out);
+	/*
+	 * the table first: the handler's body is checked against it; its SELECT
+	 * runs once for each event, over "change"
+	 */
 	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(reader, fragment));
 	appendStringInfo(&out, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s();\n",

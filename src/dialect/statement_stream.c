@@ -15,6 +15,7 @@ reset_argument(StringInfo out, const List *names)
 {
 	ListCell   *cell;
 
+	/* an empty array would be no error, but noise */
 	if (names == NIL)
 		return;
 	appendStringInfoString(out, ",\n  reset => ARRAY[");
@@ -44,6 +45,7 @@ not_given(const StreamClauses *clauses)
 	return names;
 }
 
+/* A literal, or NULL for what was not given. */
 static char *
 nullable_literal(const char *text)
 {
@@ -107,6 +109,7 @@ mcs_dialect_alter_stream(TokenReader *reader)
 		mcs_reader_syntax_error(reader, DIALECT_ALTER_CLAUSES);
 	mcs_dialect_read_clauses(reader, &clauses, true);
 	mcs_reader_expect_end(reader, DIALECT_ALTER_CLAUSES);
+	/* here, not by the function, so that the error points at the option */
 	foreach(cell, clauses.options)
 	{
 		StatementOption *option = lfirst(cell);

@@ -19,6 +19,7 @@ when_clause(TokenReader *reader)
 	mcs_reader_expect(reader, "(");
 	first = reader->current;
 	close = mcs_dialect_closing_bracket(reader->tokens, first - 1);
+	/* the bracket is not closed in this statement, or nothing is in it */
 	if (close >= reader->end || close == first)
 		mcs_reader_syntax_error(reader, "A condition is expected here.");
 	reader->current = close + 1;
@@ -43,6 +44,7 @@ procedure_name(TokenReader *reader)
 		(void) mcs_reader_name(reader, "a function or procedure");
 	while (mcs_reader_skip_type(reader, '.'));
 	to = mcs_dialect_token_end(&reader->tokens[reader->current - 1]);
+	/* EXECUTE FUNCTION f() as SQL has it; handlers' procedures take the event */
 	if (reader->current + 1 < reader->end && reader->tokens[reader->current].type == '(' &&
 		reader->tokens[reader->current + 1].type == ')')
 		reader->current += 2;
@@ -58,6 +60,7 @@ block(TokenReader *reader)
 
 	if (mcs_reader_at_end(reader))
 		mcs_reader_syntax_error(reader, "BEGIN ... END is expected here.");
+	/* a literal is another text, whose errors cannot point into this one */
 	if (first->type == TOKEN_STRING)
 	{
 		reader->current++;
@@ -162,6 +165,7 @@ mcs_dialect_drop_trigger(TokenReader *reader)
 		return NULL;
 	name = reader->tokens[reader->current].value;
 	reader->current += 2;
+	/* DROP TRIGGER n ON t, which is SQL's */
 	if (!name || !mcs_reader_skip_pair(reader, "CHANGE", "STREAM") || mcs_reader_at_end(reader))
 		return NULL;
 	(void) mcs_reader_name(reader, "a change stream");

@@ -1,6 +1,12 @@
 /*
  * dialect/transform.c
  *	  Analyses the nodes that were kept aside, each by the rules of its kind.
+ *
+ * This is where the hook for parameters leads.  The parts of a node are
+ * analysed first, then what it becomes is decided by their types, then
+ * PostgreSQL analyses it with the analysed parts in it.  What the dialect makes
+ * of another kind of node is a case of transform_original, and a line in
+ * prepare_expression, which keeps such nodes aside.
  */
 #include "mongo_change_stream.h"
 
@@ -29,6 +35,7 @@ transform_case(ParseState *pstate, CaseExpr *c)
 	{
 		CaseWhen   *when = lfirst_node(CaseWhen, cell);
 
+		/* beside a document an untyped literal would be read as JSON, where a text is meant */
 		if (arg && exprType(arg) == fragment->document && mcs_dialect_is_literal(fragment, (Node *) when->expr))
 			mcs_dialect_type_literal(fragment, (Node *) when->expr, (Node **) &when->expr, "text");
 		results = lappend(results, &when->result);
@@ -61,12 +68,14 @@ transform_cast(ParseState *pstate, TypeCast *cast)
 	Node	   *arg;
 	Oid			type;
 
+	/* of these the cast itself is what gives them a type */
 	if (IsA(mcs_dialect_original(fragment, raw), A_ArrayExpr) || IsA(mcs_dialect_original(fragment, raw), A_Const))
 		return transformExpr(pstate, (Node *) cast, pstate->p_expr_kind);
 	arg = mcs_dialect_transform_operand(pstate, &cast->arg);
 	if (arg && exprType(arg) == fragment->document)
 	{
 		type = typenameTypeId(pstate, cast->typeName);
+		/* the cast of a document to text would give JSON, in quotes */
 		if (type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID)
 			cast->arg = mcs_dialect_analysed_param(fragment, mcs_dialect_cast_document(pstate, raw, arg, TEXTOID), -1);
 		else if (!can_coerce_type(1, &fragment->document, &type, COERCION_EXPLICIT))
@@ -99,6 +108,7 @@ transform_sublink(ParseState *pstate, SubLink *link)
 {
 	Fragment   *fragment = mcs_dialect_current;
 
+	/* the sub-select is analysed twice: here for its type only, on a copy, then by PostgreSQL */
 	if (mcs_dialect_is_literal(fragment, link->testexpr))
 	{
 		Query	   *query = parse_sub_analyze(copyObject(link->subselect), pstate, NULL, false, true);
@@ -119,6 +129,7 @@ apply_target(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 
 	if (exprType(expression) != fragment->document || type == fragment->document)
 		return expression;
+	/* of other types there is a cast on assignment, or none at all */
 	if (deferred->target == TARGET_BOOLEAN || type == TEXTOID || type == VARCHAROID || type == BPCHAROID || type == NAMEOID ||
 		type == JSONBOID || type == JSONOID || type == INTERVALOID || type == TEXTARRAYOID || type == BYTEAOID)
 		return mcs_dialect_cast_document(pstate, deferred->original, expression, type);
@@ -135,6 +146,7 @@ apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 
 	if (exprType(expression) == fragment->document)
 	{
+		/* a branch before this one was written without knowing: all of it again */
 		if (!(columns->document & bit) && (columns->other & bit))
 			fragment->retry = true;
 		columns->document |= bit;
@@ -146,6 +158,7 @@ apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 	return expression;
 }
 
+/* Analyses a node that was kept aside, by its kind. */
 static Node *
 transform_original(ParseState *pstate, Node *node)
 {
@@ -182,12 +195,15 @@ mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref)
 	DialectDeferred *deferred;
 	Node	   *expression;
 
+	/* each level of the text is some of ours */
 	check_stack_depth();
+	/* beyond the users' numbers, which the scanner has checked */
 	if (ref->number >= DIALECT_FIRST_ANALYSED && ref->number - DIALECT_FIRST_ANALYSED < list_length(fragment->analysed))
 		return list_nth(fragment->analysed, ref->number - DIALECT_FIRST_ANALYSED);
 	if (ref->number < DIALECT_FIRST_DEFERRED || ref->number - DIALECT_FIRST_DEFERRED >= list_length(fragment->deferred))
 		return fragment->param_hook ? fragment->param_hook(pstate, ref) : NULL;
 	deferred = list_nth(fragment->deferred, ref->number - DIALECT_FIRST_DEFERRED);
+	/* a copy, since PostgreSQL analyses some nodes more than once, GROUP BY's for example */
 	expression = transform_original(pstate, copyObject(deferred->original));
 	if (deferred->target != TARGET_ANY)
 		expression = apply_target(pstate, deferred, expression);

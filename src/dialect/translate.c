@@ -1,6 +1,25 @@
 /*
  * dialect/translate.c
- *	  The SQL functions that translate.
+ *	  The SQL functions that translate, and the way of a text.
+ *
+ * A text goes this way:
+ *
+ *	translate.c		cuts it into statements, by the tokens of lex.c; do.c also runs them
+ *	statement.c		looks whether a statement is one that the dialect adds; if so,
+ *	statement_*.c	read it by reader.c and write calls of functions, with conditions by
+ *					event_expression.c and blocks by body.c; each of these is cut into
+ *					fragments, as SQL's statements are
+ *	fragment.c		begins with a fragment: tokens, and words that become what parses
+ *	analyse.c		parses it, and analyses it as plain SQL; what is plain SQL stays.  Else:
+ *	prepare.c		keeps nodes aside by stand_in.c, puts relations in the place of
+ *					CHANGE_STREAM by relation.c, and moves windows by window.c
+ *	transform.c		is called by PostgreSQL's analysis for each node kept aside, which
+ *					operator.c, call.c, indirection.c or itself analyses, by operand.c
+ *	reference.c		is called by it for each name, which may be a path: field_path.c
+ *	edit.c			has noted by then what all of these change in the text (whose
+ *					range extent.c knows), and writes the result
+ *
+ * runtime.c is what the result calls when it runs.
  */
 #include "mongo_change_stream.h"
 
@@ -54,6 +73,7 @@ translate_text(Oid namespace, const char *text)
 			MemoryContextSwitchTo(scratch);
 			made = mcs_translate_statement(namespace, text, tokens, i, end, &is_call);
 			MemoryContextSwitchTo(context);
+			/* what stands between statements stays */
 			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
 			appendStringInfoString(&out, made);
 			MemoryContextReset(scratch);

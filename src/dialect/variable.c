@@ -44,6 +44,7 @@ mcs_variable_declare_record(Body *body, const char *name, List *targets)
 	{
 		DialectVariable *variable = lfirst(cell);
 
+		/* declared with a type of rows: it says more than the query does */
 		if (name && strcmp(variable->name, name) == 0 && OidIsValid(variable->type))
 			return;
 	}
@@ -58,6 +59,7 @@ mcs_variable_declare_record(Body *body, const char *name, List *targets)
 	mcs_variable_declare(body, name, InvalidOid, fields);
 }
 
+/* A variable of the block; the innermost of a name. */
 static const DialectVariable *
 find_variable(const Body *body, const char *name)
 {
@@ -90,6 +92,7 @@ type_of(const Body *body, int first, int end)
 	}
 	if (names == NIL || list_length(names) > 3)
 		return InvalidOid;
+	/* no lock: the type is a guess that PL/pgSQL will make anew */
 	relid = RangeVarGetRelid(makeRangeVarFromNameList(list_copy_head(names, list_length(names) - 1)), NoLock, true);
 	number = OidIsValid(relid) ? get_attnum(relid, strVal(llast(names))) : InvalidAttrNumber;
 	return number == InvalidAttrNumber ? InvalidOid : get_atttype(relid, number);
@@ -113,6 +116,7 @@ mcs_variable_named_type(const Body *body, int first, int end)
 		end -= 2;				/* ROWTYPE */
 	}
 	name = pnstrdup(body->reader.source + from, mcs_dialect_token_end(&body->reader.tokens[end - 1]) - from);
+	/* a name that is no type is no error here, PL/pgSQL will say so */
 #if PG_VERSION_NUM >= 160000
 	(void) parseTypeString(name, &type, &typmod, (Node *) &(ErrorSaveContext) {.type = T_ErrorSaveContext});
 #else
@@ -131,6 +135,7 @@ mcs_variable_target_type(const Body *body, int first, int end)
 		return InvalidOid;
 	if (end == first + 1)
 		return variable->type;
+	/* a field of a variable whose type is one of rows */
 	if (end == first + 3 && body->reader.tokens[first + 1].type == '.' && body->reader.tokens[first + 2].value)
 	{
 		Oid			relid = OidIsValid(variable->type) ? get_typ_typrelid(variable->type) : InvalidOid;
@@ -150,8 +155,9 @@ find_into(const char *text, const DialectToken *tokens, int first, int end, int 
 	{
 		if (tokens[i].type == '(')
 			i = mcs_dialect_closing_bracket(tokens, i);
-		if (i == first || !mcs_dialect_token_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' || mcs_dialect_token_is(text, &tokens[i - 1], "INSERT") ||
-			mcs_dialect_token_is(text, &tokens[i - 1], "MERGE"))
+		/* INSERT INTO and MERGE INTO are SQL's own */
+		if (i == first || !mcs_dialect_token_is(text, &tokens[i], "INTO") || tokens[i - 1].type == '.' ||
+			mcs_dialect_token_is(text, &tokens[i - 1], "INSERT") || mcs_dialect_token_is(text, &tokens[i - 1], "MERGE"))
 			continue;
 		*into = i++;
 		if (mcs_dialect_token_is(text, &tokens[i], "STRICT"))
@@ -209,6 +215,7 @@ mcs_variable_hide_into(const Body *body, Fragment *fragment)
 	{
 		int			from = fragment->tokens[into].at;
 
+		/* blanks, so that places stay what they are */
 		memset(fragment->parsed + from, ' ', mcs_dialect_token_end(&fragment->tokens[behind - 1]) - from);
 	}
 }

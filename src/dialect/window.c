@@ -2,8 +2,16 @@
  * dialect/window.c
  *	  A window function inside an aggregate: avg(lead(t) OVER (ORDER BY t) - t)
  *
- * It is computed over the rows of the group, so in a sub-select around FROM
- * and WHERE, partitioned by the keys of GROUP BY.
+ * SQL computes window functions after aggregates, so cannot have it.  It is
+ * computed over the rows of the group, so in a sub-select around FROM and
+ * WHERE, partitioned by the keys of GROUP BY:
+ *
+ *		SELECT k, avg(window_1 - t)
+ *		  FROM (SELECT *, lead(t) OVER (PARTITION BY k ORDER BY t) AS window_1
+ *				  FROM r WHERE ...) AS r
+ *		 GROUP BY k
+ *
+ * The tree is changed the same way, before anything in it is kept aside.
  */
 #include "mongo_change_stream.h"
 
@@ -21,6 +29,7 @@ typedef struct WindowSearch
 	List	   *found;			/* of FuncCall */
 } WindowSearch;
 
+/* Whether a call is one of an aggregate, by its form or its name. */
 static bool
 is_aggregate(FuncCall *call)
 {
@@ -30,6 +39,7 @@ is_aggregate(FuncCall *call)
 		return false;
 	if (call->agg_star || call->agg_distinct || call->agg_filter || call->agg_order || call->agg_within_group)
 		return true;
+	/* types are not known yet: one aggregate of the name is enough */
 	candidates = FuncnameGetCandidates(call->funcname, list_length(call->args), NIL, false, false, false, true);
 	for (; candidates; candidates = candidates->next)
 		if (get_func_prokind(candidates->oid) == PROKIND_AGGREGATE)
@@ -41,6 +51,7 @@ is_aggregate(FuncCall *call)
 static bool
 find_windows(Node *node, WindowSearch *state)
 {
+	/* a sub-select has aggregates of its own */
 	if (node == NULL || IsA(node, SelectStmt) || IsA(node, SubLink))
 		return false;
 	if (IsA(node, FuncCall))
@@ -48,6 +59,7 @@ find_windows(Node *node, WindowSearch *state)
 		FuncCall   *call = (FuncCall *) node;
 		WindowSearch inner = {state->in_aggregate || is_aggregate(call), state->found};
 
+		/* what is inside moves with it */
 		if (call->over && state->in_aggregate)
 		{
 			state->found = lappend(state->found, call);
@@ -60,6 +72,7 @@ find_windows(Node *node, WindowSearch *state)
 	return raw_expression_tree_walker(node, find_windows, state);
 }
 
+/* Says why a window function cannot be moved. */
 static void
 refuse(const Fragment *fragment, const FuncCall *call, const char *why)
 {
@@ -83,6 +96,7 @@ group_key(const Fragment *fragment, const SelectStmt *select, Node *key, const F
 	{
 		int			number = intVal(&((A_Const *) key)->val);
 
+		/* any other number PostgreSQL complains of */
 		if (number >= 1 && number <= list_length(select->targetList))
 			return list_nth_node(ResTarget, select->targetList, number - 1)->val;
 	}
@@ -186,6 +200,7 @@ partition(Fragment *fragment, const FuncCall *call, const List *keys, int over)
 	ListCell   *cell;
 	List	   *partition = NIL;
 
+	/* a named window may be shared with calls that do not move */
 	if (window->name || window->refname)
 		refuse(fragment, call, "Its window is defined elsewhere.");
 	foreach(cell, keys)
@@ -237,6 +252,7 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 	(void) find_windows((Node *) select->targetList, &state);
 	(void) find_windows(select->havingClause, &state);
 	(void) find_windows((Node *) select->sortClause, &state);
+	/* the most usual case by far */
 	if (state.found == NIL)
 		return;
 	fragment->found_dialect = true;
@@ -246,6 +262,7 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 	if (!find_from(fragment, mcs_dialect_token_at(fragment, ((FuncCall *) linitial(state.found))->location), &first, &last))
 		refuse(fragment, linitial(state.found), "It stands in front of no FROM.");
 
+	/* SELECT * ... */
 	inner = makeNode(SelectStmt);
 	star = makeNode(ColumnRef);
 	star->fields = list_make1(makeNode(A_Star));
@@ -267,6 +284,7 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 		if (!mcs_dialect_extent(fragment, (Node *) call, &from, &to))
 			continue;
 		partition(fragment, call, keys, over_token(fragment, mcs_dialect_token_at(fragment, call->location), to));
+		/* the call itself goes into the sub-select, and a reference to its column takes its place */
 		memcpy(moved, call, sizeof(FuncCall));
 		target->name = column_name;
 		target->val = (Node *) moved;
@@ -284,6 +302,7 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 	mcs_dialect_edit_pieces(fragment, EDIT_OPEN, fragment->tokens[first].at, fragment->tokens[first].at, pieces);
 	mcs_dialect_edit(fragment, EDIT_AFTER, mcs_dialect_token_end(&fragment->tokens[last]), mcs_dialect_token_end(&fragment->tokens[last]),
 					 psprintf(") AS %s", quote_identifier(name)));
+	/* ... FROM and WHERE of the SELECT, which has the sub-select instead */
 	inner->fromClause = select->fromClause;
 	inner->whereClause = select->whereClause;
 	rows = makeNode(RangeSubselect);
