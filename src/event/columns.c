@@ -1,11 +1,34 @@
 /*
  * event/columns.c
- *	  The columns of events as tables, made of the list in event/event.h.
+ *	  The columns of events: the list in event/event.h as tables, and what each
+ *	  shows of an event.
+ *
+ * The values are copies in the current memory context.
  */
 #include "mongo_change_stream.h"
 
 #include "base/base.h"
+#include "catalog/pg_type.h"
 #include "event/event.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define UNIX_EPOCH_OFFSET_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* cluster_time shows an ordinal as microseconds; more would reach into the next second, and time would seem to go back */
+#define MAX_ORDINAL_US	(USECS_PER_SEC - 1)
+
+/* A list of texts that grows, for changed_fields. */
+typedef struct TextList
+{
+	Datum	   *items;
+	int			count;
+	int			room;
+} TextList;
+
+/* ---- the list ---- */
 
 #define EVENT_COLUMN_INFO(symbol, column_name, column_type, declaration, of_document, mongo_path, ...) \
 	[EVENT_##symbol] = {.name = #column_name, .type = column_type, .has_fields = of_document, .path = mongo_path, .fields = {__VA_ARGS__}},
@@ -47,4 +70,245 @@ mcs_event_has_column_for(const char *field)
 			return true;
 	}
 	return false;
+}
+
+/* ---- what the columns show ---- */
+
+/* A field name as text; what is not UTF-8 becomes replacement characters, since text cannot hold it. */
+static Datum
+name_datum(const char *name, uint32 size)
+{
+	StringInfoData buf;
+
+	if (likely(mcs_document_is_utf8(name, size)))
+		return PointerGetDatum(cstring_to_text_with_len(name, size));
+
+	initStringInfo(&buf);
+	for (uint32 i = 0; i < size;)
+	{
+		int			length = pg_utf_mblen((const unsigned char *) name + i);
+
+		if (i + length <= size && mcs_document_is_utf8(name + i, length))
+		{
+			appendBinaryStringInfo(&buf, name + i, length);
+			i += length;
+		}
+		else
+		{
+			appendStringInfoString(&buf, "\xEF\xBF\xBD");
+			i++;
+		}
+	}
+	return PointerGetDatum(cstring_to_text_with_len(buf.data, buf.len));
+}
+
+static void
+add_name(TextList *list, const char *name, uint32 size)
+{
+	/* a string of removedFields may hold a zero byte; a field name never does */
+	const char *zero = memchr(name, '\0', size);
+
+	if (list->count == list->room)
+	{
+		list->room = list->room ? list->room * 2 : 16;
+		list->items = list->items ? repalloc(list->items, sizeof(Datum) * list->room)
+			: palloc(sizeof(Datum) * list->room);
+	}
+	list->items[list->count++] = name_datum(name, zero ? (uint32) (zero - name) : size);
+}
+
+static void
+add_keys(TextList *list, const DocumentValue *object)
+{
+	DocumentIterator it;
+
+	if (object->type != DOCUMENT_OBJECT)
+		return;
+	mcs_document_iterate(&it, object->data, object->size);
+	while (mcs_document_next(&it))
+		add_name(list, it.key, it.key_size);
+}
+
+/* What the event wrote: paths of an update, top-level fields of a whole document, else NULL. */
+static Datum
+changed_fields(const ChangeEvent *event, bool *isnull)
+{
+	TextList	list = {NULL, 0, 0};
+
+	if (mcs_event_text_is(&event->operation_type, "insert") || mcs_event_text_is(&event->operation_type, "replace"))
+		add_keys(&list, &event->full_document);
+	else if (event->update_description.type == DOCUMENT_OBJECT)
+	{
+		const DocumentValue *description = &event->update_description;
+		DocumentValue part,
+					name;
+		DocumentIterator it;
+		const char *string;
+		uint32		size;
+
+		if (mcs_document_find(description->data, description->size, "updatedFields", &part))
+			add_keys(&list, &part);
+		if (mcs_document_find(description->data, description->size, "removedFields", &part) &&
+			part.type == DOCUMENT_ARRAY)
+		{
+			mcs_document_iterate(&it, part.data, part.size);
+			while (mcs_document_next(&it))
+				if (mcs_document_get_string(&it.value, &string, &size))
+					add_name(&list, string, size);
+		}
+		if (mcs_document_find(description->data, description->size, "truncatedArrays", &part) &&
+			part.type == DOCUMENT_ARRAY)
+		{
+			mcs_document_iterate(&it, part.data, part.size);
+			while (mcs_document_next(&it))
+				if (it.value.type == DOCUMENT_OBJECT &&
+					mcs_document_find(it.value.data, it.value.size, "field", &name) &&
+					mcs_document_get_string(&name, &string, &size))
+					add_name(&list, string, size);
+		}
+	}
+	else
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+
+	*isnull = false;
+	return PointerGetDatum(construct_array(list.items, list.count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Where the full document comes from, by the words of the events table. */
+static const char *
+full_document_source(const ChangeEvent *event, bool looks_up)
+{
+	if (event->too_large)
+		return "too_large";
+	if (event->full_document.type == 0)
+		return "none";
+	if (mcs_event_text_is(&event->operation_type, "insert"))
+		return "insert";
+	if (mcs_event_text_is(&event->operation_type, "replace"))
+		return "replace";
+	return looks_up ? "lookup" : "post_image";
+}
+
+/* The fields without a column, in their order; NULL where there are none. */
+static Datum
+extra_fields(const ChangeEvent *event, bool *isnull)
+{
+	DocumentBuilder builder;
+	ListCell   *cell;
+
+	*isnull = event->others == NIL;
+	if (*isnull)
+		return (Datum) 0;
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	foreach(cell, event->others)
+	{
+		EventField *field = lfirst(cell);
+
+		mcs_document_append_value(&builder, field->key, &field->value);
+	}
+	mcs_document_end(&builder);
+	return DocumentPGetDatum(mcs_document_finish(&builder));
+}
+
+/* A cluster time (seconds << 32 | ordinal) as cluster_time shows it. */
+TimestampTz
+mcs_event_timestamp(uint64 cluster_time)
+{
+	int64		seconds = (int64) (cluster_time >> 32);
+	int64		ordinal = Min((int64) (cluster_time & 0xFFFFFFFF), MAX_ORDINAL_US);
+
+	return seconds * USECS_PER_SEC + ordinal - UNIX_EPOCH_OFFSET_US;
+}
+
+/* The second of a cluster time, as people read it. */
+TimestampTz
+mcs_event_second(uint64 cluster_time)
+{
+	return mcs_event_timestamp(cluster_time & ~UINT64CONST(0xFFFFFFFF));
+}
+
+/* wallTime; the second of cluster_time where the server sends none, or one that no timestamptz can hold. */
+static Datum
+change_timestamp(const ChangeEvent *event, bool *isnull)
+{
+	*isnull = false;
+	if (event->has_wall_time &&
+		event->wall_time > PG_INT64_MIN / 1000 && event->wall_time < PG_INT64_MAX / 1000 - UNIX_EPOCH_OFFSET_US / 1000)
+	{
+		TimestampTz time = event->wall_time * 1000 - UNIX_EPOCH_OFFSET_US;
+
+		if (IS_VALID_TIMESTAMP(time))
+			return TimestampTzGetDatum(time);
+	}
+	*isnull = event->cluster_time == 0;
+	return TimestampTzGetDatum(mcs_event_second(event->cluster_time));
+}
+
+static Datum
+text_datum(EventText text, bool *isnull)
+{
+	*isnull = text.data == NULL;
+	return text.data ? PointerGetDatum(cstring_to_text_with_len(text.data, text.length)) : (Datum) 0;
+}
+
+static Datum
+document_datum(const DocumentValue *value, bool *isnull)
+{
+	*isnull = value->type == 0;
+	return value->type ? DocumentPGetDatum(mcs_document_make(value->type, value->data, value->size)) : (Datum) 0;
+}
+
+/*
+ * One column of an event.  looks_up: an update's full document was looked up
+ * later (updateLookup), not kept as an image of its time.
+ */
+Datum
+mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull)
+{
+	*isnull = false;
+	switch (column)
+	{
+		case EVENT_OPERATION_TYPE:
+			return text_datum(event->operation_type, isnull);
+		case EVENT_DATABASE_NAME:
+			return text_datum(event->database, isnull);
+		case EVENT_COLLECTION_NAME:
+			return text_datum(event->collection, isnull);
+		case EVENT_DOCUMENT_KEY:
+			return document_datum(&event->document_key, isnull);
+		case EVENT_FULL_DOCUMENT:
+			return document_datum(&event->full_document, isnull);
+		case EVENT_FULL_DOCUMENT_BEFORE_CHANGE:
+			return document_datum(&event->full_document_before_change, isnull);
+		case EVENT_UPDATE_DESCRIPTION:
+			return document_datum(&event->update_description, isnull);
+		case EVENT_CHANGED_FIELDS:
+			return changed_fields(event, isnull);
+		case EVENT_CLUSTER_TIME:
+			*isnull = event->cluster_time == 0;
+			return TimestampTzGetDatum(mcs_event_timestamp(event->cluster_time));
+		case EVENT_CHANGE_TIMESTAMP:
+			return change_timestamp(event, isnull);
+		case EVENT_RESUME_TOKEN:
+			return text_datum(event->token, isnull);
+		case EVENT_FULL_DOCUMENT_SOURCE:
+			return CStringGetTextDatum(full_document_source(event, looks_up));
+		case EVENT_EXTRA:
+			return extra_fields(event, isnull);
+		case EVENT_COLUMNS:
+			break;
+	}
+	elog(ERROR, "no such event column: %d", (int) column);
+}
+
+/* All columns of an event: EVENT_COLUMNS values and null flags. */
+void
+mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls)
+{
+	for (int column = 0; column < EVENT_COLUMNS; column++)
+		values[column] = mcs_event_column(event, (EventColumn) column, looks_up, &nulls[column]);
 }

@@ -168,12 +168,22 @@ extern EventFragment mcs_event_fragment(const uint8 *event, uint32 size);
 /* A list of fragments with a copy of one more, which outlives the reply it came in. */
 extern List *mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryContext context);
 extern void mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count);
+
+/*
+ * Whether an error can be an event's doing: false for what comes from outside
+ * of it, as a cancel, a deadlock, a lock, a lack of memory or disk.
+ */
+extern bool mcs_event_is_cause(const ErrorData *error);
+
+/* ---- columns.c: what the columns show of an event ---- */
+
+/* looks_up: an update's full document was looked up later (updateLookup), not kept as an image of its time. */
 extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull);
 extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
 extern TimestampTz mcs_event_second(uint64 cluster_time);
 
-/* ---- event/mask.c: what is not to be stored ---- */
+/* ---- mask.c: what is not to be stored ---- */
 
 typedef struct EventMask EventMask;
 
@@ -181,7 +191,7 @@ extern EventMask *mcs_event_mask_make(List *exclude, List *replace);
 extern const char *mcs_event_mask_problem(const char *path);
 extern void mcs_event_mask(const EventMask *mask, ChangeEvent *event);
 
-/* ---- table.c: the events table below SQL ---- */
+/* ---- events_map.c: our columns in the events table as it is now ---- */
 
 /* A row as we make it, in the types that the extension gave its columns; it borrows what it points to. */
 typedef struct EventRow
@@ -202,24 +212,32 @@ typedef struct EventsMap
  * the command that mends it.  What was found may be read as it is: columns
  * that hold documents where is_document says so, all others in any case.
  */
-extern void mcs_events_table_map(Relation relation, EventsMap *map);
+extern void mcs_events_map(Relation relation, EventsMap *map);
 
-/* Whether the newest error is one that mcs_events_table_map, or opening the table for inserts, has raised; asked once. */
-extern bool mcs_events_table_take_misfit(void);
+/* Whether the newest error is one that mcs_events_map, or opening the table for inserts, has raised; asked once. */
+extern bool mcs_events_map_take_misfit(void);
 
-/* ---- values of ours for columns whose types may have been altered ---- */
+/* An error if the table is not one whose rows a crash would leave. */
+extern void mcs_events_map_check_logged(Relation relation);
 
+/* Opens the table's primary key, (stream_name, event_id). */
+extern Relation mcs_events_map_open_key(Relation relation);
+
+/* Makes our values those of columns whose types have been altered. */
 typedef struct EventsConversion EventsConversion;
 
 /* Makes conversions ready in the current memory context; NULL where no column needs one. */
-extern EventsConversion *mcs_events_table_conversion(Relation relation, const EventsMap *map);
+extern EventsConversion *mcs_events_map_conversion(Relation relation, const EventsMap *map);
 
-extern bool mcs_events_table_converts(const EventsConversion *conversion, RowColumn column);
+extern bool mcs_events_map_converts(const EventsConversion *conversion, RowColumn column);
 
 /* A value as the column has it, in the current memory context; conversion may be NULL.  Raises what the types raise. */
-extern Datum mcs_events_table_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull);
+extern Datum mcs_events_map_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull);
 
-/* ---- writing ---- */
+/* Frees what conversions have left beside their results. */
+extern void mcs_events_map_reset_conversion(EventsConversion *conversion);
+
+/* ---- events_table.c: writing the events table ---- */
 
 /* The table as the executor wants it. */
 typedef struct EventsTable
@@ -229,14 +247,19 @@ typedef struct EventsTable
 	EventsMap	map;
 	EState	   *estate;
 	ResultRelInfo *result;
+	EventsConversion *conversion;	/* for inserts and updates; NULL: none is needed */
 
 	/* for inserts */
-	EventsConversion *conversion;
 	TupleDesc	desc;			/* a copy, not counted: pinning it for each slot would cost more than the slot */
 	ExprState **defaults;		/* of columns that are not ours, by attribute; NULL for none */
 	TupleTableSlot **slots;
 	int			slot_count;
 	MemoryContext values;		/* of what the slots hold and the rows do not */
+
+	/* for updates */
+	const RowColumn *updated;
+	int			updated_count;
+	TupleTableSlot *new_row;
 } EventsTable;
 
 /* Opens the table for one kind of command, as whoever the session is; updated: columns of ours, for an UPDATE. */
@@ -251,20 +274,33 @@ extern void mcs_events_table_insert(EventsTable *table, const EventRow *rows, in
 
 /* Between these, rows are updated or deleted, as by one statement. */
 extern void mcs_events_table_begin_command(EventsTable *table, Snapshot snapshot);
-extern void mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new);
-extern void mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row);
 extern void mcs_events_table_end_command(EventsTable *table);
+
+/* Writes a row again with other values in the updated columns; they are converted where they stand. */
+extern void mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, Datum *values, bool *nulls);
+extern void mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row);
 
 /* Checks what is deferred to the end of the transaction, and lets nothing more be deferred in it. */
 extern void mcs_events_table_check_deferred(void);
 
-/* Opens the table's primary key, (stream_name, event_id). */
-extern Relation mcs_events_table_open_key(Relation relation);
+/* ---- events_scan.c: reading one stream's rows ---- */
 
-/*
- * Whether an error can be an event's doing: false for what comes from outside
- * of it, as a cancel, a deadlock, a lock, a lack of memory or disk.
- */
-extern bool mcs_event_is_cause(const ErrorData *error);
+typedef struct EventsScan
+{
+	Relation	relation;
+	EventsMap	map;
+	Relation	index;
+	struct IndexScanDescData *scan;
+	TupleTableSlot *slot;		/* the row that the scan stands on */
+	Snapshot	snapshot;
+} EventsScan;
+
+/* Begins at the first row behind an event; table: what the rows are to be written by, or NULL. */
+extern void mcs_events_scan_begin(EventsScan *scan, const EventsTable *table, const char *stream, int64 after);
+
+/* Goes to the next row and returns its event_id; 0 at the end. */
+extern int64 mcs_events_scan_next(EventsScan *scan);
+extern Datum mcs_events_scan_get(const EventsScan *scan, RowColumn column, bool *isnull);
+extern void mcs_events_scan_end(EventsScan *scan);
 
 #endif							/* MCS_EVENT_H */

@@ -1,15 +1,11 @@
 /*
  * event/events_table.c
- *	  The events table below SQL: its columns, and writing its rows.
+ *	  Writing the rows of the events table below SQL.
  *
  * The table is an ordinary one, and its owner may do with it what tables allow:
  * add columns with defaults, identities and generated ones, reorder and retype
- * ours, hang indexes, constraints, foreign keys and triggers on it.  So nothing
- * here knows a column by its number, and no value of ours goes into a column
- * whose type was not looked at: a row is put together from the types that the
- * extension gave its columns, and where the owner has chosen another that can
- * hold the same, each value is converted as a cast in SQL would.  Any other type
- * is an error that names the command which mends it.
+ * ours (see event/events_map.c), hang indexes, constraints, foreign keys and
+ * triggers on it.
  *
  * Rows are written the way COPY and logical replication do: slots, BEFORE
  * triggers, generated columns and constraints, the table's access method, index
@@ -26,7 +22,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/hio.h"
 #include "access/sysattr.h"
@@ -35,234 +30,30 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "event/event.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "parser/parse_coerce.h"
-#include "parser/parse_collate.h"
 #include "parser/parse_relation.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 /* Rows that are in slots at a time. */
 #define INSERT_SLOTS	1000
 
-struct EventsConversion
-{
-	EState	   *estate;
-	ExprContext *econtext;
-	ExprState  *states[ROW_COLUMNS];	/* of a CaseTestExpr that stands for our value; NULL: as it is */
-};
-
-/* Whether a look at the table's columns has begun and not ended well. */
-static bool misfit = false;
-
-/* ---- columns ---- */
-
-static Oid
-our_type(RowColumn column)
-{
-	return mcs_event_column_type(mcs_event_row_columns[column].type);
-}
-
-static bool
-is_document(RowColumn column)
-{
-	return !OidIsValid(mcs_event_row_columns[column].type);
-}
-
-/* The type that a column of ours was made with, for an ALTER TABLE. */
-static char *
-our_declaration(RowColumn column)
-{
-	if (is_document(column))
-		return quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "document");
-	return pstrdup(mcs_event_row_columns[column].declaration);
-}
-
-static char *
-table_name(Relation relation)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), RelationGetRelationName(relation));
-}
-
-/* Whether a column of ours may have this type: the one that we gave it, or another that holds the same. */
-static bool
-type_fits(RowColumn column, Oid type)
-{
-	Oid			ours = our_type(column);
-
-	if (type == ours)
-		return true;
-	if (ours == TEXTOID)
-		return type == VARCHAROID;
-	if (ours == mcs_extension_document())
-		return type == JSONBOID || type == JSONOID || type == TEXTOID || type == VARCHAROID;
-	return false;
-}
-
-static void
-check_column(Relation relation, RowColumn column, Form_pg_attribute attribute)
-{
-	const char *name = mcs_event_row_columns[column].name;
-
-	if (attribute->attgenerated || attribute->attidentity)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of relation \"%s\" fills itself", name,
-						RelationGetRelationName(relation)),
-				 errdetail("It belongs to the events, and it was made a generated or an identity column."),
-				 attribute->attidentity
-				 ? errhint("ALTER TABLE %s ALTER COLUMN %s DROP IDENTITY;", table_name(relation), name)
-				 : errhint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", table_name(relation), name)));
-	if (attribute->atttypid != our_type(column) && !type_fits(column, getBaseType(attribute->atttypid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of relation \"%s\" has type %s, which events cannot be written into or read from",
-						name, RelationGetRelationName(relation),
-						format_type_with_typemod(attribute->atttypid, attribute->atttypmod)),
-				 is_document(column)
-				 ? errdetail("A column that holds documents may have type document, jsonb, json, text or varchar.") : 0,
-				 errhint("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::text::%s;", table_name(relation),
-						 name, our_declaration(column), name,
-						 is_document(column) ? our_declaration(column) : format_type_be(mcs_event_row_columns[column].type))));
-}
-
-static Form_pg_attribute
-find_column(TupleDesc desc, const char *name)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
-			return attribute;
-	}
-	return NULL;
-}
-
-bool
-mcs_events_table_take_misfit(void)
-{
-	bool		was = misfit;
-
-	misfit = false;
-	return was;
-}
-
-void
-mcs_events_table_map(Relation relation, EventsMap *map)
-{
-	misfit = true;
-	if (relation->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation \"%s\" is not an ordinary table", RelationGetRelationName(relation))));
-	for (int column = 0; column < ROW_COLUMNS; column++)
-	{
-		const char *name = mcs_event_row_columns[column].name;
-		Form_pg_attribute attribute = find_column(RelationGetDescr(relation), name);
-
-		if (attribute == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" is missing", name,
-							RelationGetRelationName(relation)),
-					 errhint("ALTER TABLE %s ADD COLUMN %s %s;", table_name(relation), name,
-							 our_declaration(column))));
-		check_column(relation, column, attribute);
-		map->attributes[column] = attribute->attnum;
-		map->is_document[column] = is_document(column) &&
-			(attribute->atttypid == mcs_extension_document() || getBaseType(attribute->atttypid) == mcs_extension_document());
-	}
-	misfit = false;
-}
-
-/* ---- conversions ---- */
-
-/* What a cast of our value to the column's type would be; NULL for nothing. */
-static ExprState *
-conversion_to(EventsConversion *conversion, RowColumn column, Form_pg_attribute attribute)
-{
-	Oid			base = getBaseType(attribute->atttypid);
-	CaseTestExpr *ours;
-	Node	   *cast;
-
-	if (attribute->atttypid == our_type(column) && attribute->atttypmod < 0)
-		return NULL;
-	ours = makeNode(CaseTestExpr);
-	ours->typeId = our_type(column);
-	ours->typeMod = -1;
-	ours->collation = get_typcollation(ours->typeId);
-	cast = coerce_to_target_type(NULL, (Node *) ours, ours->typeId, base, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
-	/* as an assignment, so that what is too long is an error and not cut */
-	if (cast)
-		cast = coerce_to_target_type(NULL, cast, base, attribute->atttypid, attribute->atttypmod,
-									 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
-	if (cast == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CANNOT_COERCE),
-				 errmsg("cannot cast type %s to %s", format_type_be(ours->typeId), format_type_be(attribute->atttypid))));
-	assign_expr_collations(NULL, cast);
-	return ExecPrepareExpr((Expr *) cast, conversion->estate);
-}
-
-EventsConversion *
-mcs_events_table_conversion(Relation relation, const EventsMap *map)
-{
-	EventsConversion *conversion = palloc0(sizeof(EventsConversion));
-	bool		any = false;
-
-	conversion->estate = CreateExecutorState();
-	conversion->econtext = GetPerTupleExprContext(conversion->estate);
-	for (int column = 0; column < ROW_COLUMNS; column++)
-	{
-		conversion->states[column] = conversion_to(conversion, column,
-												   TupleDescAttr(RelationGetDescr(relation), map->attributes[column] - 1));
-		any = any || conversion->states[column] != NULL;
-	}
-	if (any)
-		return conversion;
-	FreeExecutorState(conversion->estate);
-	pfree(conversion);
-	return NULL;
-}
-
-bool
-mcs_events_table_converts(const EventsConversion *conversion, RowColumn column)
-{
-	return conversion->states[column] != NULL;
-}
-
-Datum
-mcs_events_table_convert(EventsConversion *conversion, RowColumn column, Datum value, bool *isnull)
-{
-	ExprState  *state = conversion ? conversion->states[column] : NULL;
-
-	if (state == NULL)
-		return value;
-	conversion->econtext->caseValue_datum = value;
-	conversion->econtext->caseValue_isNull = *isnull;
-	return ExecEvalExpr(state, conversion->econtext, isnull);
-}
-
 /* ---- opening ---- */
 
 /* The executor's range table: the one entry is what errors and indexes ask for columns that a command writes. */
 static void
-init_range_table(EventsTable *table, const RowColumn *updated, int updated_count)
+init_range_table(EventsTable *table)
 {
 	RangeTblEntry *entry = makeNode(RangeTblEntry);
 	Bitmapset  *columns = NULL;
 
-	for (int i = 0; i < updated_count; i++)
-		columns = bms_add_member(columns, table->map.attributes[updated[i]] - FirstLowInvalidHeapAttributeNumber);
+	for (int i = 0; i < table->updated_count; i++)
+		columns = bms_add_member(columns, table->map.attributes[table->updated[i]] - FirstLowInvalidHeapAttributeNumber);
 	entry->rtekind = RTE_RELATION;
 	entry->relid = RelationGetRelid(table->relation);
 	entry->relkind = table->relation->rd_rel->relkind;
@@ -308,40 +99,32 @@ prepare_defaults(EventsTable *table)
 	pfree(ours);
 }
 
-/* After a crash an unlogged table is empty, and the position, which is logged, would say that its events are there. */
-static void
-check_persistence(Relation relation)
-{
-	misfit = relation->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT;
-	if (misfit)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" is unlogged", RelationGetRelationName(relation)),
-				 errdetail("A crash would empty it, and the streams would go on behind the events that are lost."),
-				 errhint("ALTER TABLE %s SET LOGGED;", table_name(relation))));
-}
-
 EventsTable *
 mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_count)
 {
 	EventsTable *table = palloc0(sizeof(EventsTable));
 
 	table->command = command;
+	table->updated = updated;
+	table->updated_count = updated_count;
 	table->relation = table_open(mcs_extension_events(), RowExclusiveLock);
-	mcs_events_table_map(table->relation, &table->map);
+	mcs_events_map(table->relation, &table->map);
 	if (command == CMD_INSERT)
-		check_persistence(table->relation);
+		mcs_events_map_check_logged(table->relation);
 	table->estate = CreateExecutorState();
-	init_range_table(table, updated, updated_count);
+	init_range_table(table);
 	table->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result, table->relation, 1, NULL, 0);
 	if (command != CMD_DELETE)
 		ExecOpenIndices(table->result, false);
 	/* where AFTER triggers look for it, before they open the relation once more */
 	table->estate->es_opened_result_relations = list_make1(table->result);
+	if (command != CMD_DELETE)
+		table->conversion = mcs_events_map_conversion(table->relation, &table->map);
+	if (command == CMD_UPDATE)
+		table->new_row = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
 	if (command == CMD_INSERT)
 	{
-		table->conversion = mcs_events_table_conversion(table->relation, &table->map);
 		table->desc = CreateTupleDescCopyConstr(RelationGetDescr(table->relation));
 		table->values = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream rows", ALLOCSET_DEFAULT_SIZES);
 		prepare_defaults(table);
@@ -354,28 +137,12 @@ mcs_events_table_close(EventsTable *table)
 {
 	for (int i = 0; i < table->slot_count; i++)
 		ExecDropSingleTupleTableSlot(table->slots[i]);
+	if (table->new_row)
+		ExecDropSingleTupleTableSlot(table->new_row);
 	ExecResetTupleTable(table->estate->es_tupleTable, false);
 	ExecCloseIndices(table->result);
 	FreeExecutorState(table->estate);
 	table_close(table->relation, NoLock);
-}
-
-Relation
-mcs_events_table_open_key(Relation relation)
-{
-	Relation	index = NULL;
-
-	list_free(RelationGetIndexList(relation));
-	if (OidIsValid(relation->rd_pkindex))
-		index = index_open(relation->rd_pkindex, AccessShareLock);
-	if (!index || IndexRelationGetNumberOfKeyAttributes(index) < 2 ||
-		index->rd_index->indkey.values[0] != get_attnum(RelationGetRelid(relation), "stream_name") ||
-		index->rd_index->indkey.values[1] != get_attnum(RelationGetRelid(relation), "event_id"))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" has lost its primary key", RelationGetRelationName(relation)),
-				 errhint("ALTER TABLE %s ADD PRIMARY KEY (stream_name, event_id);", table_name(relation))));
-	return index;
 }
 
 /* ---- inserting ---- */
@@ -399,7 +166,7 @@ fill_slot(EventsTable *table, TupleTableSlot *slot, const EventRow *row)
 		slot->tts_isnull[i] = row->nulls[column];
 		/* of a null, too: a domain may not take it */
 		if (!row->nulls[column] || table->conversion)
-			slot->tts_values[i] = mcs_events_table_convert(table->conversion, column, row->values[column], &slot->tts_isnull[i]);
+			slot->tts_values[i] = mcs_events_map_convert(table->conversion, column, row->values[column], &slot->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
 }
@@ -415,8 +182,7 @@ fill_slots(EventsTable *table, const EventRow *rows, int count)
 		table->slots = palloc(sizeof(TupleTableSlot *) * INSERT_SLOTS);
 	while (table->slot_count < count)
 		table->slots[table->slot_count++] = MakeSingleTupleTableSlot(table->desc, table_slot_callbacks(table->relation));
-	if (table->conversion)
-		ResetExprContext(table->conversion->econtext);
+	mcs_events_map_reset_conversion(table->conversion);
 	MemoryContextReset(table->values);
 	old = MemoryContextSwitchTo(table->values);
 	for (int i = 0; i < count; i++)
@@ -550,12 +316,27 @@ init_recheck(EPQState *epq, EventsTable *table)
 }
 
 void
-mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, TupleTableSlot *new)
+mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, Datum *values, bool *nulls)
 {
+	int		   *attributes = palloc(sizeof(int) * table->updated_count);
+	bool		shouldfree;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(old, false, &shouldfree);
 	EPQState	epq;
 
+	for (int i = 0; i < table->updated_count; i++)
+	{
+		RowColumn	column = table->updated[i];
+
+		attributes[i] = table->map.attributes[column];
+		values[i] = mcs_events_map_convert(table->conversion, column, values[i], &nulls[i]);
+	}
+	tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(table->relation), table->updated_count, attributes, values, nulls);
+	ExecForceStoreHeapTuple(tuple, table->new_row, false);
+	table->new_row->tts_tableOid = RelationGetRelid(table->relation);
 	init_recheck(&epq, table);
-	ExecSimpleRelationUpdate(table->result, table->estate, &epq, old, new);
+	ExecSimpleRelationUpdate(table->result, table->estate, &epq, old, table->new_row);
+	/* the row is in the caller's memory, which ends sooner than the slot */
+	ExecClearTuple(table->new_row);
 	ResetPerTupleExprContext(table->estate);
 }
 
@@ -577,24 +358,4 @@ mcs_events_table_end_command(EventsTable *table)
 	else
 		ExecASDeleteTriggers(table->estate, table->result, NULL);
 	AfterTriggerEndQuery(table->estate);
-}
-
-/* ---- errors ---- */
-
-bool
-mcs_event_is_cause(const ErrorData *error)
-{
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-		case ERRCODE_INVALID_TRANSACTION_STATE:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return false;
-		default:
-			return error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-				error->sqlerrcode != ERRCODE_INDEX_CORRUPTED;
-	}
 }

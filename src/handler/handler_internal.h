@@ -79,23 +79,8 @@ typedef struct HandlerBatch
 	int64		through;		/* everything up to here was looked at; the position before where nothing was */
 } HandlerBatch;
 
-/* The rows of a stream behind an event, in order. */
-typedef struct EventScan
-{
-	Relation	relation;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;		/* the row that it stands on */
-	Snapshot	snapshot;
-	EventsMap	map;
-} EventScan;
-
-extern void mcs_rows_scan_begin(EventScan *scan, const char *stream, int64 after);
-extern int64 mcs_rows_scan_next(EventScan *scan);	/* the next row's event_id, 0 at the end */
-extern void mcs_rows_scan_end(EventScan *scan);
-
 /* Which of a handler's workers the event in a scan belongs to: all of one document to the same. */
-extern int	mcs_rows_worker(EventScan *scan, int workers);
+extern int	mcs_rows_worker(const EventsScan *scan, int workers);
 
 /* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
 extern void mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);

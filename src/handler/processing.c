@@ -63,13 +63,11 @@ static const RowColumn status_columns[OUTCOME_COLUMNS] = {
 /* Rows while they are written. */
 typedef struct EventUpdate
 {
-	EventScan	scan;
+	EventsScan	scan;
 	const char *stream;
 	const char *handler;
 	List	   *others;			/* HandlerReached of the stream's other handlers */
 	EventsTable *table;
-	EventsConversion *conversion;
-	TupleTableSlot *new_slot;
 	MemoryContext row_context;
 } EventUpdate;
 
@@ -97,9 +95,7 @@ begin_update(EventUpdate *update, const char *stream, const char *handler, int64
 	PushActiveSnapshot(GetLatestSnapshot());
 	update->others = mcs_handlers_reached(stream, handler);
 	update->table = mcs_events_table_open(CMD_UPDATE, status_columns, OUTCOME_COLUMNS);
-	update->conversion = mcs_events_table_conversion(update->table->relation, &update->table->map);
-	mcs_rows_scan_begin(&update->scan, stream, after);
-	update->new_slot = MakeSingleTupleTableSlot(RelationGetDescr(update->table->relation), &TTSOpsHeapTuple);
+	mcs_events_scan_begin(&update->scan, update->table, stream, after);
 	update->row_context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream event status", ALLOCSET_DEFAULT_SIZES);
 	mcs_events_table_begin_command(update->table, update->scan.snapshot);
 }
@@ -108,8 +104,7 @@ static void
 end_update(EventUpdate *update)
 {
 	mcs_events_table_end_command(update->table);
-	ExecDropSingleTupleTableSlot(update->new_slot);
-	mcs_rows_scan_end(&update->scan);
+	mcs_events_scan_end(&update->scan);
 	mcs_events_table_close(update->table);
 	PopActiveSnapshot();
 	MemoryContextDelete(update->row_context);
@@ -158,28 +153,6 @@ new_status(EventUpdate *update, const HandlerResult *result, const char *current
 	return status_among_others(update, result->event_id);
 }
 
-/* Writes a row again with other values in the columns of its status. */
-static void
-update_row(EventUpdate *update, Datum *values, bool *nulls)
-{
-	TupleDesc	desc = RelationGetDescr(update->scan.relation);
-	bool		shouldfree;
-	HeapTuple	old = ExecFetchSlotHeapTuple(update->scan.slot, false, &shouldfree);
-	HeapTuple	new;
-	int			attributes[OUTCOME_COLUMNS];
-
-	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-	{
-		attributes[i] = update->table->map.attributes[status_columns[i]];
-		values[i] = mcs_events_table_convert(update->conversion, status_columns[i], values[i], &nulls[i]);
-	}
-	new = heap_modify_tuple_by_cols(old, desc, OUTCOME_COLUMNS, attributes, values, nulls);
-	ExecForceStoreHeapTuple(new, update->new_slot, false);
-	update->new_slot->tts_tableOid = RelationGetRelid(update->scan.relation);
-	mcs_events_table_update_row(update->table, update->scan.slot, update->new_slot);
-	ExecClearTuple(update->new_slot);
-}
-
 static Datum
 milliseconds(int64 microseconds)
 {
@@ -190,7 +163,6 @@ milliseconds(int64 microseconds)
 static void
 write_result(EventUpdate *update, const HandlerResult *result)
 {
-	TupleTableSlot *slot = update->scan.slot;
 	Datum		values[OUTCOME_COLUMNS];
 	bool		nulls[OUTCOME_COLUMNS];
 	const char *current;
@@ -198,7 +170,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 	int			attempts;
 
 	for (int i = 0; i < OUTCOME_COLUMNS; i++)
-		values[i] = slot_getattr(slot, update->table->map.attributes[status_columns[i]], &nulls[i]);
+		values[i] = mcs_events_scan_get(&update->scan, status_columns[i], &nulls[i]);
 	current = nulls[OUTCOME_STATUS] ? "" : TextDatumGetCString(values[OUTCOME_STATUS]);
 	status = new_status(update, result, current);
 	/* each update is another version of a wide row: not without need */
@@ -222,7 +194,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 	/* the error of another handler stays as long as the status is its doing */
 	else if (strcmp(status, "processed") == 0 || strcmp(status, "pending") == 0)
 		nulls[OUTCOME_MESSAGE] = true;
-	update_row(update, values, nulls);
+	mcs_events_table_update_row(update->table, update->scan.slot, values, nulls);
 }
 
 void
@@ -235,7 +207,7 @@ mcs_processing_write(const char *stream, const char *handler, const HandlerResul
 	if (count == 0)
 		return;
 	begin_update(&update, stream, handler, results[0].event_id - 1);
-	while (at < count && (event_id = mcs_rows_scan_next(&update.scan)) != 0)
+	while (at < count && (event_id = mcs_events_scan_next(&update.scan)) != 0)
 	{
 		MemoryContext old;
 
@@ -261,7 +233,7 @@ mcs_processing_release(const char *stream, const char *handler, int64 after)
 
 	memset(&result, 0, sizeof(result));
 	begin_update(&update, stream, handler, after);
-	while ((result.event_id = mcs_rows_scan_next(&update.scan)) != 0)
+	while ((result.event_id = mcs_events_scan_next(&update.scan)) != 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(update.row_context);
 

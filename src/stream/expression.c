@@ -63,7 +63,7 @@ mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *
 		AttrNumber	attribute = expressions->map.attributes[ROW_EVENT + i];
 
 		/* MongoDB has the value as we make it, not as the table's owner has it converted */
-		if (expressions->conversion == NULL || !mcs_events_table_converts(expressions->conversion, ROW_EVENT + i))
+		if (expressions->conversion == NULL || !mcs_events_map_converts(expressions->conversion, ROW_EVENT + i))
 			columns[attribute - 1] = i;
 	}
 	return mcs_match_constant(&relation, expressions->condition, exact);
@@ -126,7 +126,7 @@ load_event(StreamExpressions *expressions, const Datum *values, const bool *null
 		if (nulls[i] || !(expressions->columns & (UINT32_C(1) << i)))
 			continue;
 		slot->tts_isnull[at] = false;
-		slot->tts_values[at] = mcs_events_table_convert(expressions->conversion, ROW_EVENT + i, values[i], &slot->tts_isnull[at]);
+		slot->tts_values[at] = mcs_events_map_convert(expressions->conversion, ROW_EVENT + i, values[i], &slot->tts_isnull[at]);
 	}
 	MemoryContextSwitchTo(old);
 	ExecStoreVirtualTuple(slot);

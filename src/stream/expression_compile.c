@@ -335,8 +335,8 @@ make_expressions(Relation events)
 	expressions->forget.func = forget_cached;
 	expressions->forget.arg = expressions;
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
-	mcs_events_table_map(events, &expressions->map);
-	expressions->conversion = mcs_events_table_conversion(events, &expressions->map);
+	mcs_events_map(events, &expressions->map);
+	expressions->conversion = mcs_events_map_conversion(events, &expressions->map);
 	expressions->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(events)), &TTSOpsVirtual);
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;

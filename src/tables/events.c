@@ -8,7 +8,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/genam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -17,7 +16,6 @@
 #include "tables/tables_internal.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -26,40 +24,24 @@
 #define EXPIRE_CHUNK	1000
 #define EXPIRE_SINGLY	200
 
-/* A deletion while it runs: the table, and the scan in event_id order. */
+/* A deletion while it runs. */
 typedef struct EventDeletion
 {
 	EventsTable *table;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;		/* what the scan found */
-	TupleTableSlot *locked;		/* its newest version */
-	Snapshot	snapshot;
+	EventsScan	scan;
+	TupleTableSlot *locked;		/* the newest version of the row that the scan found */
 } EventDeletion;
 
 /* Of all rows of a stream behind an event. */
 static void
 begin_deletion(EventDeletion *deletion, const char *stream, int64 after)
 {
-	ScanKeyData keys[2];
-
 	deletion->table = mcs_events_table_open(CMD_DELETE, NULL, 0);
-	deletion->index = mcs_events_table_open_key(deletion->table->relation);
-	deletion->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	PushActiveSnapshot(deletion->snapshot);
-	mcs_events_table_begin_command(deletion->table, deletion->snapshot);
-
-	deletion->slot = table_slot_create(deletion->table->relation, NULL);
+	mcs_events_scan_begin(&deletion->scan, deletion->table, stream, after);
+	/* for code of the table's owner that runs by the deletion */
+	PushActiveSnapshot(deletion->scan.snapshot);
+	mcs_events_table_begin_command(deletion->table, deletion->scan.snapshot);
 	deletion->locked = table_slot_create(deletion->table->relation, NULL);
-	deletion->scan = index_beginscan(deletion->table->relation, deletion->index, deletion->snapshot,
-#if PG_VERSION_NUM >= 180000
-									 NULL,
-#endif
-									 2, 0);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
-	keys[0].sk_collation = deletion->index->rd_indcollation[0];
-	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
-	index_rescan(deletion->scan, keys, 2, NULL, 0);
 }
 
 /*
@@ -73,7 +55,7 @@ delete_row(EventDeletion *deletion, bool wait)
 	TM_FailureData failure;
 	TM_Result	result;
 
-	result = table_tuple_lock(deletion->table->relation, &deletion->slot->tts_tid, deletion->snapshot, deletion->locked,
+	result = table_tuple_lock(deletion->table->relation, &deletion->scan.slot->tts_tid, deletion->scan.snapshot, deletion->locked,
 							  GetCurrentCommandId(false), LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip,
 							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	if (result == TM_WouldBlock)
@@ -89,7 +71,7 @@ static const char *
 operation_of(EventDeletion *deletion)
 {
 	bool		isnull;
-	Datum		value = slot_getattr(deletion->slot, deletion->table->map.attributes[ROW_EVENT + EVENT_OPERATION_TYPE], &isnull);
+	Datum		value = mcs_events_scan_get(&deletion->scan, ROW_OPERATION_TYPE, &isnull);
 
 	return isnull ? "" : TextDatumGetCString(value);
 }
@@ -97,13 +79,10 @@ operation_of(EventDeletion *deletion)
 static void
 end_deletion(EventDeletion *deletion)
 {
-	index_endscan(deletion->scan);
 	mcs_events_table_end_command(deletion->table);
-	ExecDropSingleTupleTableSlot(deletion->slot);
-	ExecDropSingleTupleTableSlot(deletion->locked);
 	PopActiveSnapshot();
-	UnregisterSnapshot(deletion->snapshot);
-	index_close(deletion->index, NoLock);
+	ExecDropSingleTupleTableSlot(deletion->locked);
+	mcs_events_scan_end(&deletion->scan);
 	mcs_events_table_close(deletion->table);
 	CommandCounterIncrement();
 }
@@ -144,30 +123,24 @@ static void
 delete_old(ExpiryBounds *bounds)
 {
 	EventDeletion deletion;
-	AttrNumber	received_at;
-	AttrNumber	event_id;
 	int			looked = 0;
+	int64		event_id;
 
 	bounds->more = false;
 	bounds->deleted = 0;
 	begin_deletion(&deletion, bounds->stream, bounds->after);
-	received_at = deletion.table->map.attributes[ROW_RECEIVED_AT];
-	event_id = deletion.table->map.attributes[ROW_EVENT_ID];
-	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
+	while ((event_id = mcs_events_scan_next(&deletion.scan)) != 0)
 	{
 		bool		isnull;
-		Datum		value = slot_getattr(deletion.slot, received_at, &isnull);
+		Datum		received_at = mcs_events_scan_get(&deletion.scan, ROW_RECEIVED_AT, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull || DatumGetTimestampTz(value) >= bounds->before)
-			break;
-		value = slot_getattr(deletion.slot, event_id, &isnull);
-		if (isnull || DatumGetInt64(value) > bounds->last)
+		if (isnull || DatumGetTimestampTz(received_at) >= bounds->before || event_id > bounds->last)
 			break;
 		bounds->more = looked++ == bounds->limit;
 		if (bounds->more || !delete_row(&deletion, false))
 			break;
-		bounds->after = DatumGetInt64(value);
+		bounds->after = event_id;
 		bounds->deleted++;
 	}
 	end_deletion(&deletion);
@@ -256,7 +229,7 @@ mcs_events_delete_all(const char *stream, Oid owner)
 
 	mcs_owner_begin(&scope, owner, NIL, false);
 	begin_deletion(&deletion, stream, 0);
-	while (index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot))
+	while (mcs_events_scan_next(&deletion.scan) != 0)
 	{
 		CHECK_FOR_INTERRUPTS();
 		(void) delete_row(&deletion, true);
@@ -272,22 +245,16 @@ mcs_events_take_gap(const char *stream, int64 event_id, EventRow *row)
 	bool		found;
 
 	begin_deletion(&deletion, stream, event_id - 1);
-	found = index_getnext_slot(deletion.scan, ForwardScanDirection, deletion.slot);
-	if (found)
+	found = mcs_events_scan_next(&deletion.scan) == event_id;
+	for (int column = ROW_PROCESSING_STATUS; column <= ROW_PROCESSING_ERROR && found; column++)
 	{
-		const AttrNumber *attributes = deletion.table->map.attributes;
-		bool		isnull;
+		AttrNumber	number = deletion.table->map.attributes[column];
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(deletion.table->relation), number - 1);
+		Datum		value = mcs_events_scan_get(&deletion.scan, column, &row->nulls[column]);
 
-		slot_getallattrs(deletion.slot);
-		found = DatumGetInt64(slot_getattr(deletion.slot, attributes[ROW_EVENT_ID], &isnull)) == event_id;
-		for (int column = ROW_PROCESSING_STATUS; column <= ROW_PROCESSING_ERROR && found; column++)
-		{
-			Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(deletion.table->relation), attributes[column] - 1);
-			Datum		value = slot_getattr(deletion.slot, attributes[column], &row->nulls[column]);
-
-			if (!row->nulls[column])
-				row->values[column] = datumCopy(value, attribute->attbyval, attribute->attlen);
-		}
+		/* what the row becomes outlives the scan */
+		if (!row->nulls[column])
+			row->values[column] = datumCopy(value, attribute->attbyval, attribute->attlen);
 	}
 	if (found && strcmp(operation_of(&deletion), "gap") != 0)
 		ereport(ERROR,

@@ -89,7 +89,7 @@ try_row(Attempt *attempt)
 	error = mcs_attempt(write_row, attempt);
 	MemoryContextDelete(attempt->scratch);
 	/* a table that lost a column fits no event; that is not this one's doing either */
-	if (error && (!mcs_event_is_cause(error) || mcs_events_table_take_misfit()))
+	if (error && (!mcs_event_is_cause(error) || mcs_events_map_take_misfit()))
 		ReThrowError(error);
 	return error;
 }
@@ -140,7 +140,7 @@ take_culprit(StreamWriter *writer, int number, const ErrorData *error, StreamCul
 {
 	const Stream *stream = writer->stream;
 	EventRow   *event = &writer->rows[number];
-	char	   *token = TextDatumGetCString(event->values[ROW_EVENT + EVENT_RESUME_TOKEN]);
+	char	   *token = TextDatumGetCString(event->values[ROW_RESUME_TOKEN]);
 	ParkedError parked = parked_error(error);
 	Attempt		attempt = {.stream = stream->name,.error = &parked};
 	ErrorData  *again;
@@ -205,7 +205,7 @@ mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit 
 		.events = written - count};
 
 		reached.event_token = written > 0
-			? TextDatumGetCString(writer->rows[written - 1].values[ROW_EVENT + EVENT_RESUME_TOKEN]) : stream->last_event_token;
+			? TextDatumGetCString(writer->rows[written - 1].values[ROW_RESUME_TOKEN]) : stream->last_event_token;
 
 		if (!mcs_progress_save(stream, progress->last_event_id, progress->token, &reached))
 			elog(ERROR, "position of change stream \"%s\" moved under its lock", stream->name);

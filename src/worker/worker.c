@@ -181,7 +181,7 @@ recover(StreamWorker *worker)
 	MemoryContextSwitchTo(worker->process.definition_context);
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
 	/* before a row is blamed: the table as a whole may fit none */
-	worker->retry.misfit = mcs_events_table_take_misfit();
+	worker->retry.misfit = mcs_events_map_take_misfit();
 	careful = note_write_failure(worker, error);
 	/* what altered the table until now has not helped */
 	mcs_worker_forget_alteration();
