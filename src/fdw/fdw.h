@@ -59,7 +59,7 @@ extern const char *mcs_fdw_before_change(const FdwTable *table, const Bitmapset 
 /* Whether an update's full document is that of now. */
 extern bool mcs_fdw_looks_up(const FdwTable *table);
 
-/* ---- what conditions leave of time (fdw/bound.c) ---- */
+/* ---- where a read begins and ends (fdw/bound.c) ---- */
 
 /* Cluster times, seconds << 32 | ordinal, both inclusive. */
 typedef struct FdwRange
@@ -102,8 +102,7 @@ extern void mcs_fdw_bound_of_numbers(FdwBound *bound, const List *numbers);
 extern void mcs_fdw_range_all(FdwRange *range);
 extern void mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull);
 
-/* ---- where a read begins (fdw/start.c) ---- */
-
+/* Where a read begins. */
 typedef struct FdwStart
 {
 	ChangeStreamStart kind;
@@ -113,11 +112,6 @@ typedef struct FdwStart
 } FdwStart;
 
 extern void mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart *start);
-
-/* ---- how much that is likely to be (fdw/estimate.c) ---- */
-
-extern double mcs_fdw_events(double analyzed);
-extern double mcs_fdw_time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds);
 
 /* ---- the stages after $changeStream (fdw/stages.c) ---- */
 

@@ -10,9 +10,11 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "fdw/fdw.h"
 #include "foreign/fdwapi.h"
@@ -24,6 +26,10 @@
 #include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
+#include "utils/lsyscache.h"
+#include "utils/selfuncs.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_handler);
@@ -34,6 +40,12 @@ PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_handler);
 /* For each event that MongoDB reads, and for each that it sends. */
 #define COST_PER_EVENT_READ 0.01
 #define COST_PER_EVENT_SENT 0.03
+
+/* What a table is taken to hold, and the oplog to reach back, before anybody has analyzed it. */
+#define UNKNOWN_EVENTS		100000.0
+#define UNKNOWN_SPAN_S		86400.0
+
+#define UNIX_EPOCH_OFFSET_S ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
 /* A query that wants no more rows than this is better served by a small reply. */
 #define SMALL_LIMIT			500
@@ -106,6 +118,77 @@ sort_conditions(const FdwRelation *fdw, Index varno, List *infos, FdwConditions 
 	}
 }
 
+/* ---- how much of the history that is ---- */
+
+/*
+ * The oplog is a window that moves on: how many events a table has in it, and
+ * over which time they spread, changes little, while the times themselves do.
+ * So what ANALYZE has found counts as a rate, and a condition on time is taken
+ * for the part of the window before now that it leaves.  PostgreSQL's own way,
+ * to look the times up in a histogram of the past, would find nothing there.
+ */
+
+/* Seconds from the first to the last event that ANALYZE has seen. */
+static double
+history_span(const FdwTable *table)
+{
+	double		span = UNKNOWN_SPAN_S;
+
+	for (int i = 0; i < table->natts; i++)
+	{
+		HeapTuple	tuple;
+		AttStatsSlot slot;
+
+		if (table->columns[i] != EVENT_CLUSTER_TIME)
+			continue;
+		tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(table->relid), Int16GetDatum(i + 1), BoolGetDatum(false));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		if (get_attstatsslot(&slot, tuple, STATISTIC_KIND_HISTOGRAM, InvalidOid, ATTSTATSSLOT_VALUES))
+		{
+			if (slot.nvalues > 1)
+				span = (DatumGetTimestampTz(slot.values[slot.nvalues - 1]) - DatumGetTimestampTz(slot.values[0])) / (double) USECS_PER_SEC;
+			free_attstatsslot(&slot);
+		}
+		ReleaseSysCache(tuple);
+	}
+	return Max(span, 1.0);
+}
+
+/* The part of the table's events that lies within the bounds. */
+static double
+time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds)
+{
+	double		now = GetCurrentTimestamp() / (double) USECS_PER_SEC + UNIX_EPOCH_OFFSET_S;
+	double		selectivity = 1.0;
+	double		span,
+				from,
+				to;
+	FdwRange	range;
+	ListCell   *cell;
+
+	if (bounds == NIL)
+		return 1.0;
+	mcs_fdw_range_all(&range);
+	foreach(cell, bounds)
+	{
+		FdwBound   *bound = lfirst(cell);
+		Node	   *value = estimate_expression_value(root, (Node *) bound->value);
+
+		if (IsA(value, Const))
+			mcs_fdw_narrow(&range, bound, ((Const *) value)->constvalue, ((Const *) value)->constisnull);
+		else
+			selectivity *= bound->strategy == BTEqualStrategyNumber ? DEFAULT_EQ_SEL : DEFAULT_INEQ_SEL;
+	}
+	if (range.empty)
+		return 0.0;
+	span = history_span(table);
+	from = Max(now - span, (double) (range.from >> 32));
+	/* a second more, so that one point in time is some */
+	to = Min(now, (double) (range.to >> 32) + 1.0);
+	return to <= from ? 0.0 : selectivity * Min((to - from) / span, 1.0);
+}
+
 /* ---- sizes and paths ---- */
 
 static void
@@ -122,14 +205,16 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	fdw->match.columns = fdw->table->columns;
 	fdw->match.images_change = mcs_fdw_looks_up(fdw->table);
 	baserel->fdw_private = fdw;
-	baserel->tuples = mcs_fdw_events(baserel->tuples);
+	/* 0 or less: never analyzed */
+	if (baserel->tuples <= 0)
+		baserel->tuples = UNKNOWN_EVENTS;
 	set_baserel_size_estimates(root, baserel);
 
 	/* conditions on time are better known than by statistics of the past */
 	sort_conditions(fdw, baserel->relid, baserel->baserestrictinfo, &conditions);
 	if (conditions.bounds != NIL)
 		baserel->rows = clamp_row_est(baserel->tuples *
-									  mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds) *
+									  time_selectivity(root, fdw->table, conditions.bounds) *
 									  clauselist_selectivity(root, conditions.others, baserel->relid, JOIN_INNER, NULL));
 }
 
@@ -146,7 +231,7 @@ add_foreign_path(PlannerInfo *root, RelOptInfo *baserel, List *infos, double row
 				total;
 
 	sort_conditions(fdw, baserel->relid, infos, &conditions);
-	read = baserel->tuples * mcs_fdw_time_selectivity(root, fdw->table, conditions.bounds);
+	read = baserel->tuples * time_selectivity(root, fdw->table, conditions.bounds);
 	sent = read * clauselist_selectivity(root, conditions.filtering, baserel->relid, JOIN_INNER, NULL);
 	cost_qual_eval(&local, conditions.local, root);
 	startup = STARTUP_COST + local.startup + baserel->reltarget->cost.startup;
