@@ -88,6 +88,7 @@ name_datum(const char *name, uint32 size)
 	{
 		int			length = pg_utf_mblen((const unsigned char *) name + i);
 
+		/* a character that is cut at the end is none either */
 		if (i + length <= size && mcs_document_is_utf8(name + i, length))
 		{
 			appendBinaryStringInfo(&buf, name + i, length);
@@ -122,6 +123,7 @@ add_keys(TextList *list, const DocumentValue *object)
 {
 	DocumentIterator it;
 
+	/* what is no object has no names */
 	if (object->type != DOCUMENT_OBJECT)
 		return;
 	mcs_document_iterate(&it, object->data, object->size);
@@ -135,6 +137,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 {
 	TextList	list = {NULL, 0, 0};
 
+	/* the whole document was written, whatever was there before */
 	if (mcs_event_text_is(&event->operation_type, "insert") || mcs_event_text_is(&event->operation_type, "replace"))
 		add_keys(&list, &event->full_document);
 	else if (event->update_description.type == DOCUMENT_OBJECT)
@@ -146,6 +149,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 		const char *string;
 		uint32		size;
 
+		/* set, removed, cut off at the end */
 		if (mcs_document_find(description->data, description->size, "updatedFields", &part))
 			add_keys(&list, &part);
 		if (mcs_document_find(description->data, description->size, "removedFields", &part) &&
@@ -169,6 +173,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 	}
 	else
 	{
+		/* a delete, a drop; an empty array would say that an update wrote nothing */
 		*isnull = true;
 		return (Datum) 0;
 	}
@@ -181,6 +186,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 static const char *
 full_document_source(const ChangeEvent *event, bool looks_up)
 {
+	/* first: such an event was read without its images, which says nothing of them */
 	if (event->too_large)
 		return "too_large";
 	if (event->full_document.type == 0)
@@ -189,6 +195,7 @@ full_document_source(const ChangeEvent *event, bool looks_up)
 		return "insert";
 	if (mcs_event_text_is(&event->operation_type, "replace"))
 		return "replace";
+	/* an update, then: of its time, or of when MongoDB was asked */
 	return looks_up ? "lookup" : "post_image";
 }
 
@@ -204,6 +211,7 @@ extra_fields(const ChangeEvent *event, bool *isnull)
 		return (Datum) 0;
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
+	/* a name may come twice, as BSON allows */
 	foreach(cell, event->others)
 	{
 		EventField *field = lfirst(cell);
@@ -236,6 +244,7 @@ static Datum
 change_timestamp(const ChangeEvent *event, bool *isnull)
 {
 	*isnull = false;
+	/* from 6.0 on; bounds first, for the product below must not overflow */
 	if (event->has_wall_time &&
 		event->wall_time > PG_INT64_MIN / 1000 && event->wall_time < PG_INT64_MAX / 1000 - UNIX_EPOCH_OFFSET_US / 1000)
 	{
@@ -270,6 +279,7 @@ Datum
 mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull)
 {
 	*isnull = false;
+	/* no default, so that the compiler names a column that was forgotten */
 	switch (column)
 	{
 		case EVENT_OPERATION_TYPE:

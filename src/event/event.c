@@ -2,9 +2,9 @@
  * event/event.c
  *	  Takes a change event apart, into what its columns are made of.
  *
- * Nothing is copied by that.  A field that is not what its column needs (another type, a name
- * that is not UTF-8) goes into extra with the fields that have no column, so
- * nothing that MongoDB sent is lost.
+ * Nothing is copied by that.  A field that is not what its column needs (another
+ * type, a name that is not UTF-8) goes into extra with the fields that have no
+ * column, so nothing that MongoDB sent is lost.
  */
 #include "mongo_change_stream.h"
 
@@ -31,6 +31,7 @@ take_text(const DocumentValue *value, EventText *text)
 	const char *string;
 	uint32		size;
 
+	/* a text holds no zero byte, and nothing that is not UTF-8 */
 	if (!mcs_document_get_string(value, &string, &size) ||
 		memchr(string, '\0', size) != NULL || !mcs_document_is_utf8(string, size))
 		return false;
@@ -49,6 +50,7 @@ take_namespace(const DocumentValue *value, EventText *database, EventText *colle
 	if (value->type != DOCUMENT_OBJECT)
 		return false;
 	mcs_document_iterate(&it, value->data, value->size);
+	/* what has no place leaves the columns filled, and shows in extra as well */
 	while (mcs_document_next(&it))
 	{
 		if (it.key_size == 2 && memcmp(it.key, "db", 2) == 0)
@@ -72,6 +74,7 @@ take_token(const DocumentValue *value, EventText *token)
 		return false;
 	token->data = parts.data;
 	token->length = parts.length;
+	/* most have none: see mongo/token.c */
 	if (parts.bits_size > 0)
 	{
 		initStringInfo(&text);
@@ -99,6 +102,7 @@ take_wall_time(const DocumentValue *value, ChangeEvent *event)
 {
 	if (value->type != DOCUMENT_DATE || value->size != 8)
 		return false;
+	/* any date of BSON's; whether a timestamptz can hold it is asked when it is shown */
 	event->wall_time = mcs_document_read_int64(value->data);
 	event->has_wall_time = true;
 	return true;
@@ -108,6 +112,7 @@ take_wall_time(const DocumentValue *value, ChangeEvent *event)
 static bool
 take_document(const DocumentValue *value, DocumentValue *column)
 {
+	/* what MongoDB sends for a document that is gone, or an image that was not kept */
 	if (value->type == DOCUMENT_NULL)
 		return true;
 	if (value->type != DOCUMENT_OBJECT)
@@ -122,11 +127,13 @@ take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentV
 {
 #define KEY_IS(literal) (memcmp(key, literal, sizeof(literal) - 1) == 0)
 
+	/* by length first, as this runs for each field of each event */
 	switch (key_size)
 	{
 		case 2:
 			if (KEY_IS("ns"))
 				return take_namespace(value, &event->database, &event->collection);
+			/* a rename's new name: used here, and shown in extra */
 			if (KEY_IS("to"))
 				(void) take_namespace(value, &event->to_database, &event->to_collection);
 			return false;
@@ -135,6 +142,7 @@ take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentV
 		case 8:
 			return KEY_IS("wallTime") && take_wall_time(value, event);
 		case 10:
+			/* a fragment's number, of use only until the event is whole */
 			return KEY_IS("splitEvent");
 		case 11:
 			if (KEY_IS("documentKey"))
@@ -167,6 +175,7 @@ mcs_event_fragment(const uint8 *event, uint32 size)
 	int64		number,
 				of;
 
+	/* what is malformed counts as whole, and is refused or shown as it came */
 	if (mcs_document_find(event, size, "splitEvent", &split) && split.type == DOCUMENT_OBJECT &&
 		mcs_document_find(split.data, split.size, "fragment", &value) && mcs_document_get_int64(&value, &number) &&
 		mcs_document_find(split.data, split.size, "of", &value) && mcs_document_get_int64(&value, &of) &&
@@ -190,6 +199,7 @@ mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryCo
 	DocumentValue *copy;
 	uint8	   *data;
 
+	/* a server that never sends the last one must not fill the memory */
 	if (MemoryContextMemAllocated(context, false) + fragment->size > MAX_FRAGMENTS_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -197,6 +207,7 @@ mcs_event_keep_fragment(List *fragments, const DocumentValue *fragment, MemoryCo
 				 errdetail("%d fragments have come, and not the last one; an event of MongoDB's is made of documents of at most 16 MB.",
 						   list_length(fragments)),
 				 errhint("Check what the server's uri leads to: it does not behave as a MongoDB does.")));
+	/* the list grows in there, too */
 	old = MemoryContextSwitchTo(context);
 	copy = palloc(sizeof(DocumentValue));
 	data = palloc(fragment->size);
@@ -233,6 +244,7 @@ put_disambiguated_paths(ChangeEvent *event)
 		event->others = lappend(event->others, field);
 		return;
 	}
+	/* raw copies: values need not be understood to be moved */
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
 	mcs_document_iterate(&it, description->data, description->size);
@@ -266,6 +278,7 @@ mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count)
 		{
 			EventField *field;
 
+			/* fields are looked at as they come: one pass over an event of many megabytes */
 			if (take_field(event, it.key, it.key_size, &it.value))
 				continue;
 			field = palloc(sizeof(EventField));
@@ -276,6 +289,7 @@ mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count)
 		if (it.malformed)
 			mcs_document_malformed();
 	}
+	/* last, since it may come before the description */
 	if (event->disambiguated_paths.type)
 		put_disambiguated_paths(event);
 }
@@ -283,6 +297,7 @@ mcs_event_parse(ChangeEvent *event, const DocumentValue *fragments, int count)
 bool
 mcs_event_is_cause(const ErrorData *error)
 {
+	/* by class: newer servers add codes to them */
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case ERRCODE_CONNECTION_EXCEPTION:

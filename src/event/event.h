@@ -5,7 +5,10 @@
  *
  * An event is one BSON document, or several where the server split a large one
  * into fragments; it is read in place.  No field may be relied on but _id.
- * Uses the document family.
+ * Of the events table all is here that is below SQL: what its columns are, and how
+ * its rows are read and written; statements on it are the folder tables' affair.
+ *
+ * Uses base, document and mongo; fdw, match, stream and all above build on it.
  */
 #ifndef MCS_EVENT_H
 #define MCS_EVENT_H

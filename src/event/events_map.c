@@ -51,6 +51,7 @@ is_document(RowColumn column)
 static char *
 our_declaration(RowColumn column)
 {
+	/* the extension may be in a schema that is not on the search path */
 	if (is_document(column))
 		return quote_qualified_identifier(get_namespace_name(mcs_extension_schema()), "document");
 	return pstrdup(mcs_event_row_columns[column].declaration);
@@ -70,6 +71,7 @@ type_fits(RowColumn column, Oid type)
 
 	if (type == ours)
 		return true;
+	/* beyond these, not every value of ours could be cast */
 	if (ours == TEXTOID)
 		return type == VARCHAROID;
 	if (ours == mcs_extension_document())
@@ -82,6 +84,7 @@ check_column(Relation relation, RowColumn column, Form_pg_attribute attribute)
 {
 	const char *name = mcs_event_row_columns[column].name;
 
+	/* an INSERT cannot give such a column a value; neither do we */
 	if (attribute->attgenerated || attribute->attidentity)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -91,6 +94,7 @@ check_column(Relation relation, RowColumn column, Form_pg_attribute attribute)
 				 attribute->attidentity
 				 ? errhint("ALTER TABLE %s ALTER COLUMN %s DROP IDENTITY;", table_name(relation), name)
 				 : errhint("ALTER TABLE %s ALTER COLUMN %s DROP EXPRESSION;", table_name(relation), name)));
+	/* of a domain, the type below it counts; its constraints are checked with each value */
 	if (attribute->atttypid != our_type(column) && !type_fits(column, getBaseType(attribute->atttypid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -122,6 +126,7 @@ mcs_events_map_take_misfit(void)
 {
 	bool		was = misfit;
 
+	/* asked once, so that the next error is not taken for one of these */
 	misfit = false;
 	return was;
 }
@@ -129,7 +134,9 @@ mcs_events_map_take_misfit(void)
 void
 mcs_events_map(Relation relation, EventsMap *map)
 {
+	/* unless this comes to its end, what was raised is the table's affair and no event's */
 	misfit = true;
+	/* a view in its place could not be written below SQL */
 	if (relation->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -172,9 +179,11 @@ mcs_events_map_open_key(Relation relation)
 {
 	Relation	index = NULL;
 
+	/* finds rd_pkindex, too; the list itself is of no use */
 	list_free(RelationGetIndexList(relation));
 	if (OidIsValid(relation->rd_pkindex))
 		index = index_open(relation->rd_pkindex, AccessShareLock);
+	/* the owner may have dropped it, or made another with more columns behind ours */
 	if (!index || IndexRelationGetNumberOfKeyAttributes(index) < 2 ||
 		index->rd_index->indkey.values[0] != get_attnum(RelationGetRelid(relation), "stream_name") ||
 		index->rd_index->indkey.values[1] != get_attnum(RelationGetRelid(relation), "event_id"))
@@ -195,12 +204,15 @@ conversion_to(EventsConversion *conversion, RowColumn column, Form_pg_attribute 
 	CaseTestExpr *ours;
 	Node	   *cast;
 
+	/* varchar(10) has a length to check, text has none */
 	if (attribute->atttypid == our_type(column) && attribute->atttypmod < 0)
 		return NULL;
+	/* stands for a value that is put into the expression context, as in CASE */
 	ours = makeNode(CaseTestExpr);
 	ours->typeId = our_type(column);
 	ours->typeMod = -1;
 	ours->collation = get_typcollation(ours->typeId);
+	/* to the base type as an explicit cast, which is how documents become jsonb */
 	cast = coerce_to_target_type(NULL, (Node *) ours, ours->typeId, base, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
 	/* as an assignment, so that what is too long is an error and not cut */
 	if (cast)
@@ -210,6 +222,7 @@ conversion_to(EventsConversion *conversion, RowColumn column, Form_pg_attribute 
 		ereport(ERROR,
 				(errcode(ERRCODE_CANNOT_COERCE),
 				 errmsg("cannot cast type %s to %s", format_type_be(ours->typeId), format_type_be(attribute->atttypid))));
+	/* the cast was not parsed, so nobody has done it */
 	assign_expr_collations(NULL, cast);
 	return ExecPrepareExpr((Expr *) cast, conversion->estate);
 }
@@ -228,6 +241,7 @@ mcs_events_map_conversion(Relation relation, const EventsMap *map)
 												   TupleDescAttr(RelationGetDescr(relation), map->attributes[column] - 1));
 		any = any || conversion->states[column] != NULL;
 	}
+	/* most tables are as they were made, and pay nothing for each value */
 	if (any)
 		return conversion;
 	FreeExecutorState(conversion->estate);

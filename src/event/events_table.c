@@ -52,6 +52,7 @@ init_range_table(EventsTable *table)
 	RangeTblEntry *entry = makeNode(RangeTblEntry);
 	Bitmapset  *columns = NULL;
 
+	/* what an UPDATE sets: triggers UPDATE OF, the strength of row locks and hints to indexes go by it */
 	for (int i = 0; i < table->updated_count; i++)
 		columns = bms_add_member(columns, table->map.attributes[table->updated[i]] - FirstLowInvalidHeapAttributeNumber);
 	entry->rtekind = RTE_RELATION;
@@ -90,8 +91,10 @@ prepare_defaults(EventsTable *table)
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		Node	   *expression;
 
+		/* generated columns are computed when the row is complete, in check_row */
 		if (ours[i] || attribute->attisdropped || attribute->attgenerated)
 			continue;
+		/* of a domain, the type has the default; an identity has nextval */
 		expression = build_column_default(table->relation, i + 1);
 		if (expression)
 			table->defaults[i] = ExecPrepareExpr((Expr *) expression, table->estate);
@@ -108,6 +111,7 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	table->updated = updated;
 	table->updated_count = updated_count;
 	table->relation = table_open(mcs_extension_events(), RowExclusiveLock);
+	/* before anything is opened by the columns: an ALTER TABLE may have come since the last time */
 	mcs_events_map(table->relation, &table->map);
 	if (command == CMD_INSERT)
 		mcs_events_map_check_logged(table->relation);
@@ -115,6 +119,7 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	init_range_table(table);
 	table->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result, table->relation, 1, NULL, 0);
+	/* a delete leaves index entries to VACUUM */
 	if (command != CMD_DELETE)
 		ExecOpenIndices(table->result, false);
 	/* where AFTER triggers look for it, before they open the relation once more */
@@ -139,9 +144,11 @@ mcs_events_table_close(EventsTable *table)
 		ExecDropSingleTupleTableSlot(table->slots[i]);
 	if (table->new_row)
 		ExecDropSingleTupleTableSlot(table->new_row);
+	/* slots that triggers have made, which may pin buffers */
 	ExecResetTupleTable(table->estate->es_tupleTable, false);
 	ExecCloseIndices(table->result);
 	FreeExecutorState(table->estate);
+	/* the lock stays until the commit, as for any statement */
 	table_close(table->relation, NoLock);
 }
 
@@ -155,6 +162,7 @@ fill_slot(EventsTable *table, TupleTableSlot *slot, const EventRow *row)
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, sizeof(bool) * natts);
+	/* first the columns that are not ours, in their order, as an INSERT has it */
 	for (int i = 0; i < natts; i++)
 		if (table->defaults[i])
 			slot->tts_values[i] = ExecEvalExpr(table->defaults[i], GetPerTupleExprContext(table->estate),
@@ -180,9 +188,11 @@ fill_slots(EventsTable *table, const EventRow *rows, int count)
 	count = Min(count, INSERT_SLOTS);
 	if (table->slots == NULL)
 		table->slots = palloc(sizeof(TupleTableSlot *) * INSERT_SLOTS);
+	/* slots are kept for the next round, as COPY does */
 	while (table->slot_count < count)
 		table->slots[table->slot_count++] = MakeSingleTupleTableSlot(table->desc, table_slot_callbacks(table->relation));
 	mcs_events_map_reset_conversion(table->conversion);
+	/* of the round before, whose rows are in the table */
 	MemoryContextReset(table->values);
 	old = MemoryContextSwitchTo(table->values);
 	for (int i = 0; i < count; i++)
@@ -197,9 +207,11 @@ check_row(EventsTable *table, TupleTableSlot *slot)
 {
 	TupleConstr *constraints = RelationGetDescr(table->relation)->constr;
 
+	/* constraints may read it, and the access method sets it only later */
 	slot->tts_tableOid = RelationGetRelid(table->relation);
 	if (!constraints)
 		return;
+	/* before the constraints, which may be about them */
 	if (constraints->has_generated_stored)
 		ExecComputeStoredGenerated(table->result, table->estate, slot, CMD_INSERT);
 	ExecConstraints(table->result, slot, table->estate);
@@ -211,6 +223,7 @@ complete_row(EventsTable *table, TupleTableSlot *slot, TransitionCaptureState *t
 {
 	List	   *recheck = NIL;
 
+	/* recheck: what has to be looked at again when a deferred unique constraint is checked */
 	if (table->result->ri_NumIndices > 0)
 		recheck = ExecInsertIndexTuples(table->result, slot, table->estate, false, false, NULL, NIL
 #if PG_VERSION_NUM >= 160000
@@ -219,6 +232,7 @@ complete_row(EventsTable *table, TupleTableSlot *slot, TransitionCaptureState *t
 			);
 	ExecARInsertTriggers(table->estate, table->result, slot, recheck, transition);
 	list_free(recheck);
+	/* index expressions and trigger conditions were evaluated in it */
 	ResetPerTupleExprContext(table->estate);
 }
 
@@ -231,12 +245,14 @@ insert_singly(EventsTable *table, int count, TransitionCaptureState *transition)
 		TupleTableSlot *slot = table->slots[i];
 
 		CHECK_FOR_INTERRUPTS();
+		/* in a BEFORE trigger RETURN NULL leaves a row out, and here it must not be */
 		if (!ExecBRInsertTriggers(table->estate, table->result, slot))
 			ereport(ERROR,
 					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 					 errmsg("a BEFORE trigger on relation \"%s\" suppressed an event", RelationGetRelationName(table->relation)),
 					 errdetail("Event numbers would have a gap."),
 					 errhint("Leave events out by the stream's filter, which alter_change_stream sets.")));
+		/* after the trigger, which may have changed the row */
 		check_row(table, slot);
 		table_tuple_insert(table->relation, slot, GetCurrentCommandId(true), 0, NULL);
 		complete_row(table, slot, transition);
@@ -246,6 +262,7 @@ insert_singly(EventsTable *table, int count, TransitionCaptureState *transition)
 static void
 insert_together(EventsTable *table, int count, TransitionCaptureState *transition, BulkInsertState bulk)
 {
+	/* all are checked before the first goes in; none of them can see another */
 	for (int i = 0; i < count; i++)
 		check_row(table, table->slots[i]);
 	table_multi_insert(table->relation, table->slots, count, GetCurrentCommandId(true), 0, bulk);
@@ -263,6 +280,7 @@ mcs_events_table_insert(EventsTable *table, const EventRow *rows, int count)
 	BulkInsertState bulk = GetBulkInsertState();
 	TransitionCaptureState *transition;
 
+	/* events of AFTER triggers are gathered until the end of the query, as of a statement */
 	AfterTriggerBeginQuery();
 	transition = MakeTransitionCaptureState(triggers, RelationGetRelid(table->relation), CMD_INSERT);
 	ExecBSInsertTriggers(table->estate, table->result);
@@ -277,8 +295,10 @@ mcs_events_table_insert(EventsTable *table, const EventRow *rows, int count)
 		rows += filled;
 		count -= filled;
 	}
+	/* transition tables are complete here: a statement trigger fires once for all rounds */
 	ExecASInsertTriggers(table->estate, table->result, transition);
 	AfterTriggerEndQuery(table->estate);
+	/* it keeps the last page pinned */
 	FreeBulkInsertState(bulk);
 }
 
@@ -287,6 +307,7 @@ mcs_events_table_check_deferred(void)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
+	/* SET CONSTRAINTS ALL IMMEDIATE: what is waiting fires here, where the caller catches what it raises */
 	AfterTriggerSetState(immediate);
 }
 
@@ -296,6 +317,7 @@ void
 mcs_events_table_begin_command(EventsTable *table, Snapshot snapshot)
 {
 	table->estate->es_snapshot = snapshot;
+	/* marks the rows as this command's, so that the scan behind does not meet them again */
 	table->estate->es_output_cid = GetCurrentCommandId(true);
 	AfterTriggerBeginQuery();
 	if (table->command == CMD_UPDATE)

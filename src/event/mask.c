@@ -81,6 +81,7 @@ split(const char *path, uint32 size, int *count)
 	uint32		begin = 0;
 	int			room = 1;
 
+	/* one name more than there are dots */
 	for (uint32 i = 0; i < size; i++)
 		room += path[i] == '.';
 	steps = palloc(sizeof(DocumentStep) * room);
@@ -135,6 +136,7 @@ mcs_event_mask_problem(const char *path)
 	for (int i = 0; i < count; i++)
 		if (steps[i].size == 0)
 			return "A name in it is empty.";
+	/* anything below _id is the key, too */
 	if (steps[0].size == 3 && memcmp(steps[0].key, "_id", 3) == 0)
 		return "The document's key tells which document an event is about, and stays.";
 	return NULL;
@@ -159,6 +161,7 @@ static void
 add_state(MaskStates *states, const MaskPath *path, int at)
 {
 	for (int i = 0; i < states->count; i++)
+		/* two ways through an array can lead to the same place */
 		if (states->states[i].path == path && states->states[i].at == at)
 			return;
 	if (states->count == states->room)
@@ -182,6 +185,7 @@ follow(const MaskPath *path, int at, const DocumentStep *key, int count, bool po
 	bool		here[MAX_STEPS + 1] = {false};	/* which steps of the path may be next */
 	MaskAction	action = MASK_KEEP;
 
+	/* all places in the path at once, as numbers may be keys or positions */
 	here[at] = true;
 	for (int i = 0; i <= count; i++)
 	{
@@ -189,6 +193,7 @@ follow(const MaskPath *path, int at, const DocumentStep *key, int count, bool po
 
 		if (here[path->count])
 		{
+			/* of several, the one that names least of the key names most of the document */
 			*named = Min(*named, i);
 			action = path->action;
 		}
@@ -301,6 +306,7 @@ mask_element(DocumentBuilder *builder, int position, const DocumentValue *value,
 	{
 		const MaskState *state = &states->states[i];
 
+		/* a path goes through arrays without saying so */
 		add_state(&below, state->path, state->at);
 		if (!same_step(&state->path->steps[state->at], &step))
 			continue;
@@ -565,6 +571,7 @@ mask_others(ChangeEvent *event, const MaskStates *states)
 		mcs_document_end(&builder);
 		document = mcs_document_finish(&builder);
 		mcs_document_iterate(&it, DOCUMENT_VALUE(document), DOCUMENT_VALUE_SIZE(document));
+		/* it was removed */
 		if (!mcs_document_next(&it))
 			continue;
 		field->value = it.value;

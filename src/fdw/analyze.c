@@ -45,6 +45,7 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 	double		skip = -1;
 	int			count = 0;
 
+	/* a sample needs every column, images included */
 	for (int i = 0; i < table->natts; i++)
 		if (table->columns[i] >= 0)
 			columns = bms_add_member(columns, table->columns[i]);
@@ -53,6 +54,7 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 	mcs_fdw_range_all(&request.range);
 	request.used = columns;
 	request.asked = columns;
+	/* as the table's owner, whom ANALYZE has made the current user */
 	read = mcs_read_begin(&request, &lessons);
 	reservoir_init_selection_state(&state, wanted);
 	*total = 0;
@@ -63,6 +65,7 @@ sample_rows(Relation relation, int elevel, HeapTuple *rows, int wanted, double *
 
 		CHECK_FOR_INTERRUPTS();
 		*total += 1;
+		/* as in acquire_sample_rows: Vitter's algorithm, with no block to choose first */
 		if (count == wanted)
 		{
 			if (skip < 0)

@@ -54,6 +54,7 @@ column_of(const FdwTable *table, Index varno, Node *node)
 	if (node == NULL || !IsA(node, Var))
 		return -1;
 	var = (Var *) node;
+	/* system columns have negative numbers, whole rows 0 */
 	if (var->varno != varno || var->varlevelsup != 0 || var->varattno <= 0 || var->varattno > table->natts)
 		return -1;
 	return table->columns[var->varattno - 1];
@@ -67,6 +68,7 @@ reads_event(Node *node, Index *varno)
 		return false;
 	if (IsA(node, Var))
 		return ((Var *) node)->varno == *varno;
+	/* what a PlaceHolderVar is made of need not be looked for: it may be of this relation */
 	return IsA(node, PlaceHolderVar) || expression_tree_walker(node, reads_event, varno);
 }
 
@@ -74,6 +76,7 @@ reads_event(Node *node, Index *varno)
 static bool
 is_value(Index varno, Node *node)
 {
+	/* evaluated once when the read begins, so it must be the same for every row */
 	return !reads_event(node, &varno) && !contain_volatile_functions(node) && !contain_subplans(node);
 }
 
@@ -126,6 +129,7 @@ take_comparison(const FdwTable *table, Index varno, Expr *clause, Comparison *co
 		if (comparison->array || !take_column(table, varno, lsecond(args), comparison))
 			return false;
 		comparison->value = linitial(args);
+		/* as if the column were on the left; not for ANY, which has its array on the right */
 		comparison->operator = get_commutator(comparison->operator);
 	}
 	return OidIsValid(comparison->operator) && is_value(varno, comparison->value);
@@ -143,6 +147,7 @@ bound_by_time(const Comparison *comparison, FdwBound *bound)
 	if (!mcs_fdw_shift_compares(&bound->shift, comparison->type, bound->type))
 		return false;
 	bound->strategy = get_op_opfamily_strategy(comparison->operator, family);
+	/* else the condition is evaluated as well */
 	bound->exact = comparison->column == EVENT_CLUSTER_TIME && !comparison->array && !bound->shift.shifted;
 	if (comparison->array)
 		return bound->strategy == BTEqualStrategyNumber;
@@ -158,6 +163,7 @@ bound_by_token(const Comparison *comparison, FdwBound *bound)
 	Oid			family = lookup_type_cache(TEXTOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 
 	bound->type = TEXTOID;
+	/* a time has many tokens */
 	bound->exact = false;
 	if (comparison->array || exprType(comparison->value) != TEXTOID ||
 		(comparison->collation != DEFAULT_COLLATION_OID && comparison->collation != C_COLLATION_OID))
@@ -172,6 +178,7 @@ mcs_fdw_bound(const FdwTable *table, Index varno, Expr *clause, FdwBound *bound)
 {
 	Comparison	comparison;
 
+	/* a pipeline that changes the times shows others than those MongoDB reads by */
 	if (!table->keeps_times || !take_comparison(table, varno, clause, &comparison))
 		return false;
 	bound->column = comparison.column;
@@ -228,6 +235,7 @@ not_before(FdwRange *range, int64 seconds, int64 ordinal)
 {
 	if (seconds > PG_UINT32_MAX)
 		range->empty = true;
+	/* 0 stands for no condition at all */
 	else if (seconds < 1)
 		range->from = Max(range->from, BEFORE_EVERYTHING);
 	else
@@ -240,6 +248,7 @@ not_after(FdwRange *range, int64 seconds, int64 ordinal)
 {
 	if (seconds < 0)
 		range->empty = true;
+	/* later than any time of MongoDB's bounds nothing */
 	else if (seconds <= PG_UINT32_MAX)
 		range->to = Min(range->to, (uint64) seconds << 32 | (uint64) ordinal);
 }
@@ -265,6 +274,7 @@ bound_cluster_time(FdwRange *range, int strategy, int64 seconds, int64 us)
 
 	if (strategy == BTGreaterStrategyNumber)
 	{
+		/* .999999 stands for all ordinals from there on */
 		if (last)
 			not_before(range, seconds + 1, 0);
 		else
@@ -309,6 +319,7 @@ bound_time(FdwRange *range, const FdwBound *bound, int strategy, TimestampTz tim
 			range->empty = true;
 		return;
 	}
+	/* rounded down before 2000, too, where C's division goes towards zero */
 	seconds = time / USECS_PER_SEC - (time % USECS_PER_SEC < 0 ? 1 : 0);
 	if (bound->shift.shifted)
 		bound_shifted_time(range, bound, strategy, seconds + UNIX_EPOCH_OFFSET_S);
@@ -328,6 +339,7 @@ to_timestamptz(const FdwBound *bound, Datum value)
 		return mcs_fdw_shift_value(bound->type, value);
 	switch (bound->type)
 	{
+		/* what overflows becomes infinite, which bound_time knows */
 		case DATEOID:
 			return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
 		case TIMESTAMPOID:
@@ -394,6 +406,7 @@ bound_token(FdwRange *range, int strategy, const char *token)
 void
 mcs_fdw_narrow(FdwRange *range, const FdwBound *bound, Datum value, bool isnull)
 {
+	/* a comparison with null is true for no event */
 	if (isnull)
 		range->empty = true;
 	else if (bound->column == EVENT_RESUME_TOKEN)
@@ -457,6 +470,7 @@ mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart *start)
 	start->token = NULL;
 	start->time = BEFORE_EVERYTHING;
 	start->asked = true;
+	/* conditions before options: an earlier start would only be read in vain */
 	if (range->from > 0)
 		start->time = range->from;
 	else if (table->resume_after)

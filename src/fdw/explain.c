@@ -32,6 +32,7 @@ append_change_stream(DocumentBuilder *builder, const FdwScan *scan)
 		mcs_document_append_string(builder, "fullDocumentBeforeChange", mode);
 	if (scan->table->show_expanded_events)
 		mcs_document_append_bool(builder, "showExpandedEvents", true);
+	/* that is how a whole deployment is watched: on the database admin */
 	if (scan->table->database == NULL)
 		mcs_document_append_bool(builder, "allChangesForCluster", true);
 	mcs_document_end(builder);
@@ -48,6 +49,7 @@ pipeline_text(const FdwScan *scan)
 
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
+	/* in front of the stages, as where the cursor is opened */
 	append_change_stream(&builder, scan);
 	mcs_document_iterate(&it, DOCUMENT_VALUE(stages), DOCUMENT_VALUE_SIZE(stages));
 	while (mcs_document_next(&it))
@@ -118,6 +120,7 @@ mcs_fdw_explain(ForeignScanState *node, ExplainState *es)
 	/* what was executed is known */
 	if (scan->read == NULL && scan->statistics.reads == 0)
 		mcs_fdw_evaluate(node, true);
+	/* as text: EXPLAIN knows no documents, and this can be pasted into mongosh */
 	ExplainPropertyText("MongoDB Pipeline", pipeline_text(scan), es);
 	if (es->verbose || !scan->range_known || scan->range.empty || scan->range.from > 0)
 		ExplainPropertyText("MongoDB Start", start_text(scan), es);

@@ -57,6 +57,7 @@ find_text(const DocumentValue *object, const char *key)
 	const char *string;
 	uint32		length;
 
+	/* names become identifiers, so they must be text in every respect */
 	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
 		!mcs_document_get_string(&value, &string, &length) || !mcs_document_is_utf8(string, length) ||
 		memchr(string, '\0', length))
@@ -86,6 +87,7 @@ add_collection(Import *import, const DocumentValue *element)
 
 	collection->name = find_text(element, "name");
 	collection->type = find_text(element, "type");
+	/* a name that is no UTF-8 cannot be a table's, nor an option */
 	if (collection->name == NULL)
 		return;
 	if (find_object(element, "options", &value) && find_object(&value, "changeStreamPreAndPostImages", &value) &&
@@ -129,6 +131,7 @@ list_collections(Import *import, bool names_only, MongoError *error)
 	if (reply == NULL)
 		return false;
 	id = add_reply(import, reply, "firstBatch");
+	/* a database of many collections answers in several replies */
 	while (id != 0)
 	{
 		DocumentBuilder builder;
@@ -169,10 +172,12 @@ mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target)
 	mcs_document_append_bool(&builder, "authorizedCollections", true);
 	mcs_document_end(&builder);
 	command = mcs_document_finish(&builder);
+	/* asked only where the scan has shown nothing, so that it costs nothing else */
 	reply = mcs_session_command(mcs_cache_session(target), table->database, DOCUMENT_VALUE(command),
 								DOCUMENT_VALUE_SIZE(command), "list collections", &error);
 	if (reply == NULL)
 		return false;
+	/* an empty batch: no element "0" */
 	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
 		find_object(&value, "firstBatch", &value) && !mcs_document_find(value.data, value.size, "0", &value);
 	mcs_session_free_reply(reply);
@@ -209,6 +214,7 @@ ask_collections(Import *import)
 	MongoError	error;
 
 	import->session = mcs_cache_session(import->target);
+	/* with options, which say whether images are kept; that takes a right on the database */
 	import->options_known = list_collections(import, false, &error);
 	if (!import->options_known && error.sqlstate == ERRCODE_CONNECTION_FAILURE)
 	{
@@ -228,6 +234,7 @@ ask_collections(Import *import)
 				 errhint("db.getSiblingDB(\"admin\").grantRolesToUser(\"user\", [{role: \"read\", db: %s}])", mcs_mongo_js_string(import->database))));
 	}
 	import->server_keeps_images = server_keeps_images(import);
+	/* in the order of names, so that an import is the same each time */
 	list_sort(import->collections, compare_names);
 }
 
@@ -242,6 +249,7 @@ may_watch(Import *import, const char *collection, bool quiet)
 	spec.database = import->database;
 	spec.collection = collection;
 	spec.comment = "mongo_change_stream: IMPORT FOREIGN SCHEMA";
+	/* rights are asked by trying: which roles grant the actions, MongoDB knows best */
 	if (mcs_mongo_try_stream(import->session, &spec, NULL, NULL, NULL, &error))
 		return true;
 	if (error.code != MONGO_CODE_UNAUTHORIZED)
@@ -265,6 +273,7 @@ table_name(const char *name)
 {
 	char	   *clipped = pstrdup(name);
 
+	/* as PostgreSQL will cut it, but not inside a character */
 	clipped[pg_mbcliplen(clipped, strlen(clipped), NAMEDATALEN - 1)] = '\0';
 	return clipped;
 }
@@ -295,6 +304,7 @@ add_table(Import *import, const char *collection)
 	StringInfoData command;
 	ListCell   *cell;
 
+	/* two names of MongoDB may be cut to the same */
 	if (contains(import->taken, name))
 	{
 		ereport(NOTICE,
@@ -314,6 +324,7 @@ add_table(Import *import, const char *collection)
 					 quote_literal_cstr(import->database));
 	if (collection)
 		appendStringInfo(&command, ", collection %s", quote_literal_cstr(collection));
+	/* options of the import are given to each table */
 	foreach(cell, import->statement->options)
 	{
 		DefElem    *option = lfirst_node(DefElem, cell);
@@ -415,6 +426,7 @@ mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid)
 	import.database = statement->remote_schema;
 	import.target = mcs_mongo_target_of_table(serverid, GetUserId());
 	ask_collections(&import);
+	/* one try for all: who may watch the database may watch its collections */
 	if (!may_watch(&import, NULL, !all_changes))
 	{
 		all_changes = false;
@@ -426,9 +438,11 @@ mcs_fdw_import(ImportForeignSchemaStmt *statement, Oid serverid)
 
 		if (!is_wanted(&import, collection->name))
 			continue;
+		/* each try opens a change stream, so there is an end to them */
 		check_watch &= tried++ < COLLECTIONS_TRIED;
 		import_collection(&import, collection, check_watch);
 	}
+	/* last, so that a collection of that name keeps it */
 	if (all_changes)
 		add_table(&import, NULL);
 	report_missing(&import);

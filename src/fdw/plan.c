@@ -81,6 +81,7 @@ sort_condition(const FdwRelation *fdw, Index varno, RestrictInfo *info, FdwCondi
 	if (is_bound)
 	{
 		conditions->bounds = lappend(conditions->bounds, bound);
+		/* the read's ends say all of it */
 		if (bound->exact)
 		{
 			conditions->settled = lappend(conditions->settled, clause);
@@ -90,6 +91,7 @@ sort_condition(const FdwRelation *fdw, Index varno, RestrictInfo *info, FdwCondi
 	else
 		conditions->others = lappend(conditions->others, info);
 	result = mcs_match_check(&fdw->match, clause);
+	/* one that is wider than the condition is sent as well: fewer events come */
 	if (result != MATCH_NOT)
 	{
 		conditions->sent = lappend(conditions->sent, clause);
@@ -113,6 +115,7 @@ sort_conditions(const FdwRelation *fdw, Index varno, List *infos, FdwConditions 
 	{
 		RestrictInfo *info = lfirst_node(RestrictInfo, cell);
 
+		/* those stand in a Result node, which does not run the scan at all */
 		if (!info->pseudoconstant)
 			sort_condition(fdw, varno, info, conditions);
 	}
@@ -139,6 +142,7 @@ history_span(const FdwTable *table)
 		HeapTuple	tuple;
 		AttStatsSlot slot;
 
+		/* a table may lack the column, or be without statistics of it */
 		if (table->columns[i] != EVENT_CLUSTER_TIME)
 			continue;
 		tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(table->relid), Int16GetDatum(i + 1), BoolGetDatum(false));
@@ -175,6 +179,7 @@ time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds)
 		FdwBound   *bound = lfirst(cell);
 		Node	   *value = estimate_expression_value(root, (Node *) bound->value);
 
+		/* now() among others: planning and execution are close to each other */
 		if (IsA(value, Const))
 			mcs_fdw_narrow(&range, bound, ((Const *) value)->constvalue, ((Const *) value)->constisnull);
 		else
@@ -208,6 +213,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	/* 0 or less: never analyzed */
 	if (baserel->tuples <= 0)
 		baserel->tuples = UNKNOWN_EVENTS;
+	/* by statistics, as for any table; the conditions on time are put right below */
 	set_baserel_size_estimates(root, baserel);
 
 	/* conditions on time are better known than by statistics of the past */
@@ -231,6 +237,7 @@ add_foreign_path(PlannerInfo *root, RelOptInfo *baserel, List *infos, double row
 				total;
 
 	sort_conditions(fdw, baserel->relid, infos, &conditions);
+	/* MongoDB reads all from the start on, and sends what passes */
 	read = baserel->tuples * time_selectivity(root, fdw->table, conditions.bounds);
 	sent = read * clauselist_selectivity(root, conditions.filtering, baserel->relid, JOIN_INNER, NULL);
 	cost_qual_eval(&local, conditions.local, root);
@@ -257,6 +264,7 @@ known_order(PlannerInfo *root, RelOptInfo *baserel)
 	Oid			family = lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
 	PathKey    *key;
 
+	/* a pipeline that sets clusterTime would show another order */
 	if (root->query_pathkeys == NIL || !fdw->table->keeps_times)
 		return NIL;
 	key = linitial_node(PathKey, root->query_pathkeys);
@@ -300,6 +308,7 @@ add_parameterized_paths(PlannerInfo *root, RelOptInfo *baserel)
 		FdwBound	bound;
 		Relids		outer;
 
+		/* only bounds are worth a read for each outer row */
 		if (!join_clause_is_movable_to(info, baserel) ||
 			!mcs_fdw_bound(fdw->table, baserel->relid, info->clause, &bound))
 			continue;
@@ -335,6 +344,7 @@ add_columns(Bitmapset *columns, const FdwRelation *fdw, Node *expressions)
 	bool		whole;
 
 	pull_varattnos(expressions, fdw->match.varno, &attributes);
+	/* a whole-row reference needs every column */
 	whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attributes);
 	for (int i = 0; i < fdw->table->natts; i++)
 		if (fdw->table->columns[i] >= 0 &&
@@ -378,6 +388,7 @@ small_limit(PlannerInfo *root, RelOptInfo *baserel, const FdwConditions *conditi
 {
 	Query	   *query = root->parse;
 
+	/* anything between the scan and the LIMIT may need more rows than it returns */
 	if (root->limit_tuples < 1 || root->limit_tuples > SMALL_LIMIT || conditions->local != NIL ||
 		!bms_equal(root->all_baserels, baserel->relids) ||
 		query->groupClause || query->groupingSets || query->hasAggs || query->hasWindowFuncs ||
@@ -400,6 +411,7 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
 	List	   *private = NIL;
 
 	sort_conditions(fdw, baserel->relid, clauses, &conditions);
+	/* MongoDB sends these; conditions that it evaluates itself need none to be sent */
 	used = add_columns(NULL, fdw, (Node *) baserel->reltarget->exprs);
 	used = add_columns(used, fdw, (Node *) conditions.local);
 	asked = add_columns(bms_copy(used), fdw, (Node *) conditions.sent);

@@ -44,12 +44,14 @@ find_horizon(EState *state, Oid serverid)
 	FdwHorizon *horizon;
 	dlist_iter	iter;
 
+	/* few: one for each server of each statement at work */
 	dlist_foreach(iter, &horizons)
 	{
 		horizon = dlist_container(FdwHorizon, node, iter.cur);
 		if (horizon->state == state && horizon->serverid == serverid)
 			return &horizon->until;
 	}
+	/* in the execution's memory: it ends with that, by whichever way */
 	horizon = MemoryContextAllocZero(state->es_query_cxt, sizeof(FdwHorizon));
 	horizon->state = state;
 	horizon->serverid = serverid;
@@ -66,6 +68,7 @@ scan_user(ForeignScanState *node)
 {
 	Oid			user;
 
+	/* the check of rights was made for this role, so the user mapping is this one's, too */
 #if PG_VERSION_NUM >= 160000
 	user = castNode(ForeignScan, node->ss.ps.plan)->checkAsUser;
 #else
@@ -93,12 +96,14 @@ mcs_fdw_begin(ForeignScanState *node, int flags)
 	FdwScan    *scan = palloc0(sizeof(FdwScan));
 
 	node->fdw_state = scan;
+	/* options count as they are when the plan runs */
 	scan->table = mcs_fdw_table(node->ss.ss_currentRelation);
 	scan->used = column_set(list_nth(plan->fdw_private, FDW_USED));
 	scan->asked = column_set(list_nth(plan->fdw_private, FDW_ASKED));
 	scan->values = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->value_context = AllocSetContextCreate(CurrentMemoryContext, "values of a foreign scan", ALLOCSET_SMALL_SIZES);
 	scan->lessons.until = find_horizon(node->ss.ps.state, scan->table->serverid);
+	/* EXPLAIN alone asks for no user mapping, and works without one */
 	if (!(flags & EXEC_FLAG_EXPLAIN_ONLY))
 		scan->target = mcs_mongo_target_of_table(scan->table->serverid, scan_user(node));
 }
@@ -111,6 +116,7 @@ needs_execution(Node *node, EState *state)
 {
 	if (node == NULL)
 		return false;
+	/* a parameter of the statement has its value before the plan runs; others come from other nodes */
 	if (IsA(node, Param))
 		return ((Param *) node)->paramkind != PARAM_EXTERN || state->es_param_list_info == NULL;
 	return expression_tree_walker(node, needs_execution, state);
@@ -160,6 +166,7 @@ mcs_fdw_evaluate(ForeignScanState *node, bool explain)
 	old = MemoryContextSwitchTo(scan->value_context);
 	mcs_fdw_range_all(&scan->range);
 	scan->range_known = true;
+	/* the values stand in fdw_exprs in this order: those of bounds, then those that are sent */
 	foreach(cell, (List *) list_nth(plan->fdw_private, FDW_BOUNDS))
 	{
 		MatchValue	value = value_at(node, place++, explain);
@@ -190,6 +197,7 @@ begin_read(ForeignScanState *node)
 	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
 	FdwRequest	request = {0};
 
+	/* only now: parameters of a nested loop have their values since the rescan */
 	mcs_fdw_evaluate(node, false);
 	request.table = scan->table;
 	request.target = scan->target;
@@ -221,6 +229,7 @@ mcs_fdw_iterate(ForeignScanState *node)
 	const FdwTable *table = scan->table;
 	ChangeEvent event;
 
+	/* at the first row, not at the start: a node may never be asked for one */
 	if (scan->read == NULL)
 		begin_read(node);
 	ExecClearTuple(slot);
@@ -228,12 +237,14 @@ mcs_fdw_iterate(ForeignScanState *node)
 		return slot;
 
 	memset(slot->tts_isnull, true, sizeof(bool) * table->natts);
+	/* count(*) needs no column, and no event taken apart */
 	if (!bms_is_empty(scan->used))
 	{
 		bool		looks_up = mcs_fdw_looks_up(table);
 
 		mcs_read_event(scan->read, &event);
 		for (int i = 0; i < table->natts; i++)
+			/* the context is that of the tuple, which the executor resets for each row */
 			if (table->columns[i] >= 0 && bms_is_member(table->columns[i], scan->used))
 				slot->tts_values[i] = mcs_event_column(&event, (EventColumn) table->columns[i], looks_up, &slot->tts_isnull[i]);
 	}
@@ -243,6 +254,7 @@ mcs_fdw_iterate(ForeignScanState *node)
 void
 mcs_fdw_rescan(ForeignScanState *node)
 {
+	/* what it saw may differ by its parameters, so it is read again; the horizon stays */
 	end_read(node->fdw_state);
 }
 
@@ -251,6 +263,7 @@ mcs_fdw_end(ForeignScanState *node)
 {
 	FdwScan    *scan = node->fdw_state;
 
+	/* NULL where the scan was never begun */
 	if (scan)
 		end_read(scan);
 }

@@ -30,6 +30,7 @@ find_column(const FdwTable *table, const FormData_pg_attribute *attribute)
 
 		if (strcmp(mcs_event_columns[i].name, name) != 0)
 			continue;
+		/* values are stored as they are, without a cast: another type would read them as something else */
 		if (attribute->atttypid != type)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_INVALID_DATA_TYPE),
@@ -54,6 +55,7 @@ read_boolean(const char *value)
 {
 	bool		result = false;
 
+	/* the validator has seen it */
 	(void) parse_bool(value, &result);
 	return result;
 }
@@ -104,6 +106,7 @@ keys_keep_times(const DocumentValue *object, bool exclusion)
 
 		if (is_time_path(it.key, it.key_size))
 			return false;
+		/* 0 and false leave a field out; anything else keeps it, and then all others go */
 		(void) mcs_document_get_int64(&it.value, &number);
 		(void) mcs_document_get_bool(&it.value, &truth);
 		if (exclusion && number != 0 && truth)
@@ -146,6 +149,7 @@ pipeline_keeps_times(const Document *pipeline)
 		mcs_document_iterate(&stage, stages.value.data, stages.value.size);
 		if (!mcs_document_next(&stage))
 			return false;
+		/* what is not known here may change anything */
 		if (strcmp(stage.key, "$match") == 0)
 			keeps = true;
 		else if (strcmp(stage.key, "$set") == 0 || strcmp(stage.key, "$addFields") == 0)
@@ -237,6 +241,7 @@ mcs_fdw_table(Relation relation)
 static const char *
 image_mode(const char *wanted, bool used, bool server_keeps_images)
 {
+	/* MongoDB looks images up one by one, which takes longer than to read the events */
 	if (!used)
 		return NULL;
 	if (wanted == NULL)
