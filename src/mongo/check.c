@@ -89,13 +89,6 @@ run_json(Check *check, const char *database, const char *json, MongoError *error
 							   "check the server", error);
 }
 
-/* A field of a reply. */
-static bool
-find(const MongoReply *reply, const char *key, DocumentValue *value)
-{
-	return mcs_document_find(reply->data, reply->size, key, value);
-}
-
 /* A string field of an object, palloc'ed; NULL where there is none. */
 static char *
 find_string(const uint8 *object, uint32 size, const char *key)
@@ -129,7 +122,7 @@ check_authentication(Check *check)
 		add_row(check, "authentication", false, error_line(&error), mcs_mongo_hint(&error));
 		return;
 	}
-	if (find(reply, "authInfo", &value) && value.type == DOCUMENT_OBJECT &&
+	if (mcs_document_find(reply->data, reply->size, "authInfo", &value) && value.type == DOCUMENT_OBJECT &&
 		mcs_document_find(value.data, value.size, "authenticatedUsers", &value) && value.type == DOCUMENT_ARRAY &&
 		mcs_document_find(value.data, value.size, "0", &value) && value.type == DOCUMENT_OBJECT)
 	{
@@ -168,6 +161,7 @@ check_version(Check *check)
 	}
 	version = find_string(reply->data, reply->size, "version");
 	mcs_session_free_reply(reply);
+	/* "7.0.12"; development versions have more behind it */
 	if (version == NULL || sscanf(version, "%d.%d", &check->major, &minor) < 1)
 	{
 		add_row(check, "version", false, "the server does not tell its version", NULL);
@@ -186,6 +180,7 @@ check_hello(Check *check, const MongoReply *hello, int64 our_ms)
 	char	   *me = find_string(hello->data, hello->size, "me");
 	DocumentValue value;
 
+	/* how a mongos says that it is one */
 	if (message != NULL && strcmp(message, "isdbgrid") == 0)
 		add_row(check, "replica_set", true, "mongos of a sharded cluster", NULL);
 	else if (set != NULL)
@@ -195,7 +190,7 @@ check_hello(Check *check, const MongoReply *hello, int64 our_ms)
 		add_row(check, "replica_set", false, "a single server, which has no oplog",
 				"Start mongod with --replSet rs0 and run rs.initiate(); one member is enough.");
 
-	if (find(hello, "localTime", &value) && value.type == DOCUMENT_DATE)
+	if (mcs_document_find(hello->data, hello->size, "localTime", &value) && value.type == DOCUMENT_DATE)
 	{
 		int64		ahead = mcs_document_read_int64(value.data) - our_ms;
 		bool		ok = ahead < CLOCK_LIMIT_MS && ahead > -CLOCK_LIMIT_MS;
@@ -250,7 +245,7 @@ list_collections(Check *check, const char *extra, MongoReply **kept, MongoError 
 	*kept = reply;				/* what is found points into it */
 	if (reply == NULL)
 		return NIL;
-	if (!find(reply, "cursor", &value) || value.type != DOCUMENT_OBJECT ||
+	if (!mcs_document_find(reply->data, reply->size, "cursor", &value) || value.type != DOCUMENT_OBJECT ||
 		!mcs_document_find(value.data, value.size, "firstBatch", &value) || value.type != DOCUMENT_ARRAY)
 		return NIL;
 	mcs_document_iterate(&it, value.data, value.size);
@@ -302,6 +297,7 @@ check_collections(Check *check)
 		char	   *name = find_string(collection->data, collection->size, "name");
 		ChangeStreamSpec spec = spec_for(check->target->database, name);
 
+		/* each is a round trip */
 		if (allowed_count + refused_count >= COLLECTIONS_TRIED)
 			break;
 		if (mcs_mongo_try_stream(check->session, &spec, NULL, &check->now, NULL, &error))
@@ -369,6 +365,7 @@ check_images(Check *check)
 	int			missing_count = 0;
 	ListCell   *cell;
 
+	/* no images in any collection: it need not be asked for them */
 	if (check->major > 0 && check->major < IMAGES_MAJOR)
 	{
 		add_row(check, "images", false, "this MongoDB keeps no images of documents",
@@ -437,6 +434,7 @@ check_oplog(Check *check)
 				grant(check, "{role: \"clusterMonitor\", db: \"admin\"}"));
 		return;
 	}
+	/* see mcs_mongo_oplog_oldest */
 	if (oldest == 0)
 	{
 		add_row(check, "oplog_window", true, "all since the server was set up", NULL);
@@ -469,6 +467,7 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	check.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	check.target = mcs_mongo_target(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	/* a session of its own: how MongoDB receives a new connection is what is asked */
 	check.session = mcs_session_open(check.target, "check_mongo_server");
 
 	hello = run_json(&check, "admin", "{\"hello\": 1}", &error);

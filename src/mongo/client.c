@@ -59,7 +59,7 @@ report(Driver *driver, const bson_error_t *reason, const bson_t *reply, bool at_
 	bson_snprintf(words, sizeof(words), "MongoDB's answer breaks its protocol: %s", complaint);
 	mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, words);
 	error->at_open = at_open;
-	driver->garbled = true;
+	driver->renew = true;		/* frame.c has ended that connection */
 }
 
 /* ---- connecting ---- */

@@ -159,7 +159,7 @@ resolve(SocketGuard *guard, const char *name, const char *port, const struct add
 
 /* A socket that is, or is about to be, connected to a host; -1 with error set. */
 int
-mcs_connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error)
+mcs_mongo_connect(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error)
 {
 	struct addrinfo hints = {0};
 	struct addrinfo *addresses = NULL;

@@ -31,20 +31,20 @@ forget_cursor(Driver *driver)
 	driver->cursor_collection = NULL;
 	driver->cursor_comment = NULL;
 	driver->cursor_id = 0;
-	driver->cut = false;
+	driver->connection_lost = false;
 }
 
 /* Sees to it that there is a client that can be worked with. */
 static bool
 prepare_client(Driver *driver, MongoError *error)
 {
-	if (driver->garbled && driver->client != NULL)
+	if (driver->renew && driver->client != NULL)
 	{
 		/* the session first: it belongs to the client */
 		forget_cursor(driver);
 		mcs_client_drop(driver);
 	}
-	driver->garbled = false;
+	driver->renew = false;
 	return mcs_client_make(driver, error);
 }
 
@@ -230,9 +230,9 @@ mcs_driver_more(Driver *driver, MongoError *error)
 
 	if (!mcs_watch_server(driver, error))
 	{
-		driver->garbled = true; /* what the client knows of the set is no longer true */
+		driver->renew = true;	/* what the client knows of the set is no longer true */
 		/* a server that has told us it is unfit has answered: its connection is good for killCursors */
-		driver->cut = error->sqlstate != ERRCODE_CANNOT_CONNECT_NOW;
+		driver->connection_lost = error->sqlstate != ERRCODE_CANNOT_CONNECT_NOW;
 		return NULL;
 	}
 	BSON_APPEND_INT64(&command, "getMore", driver->cursor_id);
@@ -243,10 +243,10 @@ mcs_driver_more(Driver *driver, MongoError *error)
 		BSON_APPEND_INT32(&command, "maxTimeMS", driver->max_await_ms);
 	/* silence while the server waits for events, as it was told, means nothing */
 	driver->guard->patience_ms = driver->patience_ms + driver->max_await_ms;
-	driver->in_more = true;
+	driver->in_get_more = true;
 	reply = mcs_client_run(driver, driver->client, driver->session, driver->cursor_server, driver->cursor_database,
 						   &command, mongoc_uri_get_read_prefs_t(driver->uri), false, error);
-	driver->in_more = false;
+	driver->in_get_more = false;
 	bson_destroy(&command);
 
 	if (reply == NULL)
@@ -254,7 +254,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 		/* after any other error the server may still have the cursor, and mcs_driver_kill_cursor closes it */
 		if (error->code == MONGO_CODE_CURSOR_NOT_FOUND || error->code == MONGO_CODE_CURSOR_KILLED)
 			forget_cursor(driver);
-		driver->cut = error->code == 0;
+		driver->connection_lost = error->code == 0;
 	}
 	else if (!read_cursor(driver, reply, error))
 	{
@@ -271,7 +271,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 
 	/* nothing more can be read from that connection: the next request takes a new client */
 	if (reply == NULL && (driver->hurry || error->sqlstate == ERRCODE_PROTOCOL_VIOLATION))
-		driver->garbled = true;
+		driver->renew = true;
 	return reply;
 }
 
@@ -289,7 +289,7 @@ find_cursor_server(Driver *driver, mongoc_client_t *client)
 
 /*
  * Closes the server's cursor, as well as that can be done in the time that the
- * guard leaves.  Where a getMore failed on the way (driver->cut), its connection
+ * guard leaves.  Where a getMore failed on the way (driver->connection_lost), its connection
  * is lost, the server may go on with it until its maxTimeMS, and the client
  * would wait before it connects again: a fresh one does so at once.
  */
@@ -298,7 +298,7 @@ mcs_driver_kill_cursor(Driver *driver)
 {
 	if (driver->cursor_id != 0)
 	{
-		mongoc_client_t *fresh = driver->cut ? mcs_client_new(driver, driver->uri, NULL) : NULL;
+		mongoc_client_t *fresh = driver->connection_lost ? mcs_client_new(driver, driver->uri, NULL) : NULL;
 		mongoc_client_t *client = fresh != NULL ? fresh : driver->client;
 		uint32		server_id = fresh != NULL ? find_cursor_server(driver, fresh) : driver->cursor_server;
 		bson_t		command = BSON_INITIALIZER;

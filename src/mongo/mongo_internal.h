@@ -293,7 +293,7 @@ extern void mcs_socket_explain(const SocketContext *context, char *message, size
 							   char *unresolved, size_t unresolved_size);
 
 /* A socket that is, or is about to be, connected to a host; -1 with error set (connect.c). */
-extern int	mcs_connect_host(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error);
+extern int	mcs_mongo_connect(SocketContext *context, const mongoc_host_list_t *host, bson_error_t *error);
 
 /* A mongoc_stream_initiator_t; user_data is a SocketContext. */
 extern mongoc_stream_t *mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
@@ -349,13 +349,13 @@ typedef struct Driver
 	bool		direct;			/* the URI names the one server to talk to, whatever that is */
 	uint32		server_id;		/* selected last */
 	char		server_host[BSON_HOST_NAME_MAX + 8];	/* the same, host:port */
-	bool		garbled;		/* what came could not be read: the connection is worth nothing */
+	bool		renew;			/* the client is worth nothing any more: the next request takes a new one */
 	bool		hurry;			/* a server was silent: the next look at the set does not wait long for it */
 
 	/* the change stream, if one is open (driver.c) */
 	mongoc_client_session_t *session;	/* NULL where the server knows no sessions */
 	int64		cursor_id;		/* 0: none */
-	bool		cut;			/* a getMore failed in a way that may have cost the connection */
+	bool		connection_lost;	/* a getMore failed in a way that may have cost the connection */
 	uint32		cursor_server;
 	char	   *cursor_database;
 	char	   *cursor_collection;
@@ -366,7 +366,7 @@ typedef struct Driver
 	bool		splits;			/* the server has SPLIT_STAGE */
 
 	/* whether the cursor's server is still the one to read from (watch.c) */
-	bool		in_more;		/* what is waited for is a getMore's reply */
+	bool		in_get_more;	/* what is waited for is a getMore's reply */
 	bool		missed;			/* the last look did not find the operation that is waited for */
 	int64		silent_ms;		/* how long nothing could be found out */
 	int64		silent_limit_ms;	/* silence that ends a connection where nothing can be found out */

@@ -40,7 +40,6 @@ PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_validator);
 
 typedef void (*OptionCheck) (const char *name, const char *value);
 
-static void check_uri(const char *name, const char *value);
 static void check_database(const char *name, const char *value);
 static void check_collection(const char *name, const char *value);
 static void check_image(const char *name, const char *value);
@@ -66,7 +65,7 @@ typedef struct ValidOption
 } ValidOption;
 
 static const ValidOption valid_options[] = {
-	{"uri", IN_SERVER, check_uri},
+	{"uri", IN_SERVER, mcs_mongo_uri_check},
 	{"password_required", IN_SERVER, check_password_required},
 	{"database", IN_SERVER | IN_TABLE, check_database},
 	{"collection", IN_SERVER | IN_TABLE, check_collection},
@@ -98,13 +97,6 @@ invalid_value(const char *name, const char *value, const char *hint)
 			 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
 			 hint == NULL ? 0 : errhint("%s", hint)));
 	pg_unreachable();
-}
-
-/* A connection string as MongoDB documents it, without credentials. */
-static void
-check_uri(const char *name, const char *value)
-{
-	mcs_mongo_uri_check(name, value);
 }
 
 /* A name that MongoDB would take for a database. */
@@ -207,7 +199,7 @@ check_batch_size(const char *name, const char *value)
 	char	   *end;
 	long		number;
 
-	errno = 0;
+	errno = 0;					/* strtol tells an overflow by it alone */
 	number = strtol(value, &end, 10);
 	if (errno != 0 || end == value || *end != '\0' || number < 1 || number > BATCH_SIZE_MAX)
 		invalid_value(name, value, "A number from 1 to 1000000 is expected.");

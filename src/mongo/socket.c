@@ -397,7 +397,7 @@ mcs_socket_initiate(const mongoc_uri_t *uri, const mongoc_host_list_t *host, voi
 					   "The servers name more members of the set than a set can have");
 		return refuse_host(context, host, error);
 	}
-	fd = mcs_connect_host(context, host, error);
+	fd = mcs_mongo_connect(context, host, error);
 	if (fd < 0)
 		return refuse_host(context, host, error);
 	stream = stream_new(context->guard, fd);

@@ -137,6 +137,7 @@ find_parts(const char *uri, UriParts *parts)
 		return false;
 	parts->hosts = uri + (parts->srv ? strlen(srv) : strlen(plain));
 	parts->hosts_end = parts->hosts + strcspn(parts->hosts, "/");
+	/* a ? in front of the first / is no part of ours; check_hosts refuses it */
 	question = strchr(parts->hosts_end, '?');
 	parts->options = question == NULL ? NULL : question + 1;
 	return true;
@@ -352,7 +353,7 @@ check_option(const char *option, const UriOption *known, const char *value)
 static void
 check_options(const char *option, const UriParts *parts)
 {
-	bool		seen[lengthof(uri_options)] = {false};
+	bool		seen[lengthof(uri_options)] = {false};	/* a name and its older name are one */
 	const char *place = parts->options;
 	const char *name;
 	const char *equals;
@@ -372,6 +373,7 @@ check_options(const char *option, const UriParts *parts)
 		known = find_option(name, equals - name);
 		if (known == NULL)
 			unknown_option(option, name, equals - name, false);
+		/* what is decoded goes into messages, and so must be text in the database's encoding */
 		value = decode(equals + 1, end);
 		if (value == NULL || !pg_verifymbstr(value, strlen(value), true))
 			refuse(option, psprintf("The value of \"%s\" is not encoded as in a URI.", known->name));

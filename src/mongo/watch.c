@@ -96,7 +96,7 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 	/* $ownOps takes no privilege: a user may always see its own operations */
 	BSON_APPEND_INT32(&command, "currentOp", 1);
 	BSON_APPEND_BOOL(&command, "$ownOps", true);
-	if (driver->in_more)
+	if (driver->in_get_more)
 		BSON_APPEND_INT64(&command, "command.getMore", driver->cursor_id);
 	else
 		BSON_APPEND_UTF8(&command, "appName", mongoc_uri_get_appname(driver->uri));
