@@ -6,8 +6,7 @@
  *
  * The driver's thread: thread.c, driver.c, watch.c, client.c, aggregate.c,
  * classify.c, reply.c, bson.c, unpack.c, frame.c, socket.c, connect.c, guard.c,
- * library.c.
- * PostgreSQL is not made for a second thread: its errors are longjmps to the
+ * library.c.  PostgreSQL is not made for a second thread: its errors are longjmps to the
  * stack of the first, its memory contexts have no locks.  So these files call
  * nothing of it: no palloc, no ereport, and nothing that port.h puts in place of
  * libc (snprintf, strerror); libbson's equivalents do.  Behind all their other
@@ -19,9 +18,10 @@
  * and from there on the compiler refuses PostgreSQL.  What slips through by a
  * macro is found by make check-style, which looks at what their objects use.
  *
- * The backend: all others.  They have PostgreSQL's one thread, and ask the
- * driver's thread through mcs_thread_*.  Of libbson they use nothing that
- * allocates, for that may park a thread (mongo/library.c).
+ * The backend: all others.  They run in PostgreSQL's one thread, and ask the
+ * driver's thread through mcs_thread_*.  Of libmongoc and libbson they call
+ * nothing that allocates, which ends badly where there is no memory, but for
+ * mcs_library_prepare (see there); what they read of BSON they read as documents.
  *
  * The way of a reply, from the network up:
  *
