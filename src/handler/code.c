@@ -121,6 +121,7 @@ event_type(void)
 static const char *
 skip_quoted(const char *at)
 {
+	static const char in_tag[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
 	const char *end;
 
 	if (at[0] == '-' && at[1] == '-')
@@ -145,7 +146,7 @@ skip_quoted(const char *at)
 		end = strchr(at + 1, at[0]);
 		return end ? end + 1 : at + strlen(at);
 	}
-	if (at[0] == '$' && (end = strchr(at + 1, '$')) != NULL && strspn(at + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == end - at - 1)
+	if (at[0] == '$' && (end = strchr(at + 1, '$')) != NULL && strspn(at + 1, in_tag) == end - at - 1)
 	{
 		char	   *tag = pnstrdup(at, end - at + 1);
 

@@ -431,6 +431,7 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 {
 	HandlerPosition *position = &worker->position;
 	bool		obstructs = mcs_handler_slot_take_obstructs();
+	/* a cancel does not say whose it is: it is the timeout's where that has run out */
 	bool		timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED && !obstructs &&
 		GetCurrentTimestamp() - worker->run.began >= (int64) worker->timeout_ms * 1000;
 
@@ -439,8 +440,10 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	position->failed_event = event_id;
 	position->next_retry_at = next_retry(worker->handler, position->attempts);
 	position->error.sqlstate = keep_text(worker, unpack_sql_state(obstructs ? ERRCODE_LOCK_NOT_AVAILABLE : error->sqlerrcode));
-	position->error.message = keep_text(worker, obstructs ? "the handler was cancelled because its change stream waited for a lock that it held"
-										: timed_out ? "the handler was cancelled because it ran longer than its timeout" : error->message);
+	position->error.message = keep_text(worker, obstructs
+										? "the handler was cancelled because its change stream waited for a lock that it held"
+										: timed_out ? "the handler was cancelled because it ran longer than its timeout"
+										: error->message);
 	position->error.detail = keep_text(worker, timed_out ? "The handler ran longer than its timeout." : error->detail);
 	position->error.context = keep_text(worker, error->context);
 }

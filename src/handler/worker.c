@@ -135,7 +135,8 @@ load(HandlerWorker *worker)
 	mcs_process_check_owner(worker->handler->owner);
 	worker->position = *position;
 	mcs_handler_begin_process(worker);
-	worker->error_context = AllocSetContextCreate(worker->process.definition_context, "mongo_change_stream handler error", ALLOCSET_SMALL_SIZES);
+	worker->error_context = AllocSetContextCreate(worker->process.definition_context, "mongo_change_stream handler error",
+												  ALLOCSET_SMALL_SIZES);
 	worker->timeout_ms = (int) (mcs_convert_interval(worker->handler->timeout) / 1000);
 	if (worker->crash.unready >= MAX_STARTS)
 		stop(worker, psprintf("%d processes in a row died before they had come to an event; "

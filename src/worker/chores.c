@@ -25,7 +25,10 @@
 #define WINDOW_TIMEOUT_MS	10000
 #define WINDOW_BUSY_MS		2000	/* while events wait */
 
-/* A stream that had to retreat to its collection looks whether the database may be watched again: at most so seldom, and for so long. */
+/*
+ * A stream that had to retreat to its collection looks whether the database may
+ * be watched again: at most so seldom, and for so long.
+ */
 #define WIDEN_MAX_MS		3600000
 #define WIDEN_TIMEOUT_MS	5000
 
@@ -62,6 +65,7 @@ expire_events(StreamWorker *worker, TimestampTz now)
 	mcs_process_begin(&worker->process);
 	mcs_events_expire(worker->process.name, worker->stream->retention, expiry);
 	mcs_process_commit(&worker->process);
+	/* a chunk with each look, so that events which come meanwhile do not wait for all of them */
 	if (expiry->after != 0)
 		worker->chores.expire_at = now;
 	else
@@ -154,7 +158,9 @@ look_at_database(StreamWorker *worker, TimestampTz now)
 	MongoError	error;
 	MemoryContext context;
 
-	if (!worker->mongo.at_collection || now < worker->chores.widen_at || worker->process.report.state != STREAM_ACTIVE || worker->read.have_batch)
+	/* only when all is well and nothing waits: it may take some seconds */
+	if (!worker->mongo.at_collection || now < worker->chores.widen_at ||
+		worker->process.report.state != STREAM_ACTIVE || worker->read.have_batch)
 		return;
 	worker->chores.widen_ms = Min(worker->chores.widen_ms * 2, WIDEN_MAX_MS);
 	worker->chores.widen_at = TimestampTzPlusMilliseconds(now, worker->chores.widen_ms);

@@ -12,13 +12,19 @@
 #include "utils/timestamp.h"
 #include "worker/worker_internal.h"
 
-/* Processes that may die of one event: in a batch with others, then when it was noted; one more where others of its time were written with it. */
+/*
+ * Processes that may die of one event: in a batch with others, then when it was
+ * noted; one more where others of its time were written with it.
+ */
 #define MAX_CRASHES			3
 
 /* Processes that may die in a row without having written an event. */
 #define MAX_STARTS			12
 
-/* Events after a death that are noted: what a transaction holds, of which the last may be the cause, but for more of its time. */
+/*
+ * Events after a death that are noted: what a transaction holds, of which the
+ * last may be the cause, but for more of its time.
+ */
 #define SINGLE_EVENTS		1000
 
 /* So long a process has to live until its predecessors' deaths are forgotten. */

@@ -51,7 +51,7 @@ scan_databases(void)
 	HeapTuple	tuple;
 	ListCell   *cell;
 
-	/* without a database there is no SQL, but shared catalogs can be scanned; the scan asks for a snapshot */
+	/* without a database there is no SQL, but shared catalogs can be scanned; a transaction and a snapshot are asked for */
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	relation = table_open(DatabaseRelationId, AccessShareLock);

@@ -173,7 +173,7 @@ mcs_process_clean_up(WorkerProcess *process, MemoryContext context, bool log)
 
 	/* nothing may raise an error while there is still the first one */
 	HOLD_INTERRUPTS();
-	/* copied before the rollback, which frees what it is made of, into memory that stays */
+	/* out of ErrorContext, which the flush empties, into memory that the rollback does not free */
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
 	if (log)

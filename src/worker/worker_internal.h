@@ -43,7 +43,10 @@ typedef enum TooLarge
 	TOO_LARGE_KEY_ONLY
 } TooLarge;
 
-/* What a batch that goes row by row has found; token and reason are set where the stream is to stop, progress->token being before that event. */
+/*
+ * What a batch that goes row by row has found; token and reason are set where
+ * the stream is to stop, progress->token being before that event.
+ */
 typedef struct StreamCulprit
 {
 	int			count;			/* events that could not be written */
