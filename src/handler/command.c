@@ -14,10 +14,7 @@
 #include "stream/stream.h"
 #include "tables/tables.h"
 #include "tcop/utility.h"
-#include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 PG_FUNCTION_INFO_V1(mcs_create_change_handler);
 PG_FUNCTION_INFO_V1(mcs_alter_change_handler);

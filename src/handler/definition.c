@@ -7,12 +7,8 @@
 
 #include <ctype.h>
 
-#include "catalog/pg_type.h"
 #include "handler/handler_internal.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 #define MAX_ATTEMPTS			1000
 #define MAX_TIMEOUT_MICROSECONDS	(USECS_PER_DAY * 7)

@@ -77,7 +77,7 @@ mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 		TEXTOID, INT8OID, INT4OID);
 	CatalogScope scope;
 	Datum		values[3] = {CStringGetTextDatum(handler), Int64GetDatum(after), Int32GetDatum(limit)};
-	List	   *letters = NIL;
+	List	   *locked = NIL;
 	uint64		count;
 
 	mcs_catalog_begin(&scope);
@@ -86,18 +86,18 @@ mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
 		MemoryContext old = MemoryContextSwitchTo(scope.caller);
-		DeadLetter *letter = palloc0(sizeof(DeadLetter));
+		DeadLetter *dead_letter = palloc0(sizeof(DeadLetter));
 		bool		isnull;
 		Datum		event = mcs_catalog_get_datum(&row, "event", &isnull);
 
-		letter->event_id = mcs_catalog_get_int64(&row, "event_id");
-		letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
-		letter->attempts = mcs_catalog_get_int32(&row, "attempts");
-		letters = lappend(letters, letter);
+		dead_letter->event_id = mcs_catalog_get_int64(&row, "event_id");
+		dead_letter->event = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(event));
+		dead_letter->attempts = mcs_catalog_get_int32(&row, "attempts");
+		locked = lappend(locked, dead_letter);
 		MemoryContextSwitchTo(old);
 	}
 	mcs_catalog_end(&scope);
-	return letters;
+	return locked;
 }
 
 void

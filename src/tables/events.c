@@ -92,17 +92,20 @@ static int64
 handled_event(const char *stream)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT min(p.last_event_id) FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
+		"SELECT min(p.last_event_id) AS last_event_id FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
 		"WHERE h.stream_name = $1", TEXTOID);
 	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(stream)};
+	CatalogRow	row;
 	Datum		least;
 	bool		isnull;
 
 	mcs_catalog_begin(&scope);
 	(void) mcs_catalog_execute(&find, values, NULL);
-	least = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	row = mcs_catalog_row(&scope, 0);
+	least = mcs_catalog_get_datum(&row, "last_event_id", &isnull);
 	mcs_catalog_end(&scope);
+	/* by value, so it outlives the row */
 	return isnull ? PG_INT64_MAX : DatumGetInt64(least);
 }
 
@@ -173,17 +176,18 @@ static int64
 next_event_id(const char *stream, int64 after)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT min(event_id) FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2", TEXTOID, INT8OID);
+		"SELECT min(event_id) AS event_id FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2", TEXTOID, INT8OID);
 	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(after)};
-	Datum		next;
-	bool		isnull;
+	CatalogRow	row;
+	int64		next;
 
 	mcs_catalog_begin(&scope);
 	(void) mcs_catalog_execute(&find, values, NULL);
-	next = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	row = mcs_catalog_row(&scope, 0);
+	next = mcs_catalog_get_int64(&row, "event_id");
 	mcs_catalog_end(&scope);
-	return isnull ? 0 : DatumGetInt64(next);
+	return next;
 }
 
 void

@@ -4,7 +4,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
