@@ -362,6 +362,7 @@ assignment(const Body *body)
 
 	if (body->reader.tokens[i].value == NULL || body->reader.tokens[i].type == TOKEN_STRING)
 		return 0;
+	/* name.field[i]... */
 	for (i++;;)
 	{
 		if (body->reader.tokens[i].type == '.' && body->reader.tokens[i + 1].type == TOKEN_WORD)

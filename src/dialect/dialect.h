@@ -324,6 +324,7 @@ extern char *mcs_dialect_dollar_quote(const char *text, const char *tag);
 
 /* dialect/extent.c */
 extern bool mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to);
+extern bool mcs_dialect_operator_extent(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end);
 
 /* dialect/field_path.c */
 extern Node *mcs_dialect_if_has_paths(const Fragment *fragment, Node *node);
@@ -353,6 +354,11 @@ extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expres
 extern Node *mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type);
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
 extern const Oid mcs_dialect_cast_types[];
+
+/* dialect/date_literal.c */
+extern bool mcs_dialect_is_date(const Fragment *fragment, Node *raw);
+extern Node *mcs_dialect_compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right);
+extern Node *mcs_dialect_between_dates(ParseState *pstate, A_Expr *e);
 
 /* dialect/operator.c, dialect/call.c, dialect/transform.c */
 extern Node *mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e);

@@ -166,6 +166,66 @@ own_end(const Fragment *fragment, Node *node, int i)
 	}
 }
 
+/* Widens an extent by steps and what they lead into, with the brackets around it. */
+static void
+extend_over_indirection(A_Indirection *node, Extent *extent)
+{
+	const Fragment *fragment = extent->fragment;
+	Extent		inner = {fragment, -1, -1};
+	int			opens = 0;
+
+	(void) extend_over(node->arg, &inner);
+	/* (d).a: over the brackets around it */
+	while (inner.first > 0 && fragment->tokens[inner.first - 1].type == '(' && fragment->tokens[inner.last + 1].type == ')' &&
+		   (fragment->tokens[inner.last + 2].type == '.' || fragment->tokens[inner.last + 2].type == '[' ||
+			fragment->tokens[inner.last + 2].type == ')') && opens++ < 10)
+	{
+		inner.first--;
+		inner.last++;
+		if (fragment->tokens[inner.last + 1].type != ')')
+			break;
+	}
+	if (inner.first >= 0)
+		extend(extent, inner.first, steps_end(fragment, inner.last));
+}
+
+/*
+ * The byte at which a node itself stands, -1 where it stands nowhere.  Not
+ * exprLocation for all, which takes the leftmost place of some nodes' parts.
+ */
+static int
+own_location(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_A_Expr:
+			return ((A_Expr *) node)->location;
+		case T_BoolExpr:
+			return ((BoolExpr *) node)->location;
+		case T_TypeCast:
+			return ((TypeCast *) node)->location;
+		case T_FuncCall:
+			return ((FuncCall *) node)->location;
+		case T_NullTest:
+			return ((NullTest *) node)->location;
+		case T_BooleanTest:
+			return ((BooleanTest *) node)->location;
+		case T_CollateClause:
+			return ((CollateClause *) node)->location;
+		case T_SubLink:
+			return ((SubLink *) node)->location;
+		case T_ResTarget:
+		case T_List:
+		case T_CaseWhen:
+		case T_WindowDef:
+		case T_SortBy:
+			/* only what is in them counts */
+			return -1;
+		default:
+			return exprLocation(node);
+	}
+}
+
 /* Widens an extent by a node and all in it. */
 static bool
 extend_over(Node *node, Extent *extent)
@@ -182,65 +242,10 @@ extend_over(Node *node, Extent *extent)
 		return false;
 	if (IsA(node, A_Indirection))
 	{
-		Extent		inner = {fragment, -1, -1};
-		int			opens = 0;
-
-		(void) extend_over(((A_Indirection *) node)->arg, &inner);
-		/* (d).a: over the brackets around it */
-		while (inner.first > 0 && fragment->tokens[inner.first - 1].type == '(' && fragment->tokens[inner.last + 1].type == ')' &&
-			   (fragment->tokens[inner.last + 2].type == '.' || fragment->tokens[inner.last + 2].type == '[' ||
-				fragment->tokens[inner.last + 2].type == ')') && opens++ < 10)
-		{
-			inner.first--;
-			inner.last++;
-			if (fragment->tokens[inner.last + 1].type != ')')
-				break;
-		}
-		if (inner.first >= 0)
-			extend(extent, inner.first, steps_end(fragment, inner.last));
+		extend_over_indirection((A_Indirection *) node, extent);
 		return false;
 	}
-	switch (nodeTag(node))
-	{
-		case T_A_Expr:
-			location = ((A_Expr *) node)->location;
-			break;
-		case T_BoolExpr:
-			location = ((BoolExpr *) node)->location;
-			break;
-		case T_ResTarget:
-			location = -1;
-			break;
-		case T_TypeCast:
-			location = ((TypeCast *) node)->location;
-			break;
-		case T_FuncCall:
-			location = ((FuncCall *) node)->location;
-			break;
-		case T_NullTest:
-			location = ((NullTest *) node)->location;
-			break;
-		case T_BooleanTest:
-			location = ((BooleanTest *) node)->location;
-			break;
-		case T_CollateClause:
-			location = ((CollateClause *) node)->location;
-			break;
-		case T_SubLink:
-			location = ((SubLink *) node)->location;
-			break;
-		/* these have no place of their own, only what is in them has */
-		case T_List:
-		case T_CaseWhen:
-		case T_WindowDef:
-		case T_SortBy:
-			location = -1;
-			break;
-		default:
-			/* it takes the leftmost for some nodes, so those that matter are above */
-			location = exprLocation(node);
-			break;
-	}
+	location = own_location(node);
 	if (location >= 0 && location < fragment->size)
 	{
 		int			i = mcs_dialect_token_at(fragment, location);
@@ -290,5 +295,36 @@ mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to)
 		missing += bracket(fragment, ++extent.last);
 	*from = fragment->tokens[extent.first].at;
 	*to = mcs_dialect_token_end(&fragment->tokens[extent.last]);
+	return true;
+}
+
+/*
+ * Where the operands of a binary operator begin and end, with the brackets
+ * around them; the operator's tokens stand between before and behind.
+ */
+bool
+mcs_dialect_operator_extent(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end)
+{
+	int			i;
+	int			to;
+	int			first;
+	int			last;
+
+	/* the extents leave out brackets around an operand, which belong to it here */
+	if (!mcs_dialect_extent(fragment, left, from, &to) || !mcs_dialect_extent(fragment, right, &first, end))
+		return false;
+	for (i = mcs_dialect_token_at(fragment, to); i <= before; i++)
+	{
+		first = mcs_dialect_token_at(fragment, *from) - 1;
+		if (fragment->tokens[i].type != ')' || first < 0)
+			break;
+		*from = fragment->tokens[first].at;
+	}
+	(void) mcs_dialect_extent(fragment, right, &first, end);
+	for (; fragment->tokens[behind].at < first && fragment->tokens[behind].type == '('; behind++)
+	{
+		last = mcs_dialect_token_at(fragment, *end);
+		*end = mcs_dialect_token_end(&fragment->tokens[last]);
+	}
 	return true;
 }

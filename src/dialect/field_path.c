@@ -140,6 +140,7 @@ json_pieces(const Fragment *fragment, const FieldPath *path)
 
 		simple &= step->key && is_simple_key(step->key);
 	}
+	/* the plainer way of an array where all keys allow it */
 	pieces = add_text(pieces, simple ? " #> '{" : " #> ARRAY[");
 	foreach(cell, path->steps)
 	{
@@ -180,6 +181,7 @@ path_node(ParseState *pstate, Fragment *fragment, const FieldPath *path)
 	List	   *args = NIL;
 	ListCell   *cell;
 
+	/* jsonb and json are cast to documents, in the text by (j #> ...)::document */
 	if (getBaseType(exprType(base)) != fragment->document)
 	{
 		TypeCast   *cast = makeNode(TypeCast);

@@ -100,6 +100,7 @@ indirection_base(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPa
 {
 	int			edits = list_length(fragment->edits);
 
+	/* analysed as a name first: it may be a column of an array, or a row */
 	*analysed = transformExpr(pstate, copyObject((Node *) ref), pstate->p_expr_kind);
 	if (!mcs_dialect_if_has_paths(fragment, *analysed))
 		return false;
@@ -127,6 +128,7 @@ mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 	int			to;
 	int			i;
 
+	/* a node of ours, which stands nowhere in the text */
 	if (!mcs_dialect_extent(fragment, (Node *) node, &from, &to))
 		return transformExpr(pstate, (Node *) node, pstate->p_expr_kind);
 	if (IsA(original, ColumnRef))
@@ -158,6 +160,7 @@ mcs_dialect_transform_indirection(ParseState *pstate, A_Indirection *node)
 	/* (d).a: the brackets belong to the base */
 	if (IsA(original, ColumnRef) && fragment->text[from] == '(')
 		path.base_text = lcons(mcs_dialect_text_piece("("), lappend(path.base_text, mcs_dialect_text_piece(")")));
+	/* (d).*: rows of PostgreSQL have a star, paths have none */
 	if (!add_steps(pstate, fragment, node->indirection, &i, &path))
 		return plain_indirection(pstate, fragment, node, analysed);
 	return mcs_dialect_write_path(pstate, fragment, &path, from, to);

@@ -22,28 +22,6 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* Whether a literal is a date, or a date and a time: 2024-05-01, 2024-05-01T12:00:00Z */
-static bool
-is_date(const Fragment *fragment, Node *raw)
-{
-	static const char form[] = "0000-00-00";
-	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
-	const char *text;
-
-	if (!mcs_dialect_is_literal(fragment, raw))
-		return false;
-	text = strVal(&literal->val);
-	for (int i = 0; form[i]; i++)
-		if (form[i] == '0' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
-			return false;
-	/* what no calendar has would raise an error when it is cast; as a text it is just not found */
-	if (atoi(text + 5) < 1 || atoi(text + 5) > 12 || atoi(text + 8) < 1 || atoi(text + 8) > 31)
-		return false;
-	text += strlen(form);
-	return *text == '\0' ||
-		((*text == ' ' || *text == 'T') && isdigit((unsigned char) text[1]) && strspn(text + 1, "0123456789:.+-Z ") == strlen(text + 1));
-}
-
 /* An operand, and what is known of it. */
 typedef struct Operand
 {
@@ -265,92 +243,6 @@ patch_operator(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 	}
 }
 
-/* Where the operands of a binary operator begin and end, with the brackets around them. */
-static bool
-around_operator(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end)
-{
-	int			i;
-	int			to;
-	int			first;
-	int			last;
-
-	/* the extents leave out brackets around an operand, which belong to it here */
-	if (!mcs_dialect_extent(fragment, left, from, &to) || !mcs_dialect_extent(fragment, right, &first, end))
-		return false;
-	for (i = mcs_dialect_token_at(fragment, to); i <= before; i++)
-	{
-		first = mcs_dialect_token_at(fragment, *from) - 1;
-		if (fragment->tokens[i].type != ')' || first < 0)
-			break;
-		*from = fragment->tokens[first].at;
-	}
-	(void) mcs_dialect_extent(fragment, right, &first, end);
-	for (; fragment->tokens[behind].at < first && fragment->tokens[behind].type == '('; behind++)
-	{
-		last = mcs_dialect_token_at(fragment, *end);
-		*end = mcs_dialect_token_end(&fragment->tokens[last]);
-	}
-	return true;
-}
-
-/* The literal of a side as a time, in the text and in the tree. */
-static List *
-as_time(List *pieces, Node *raw, Node **slot)
-{
-	Fragment   *fragment = mcs_dialect_current;
-	A_Const    *literal = (A_Const *) mcs_dialect_original(fragment, raw);
-	DialectToken *token = &fragment->tokens[mcs_dialect_token_at(fragment, literal->location)];
-	TypeCast   *cast = makeNode(TypeCast);
-
-	cast->arg = copyObject((Node *) literal);
-	cast->typeName = SystemTypeName("timestamptz");
-	cast->location = -1;
-	*slot = (Node *) cast;
-	return lappend(pieces, mcs_dialect_text_piece(psprintf("timestamptz %.*s", token->length, fragment->text + token->at)));
-}
-
-/*
- * A document beside a literal that is a date: it may hold a text or a date, so
- * both are compared, and the one of the other kind is not true.
- */
-static Node *
-compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right)
-{
-	Fragment   *fragment = mcs_dialect_current;
-	bool		both = strcmp(strVal(llast(e->name)), "<>") == 0;
-	int			i = mcs_dialect_token_at(fragment, e->location);
-	DialectToken *token = &fragment->tokens[i];
-	A_Expr	   *time = copyObject(e);
-	List	   *pieces = list_make1(mcs_dialect_text_piece(both ? " AND " : " OR "));
-	Node	   *document = is_date(fragment, left) ? right : left;
-	int			from;
-	int			to;
-	int			end;
-	int			first;
-
-	/* (d > '2024-05-01' OR d > timestamptz '2024-05-01'), with the document's text as it becomes */
-	if (!around_operator(fragment, left, right, i - 1, i + 1, &from, &end))
-		return NULL;
-	first = document == left ? from : mcs_dialect_token_end(token);
-	to = document == left ? fragment->tokens[i].at : end;
-	if (document == left)
-	{
-		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
-		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf("%.*s ", token->length, fragment->text + token->at)));
-		pieces = as_time(pieces, right, &time->rexpr);
-	}
-	else
-	{
-		pieces = as_time(pieces, left, &time->lexpr);
-		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" %.*s", token->length, fragment->text + token->at)));
-		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
-	}
-	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
-	mcs_dialect_edit_pieces(fragment, EDIT_CLOSE, end, end, pieces);
-	mcs_dialect_edit(fragment, EDIT_OPEN, from, from, "(");
-	return transformExpr(pstate, (Node *) makeBoolExpr(both ? AND_EXPR : OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
-}
-
 /* Two rows are compared field by field. */
 static void
 unify_rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
@@ -371,35 +263,6 @@ unify_rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
 	}
 }
 
-/* d BETWEEN '2024-05-01' AND '2024-05-31': as text, or as times */
-static Node *
-between_dates(ParseState *pstate, A_Expr *e, Operand *left)
-{
-	Fragment   *fragment = mcs_dialect_current;
-	A_Expr	   *time = copyObject(e);
-	List	   *ends = (List *) e->rexpr;
-	List	   *times = (List *) time->rexpr;
-	List	   *pieces;
-	A_Const    *low = (A_Const *) mcs_dialect_original(fragment, linitial(ends));
-	A_Const    *high = (A_Const *) mcs_dialect_original(fragment, lsecond(ends));
-	int			from;
-	int			to;
-
-	if (!mcs_dialect_extent(fragment, (Node *) e, &from, &to))
-		return NULL;
-	/* up to the first date: d BETWEEN */
-	pieces = list_make2(mcs_dialect_text_piece(" OR "), mcs_dialect_range_piece(from, low->location));
-	pieces = as_time(pieces, (Node *) low, (Node **) &linitial(times));
-	pieces = lappend(pieces, mcs_dialect_text_piece(" AND "));
-	pieces = as_time(pieces, (Node *) high, (Node **) &lsecond(times));
-	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
-	mcs_dialect_type_literal(fragment, (Node *) low, (Node **) &linitial(ends), "text");
-	mcs_dialect_type_literal(fragment, (Node *) high, (Node **) &lsecond(ends), "text");
-	mcs_dialect_edit_pieces(fragment, EDIT_CLOSE, to, to, pieces);
-	mcs_dialect_edit(fragment, EDIT_OPEN, from, from, "(");
-	return transformExpr(pstate, (Node *) makeBoolExpr(OR_EXPR, list_make2(e, time), -1), pstate->p_expr_kind);
-}
-
 /* x IN (a, b), x BETWEEN a AND b: like comparisons with each; not NULL where it is analysed already. */
 static Node *
 transform_list(ParseState *pstate, A_Expr *e)
@@ -418,9 +281,9 @@ transform_list(ParseState *pstate, A_Expr *e)
 		return NULL;
 	}
 	left = analyse_operand(pstate, &e->lexpr);
-	if (left.document && e->kind != AEXPR_IN && is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
-		is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
-		return between_dates(pstate, e, &left);
+	if (left.document && e->kind != AEXPR_IN && mcs_dialect_is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
+		mcs_dialect_is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
+		return mcs_dialect_between_dates(pstate, e);
 	foreach(cell, (List *) e->rexpr)
 	{
 		Operand	   *operand = palloc(sizeof(Operand));
@@ -513,7 +376,7 @@ contains(ParseState *pstate, A_Expr *e, bool negated)
 	else if (right.document)
 		cast_operand(pstate, &right, TEXTOID);
 	/* a CONTAINS b becomes f(a, b) */
-	if (!around_operator(fragment, left.raw, right.raw, before, i + 1, &from, &end))
+	if (!mcs_dialect_operator_extent(fragment, left.raw, right.raw, before, i + 1, &from, &end))
 		elog(ERROR, "an operand of CONTAINS has no place");
 	mcs_dialect_wrap(fragment, from, end, psprintf("%s%s(", negated ? "(NOT " : "", mcs_dialect_function_name(fragment->namespace, function)),
 					 negated ? "))" : ")");
@@ -582,9 +445,9 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 			right = analyse_operand(pstate, &e->rexpr);
 			/* to be known before the literal is given a type */
 			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
-				((left.document && is_date(mcs_dialect_current, right.raw)) || (right.document && is_date(mcs_dialect_current, left.raw)));
+				((left.document && mcs_dialect_is_date(mcs_dialect_current, right.raw)) || (right.document && mcs_dialect_is_date(mcs_dialect_current, left.raw)));
 			patch_operator(pstate, e, &left, &right);
-			if (dated && list_length(e->name) == 1 && (result = compare_as_date(pstate, e, left.raw, right.raw)) != NULL)
+			if (dated && list_length(e->name) == 1 && (result = mcs_dialect_compare_as_date(pstate, e, left.raw, right.raw)) != NULL)
 				return result;
 	}
 	return transformExpr(pstate, (Node *) e, pstate->p_expr_kind);

@@ -78,6 +78,7 @@ insert_types(Oid relid, List *columns)
 	List	   *types = NIL;
 	ListCell   *cell;
 
+	/* INSERT INTO t VALUES (...): all of its columns */
 	if (columns == NIL)
 	{
 		for (AttrNumber number = 1;; number++)
@@ -129,6 +130,7 @@ set_column_targets(Fragment *fragment, SelectStmt *select, List *types)
 		set_column_targets(fragment, select->rarg, types);
 		return;
 	}
+	/* VALUES (...), (...), or a SELECT */
 	foreach(cell, select->valuesLists)
 		set_row_targets(fragment, lfirst(cell), types);
 	set_row_targets(fragment, select->targetList, types);
@@ -146,6 +148,7 @@ set_assignment_targets(Fragment *fragment, Oid relid, List *targets)
 
 		if (target->indirection || !target->val)
 			continue;
+		/* UPDATE ... SET (a, b) = (x, y) */
 		if (IsA(target->val, MultiAssignRef))
 		{
 			MultiAssignRef *multi = (MultiAssignRef *) target->val;
@@ -192,6 +195,7 @@ number_columns(Fragment *fragment, SelectStmt *select, int set)
 			break;
 		if (!target->name && IsA(target->val, ColumnRef))
 			target->name = FigureColname(target->val);
+		/* kept aside even where it is a plain column, so that we are asked for it */
 		deferred = mcs_dialect_defer(fragment, target->val);
 		if (!deferred)
 			continue;
@@ -336,6 +340,7 @@ prepare_range_function(RangeFunction *range, PrepareState *state)
 			(void) raw_expression_tree_walker((Node *) call, prepare_node, state);
 			continue;
 		}
+		/* its column is called by the function, which we overwrite */
 		if (!range->alias)
 			range->alias = makeAlias(strVal(llast(call->funcname)), NIL);
 		(void) prepare_node((Node *) call, state);
@@ -425,6 +430,7 @@ prepare_node(Node *node, PrepareState *state)
 			}
 			return false;
 		case T_ColumnRef:
+			/* which SELECT it stands in, for output columns that it may mean */
 			if (((ColumnRef *) node)->location >= 0 && state->select)
 			{
 				DialectOffset *offset = mcs_dialect_offset(state->fragment, ((ColumnRef *) node)->location);
@@ -450,6 +456,7 @@ mcs_dialect_prepare(Fragment *fragment, Node *query)
 	(void) prepare_node(query, &state);
 	if (IsA(query, SelectStmt))
 	{
+		/* SELECT ... INTO variables of a block */
 		if (fragment->into_types)
 			set_column_targets(fragment, (SelectStmt *) query, fragment->into_types);
 		if (fragment->is_condition && ((SelectStmt *) query)->targetList)

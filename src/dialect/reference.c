@@ -260,6 +260,7 @@ find_output(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, F
 		int			from;
 		int			to;
 
+		/* only what stands before it: analysis has not come to later ones, and they could mean each other */
 		if (!target->name || strcmp(target->name, field_name(ref, 0)) != 0 ||
 			!mcs_dialect_extent(fragment, target->val, &from, &to) || to > ref->location)
 			continue;
@@ -345,6 +346,7 @@ variable_value(ParseState *pstate, DialectVariable *name, ColumnRef *ref, int *t
 			return parameter(name->number, type, ref->location);
 	}
 	*taken = count;
+	/* as for $1: the type is what is around it needs */
 	if (fragment->param_hook)
 	{
 		ParamRef   *unknown = makeNode(ParamRef);

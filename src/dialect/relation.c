@@ -69,6 +69,7 @@ find_relation(const Fragment *fragment, const char *name)
 	List	   *path = fetch_search_path(true);
 	ListCell   *cell;
 
+	/* by hand, since a table of another kind of an earlier schema must not hide one of events */
 	foreach(cell, path)
 	{
 		Oid			relid = get_relname_relid(name, lfirst_oid(cell));
@@ -183,10 +184,12 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 
 	/* what stays unused stands where no relation can */
 	relation->used = true;
+	/* the SELECT of an event store: one row, the event */
 	if (fragment->one_event)
 		relation->filtered = true;
 	else
 		find_events(fragment, relation);
+	/* the relation itself, under the name that the statement may call it by */
 	if (!relation->filtered)
 	{
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
@@ -202,6 +205,7 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 		mcs_dialect_edit(fragment, EDIT_REPLACE, name->at, mcs_dialect_token_end(name), text);
 		return (Node *) table;
 	}
+	/* else a sub-select of it */
 	text = fragment->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
 	rows = makeNode(RangeSubselect);
 	/* the text is ours, so it parses */

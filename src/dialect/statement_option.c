@@ -40,6 +40,7 @@ mcs_dialect_read_option_name(TokenReader *reader)
 	return mcs_dialect_snake_case(mcs_dialect_spelling(reader->source, token));
 }
 
+/* Whether a text has no small letter. */
 static bool
 is_upper_case(const char *text, int size)
 {
@@ -67,6 +68,7 @@ find_option(const TokenReader *reader, const OptionList *list, const char *name,
 	return option;
 }
 
+/* Says what an option takes. */
 static void
 bad_value(const TokenReader *reader, int token, const char *name, const char *wanted)
 {
@@ -154,6 +156,7 @@ document_value(TokenReader *reader, const char *name)
 									   mcs_dialect_token_end(&reader->tokens[reader->current - 1]) - from));
 }
 
+/* true, false, on, off and the like */
 static char *
 boolean_value(TokenReader *reader, const char *name)
 {
@@ -166,6 +169,7 @@ boolean_value(TokenReader *reader, const char *name)
 	return truth ? "true" : "false";
 }
 
+/* '1 second', INTERVAL '1 second', or a number of milliseconds where the option is one of MongoDB's in them */
 static char *
 interval_value(TokenReader *reader, const char *name, bool milliseconds)
 {
@@ -186,6 +190,7 @@ option_value(TokenReader *reader, const Option *option, const char *name)
 	int			token = reader->current;
 	char	   *value;
 
+	/* what the function takes for not given */
 	if (mcs_reader_skip(reader, "NULL"))
 		return "NULL";
 	switch (option->kind)

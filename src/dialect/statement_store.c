@@ -223,6 +223,7 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	StringInfoData out;
 	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, NULL};
 
+	/* n [WITH (...)] AS SELECT */
 	if (mcs_reader_skip(reader, "WITH"))
 		mcs_dialect_read_options(reader, &clauses.options, false);
 	mcs_reader_expect(reader, "AS");
@@ -237,10 +238,12 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	error_context_stack = &callback;
 	select = check_select(reader, fragment);
 	error_context_stack = callback.previous;
+	/* this analyses it, too, so that the columns are known from here on */
 	rows = mcs_dialect_translate_fragment(fragment);
 	/* known only after analysis, as functions look alike before */
 	if (fragment->has_aggregates)
 		refuse(reader, fragment->source_offset, "aggregate or window functions");
+	/* what the SELECT reads from is what the stream follows */
 	relation = linitial(fragment->change_streams);
 	clauses.collection = relation->collection;
 	clauses.database = relation->database;
@@ -256,6 +259,7 @@ mcs_dialect_create_event_store(TokenReader *reader)
 	 * runs once for each event, over "change"
 	 */
 	appendStringInfo(&out, "CREATE TABLE %s (%s\n);\n", quote_identifier(name), table_columns(reader, fragment));
+	/* events are not changed afterwards */
 	appendStringInfo(&out, "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION %s();\n",
 					 quote_identifier(name), mcs_dialect_function_name(reader->namespace, "change_stream_append_only"));

@@ -1,6 +1,10 @@
 /*
  * dialect/statement_stream.c
  *	  Statements on change streams: CREATE, ALTER, DROP, PAUSE, RESUME, SHOW.
+ *
+ * Each becomes one SELECT, so that it is one statement for the client, too, and
+ * is undone as one.  DROP of several streams is several.  IF EXISTS and OR
+ * REPLACE are decided when the SELECT runs, not here: the text may be kept.
  */
 #include "mongo_change_stream.h"
 
@@ -60,6 +64,7 @@ create_stream(TokenReader *reader, bool replace)
 	char	   *name = mcs_reader_name(reader, "the change stream");
 	StringInfoData out;
 
+	/* n ON collection clauses */
 	mcs_dialect_read_target(reader, &clauses);
 	mcs_dialect_read_clauses(reader, &clauses, false);
 	mcs_reader_expect_end(reader, DIALECT_CREATE_CLAUSES);
@@ -105,6 +110,7 @@ mcs_dialect_alter_stream(TokenReader *reader)
 	StringInfoData out;
 	ListCell   *cell;
 
+	/* an ALTER that changes nothing is a mistake */
 	if (mcs_reader_at_end(reader))
 		mcs_reader_syntax_error(reader, DIALECT_ALTER_CLAUSES);
 	mcs_dialect_read_clauses(reader, &clauses, true);
@@ -141,6 +147,7 @@ mcs_dialect_drop_stream(TokenReader *reader)
 	do
 		names = lappend(names, mcs_reader_name(reader, "a change stream"));
 	while (mcs_reader_skip_type(reader, ','));
+	/* otherwise the events go with the stream, as the function has it */
 	if (mcs_reader_skip(reader, "KEEP"))
 	{
 		mcs_reader_expect(reader, "EVENTS");
@@ -194,6 +201,7 @@ mcs_dialect_resume_stream(TokenReader *reader)
 			appendStringInfoString(&out, ", initial_snapshot => true");
 			continue;
 		}
+		/* both take a string or a word, as 'latest' and latest */
 		if (!argument || mcs_reader_at_end(reader) || reader->tokens[reader->current].value == NULL)
 			mcs_reader_syntax_error(reader, hint);
 		appendStringInfo(&out, ", %s => %s", argument, quote_literal_cstr(reader->tokens[reader->current++].value));

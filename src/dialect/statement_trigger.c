@@ -2,6 +2,8 @@
  * dialect/statement_trigger.c
  *	  CREATE TRIGGER n ON CHANGE STREAM s FOR EACH CHANGE AS BEGIN ... END, and
  *	  its DROP.
+ *
+ * SQL has triggers, too: what is not ON CHANGE STREAM is left to it, by NULL.
  */
 #include "mongo_change_stream.h"
 
@@ -90,16 +92,19 @@ create_trigger(TokenReader *reader, bool replace)
 	if (!mcs_reader_next_is(reader, "ON"))
 		return NULL;
 	name = mcs_reader_name(reader, "the trigger");
+	/* n ON CHANGE STREAM s */
 	mcs_reader_expect(reader, "ON");
 	if (!mcs_reader_skip_pair(reader, "CHANGE", "STREAM"))
 		return NULL;
 	stream = mcs_reader_name(reader, "a change stream");
+	/* FOR EACH CHANGE may be left out: there is nothing else */
 	if (mcs_reader_skip(reader, "FOR"))
 	{
 		mcs_reader_expect(reader, "EACH");
 		if (!mcs_reader_skip(reader, "EVENT"))
 			mcs_reader_expect(reader, "CHANGE");
 	}
+	/* WHEN and WITH in any order */
 	for (;;)
 	{
 		if (mcs_reader_skip(reader, "WHEN"))
@@ -109,6 +114,7 @@ create_trigger(TokenReader *reader, bool replace)
 		else
 			break;
 	}
+	/* no function replaces a handler: it is dropped, where it exists, and made anew */
 	initStringInfo(&out);
 	if (replace)
 		appendStringInfo(&out, "SELECT %s(%s) WHERE %s(%s);\n", mcs_dialect_function_name(reader->namespace, "drop_change_handler"),
@@ -156,6 +162,7 @@ mcs_dialect_drop_trigger(TokenReader *reader)
 	bool		if_exists = false;
 	char	   *name;
 
+	/* not mcs_reader_skip_if_exists, which complains where this may still be SQL's */
 	if (mcs_reader_is(reader, "IF") && mcs_reader_next_is(reader, "EXISTS"))
 	{
 		if_exists = true;
@@ -163,6 +170,7 @@ mcs_dialect_drop_trigger(TokenReader *reader)
 	}
 	if (!mcs_reader_next_is(reader, "ON"))
 		return NULL;
+	/* not mcs_reader_name, for the same reason */
 	name = reader->tokens[reader->current].value;
 	reader->current += 2;
 	/* DROP TRIGGER n ON t, which is SQL's */

@@ -26,6 +26,7 @@ mcs_variable_declare(Body *body, const char *name, Oid type, TupleDesc fields)
 
 	if (name == NULL)
 		return;
+	/* appended, so that it hides an outer one of the name */
 	variable = palloc0(sizeof(DialectVariable));
 	variable->name = name;
 	variable->type = type;
@@ -83,13 +84,16 @@ type_of(const Body *body, int first, int end)
 	AttrNumber	number;
 
 	for (int i = first; i < end; i += 2)
+		/* each second token is a dot */
 		if (body->reader.tokens[i].value)
 			names = lappend(names, makeString(body->reader.tokens[i].value));
+	/* variable%TYPE */
 	if (list_length(names) == 1)
 	{
 		variable = find_variable(body, strVal(linitial(names)));
 		return variable ? variable->type : InvalidOid;
 	}
+	/* relation.column%TYPE, schema.relation.column%TYPE */
 	if (names == NIL || list_length(names) > 3)
 		return InvalidOid;
 	/* no lock: the type is a guess that PL/pgSQL will make anew */
@@ -188,7 +192,9 @@ mcs_variable_into_types(const Body *body, int first, int end)
 
 	if (!find_into(body->reader.source, body->reader.tokens, first, end, &into, &behind))
 		return NIL;
+	/* over INTO [STRICT] */
 	into += mcs_dialect_token_is(body->reader.source, &body->reader.tokens[into + 1], "STRICT") ? 2 : 1;
+	/* targets between commas */
 	while (into < behind)
 	{
 		int			next = into;

@@ -234,6 +234,53 @@ over_token(const Fragment *fragment, int i, int to)
 	return over;
 }
 
+/* SELECT * */
+static SelectStmt *
+select_star(void)
+{
+	SelectStmt *select = makeNode(SelectStmt);
+	ResTarget  *target = makeNode(ResTarget);
+	ColumnRef  *star = makeNode(ColumnRef);
+
+	star->fields = list_make1(makeNode(A_Star));
+	star->location = -1;
+	target->val = (Node *) star;
+	target->location = -1;
+	select->targetList = list_make1(target);
+	return select;
+}
+
+/* Moves a call into the sub-select, as one more column in the tree and in the pieces of its text. */
+static List *
+move_call(Fragment *fragment, FuncCall *call, const List *keys, SelectStmt *inner, List *pieces)
+{
+	FuncCall   *moved = palloc(sizeof(FuncCall));
+	ResTarget  *target = makeNode(ResTarget);
+	ColumnRef  *column = (ColumnRef *) call;
+	char	   *name = psprintf("window_%d", ++fragment->window_count);
+	int			location = call->location;
+	int			from;
+	int			to;
+
+	if (!mcs_dialect_extent(fragment, (Node *) call, &from, &to))
+		return pieces;
+	partition(fragment, call, keys, over_token(fragment, mcs_dialect_token_at(fragment, location), to));
+	memcpy(moved, call, sizeof(FuncCall));
+	target->name = name;
+	target->val = (Node *) moved;
+	target->location = -1;
+	inner->targetList = lappend(inner->targetList, target);
+	pieces = lappend(pieces, mcs_dialect_text_piece(", "));
+	pieces = lappend(pieces, mcs_dialect_range_piece(from, to));
+	pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" AS %s", name)));
+	mcs_dialect_edit(fragment, EDIT_MOVE, from, to, name);
+	/* a reference to the column takes its place; it is the smaller node */
+	NodeSetTag(column, T_ColumnRef);
+	column->fields = list_make1(makeString(name));
+	column->location = location;
+	return pieces;
+}
+
 /* Moves window functions that stand inside aggregates into a sub-select. */
 void
 mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
@@ -243,7 +290,6 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 	List	   *pieces = list_make1(mcs_dialect_text_piece("(SELECT *"));
 	SelectStmt *inner;
 	RangeSubselect *rows;
-	ColumnRef  *star;
 	char	   *name;
 	int			first;
 	int			last;
@@ -262,47 +308,15 @@ mcs_dialect_move_windows(Fragment *fragment, SelectStmt *select)
 	if (!find_from(fragment, mcs_dialect_token_at(fragment, ((FuncCall *) linitial(state.found))->location), &first, &last))
 		refuse(fragment, linitial(state.found), "It stands in front of no FROM.");
 
-	/* SELECT * ... */
-	inner = makeNode(SelectStmt);
-	star = makeNode(ColumnRef);
-	star->fields = list_make1(makeNode(A_Star));
-	star->location = -1;
-	inner->targetList = list_make1(makeNode(ResTarget));
-	linitial_node(ResTarget, inner->targetList)->val = (Node *) star;
-	linitial_node(ResTarget, inner->targetList)->location = -1;
+	inner = select_star();
 	foreach(cell, state.found)
-	{
-		FuncCall   *call = lfirst_node(FuncCall, cell);
-		FuncCall   *moved = palloc(sizeof(FuncCall));
-		ResTarget  *target = makeNode(ResTarget);
-		ColumnRef  *column = (ColumnRef *) call;
-		char	   *column_name = psprintf("window_%d", ++fragment->window_count);
-		int			from;
-		int			to;
-		int			location = call->location;
+		pieces = move_call(fragment, lfirst_node(FuncCall, cell), keys, inner, pieces);
 
-		if (!mcs_dialect_extent(fragment, (Node *) call, &from, &to))
-			continue;
-		partition(fragment, call, keys, over_token(fragment, mcs_dialect_token_at(fragment, call->location), to));
-		/* the call itself goes into the sub-select, and a reference to its column takes its place */
-		memcpy(moved, call, sizeof(FuncCall));
-		target->name = column_name;
-		target->val = (Node *) moved;
-		target->location = -1;
-		inner->targetList = lappend(inner->targetList, target);
-		pieces = lappend(pieces, mcs_dialect_text_piece(", "));
-		pieces = lappend(pieces, mcs_dialect_range_piece(from, to));
-		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" AS %s", column_name)));
-		mcs_dialect_edit(fragment, EDIT_MOVE, from, to, column_name);
-		NodeSetTag(column, T_ColumnRef);
-		column->fields = list_make1(makeString(column_name));
-		column->location = location;
-	}
+	/* around FROM and WHERE, in the text and in the tree */
 	pieces = lappend(pieces, mcs_dialect_text_piece(" FROM "));
 	mcs_dialect_edit_pieces(fragment, EDIT_OPEN, fragment->tokens[first].at, fragment->tokens[first].at, pieces);
 	mcs_dialect_edit(fragment, EDIT_AFTER, mcs_dialect_token_end(&fragment->tokens[last]), mcs_dialect_token_end(&fragment->tokens[last]),
 					 psprintf(") AS %s", quote_identifier(name)));
-	/* ... FROM and WHERE of the SELECT, which has the sub-select instead */
 	inner->fromClause = select->fromClause;
 	inner->whereClause = select->whereClause;
 	rows = makeNode(RangeSubselect);
