@@ -136,5 +136,9 @@ def test_builds_without_headers_of_icu(repository, installation, tmp_path):
     (tmp_path / "unicode" / "ucol.h").write_text('#error "a header of ICU is wanted"\n')
     server = subprocess.run([installation.pg_config, "--includedir-server"], capture_output=True, text=True, check=True).stdout.strip()
     driver = subprocess.run(["pkg-config", "--cflags", "libmongoc-1.0"], capture_output=True, text=True).stdout.split()
-    looked = subprocess.run(["gcc", "-M", "-DUSE_ICU=1", f"-I{tmp_path}", f"-I{server}", *driver, *sorted((repository / "src").glob("*.c"))], capture_output=True, text=True)
+    sources = sorted((repository / "src").rglob("*.c"))
+    inside = {f"-DMCS_INSIDE_{source.parent.name}" for source in sources}           # what the Makefile says for each folder by itself
+    looked = subprocess.run(["gcc", "-M", "-DUSE_ICU=1", f"-I{tmp_path}", f"-I{server}", f"-I{repository / 'src'}", *inside, *driver, *sources],
+                            capture_output=True, text=True)
+    assert len(sources) > 100
     assert looked.returncode == 0, looked.stderr[:1000]
