@@ -72,11 +72,11 @@ extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
 /* ---- settings.c: the creator's settings ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */
-extern List *mcs_settings_capture(void);
+extern List *mcs_owner_capture_settings(void);
 
-/* Puts a stream's settings in force until mcs_settings_end, which takes what this returned, or an error. */
-extern int	mcs_settings_begin(List *settings);
-extern void mcs_settings_end(int level);
+/* Puts a stream's settings in force until mcs_owner_end_settings, which takes what this returned, or an error. */
+extern int	mcs_owner_begin_settings(List *settings);
+extern void mcs_owner_end_settings(int level);
 
 /* ---- owner.c ---- */
 

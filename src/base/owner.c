@@ -26,12 +26,12 @@ mcs_owner_begin(OwnerScope *scope, Oid owner, List *settings, bool free)
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	if (!free || scope->userid != owner || GetAuthenticatedUserId() != owner)
 		SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	scope->guc_level = mcs_settings_begin(settings);
+	scope->guc_level = mcs_owner_begin_settings(settings);
 }
 
 void
 mcs_owner_end(const OwnerScope *scope)
 {
-	mcs_settings_end(scope->guc_level);
+	mcs_owner_end_settings(scope->guc_level);
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }

@@ -12,7 +12,7 @@ static const char *const captured[] = {"search_path", "TimeZone", "DateStyle", "
 
 /* The caller's settings, "name=value" each. */
 List *
-mcs_settings_capture(void)
+mcs_owner_capture_settings(void)
 {
 	List	   *settings = NIL;
 
@@ -22,7 +22,7 @@ mcs_settings_capture(void)
 }
 
 int
-mcs_settings_begin(List *settings)
+mcs_owner_begin_settings(List *settings)
 {
 	int			level = NewGUCNestLevel();
 	ListCell   *cell;
@@ -43,7 +43,7 @@ mcs_settings_begin(List *settings)
 }
 
 void
-mcs_settings_end(int level)
+mcs_owner_end_settings(int level)
 {
 	/* not as at a commit, which would let what ran between set something for the session of who called it */
 	AtEOXact_GUC(false, level);

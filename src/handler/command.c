@@ -77,7 +77,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	options = mcs_argument_options(&arguments, &mcs_options_handler);
 	mcs_argument_reset_others(options);
 	mcs_handler_change_options(handler, options);
-	handler->settings = mcs_settings_capture();
+	handler->settings = mcs_owner_capture_settings();
 	check_as_owner(handler);
 
 	/* for the message's sake; the insertion decides between two at the same time */

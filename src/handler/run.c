@@ -78,7 +78,7 @@ run_events(HandlerWorker *worker)
 {
 	HandlerBatch *batch = &worker->run.batch;
 	TimestampTz begin = GetCurrentTimestamp();
-	int			level = mcs_settings_begin(worker->handler->settings);
+	int			level = mcs_owner_begin_settings(worker->handler->settings);
 	MemoryContext old = MemoryContextSwitchTo(worker->run.event_context);
 	int			done = 0;
 
@@ -108,7 +108,7 @@ run_events(HandlerWorker *worker)
 	mcs_handler_slot_running(0, 0);
 	worker->run.at = -1;
 	MemoryContextSwitchTo(old);
-	mcs_settings_end(level);
+	mcs_owner_end_settings(level);
 	return done;
 }
 

@@ -254,7 +254,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	mcs_stream_change_options(stream, options);
 	target = take_place(stream, &arguments);
 	take_start(&start, stream);
-	stream->settings = mcs_settings_capture();
+	stream->settings = mcs_owner_capture_settings();
 	mcs_stream_check_definition(stream, false);
 
 	/* before MongoDB is asked, which may take long; the insertion decides */

@@ -117,8 +117,8 @@ extern StreamVerdict mcs_stream_verdict(const Stream *stream, const ChangeEvent 
  * ---- expression_compile.c, expression.c: as the stream's owner ----
  *
  * Filter, added fields and conditions are the owner's code.  All of these only
- * while he is the current user, and between mcs_settings_begin and
- * mcs_settings_end.
+ * while he is the current user, and between mcs_owner_begin_settings and
+ * mcs_owner_end_settings.
  */
 
 typedef struct StreamExpressions StreamExpressions;

@@ -424,7 +424,7 @@ take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int			level = mcs_settings_begin(worker->stream->settings);
+	int			level = mcs_owner_begin_settings(worker->stream->settings);
 
 	compile_expressions(worker);
 	BeginInternalSubTransaction(NULL);
@@ -433,7 +433,7 @@ take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	mcs_settings_end(level);
+	mcs_owner_end_settings(level);
 }
 
 void
