@@ -55,6 +55,14 @@ extern Oid	mcs_extension_events(void);
 extern Oid	mcs_extension_document(void);
 extern bool mcs_extension_is_old(void);
 
+/*
+ * The C function that an SQL function is, where that may be one of this library;
+ * else NULL.  Compare the address: a name proves nothing, since anybody can make
+ * functions and operators of any name in a schema of his own, but only a
+ * superuser one that runs this code.
+ */
+extern PGFunction mcs_extension_function(Oid function);
+
 /* The owner of a relation; InvalidOid where there is none of that OID. */
 extern Oid	mcs_base_relation_owner(Oid relation);
 
@@ -69,7 +77,7 @@ extern Oid	mcs_base_relation_owner(Oid relation);
 extern ErrorData *mcs_attempt(void (*action) (void *), void *arg);
 extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
 
-/* ---- settings.c: the creator's settings ---- */
+/* ---- owner.c ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */
 extern List *mcs_owner_capture_settings(void);
@@ -77,8 +85,6 @@ extern List *mcs_owner_capture_settings(void);
 /* Puts a stream's settings in force until mcs_owner_end_settings, which takes what this returned, or an error. */
 extern int	mcs_owner_begin_settings(List *settings);
 extern void mcs_owner_end_settings(int level);
-
-/* ---- owner.c ---- */
 
 /* What mcs_owner_begin changes and mcs_owner_end restores. */
 typedef struct OwnerScope

@@ -15,6 +15,8 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
@@ -193,4 +195,41 @@ bool
 mcs_extension_is_old(void)
 {
 	return mcs_extension_objects()->old;
+}
+
+/* Whether the code of a function is in a library of our name. */
+static bool
+is_in_library(HeapTuple function)
+{
+	Datum		library;
+	bool		isnull;
+	char	   *path;
+	char	   *slash;
+
+	if (((Form_pg_proc) GETSTRUCT(function))->prolang != ClanguageId)
+		return false;
+	library = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_probin, &isnull);
+	if (isnull)
+		return false;
+	path = TextDatumGetCString(library);
+	slash = strrchr(path, '/');
+	return strcmp(slash ? slash + 1 : path, MCS_EXTENSION) == 0;
+}
+
+PGFunction
+mcs_extension_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		ours;
+	FmgrInfo	info;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	ours = is_in_library(tuple);
+	ReleaseSysCache(tuple);
+	/* fmgr_info would load the library of any other function, only to say that it is none of ours */
+	if (!ours)
+		return NULL;
+	fmgr_info(function, &info);
+	return info.fn_addr;
 }

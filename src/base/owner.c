@@ -1,6 +1,7 @@
 /*
  * base/owner.c
- *	  Doing something as a stream's owner in a session that may be anybody's.
+ *	  Doing something as the owner of a stream or handler in a session that may be
+ *	  anybody's, under the settings of who created it.
  *
  * Code of the owner, and of whoever hung triggers on the events table, runs by
  * that.  It gets nothing of who called: the session is restricted as for
@@ -12,6 +13,49 @@
 
 #include "base/base.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
+
+/* What texts of conditions and code are parsed under; the rest is the session's. */
+static const char *const captured[] = {"search_path", "TimeZone", "DateStyle", "IntervalStyle"};
+
+/* The caller's settings, "name=value" each. */
+List *
+mcs_owner_capture_settings(void)
+{
+	List	   *settings = NIL;
+
+	for (int i = 0; i < lengthof(captured); i++)
+		settings = lappend(settings, psprintf("%s=%s", captured[i], GetConfigOption(captured[i], false, false)));
+	return settings;
+}
+
+int
+mcs_owner_begin_settings(List *settings)
+{
+	int			level = NewGUCNestLevel();
+	ListCell   *cell;
+
+	foreach(cell, settings)
+	{
+		char	   *name = pstrdup(lfirst(cell));
+		char	   *value = strchr(name, '=');
+
+		if (value == NULL)
+			continue;
+		*value++ = '\0';
+		for (int i = 0; i < lengthof(captured); i++)
+			if (strcmp(name, captured[i]) == 0)
+				(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	return level;
+}
+
+void
+mcs_owner_end_settings(int level)
+{
+	/* not as at a commit, which would let what ran between set something for the session of who called it */
+	AtEOXact_GUC(false, level);
+}
 
 /*
  * From here to mcs_owner_end, or an error, the session is the owner's.  Where free

@@ -201,25 +201,52 @@ cross(FunctionCallInfo fcinfo, int document_at, CrossOrder (*compare) (const Doc
 	}
 
 /* The six operators of a pair of types, in both directions. */
-#define CROSS_OPERATORS(type, compare) \
-	CROSS_OPERATOR(mcs_document_eq_##type, compare, 0, order == CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_document_ne_##type, compare, 0, order != CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_document_lt_##type, compare, 0, order == CROSS_LESS) \
-	CROSS_OPERATOR(mcs_document_le_##type, compare, 0, order == CROSS_LESS || order == CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_document_gt_##type, compare, 0, order == CROSS_GREATER) \
-	CROSS_OPERATOR(mcs_document_ge_##type, compare, 0, order == CROSS_GREATER || order == CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_##type##_eq_document, compare, 1, order == CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_##type##_ne_document, compare, 1, order != CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_##type##_lt_document, compare, 1, order == CROSS_LESS) \
-	CROSS_OPERATOR(mcs_##type##_le_document, compare, 1, order == CROSS_LESS || order == CROSS_EQUAL) \
-	CROSS_OPERATOR(mcs_##type##_gt_document, compare, 1, order == CROSS_GREATER) \
-	CROSS_OPERATOR(mcs_##type##_ge_document, compare, 1, order == CROSS_GREATER || order == CROSS_EQUAL)
+#define CROSS_OPERATORS(type) \
+	CROSS_OPERATOR(mcs_document_eq_##type, cross_##type, 0, order == CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_document_ne_##type, cross_##type, 0, order != CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_document_lt_##type, cross_##type, 0, order == CROSS_LESS) \
+	CROSS_OPERATOR(mcs_document_le_##type, cross_##type, 0, order == CROSS_LESS || order == CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_document_gt_##type, cross_##type, 0, order == CROSS_GREATER) \
+	CROSS_OPERATOR(mcs_document_ge_##type, cross_##type, 0, order == CROSS_GREATER || order == CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_##type##_eq_document, cross_##type, 1, order == CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_##type##_ne_document, cross_##type, 1, order != CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_##type##_lt_document, cross_##type, 1, order == CROSS_LESS) \
+	CROSS_OPERATOR(mcs_##type##_le_document, cross_##type, 1, order == CROSS_LESS || order == CROSS_EQUAL) \
+	CROSS_OPERATOR(mcs_##type##_gt_document, cross_##type, 1, order == CROSS_GREATER) \
+	CROSS_OPERATOR(mcs_##type##_ge_document, cross_##type, 1, order == CROSS_GREATER || order == CROSS_EQUAL)
 
-CROSS_OPERATORS(text, cross_text)
-CROSS_OPERATORS(boolean, cross_boolean)
-CROSS_OPERATORS(integer, cross_integer)
-CROSS_OPERATORS(bigint, cross_bigint)
-CROSS_OPERATORS(numeric, cross_numeric)
-CROSS_OPERATORS(double, cross_double)
-CROSS_OPERATORS(timestamptz, cross_timestamptz)
-CROSS_OPERATORS(interval, cross_interval)
+/* The same functions in the order of btree's strategies, <> behind them. */
+#define CROSS_COMPARISONS(type) \
+	{mcs_document_lt_##type, mcs_document_le_##type, mcs_document_eq_##type, \
+	 mcs_document_ge_##type, mcs_document_gt_##type, mcs_document_ne_##type}, \
+	{mcs_##type##_lt_document, mcs_##type##_le_document, mcs_##type##_eq_document, \
+	 mcs_##type##_ge_document, mcs_##type##_gt_document, mcs_##type##_ne_document},
+
+/* The other types. */
+#define CROSS_TYPES(X) \
+	X(text) \
+	X(boolean) \
+	X(integer) \
+	X(bigint) \
+	X(numeric) \
+	X(double) \
+	X(timestamptz) \
+	X(interval)
+
+CROSS_TYPES(CROSS_OPERATORS)
+
+static const PGFunction comparisons[][DOCUMENT_NE_STRATEGY] = {
+	{mcs_document_lt, mcs_document_le, mcs_document_eq, mcs_document_ge, mcs_document_gt, mcs_document_ne},
+	CROSS_TYPES(CROSS_COMPARISONS)
+};
+
+/* What a function compares for, if it compares documents with documents or with another type; else InvalidStrategy. */
+StrategyNumber
+mcs_document_comparison(PGFunction function)
+{
+	for (int i = 0; i < lengthof(comparisons); i++)
+		for (int j = 0; j < DOCUMENT_NE_STRATEGY; j++)
+			if (comparisons[i][j] == function)
+				return j + 1;
+	return InvalidStrategy;
+}

@@ -28,6 +28,7 @@
 
 #include "mongo_change_stream.h"
 
+#include "access/stratnum.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
@@ -299,5 +300,36 @@ extern void mcs_document_decimal_write(const DocumentDecimal *decimal, uint8 *da
 extern DecimalResult mcs_document_decimal_in(const char *text, uint32 size, DocumentDecimal *decimal);
 extern DecimalResult mcs_document_numeric_to_decimal(Numeric numeric, DocumentDecimal *decimal);
 extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentValue *b);
+
+/*
+ * SQL functions that others recognise in expressions, as they are found by
+ * mcs_extension_function.  cross.c: the comparisons have the numbers of btree's
+ * strategies, and the one that btree has not.
+ */
+#define DOCUMENT_NE_STRATEGY	(BTMaxStrategyNumber + 1)
+extern StrategyNumber mcs_document_comparison(PGFunction function);
+
+/* op.c, path.c, contain.c, cast.c */
+extern PGDLLEXPORT Datum mcs_document_field(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_field_text(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_element(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_element_text(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_path(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_path_text(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_get(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_text(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_contains(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_contained(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_exists(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_boolean(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_smallint(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_integer(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_bigint(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_numeric(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_real(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_double(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_timestamptz(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_timestamp(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_date(PG_FUNCTION_ARGS);
 
 #endif							/* MCS_DOCUMENT_H */

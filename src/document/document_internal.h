@@ -92,6 +92,12 @@ extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentS
 #define DOCUMENT_KIND_STRING	5
 
 /* compare.c */
+extern PGDLLEXPORT Datum mcs_document_lt(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_le(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_eq(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_ge(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_gt(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_ne(PG_FUNCTION_ARGS);
 extern uint8 mcs_document_kind(uint8 type);
 extern bool mcs_document_next_any(DocumentIterator *it);
 

@@ -12,7 +12,8 @@
 
 #include <math.h>
 
-#include "access/stratnum.h"
+#include "access/nbtree.h"
+#include "base/base.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_type.h"
 #include "document/document_internal.h"
@@ -52,28 +53,16 @@ static const CrossType cross_types[] = {
 	"{\"$date\": {\"$numberLong\": \"9223372036854775807\"}}", NULL, false, false}
 };
 
-/* The strategy that an operator's name stands for; 0 for none. */
+/* What the clause says of the index's key, whichever side that stands on; 0 for what no index can be asked. */
 static StrategyNumber
-name_strategy(const char *name)
+key_strategy(const SupportRequestIndexCondition *request)
 {
-	static const struct
-	{
-		const char *name;
-		StrategyNumber strategy;
-	}			names[] = {
-		{"<", BTLessStrategyNumber},
-		{"<=", BTLessEqualStrategyNumber},
-		{"=", BTEqualStrategyNumber},
-		{">=", BTGreaterEqualStrategyNumber},
-		{">", BTGreaterStrategyNumber}
-	};
+	/* by the function: an operator of any name may call it */
+	StrategyNumber strategy = mcs_document_comparison(mcs_extension_function(request->funcid));
 
-	for (int i = 0; name != NULL && i < lengthof(names); i++)
-	{
-		if (strcmp(names[i].name, name) == 0)
-			return names[i].strategy;
-	}
-	return InvalidStrategy;
+	if (strategy > BTMaxStrategyNumber)
+		return InvalidStrategy;
+	return request->indexarg == 0 || strategy == InvalidStrategy ? strategy : BTCommuteStrategyNumber(strategy);
 }
 
 /* Makes "key operator bound" in the index's operator family; NULL where the family has no such operator. */
@@ -173,7 +162,6 @@ index_conditions(SupportRequestIndexCondition *request)
 	OpExpr	   *clause = (OpExpr *) request->node;
 	Node	   *key;
 	Node	   *other;
-	Oid			operator;
 	StrategyNumber strategy;
 
 	if (!IsA(clause, OpExpr) || list_length(clause->args) != 2 ||
@@ -183,8 +171,7 @@ index_conditions(SupportRequestIndexCondition *request)
 	other = list_nth(clause->args, 1 - request->indexarg);
 	if (!is_pseudo_constant_for_index(request->root, other, request->index))
 		return NIL;
-	operator = request->indexarg == 0 ? clause->opno : get_commutator(clause->opno);
-	strategy = OidIsValid(operator) ? name_strategy(get_opname(operator)) : InvalidStrategy;
+	strategy = key_strategy(request);
 	if (strategy == InvalidStrategy ||
 		(request->index->relam == HASH_AM_OID && strategy != BTEqualStrategyNumber))
 		return NIL;

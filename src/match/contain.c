@@ -109,22 +109,22 @@ has_key(const MatchPath *path, const MatchDatum *datum)
 
 /* One path beside the value, for what is true. */
 static MatchFilter *
-one_path(const MatchPath *path, const MatchComparison *comparison, const char *symbol)
+one_path(const MatchPath *path, const MatchComparison *comparison, PGFunction function)
 {
 	const MatchDatum *datum = &comparison->items[0];
 	MatchFilter *present = mcs_match_wider(mcs_match_one_path_null(path, false, false));
 	DocumentValue value;
 	int			tests = 0;
 
-	if (!symbol || path->literal || !datum->known || toast_raw_datum_size(datum->value) > MATCH_MAX_BYTES)
+	if (path->literal || !datum->known || toast_raw_datum_size(datum->value) > MATCH_MAX_BYTES)
 		return present;
-	if (strcmp(symbol, comparison->swapped ? "mcs_document_contained" : "mcs_document_contains") == 0 &&
+	if (function == (comparison->swapped ? mcs_document_contained : mcs_document_contains) &&
 		datum->type == comparison->operand.type)
 	{
 		value = mcs_document_take(DatumGetDocumentP(datum->value));
 		return mcs_match_and(present, contains_test(mcs_match_dotted(path), &value, &tests));
 	}
-	if (strcmp(symbol, "mcs_document_exists") == 0 && !comparison->swapped &&
+	if (function == mcs_document_exists && !comparison->swapped &&
 		(datum->type == BPCHAROID || datum->type == TEXTOID))
 		return has_key(path, datum);
 	return present;
@@ -134,14 +134,14 @@ one_path(const MatchPath *path, const MatchComparison *comparison, const char *s
 MatchFilter *
 mcs_match_contain(const MatchComparison *comparison, bool truth)
 {
-	char	   *symbol = mcs_match_symbol(comparison->function);
+	PGFunction	function = mcs_extension_function(comparison->function);
 	MatchFilter *filter = mcs_match_none();
 	ListCell   *cell;
 
 	foreach(cell, comparison->operand.paths)
 	{
 		const MatchPath *path = lfirst(cell);
-		MatchFilter *part = one_path(path, comparison, symbol);
+		MatchFilter *part = one_path(path, comparison, function);
 
 		if (!truth)
 			part = mcs_match_and(mcs_match_one_path_null(path, false, false), mcs_match_not(part));

@@ -39,34 +39,6 @@ typedef enum ValueFit
 	FIT_EXACT
 } ValueFit;
 
-/* The operator that a comparison function of documents is, by its C symbol. */
-MatchOperator
-mcs_match_document_operator(Oid function)
-{
-	static const char *const words[] = {"eq", "ne", "lt", "le", "gt", "ge"};
-	const char *symbol = mcs_match_symbol(function);
-	const char *place;
-
-	if (!symbol)
-		return MATCH_NO_OPERATOR;
-	/* mcs_document_eq, mcs_document_eq_text, mcs_text_eq_document */
-	for (int i = 0; i < lengthof(words); i++)
-	{
-		if (strncmp(symbol, "mcs_document_", 13) == 0)
-			place = symbol + 13;
-		else
-		{
-			place = strstr(symbol, "_document");
-			if (!place || place - symbol < 3)
-				return MATCH_NO_OPERATOR;
-			place -= 2;
-		}
-		if (strncmp(place, words[i], 2) == 0 && (place[2] == '\0' || place[2] == '_'))
-			return (MatchOperator) i;
-	}
-	return MATCH_NO_OPERATOR;
-}
-
 /* A numeric as a double and, if a Decimal128 can hold it, as that. */
 typedef struct SplitNumeric
 {
@@ -89,7 +61,7 @@ split_numeric(Numeric numeric, SplitNumeric *split)
 	mcs_document_decimal_write(&decimal, split->decimal);
 	if (isfinite(split->number))
 	{
-		double		hundredfold = split->number * 4;
+		double		quarters = split->number * 4;
 		uint8		bits[8];
 		int64		integer;
 		DocumentValue a = {DOCUMENT_DOUBLE, bits, sizeof(bits)};
@@ -100,7 +72,7 @@ split_numeric(Numeric numeric, SplitNumeric *split)
 		/* an integer or a quarter */
 		split->exact = mcs_document_compare_numbers(&a, &b) == 0 &&
 			(split->number == floor(split->number) ? fabs(split->number) <= MAX_EXACT_DOUBLE :
-			 hundredfold == floor(hundredfold) && fabs(split->number) < 1e12);
+			 quarters == floor(quarters) && fabs(split->number) < 1e12);
 	}
 }
 

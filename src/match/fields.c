@@ -265,7 +265,6 @@ MatchFilter *
 mcs_match_fields(const MatchComparison *comparison, bool truth)
 {
 	const MatchDatum *datum = comparison->items;
-	char	   *symbol;
 
 	if (datum->known && datum->type == TEXTARRAYOID)
 	{
@@ -274,8 +273,8 @@ mcs_match_fields(const MatchComparison *comparison, bool truth)
 		if (comparison->function == F_ARRAYOVERLAP)
 			return all_or_any(datum, false, truth);
 	}
-	symbol = mcs_match_symbol(comparison->function);
-	if (truth && datum->known && datum->type == TEXTOID && symbol && strcmp(symbol, "mcs_change_stream_wrote") == 0)
+	if (truth && datum->known && datum->type == TEXTOID &&
+		mcs_extension_function(comparison->function) == mcs_change_stream_wrote)
 		return mcs_match_wider(wrote(datum));
 	return mcs_match_wider(mcs_match_fields_null(false));
 }

@@ -152,7 +152,6 @@ extern MatchFilter *mcs_match_path_null(const MatchOperand *operand, bool isnull
 extern MatchFilter *mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull);
 
 /* match/document.c, match/string.c, match/cast.c, match/time.c, match/fields.c */
-extern MatchOperator mcs_match_document_operator(Oid function);
 extern MatchFilter *mcs_match_document(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_plain_text(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_other_types(const MatchPath *path, const char *type);
@@ -193,6 +192,9 @@ extern MatchOperator mcs_match_operator(Oid opno, Oid type);
 extern MatchOperator mcs_match_commute(MatchOperator operator);
 extern MatchOperator mcs_match_negate(MatchOperator operator);
 extern const char *mcs_match_word(MatchOperator operator);
-extern char *mcs_match_symbol(Oid function);
+extern MatchOperator mcs_match_document_operator(Oid function);
+
+/* wrote.c */
+extern PGDLLEXPORT Datum mcs_change_stream_wrote(PG_FUNCTION_ARGS);
 
 #endif							/* MCS_MATCH_INTERNAL_H */

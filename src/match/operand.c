@@ -31,29 +31,39 @@
  */
 static const char *const no_extra_fields[] = {"splitEvent", "lsid", "txnNumber"};
 
-/* How a function reaches into a document. */
-typedef struct PathFunction
+/* What a function of a document, its first argument, makes of it. */
+typedef struct DocumentFunction
 {
-	const char *symbol;
+	PGFunction	function;
 	enum
 	{
-		REACH_STEP,				/* by one step */
-		REACH_STEPS,			/* by a text[] */
-		REACH_GET,				/* by a text[], as the dialect reads it */
-		REACH_NOWHERE			/* only makes a text of it */
+		REACH_STEP,				/* the value that is one step away */
+		REACH_STEPS,			/* the value at the end of a text[] */
+		REACH_GET,				/* the same, as the dialect reads it */
+		REACH_NOWHERE			/* the value itself */
 	}			reach;
-	bool		to_text;
-} PathFunction;
+	MatchOperandKind kind;		/* as what */
+} DocumentFunction;
 
-static const PathFunction path_functions[] = {
-	{"mcs_document_field", REACH_STEP, false},
-	{"mcs_document_field_text", REACH_STEP, true},
-	{"mcs_document_element", REACH_STEP, false},
-	{"mcs_document_element_text", REACH_STEP, true},
-	{"mcs_document_path", REACH_STEPS, false},
-	{"mcs_document_path_text", REACH_STEPS, true},
-	{"mcs_document_get", REACH_GET, false},
-	{"mcs_document_text", REACH_NOWHERE, true}
+static const DocumentFunction document_functions[] = {
+	{mcs_document_field, REACH_STEP, OPERAND_DOCUMENT},
+	{mcs_document_field_text, REACH_STEP, OPERAND_PLAIN_TEXT},
+	{mcs_document_element, REACH_STEP, OPERAND_DOCUMENT},
+	{mcs_document_element_text, REACH_STEP, OPERAND_PLAIN_TEXT},
+	{mcs_document_path, REACH_STEPS, OPERAND_DOCUMENT},
+	{mcs_document_path_text, REACH_STEPS, OPERAND_PLAIN_TEXT},
+	{mcs_document_get, REACH_GET, OPERAND_DOCUMENT},
+	{mcs_document_text, REACH_NOWHERE, OPERAND_PLAIN_TEXT},
+	{mcs_document_to_boolean, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_smallint, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_integer, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_bigint, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_numeric, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_real, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_double, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_timestamptz, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_timestamp, REACH_NOWHERE, OPERAND_CAST},
+	{mcs_document_to_date, REACH_NOWHERE, OPERAND_CAST}
 };
 
 /* ---- steps ---- */
@@ -299,26 +309,25 @@ reach(MatchOperand *operand, List *steps, bool as_get)
 	return true;
 }
 
-/* Takes a function that reaches into a document, or makes a text of one. */
+/* Takes a function of a document. */
 static bool
 take_function(const MatchRelation *relation, Oid function, List *args, Oid type, MatchOperand *operand)
 {
-	char	   *symbol = args == NIL ? NULL : mcs_match_symbol(function);
+	PGFunction	called = args == NIL ? NULL : mcs_extension_function(function);
 	List	   *steps = NIL;
 
-	for (int i = 0; symbol && i < lengthof(path_functions); i++)
+	for (int i = 0; called && i < lengthof(document_functions); i++)
 	{
-		const PathFunction *known = &path_functions[i];
+		const DocumentFunction *known = &document_functions[i];
 
-		if (strcmp(symbol, known->symbol) != 0)
+		if (called != known->function)
 			continue;
 		if (!take_operand(relation, linitial(args), operand) || operand->kind != OPERAND_DOCUMENT)
 			return false;
 		if (known->reach == REACH_STEP ? !constant_step(lsecond(args), &steps) :
 			known->reach != REACH_NOWHERE && !constant_steps(lsecond(args), &steps))
 			return false;
-		if (known->to_text)
-			operand->kind = OPERAND_PLAIN_TEXT;
+		operand->kind = known->kind;
 		operand->type = type;
 		return reach(operand, steps, known->reach == REACH_GET);
 	}
@@ -343,28 +352,16 @@ only_rounds(const FuncExpr *expr)
 		(((DatumGetInt32(typmod->constvalue) - VARHDRSZ) & 0x7FF) ^ 1024) >= 1024;
 }
 
-/* Takes a cast of a document's value, or of a number or time made of one. */
+/* Takes a cast of a number or time that is itself made of a document's value. */
 static bool
 take_cast(const MatchRelation *relation, FuncExpr *expr, MatchOperand *operand)
 {
 	Oid			from = list_length(expr->args) > 0 ? exprType(linitial(expr->args)) : InvalidOid;
-	char	   *symbol;
 
-	if (!mcs_match_can_cast(expr->funcresulttype))
+	if (!mcs_match_can_recast(from, expr->funcresulttype) || !only_rounds(expr) ||
+		!take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_CAST)
 		return false;
-	if (mcs_match_can_recast(from, expr->funcresulttype))
-	{
-		if (!only_rounds(expr) || !take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_CAST)
-			return false;
-		operand->rounds = true;
-		operand->type = expr->funcresulttype;
-		return true;
-	}
-	symbol = mcs_match_symbol(expr->funcid);
-	if (!symbol || strncmp(symbol, "mcs_document_to_", 16) != 0 ||
-		!take_operand(relation, linitial(expr->args), operand) || operand->kind != OPERAND_DOCUMENT)
-		return false;
-	operand->kind = OPERAND_CAST;
+	operand->rounds = true;
 	operand->type = expr->funcresulttype;
 	return true;
 }

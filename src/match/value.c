@@ -7,10 +7,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/htup_details.h"
-#include "access/stratnum.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "match/match_internal.h"
 #include "nodes/nodeFuncs.h"
@@ -19,7 +15,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* Looks for what a value can't be made of. */
@@ -150,16 +145,11 @@ mcs_match_append(DocumentBuilder *builder, const char *key, const MatchDatum *da
 	mcs_document_end(builder);
 }
 
-/* What an operator of a type's default order is. */
-MatchOperator
-mcs_match_operator(Oid opno, Oid type)
+/* The operator of a btree strategy. */
+static MatchOperator
+strategy_operator(StrategyNumber strategy)
 {
-	Oid			family = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
-	Oid			negator;
-
-	if (!OidIsValid(family))
-		return MATCH_NO_OPERATOR;
-	switch (get_op_opfamily_strategy(opno, family))
+	switch (strategy)
 	{
 		case BTLessStrategyNumber:
 			return MATCH_LT;
@@ -171,11 +161,42 @@ mcs_match_operator(Oid opno, Oid type)
 			return MATCH_GE;
 		case BTGreaterStrategyNumber:
 			return MATCH_GT;
+		case DOCUMENT_NE_STRATEGY:
+			return MATCH_NE;
+		default:
+			return MATCH_NO_OPERATOR;
 	}
+}
+
+/*
+ * What an operator of a type's default order is.  Told by the operator family,
+ * not by the name, which anybody can give an operator of his own; only a
+ * superuser can add to the families of these types.
+ */
+MatchOperator
+mcs_match_operator(Oid opno, Oid type)
+{
+	Oid			family = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	MatchOperator operator;
+	Oid			negator;
+
+	if (!OidIsValid(family))
+		return MATCH_NO_OPERATOR;
+	operator = strategy_operator(get_op_opfamily_strategy(opno, family));
+	if (operator != MATCH_NO_OPERATOR)
+		return operator;
+	/* <> is in no family, but it is the negator of one that is */
 	negator = get_negator(opno);
 	if (OidIsValid(negator) && get_op_opfamily_strategy(negator, family) == BTEqualStrategyNumber)
 		return MATCH_NE;
 	return MATCH_NO_OPERATOR;
+}
+
+/* What a function that compares documents, or a document and a value of another type, is the operator of. */
+MatchOperator
+mcs_match_document_operator(Oid function)
+{
+	return strategy_operator(mcs_document_comparison(mcs_extension_function(function)));
 }
 
 /* The operator with its sides exchanged. */
@@ -228,31 +249,4 @@ mcs_match_word(MatchOperator operator)
 	static const char *const words[] = {"$eq", "$ne", "$lt", "$lte", "$gt", "$gte"};
 
 	return operator == MATCH_NO_OPERATOR ? NULL : words[operator];
-}
-
-/* The C symbol of a function of this extension, or NULL. */
-char *
-mcs_match_symbol(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	char	   *symbol = NULL;
-
-	if (!HeapTupleIsValid(tuple))
-		return NULL;
-	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
-	{
-		bool		isnull;
-		Datum		library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &isnull);
-
-		if (!isnull)
-		{
-			char	   *path = TextDatumGetCString(library);
-			char	   *slash = strrchr(path, '/');
-
-			if (strcmp(slash ? slash + 1 : path, MCS_EXTENSION) == 0)
-				symbol = TextDatumGetCString(SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull));
-		}
-	}
-	ReleaseSysCache(tuple);
-	return symbol;
 }
