@@ -14,16 +14,6 @@
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "match/match_internal.h"
-#include "utils/lsyscache.h"
-
-/* Whether an operator orders or equates texts under a collation as MongoDB does. */
-bool
-mcs_match_same_order(MatchOperator operator, Oid collation)
-{
-	if (operator == MATCH_EQ || operator == MATCH_NE)
-		return OidIsValid(collation) && get_collation_isdeterministic(collation);
-	return mcs_match_collation_is_bytes(collation);
-}
 
 /* Whether all values may be sent. */
 static bool

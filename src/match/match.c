@@ -14,6 +14,8 @@
 /* Comparisons with each element of a list that are spelled out. */
 #define MAX_SPELLED_OUT 50
 
+static MatchFilter *condition_filter(MatchContext *context, Expr *condition, bool truth);
+
 /* AND and OR; what is false of one is true of the other. */
 static MatchFilter *
 bool_filter(MatchContext *context, BoolExpr *expr, bool truth)
@@ -23,10 +25,10 @@ bool_filter(MatchContext *context, BoolExpr *expr, bool truth)
 	ListCell   *cell;
 
 	if (expr->boolop == NOT_EXPR)
-		return mcs_match_condition(context, linitial(expr->args), !truth);
+		return condition_filter(context, linitial(expr->args), !truth);
 	foreach(cell, expr->args)
 	{
-		MatchFilter *part = mcs_match_condition(context, lfirst(cell), truth);
+		MatchFilter *part = condition_filter(context, lfirst(cell), truth);
 
 		filter = is_and ? mcs_match_and(filter, part) : mcs_match_or(filter, part);
 	}
@@ -196,8 +198,8 @@ distinct_filter(MatchContext *context, DistinctExpr *expr, bool truth)
 static MatchFilter *
 boolean_filter(MatchContext *context, BooleanTest *test, bool truth)
 {
-	MatchFilter *is_true = mcs_match_condition(context, test->arg, true);
-	MatchFilter *is_false = mcs_match_condition(context, test->arg, false);
+	MatchFilter *is_true = condition_filter(context, test->arg, true);
+	MatchFilter *is_false = condition_filter(context, test->arg, false);
 
 	switch (test->booltesttype)
 	{
@@ -242,8 +244,8 @@ function_filter(MatchContext *context, FuncExpr *expr, bool truth)
 }
 
 /* The filter for the events on which a condition is true, or those on which it is false. */
-MatchFilter *
-mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
+static MatchFilter *
+condition_filter(MatchContext *context, Expr *condition, bool truth)
 {
 	MatchFilter *filter;
 
@@ -285,7 +287,7 @@ mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
 			filter = value_filter(context, condition, truth);
 			break;
 		case T_RelabelType:
-			filter = mcs_match_condition(context, ((RelabelType *) condition)->arg, truth);
+			filter = condition_filter(context, ((RelabelType *) condition)->arg, truth);
 			break;
 		default:
 			{
@@ -304,7 +306,7 @@ mcs_match_condition(MatchContext *context, Expr *condition, bool truth)
 static MatchFilter *
 whole_condition(MatchContext *context, Expr *condition)
 {
-	MatchFilter *filter = mcs_match_condition(context, condition, true);
+	MatchFilter *filter = condition_filter(context, condition, true);
 	Document   *printed = mcs_match_print(filter);
 
 	return printed && VARSIZE_ANY(printed) > MATCH_MAX_TOTAL ? mcs_match_unknown() : filter;

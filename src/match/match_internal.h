@@ -1,6 +1,6 @@
 /*
  * match/match_internal.h
- *	  What the files of the match family share: filters, values, operands.
+ *	  What the files of this folder share: filters, values, operands.
  *
  * SQL's logic has three values and MongoDB's two, so every condition has two
  * filters: one for the events on which it is true, one for those on which it is
@@ -131,48 +131,77 @@ typedef struct MatchComparison
 	bool		is_list;		/* items is the placeholder of an array */
 } MatchComparison;
 
-/* match.c */
-extern MatchFilter *mcs_match_condition(MatchContext *context, Expr *condition, bool truth);
+/*
+ * The files use each other from the bottom of this list upwards only: match.c
+ * takes a condition apart, the files of the kinds of operands translate
+ * comparisons, and the last few are what all of them are made of.  Where a
+ * function takes truth, its filter is for the events on which the condition has
+ * that value; null is neither.
+ */
 
-/* match/operand.c */
+/* operand.c */
 extern bool mcs_match_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand);
 
-/* match/column.c, match/computed.c: true or false by truth */
-extern MatchFilter *mcs_match_token(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_source(const MatchComparison *comparison, bool truth);
-extern bool mcs_match_same_order(MatchOperator operator, Oid collation);
+/* column.c */
 extern MatchFilter *mcs_match_text_column(const MatchComparison *comparison, bool truth);
 extern MatchFilter *mcs_match_column_null(const MatchOperand *operand, bool isnull);
 
-/* match/path.c */
+/* computed.c */
+extern MatchFilter *mcs_match_token(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_source(const MatchComparison *comparison, bool truth);
+
+/* time.c */
+extern MatchFilter *mcs_match_time_column(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_time_null(const MatchOperand *operand, bool isnull);
+
+/* fields.c, wrote.c */
+extern MatchFilter *mcs_match_fields(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_fields_any(const MatchComparison *comparison, bool any, bool truth);
+extern MatchFilter *mcs_match_fields_null(bool isnull);
+extern PGDLLEXPORT Datum mcs_change_stream_wrote(PG_FUNCTION_ARGS);
+
+/* string.c */
+extern MatchFilter *mcs_match_plain_text(const MatchComparison *comparison, bool truth);
+
+/* cast.c */
+extern bool mcs_match_can_cast(Oid type);
+extern bool mcs_match_can_recast(Oid from, Oid to);
+extern MatchFilter *mcs_match_cast(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_boolean(const MatchOperand *operand, bool truth);
+
+/* document.c */
+extern MatchFilter *mcs_match_document(const MatchComparison *comparison, bool truth);
+extern MatchFilter *mcs_match_ordered(const char *key, MatchOperator operator, const MatchDatum *datum);
+
+/* contain.c */
+extern MatchFilter *mcs_match_contain(const MatchComparison *comparison, bool truth);
+
+/* pattern.c */
+extern MatchFilter *mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *negated);
+
+/* path.c */
 extern char *mcs_match_dotted(const MatchPath *path);
 extern MatchFilter *mcs_match_guarded(const MatchPath *path, bool leaf, MatchFilter *filter);
 extern MatchFilter *mcs_match_literal_exists(const MatchPath *path);
 extern MatchFilter *mcs_match_path_null(const MatchOperand *operand, bool isnull);
 extern MatchFilter *mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull);
-
-/* match/document.c, match/string.c, match/cast.c, match/time.c, match/fields.c */
-extern MatchFilter *mcs_match_document(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_plain_text(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_other_types(const MatchPath *path, const char *type);
-extern bool mcs_match_collation_is_bytes(Oid collation);
 extern MatchFilter *mcs_match_types(const char *key, const char *const *types);
-extern MatchFilter *mcs_match_ordered(const char *key, MatchOperator operator, const MatchDatum *datum);
-extern bool mcs_match_can_cast(Oid type);
-extern bool mcs_match_can_recast(Oid from, Oid to);
-extern MatchFilter *mcs_match_cast(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_boolean(const MatchOperand *operand, bool truth);
-extern MatchFilter *mcs_match_time_column(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_fields(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_fields_any(const MatchComparison *comparison, bool any, bool truth);
-extern MatchFilter *mcs_match_fields_null(bool isnull);
-extern MatchFilter *mcs_match_contain(const MatchComparison *comparison, bool truth);
-extern MatchFilter *mcs_match_time_null(const MatchOperand *operand, bool isnull);
+extern MatchFilter *mcs_match_other_types(const MatchPath *path, const char *type);
 
-/* match/pattern.c */
-extern MatchFilter *mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *negated);
+/* value.c */
+extern bool mcs_match_is_value(Expr *expr);
+extern bool mcs_match_datum(MatchContext *context, Expr *expr, MatchDatum *datum);
+extern bool mcs_match_array(MatchContext *context, Expr *expr, MatchValues *values);
+extern void mcs_match_append(DocumentBuilder *builder, const char *key, const MatchDatum *datum);
+extern MatchOperator mcs_match_operator(Oid opno, Oid type);
+extern MatchOperator mcs_match_document_operator(Oid function);
+extern MatchOperator mcs_match_commute(MatchOperator operator);
+extern MatchOperator mcs_match_negate(MatchOperator operator);
+extern const char *mcs_match_word(MatchOperator operator);
+extern bool mcs_match_collation_is_bytes(Oid collation);
+extern bool mcs_match_same_order(MatchOperator operator, Oid collation);
 
-/* match/filter.c */
+/* filter.c */
 extern MatchFilter *mcs_match_unknown(void);
 extern MatchFilter *mcs_match_all(void);
 extern MatchFilter *mcs_match_none(void);
@@ -182,19 +211,5 @@ extern MatchFilter *mcs_match_or(MatchFilter *a, MatchFilter *b);
 extern MatchFilter *mcs_match_not(MatchFilter *filter);
 extern MatchFilter *mcs_match_wider(MatchFilter *filter);
 extern Document *mcs_match_print(const MatchFilter *filter);
-
-/* match/value.c */
-extern bool mcs_match_is_value(Expr *expr);
-extern bool mcs_match_datum(MatchContext *context, Expr *expr, MatchDatum *datum);
-extern bool mcs_match_array(MatchContext *context, Expr *expr, MatchValues *values);
-extern void mcs_match_append(DocumentBuilder *builder, const char *key, const MatchDatum *datum);
-extern MatchOperator mcs_match_operator(Oid opno, Oid type);
-extern MatchOperator mcs_match_commute(MatchOperator operator);
-extern MatchOperator mcs_match_negate(MatchOperator operator);
-extern const char *mcs_match_word(MatchOperator operator);
-extern MatchOperator mcs_match_document_operator(Oid function);
-
-/* wrote.c */
-extern PGDLLEXPORT Datum mcs_change_stream_wrote(PG_FUNCTION_ARGS);
 
 #endif							/* MCS_MATCH_INTERNAL_H */

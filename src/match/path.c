@@ -213,6 +213,51 @@ mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull)
 	return filter;
 }
 
+/* {key: {$type: [types]}} */
+MatchFilter *
+mcs_match_types(const char *key, const char *const *types)
+{
+	DocumentBuilder builder;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_object(&builder, key);
+	mcs_document_begin_array(&builder, "$type");
+	for (int i = 0; types[i]; i++)
+		mcs_document_append_string(&builder, NULL, types[i]);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	return mcs_match_test(mcs_document_finish(&builder), false);
+}
+
+/* Values at a path that are there and not of some types. */
+MatchFilter *
+mcs_match_other_types(const MatchPath *path, const char *type)
+{
+	static const char *const array[] = {"array", NULL};
+	char	   *key = mcs_match_dotted(path);
+	DocumentBuilder builder;
+
+	if (path->has_index || path->literal || path->column_steps == list_length(path->steps))
+		return mcs_match_wider(mcs_match_one_path_null(path, true, false));
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_object(&builder, key);
+	mcs_document_append_bool(&builder, "$exists", true);
+	mcs_document_begin_object(&builder, "$not");
+	mcs_document_begin_array(&builder, "$type");
+	mcs_document_append_string(&builder, NULL, type);
+	mcs_document_append_string(&builder, NULL, "null");
+	mcs_document_append_string(&builder, NULL, "undefined");
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	/* of an array, an element's type would count */
+	return mcs_match_or(mcs_match_types(key, array), mcs_match_test(mcs_document_finish(&builder), false));
+}
+
 /* operand IS NULL, or IS NOT NULL. */
 MatchFilter *
 mcs_match_path_null(const MatchOperand *operand, bool isnull)

@@ -14,34 +14,10 @@
  */
 #include "mongo_change_stream.h"
 
-#include <math.h>
-
 #include "access/detoast.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "match/match_internal.h"
 #include "utils/builtins.h"
-#include "utils/float.h"
-
-/*
- * Where PostgreSQL has ICU this header includes ICU's, which need not be
- * installed.  What is used of it here is the same with and without.
- */
-#undef USE_ICU
-#include "utils/pg_locale.h"
-
-/* Whether texts compare byte by byte under a collation, as MongoDB's do. */
-bool
-mcs_match_collation_is_bytes(Oid collation)
-{
-	if (!OidIsValid(collation))
-		return false;
-#if PG_VERSION_NUM >= 180000
-	return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-	return lc_collate_is_c(collation);
-#endif
-}
 
 /* ---- what may have a text ---- */
 
@@ -123,51 +99,6 @@ append_values_of_text(DocumentBuilder *list, Datum datum, bool *exact)
 }
 
 /* ---- tests ---- */
-
-/* {key: {$type: [types]}} */
-MatchFilter *
-mcs_match_types(const char *key, const char *const *types)
-{
-	DocumentBuilder builder;
-
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
-	mcs_document_begin_object(&builder, key);
-	mcs_document_begin_array(&builder, "$type");
-	for (int i = 0; types[i]; i++)
-		mcs_document_append_string(&builder, NULL, types[i]);
-	mcs_document_end(&builder);
-	mcs_document_end(&builder);
-	mcs_document_end(&builder);
-	return mcs_match_test(mcs_document_finish(&builder), false);
-}
-
-/* Values at a path that are there and not of some types. */
-MatchFilter *
-mcs_match_other_types(const MatchPath *path, const char *type)
-{
-	static const char *const array[] = {"array", NULL};
-	char	   *key = mcs_match_dotted(path);
-	DocumentBuilder builder;
-
-	if (path->has_index || path->literal || path->column_steps == list_length(path->steps))
-		return mcs_match_wider(mcs_match_one_path_null(path, true, false));
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
-	mcs_document_begin_object(&builder, key);
-	mcs_document_append_bool(&builder, "$exists", true);
-	mcs_document_begin_object(&builder, "$not");
-	mcs_document_begin_array(&builder, "$type");
-	mcs_document_append_string(&builder, NULL, type);
-	mcs_document_append_string(&builder, NULL, "null");
-	mcs_document_append_string(&builder, NULL, "undefined");
-	mcs_document_end(&builder);
-	mcs_document_end(&builder);
-	mcs_document_end(&builder);
-	mcs_document_end(&builder);
-	/* of an array, an element's type would count */
-	return mcs_match_or(mcs_match_types(key, array), mcs_match_test(mcs_document_finish(&builder), false));
-}
 
 /* The texts at a path that are one of the values. */
 static MatchFilter *

@@ -17,6 +17,13 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+/*
+ * Where PostgreSQL has ICU this header includes ICU's, which need not be
+ * installed.  What is used of it here is the same with and without.
+ */
+#undef USE_ICU
+#include "utils/pg_locale.h"
+
 /* Looks for what a value can't be made of. */
 static bool
 depends_on_rows(Node *node, void *context)
@@ -249,4 +256,26 @@ mcs_match_word(MatchOperator operator)
 	static const char *const words[] = {"$eq", "$ne", "$lt", "$lte", "$gt", "$gte"};
 
 	return operator == MATCH_NO_OPERATOR ? NULL : words[operator];
+}
+
+/* Whether texts compare byte by byte under a collation, as MongoDB's do. */
+bool
+mcs_match_collation_is_bytes(Oid collation)
+{
+	if (!OidIsValid(collation))
+		return false;
+#if PG_VERSION_NUM >= 180000
+	return pg_newlocale_from_collation(collation)->collate_is_c;
+#else
+	return lc_collate_is_c(collation);
+#endif
+}
+
+/* Whether an operator orders or equates texts under a collation as MongoDB does. */
+bool
+mcs_match_same_order(MatchOperator operator, Oid collation)
+{
+	if (operator == MATCH_EQ || operator == MATCH_NE)
+		return OidIsValid(collation) && get_collation_isdeterministic(collation);
+	return mcs_match_collation_is_bytes(collation);
 }
