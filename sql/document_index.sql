@@ -65,6 +65,15 @@ SELECT both_ways($$ d['a']['b'] = 7 $$);
 SELECT both_ways($$ d['a']['b'] = 7.0::float8 $$);
 SELECT both_ways($$ d['n'] <> 5 $$);
 
+-- an operator of another name, or on the other side, calls the function that its maker gave it
+CREATE SCHEMA others;
+CREATE OPERATOR others.< (LEFTARG = document, RIGHTARG = integer, FUNCTION = document_gt_integer);
+CREATE OPERATOR others.=== (LEFTARG = integer, RIGHTARG = document, FUNCTION = integer_eq_document);
+SELECT both_ways($$ d['n'] OPERATOR(others.<) 1995 $$);
+SELECT both_ways($$ 1995 OPERATOR(others.===) d['n'] $$);
+DROP OPERATOR others.< (document, integer), others.=== (integer, document);
+DROP SCHEMA others;
+
 -- a value that is known only when the query runs
 PREPARE by_n(int) AS SELECT count(*) FROM o WHERE d['n'] < $1;
 SET plan_cache_mode = force_generic_plan;
