@@ -14,7 +14,7 @@
 
 struct ArrayType;
 
-/* ---- text.c ---- */
+/* ---- text.c: texts of a fixed size ---- */
 
 /*
  * Texts into buffers of a fixed size, cut before a character that would not fit
@@ -24,7 +24,7 @@ struct ArrayType;
 extern void mcs_text_copy(char *to, Size size, const char *from);
 extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attribute_printf(3, 4);
 
-/* ---- value.c ---- */
+/* ---- convert.c: SQL values as C has them ---- */
 
 /* Microseconds, a day being 24 hours and a month 30 days; clamped to int64. */
 extern int64 mcs_convert_interval(const Interval *interval);
@@ -77,7 +77,7 @@ extern Oid	mcs_base_relation_owner(Oid relation);
 extern ErrorData *mcs_attempt(void (*action) (void *), void *arg);
 extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
 
-/* ---- owner.c ---- */
+/* ---- owner.c: acting as an owner, under the settings of who created what he runs ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */
 extern List *mcs_owner_capture_settings(void);

@@ -14,6 +14,7 @@
 int64
 mcs_convert_interval(const Interval *interval)
 {
+	/* wider than int64, which the longest interval, of 178 million years, does not fit */
 	int128		length = (int128) interval->month * DAYS_PER_MONTH + interval->day;
 
 	length = length * USECS_PER_DAY + interval->time;

@@ -40,6 +40,7 @@ static Oid	others[OTHER_TABLES];
 static bool valid = false;
 static uint64 moved = 0;		/* counts invalidations */
 
+/* Whether a relation is one of the tables above. */
 static bool
 is_other_table(Oid relation)
 {
@@ -49,6 +50,7 @@ is_other_table(Oid relation)
 	return false;
 }
 
+/* A relation changed, or (InvalidOid) all did.  A change of the owner or the name comes as one, too. */
 static void
 forget_relation(Datum arg, Oid relation)
 {
@@ -59,6 +61,7 @@ forget_relation(Datum arg, Oid relation)
 	}
 }
 
+/* A schema was renamed.  Which one the hash would tell, but they are renamed seldom enough to look again. */
 static void
 forget_schema(Datum arg, int cache, uint32 hash)
 {
@@ -79,6 +82,7 @@ find_schema(bool *old)
 
 	if (!OidIsValid(extension))
 		return InvalidOid;
+	/* there is no syscache of extensions, and get_extension_schema() reads the row without its version */
 	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
 	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
@@ -121,6 +125,7 @@ find_objects(void)
 
 	if (valid)
 		return;
+	/* all of it, since what was found is compared by its bytes below */
 	memset(&found, 0, sizeof(found));
 	found.version = objects.version;
 	if (!registered)
@@ -152,10 +157,12 @@ find_objects(void)
 		if (OidIsValid(found.events) && mcs_base_relation_owner(found.events) != found.owner)
 			found.owner = InvalidOid;
 	}
+	/* statements and plans that hold OIDs compare the version to see that they are stale */
 	if (memcmp(&found, &objects, sizeof(found)) != 0 || memcmp(found_others, others, sizeof(others)) != 0)
 		found.version++;
 	objects = found;
 	memcpy(others, found_others, sizeof(others));
+	/* without the events table nothing would tell of its being made, so look again each time */
 	valid = OidIsValid(found.events) && moved_before == moved;
 }
 

@@ -44,6 +44,7 @@ mcs_owner_begin_settings(List *settings)
 			continue;
 		*value++ = '\0';
 		for (int i = 0; i < lengthof(captured); i++)
+			/* only these: the list is stored in a table, which its owner can write */
 			if (strcmp(name, captured[i]) == 0)
 				(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}

@@ -32,6 +32,7 @@ mcs_text_format(char *to, Size size, const char *format,...)
 	va_start(arguments, format);
 	length = vsnprintf(to, size, format, arguments);
 	va_end(arguments);
+	/* vsnprintf cuts at any byte, also inside a character */
 	if (length >= (int) size)
 		to[clipped_length(to, size - 1, size - 1)] = '\0';
 }

@@ -19,6 +19,7 @@ mcs_document_build(DocumentBuilder *builder)
 	initStringInfo(&builder->buf);
 	appendStringInfoSpaces(&builder->buf, VARHDRSZ);
 	builder->depth = 0;
+	/* most documents nest less */
 	builder->max_depth = 8;
 	builder->levels = palloc(sizeof(DocumentLevel) * builder->max_depth);
 }
@@ -42,6 +43,7 @@ mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_s
 	int			type_at = buf->len;
 	char		index[12];
 
+	/* the type may be known only later; the caller of begin_value overwrites this */
 	appendStringInfoCharMacro(buf, '\0');
 	if (builder->depth == 0)
 	{
@@ -49,6 +51,7 @@ mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_s
 			elog(ERROR, "document builder got a second value at its top");
 		return type_at;
 	}
+	/* an array's keys are its positions in decimal, which BSON wants written out */
 	if (builder->levels[builder->depth - 1].next_index >= 0)
 	{
 		key = index;
@@ -81,6 +84,7 @@ mcs_document_append_raw(DocumentBuilder *builder, const char *key, uint32 key_si
 	enlargeStringInfo(buf, size);
 	buf->data[type_at] = (char) type;
 	space = (uint8 *) buf->data + buf->len;
+	/* the caller fills the space in; a StringInfo keeps a zero behind its end */
 	buf->len += size;
 	buf->data[buf->len] = '\0';
 	return space;
@@ -99,6 +103,7 @@ mcs_document_open(DocumentBuilder *builder, const char *key, uint32 key_size, ui
 {
 	DocumentLevel *level;
 
+	/* room for the length, which mcs_document_end knows */
 	mcs_document_append_raw(builder, key, key_size, type, 4);
 	if (builder->depth == builder->max_depth)
 	{
@@ -208,6 +213,7 @@ mcs_document_append_timestamp(DocumentBuilder *builder, const char *key, uint32 
 {
 	uint8	   *space = append(builder, key, DOCUMENT_TIMESTAMP, 8);
 
+	/* a little endian uint64 of both: the seconds are the upper half */
 	mcs_document_write_int32(space, (int32) ordinal);
 	mcs_document_write_int32(space + 4, (int32) seconds);
 }

@@ -158,6 +158,7 @@ to_double(const DocumentValue *value, const char *target)
 
 	check_number(value, target);
 	number = mcs_document_number_to_double(value);
+	/* a double is infinite where the document says so, which a finite decimal does not */
 	if (isinf(number) && value->type == DOCUMENT_DECIMAL128)
 	{
 		DocumentDecimal decimal;
@@ -177,6 +178,7 @@ mcs_document_to_real(PG_FUNCTION_ARGS)
 
 	if (is_null(&value))
 		PG_RETURN_NULL();
+	/* dtof raises the error where a real overflows, as a cast of a double does */
 	return DirectFunctionCall1(dtof, Float8GetDatum(to_double(&value, "real")));
 }
 
@@ -315,6 +317,7 @@ to_interval(const DocumentValue *value)
 	int64		number;
 
 	check_number(value, "interval");
+	/* whole milliseconds are the common case; fractions of one go by numeric */
 	if (!mcs_document_get_int64(value, &number) || pg_mul_s64_overflow(number, 1000, &number))
 	{
 		Numeric		microseconds = mcs_document_number_to_numeric(value);
@@ -353,6 +356,7 @@ mcs_document_date_part(PG_FUNCTION_ARGS)
 
 	if (is_null(&value))
 		PG_RETURN_NULL();
+	/* a number is a length of time here, as in casts to interval */
 	if (mcs_document_kind(value.type) == DOCUMENT_KIND_NUMBER)
 	{
 		function = extract_interval;

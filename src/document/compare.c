@@ -124,6 +124,7 @@ compare_elements(const DocumentValue *a, const DocumentValue *b, bool keys, int 
 		if (!more_x || !more_y)
 			return COMPARE(more_x, more_y);
 		order = COMPARE(kinds[x.value.type], kinds[y.value.type]);
+		/* the kinds come before the keys, as in MongoDB */
 		if (order == 0 && keys)
 			order = compare_bytes(x.key, x.key_size, y.key, y.key_size);
 		if (order == 0)
@@ -137,6 +138,7 @@ compare_elements(const DocumentValue *a, const DocumentValue *b, bool keys, int 
 static int
 compare_binary(const DocumentValue *a, const DocumentValue *b)
 {
+	/* the subtype stands before the bytes, so that one memcmp compares both */
 	if (a->size != b->size)
 		return COMPARE(a->size, b->size);
 	return memcmp(a->data + 4, b->data + 4, a->size - 4);
@@ -266,6 +268,7 @@ mcs_document_compare(const DocumentValue *a, const DocumentValue *b)
 static bool
 same_value(const DocumentValue *a, const DocumentValue *b)
 {
+	/* equal bytes of one type are equal values in this order, NaN included */
 	if (a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0)
 		return true;
 	return mcs_document_compare(a, b) == 0;

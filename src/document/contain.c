@@ -68,6 +68,7 @@ array_contains(const DocumentValue *whole, const DocumentValue *part, int depth)
 	DocumentIterator it;
 	bool		all = true;
 
+	/* a scalar is looked up among many by halves; to contain a container is more than to equal it, so each element is tried */
 	mcs_document_lookup_begin(&lookup, whole, true);
 	mcs_document_iterate(&it, part->data, part->size);
 	while (all && mcs_document_next(&it))

@@ -50,6 +50,7 @@ cross_text(const DocumentValue *value, Datum other)
 
 	if (mcs_document_kind(value->type) != DOCUMENT_KIND_STRING)
 		return CROSS_UNORDERED;
+	/* by bytes, whatever the collation: MongoDB has none by default, and an index must agree */
 	order = memcmp(value->data + 4, VARDATA_ANY(string), Min(value->size - 5, size));
 	return cross_order(order != 0 ? order : COMPARE(value->size - 5, size));
 }
@@ -123,6 +124,7 @@ cross_numeric(const DocumentValue *value, Datum other)
 
 	if (mcs_document_kind(value->type) != DOCUMENT_KIND_NUMBER)
 		return CROSS_UNORDERED;
+	/* ours as its shortest decimal: a double 19.99 is to equal 19.99 */
 	ours = mcs_document_number_to_numeric(value);
 	order = DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(ours), NumericGetDatum(theirs)));
 	nan = numeric_is_nan(ours) || numeric_is_nan(theirs);
@@ -169,6 +171,7 @@ cross_interval(const DocumentValue *value, Datum other)
 		return cross_double(value, Float8GetDatum(infinite));
 	}
 #endif
+	/* microseconds as milliseconds with three digits, which no double has exactly */
 	decimal.kind = DECIMAL_FINITE;
 	decimal.negative = microseconds < 0;
 	decimal.coefficient = decimal.negative ? -(uint128) microseconds : (uint128) microseconds;

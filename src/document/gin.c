@@ -110,6 +110,7 @@ add_paths(Entries *entries, const DocumentValue *value, uint64 path, int depth)
 		return;
 	if (!mcs_document_is_container(value->type))
 	{
+		/* seeded with the path, so that one entry says both; equal numbers of two types hash alike */
 		add_entry(entries, mcs_document_hash_value(value, path));
 		return;
 	}
@@ -130,6 +131,7 @@ mcs_document_gin_extract(PG_FUNCTION_ARGS)
 	int32	   *count = (int32 *) PG_GETARG_POINTER(1);
 	Entries		entries = {NULL, 0, 0};
 
+	/* GIN removes duplicates itself */
 	add_keys(&entries, &value);
 	add_paths(&entries, &value, PATH_SEED, 0);
 	*count = entries.count;

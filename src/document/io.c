@@ -73,9 +73,11 @@ mcs_document_recv(PG_FUNCTION_ARGS)
 	DocumentValue value;
 	DocumentFault fault;
 
+	/* pqformat raises the error where there is not even a type; the rest of the message is the value */
 	value.type = pq_getmsgbyte(buf);
 	value.size = buf->len - buf->cursor;
 	value.data = (const uint8 *) pq_getmsgbytes(buf, value.size);
+	/* a client may send anything */
 	if (!mcs_document_validate(&value, true, 0, &fault))
 		reject(&fault);
 	PG_RETURN_POINTER(mcs_document_make(value.type, value.data, value.size));
@@ -172,6 +174,7 @@ mcs_document_typeof(PG_FUNCTION_ARGS)
 {
 	const char *name = mcs_document_type_name(DOCUMENT_TYPE(PG_GETARG_DOCUMENT_P(0)));
 
+	/* stored bytes may come from a server that is broken */
 	if (name == NULL)
 		mcs_document_malformed();
 	PG_RETURN_TEXT_P(cstring_to_text(name));

@@ -21,6 +21,7 @@ parse_string_value(DocumentParser *parser, const char *key, uint32 key_size)
 	StringInfo	buf = &parser->builder.buf;
 	int			start;
 
+	/* the length is written when the string is; the buffer may move meanwhile */
 	mcs_document_append_raw(&parser->builder, key, key_size, DOCUMENT_STRING, 4);
 	start = buf->len;
 	if (!mcs_document_parse_string(parser, buf))
@@ -216,6 +217,7 @@ parse_object(DocumentParser *parser, const char *key, uint32 key_size)
 		close_level(parser);
 		return true;
 	}
+	/* one buffer for all keys: what is built has a copy by the time of the next */
 	initStringInfo(&member);
 	for (;;)
 	{
@@ -227,6 +229,7 @@ parse_object(DocumentParser *parser, const char *key, uint32 key_size)
 				return false;
 			break;
 		}
+		/* only the first key says whether this is an object or a typed value */
 		if (first && !open_level(parser, key, key_size, DOCUMENT_OBJECT))
 			return false;
 		first = false;
@@ -251,6 +254,7 @@ parse_object(DocumentParser *parser, const char *key, uint32 key_size)
 static bool
 parse_value(DocumentParser *parser, const char *key, uint32 key_size)
 {
+	/* open_level bounds the depth; the stack may be small all the same */
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	switch (mcs_document_parse_peek(parser))
@@ -294,6 +298,7 @@ mcs_document_from_text(const char *text, uint32 size, struct Node *escontext)
 	mcs_document_build(&parser.builder);
 	if (!parse_value(&parser, NULL, 0))
 		return NULL;
+	/* peek says 0 for the end, but a zero byte may also be in the text */
 	if (mcs_document_parse_peek(&parser) != '\0' || parser.at < parser.end)
 	{
 		mcs_document_parse_fail(&parser, parser.at, "something follows the value");

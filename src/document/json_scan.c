@@ -32,6 +32,7 @@ mcs_document_parse_fail(DocumentParser *parser, const char *at, const char *prob
 	int			position = pg_mbstrlen_with_len(parser->start, at - parser->start) + 1;
 	bool		word = looks_like_a_word(parser);
 
+	/* the first error is the one that tells; with an ErrorSaveContext we come back here */
 	if (parser->failed)
 		return false;
 	parser->failed = true;
@@ -60,6 +61,7 @@ mcs_document_parse_token(DocumentParser *parser, char token)
 		parser->at++;
 		return true;
 	}
+	/* in place of the question mark */
 	problem[10] = token;
 	return mcs_document_parse_fail(parser, parser->at, problem);
 }
@@ -152,6 +154,7 @@ mcs_document_parse_string(DocumentParser *parser, StringInfo string)
 		while (parser->at < parser->end && *parser->at != '"' && *parser->at != '\\' &&
 			   (unsigned char) *parser->at >= 0x20)
 			parser->at++;
+		/* whole runs without escapes; the server has checked the encoding */
 		appendBinaryStringInfo(string, run, parser->at - run);
 		if (parser->at >= parser->end)
 			return mcs_document_parse_fail(parser, start, "a string without its closing quote");
@@ -177,9 +180,11 @@ mcs_document_parse_double(const char *digits, uint32 size, double *number)
 	char	   *end;
 	bool		whole;
 
+	/* strtod wants an end, and the text goes on behind the number */
 	memcpy(copy, digits, size);
 	copy[size] = '\0';
 	*number = strtod(copy, &end);
+	/* a number that is too large gives an infinity, and strtod takes the word for one */
 	whole = end == copy + size && size > 0 && !isinf(*number) && !isnan(*number);
 	if (copy != local)
 		pfree(copy);

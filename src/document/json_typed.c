@@ -388,11 +388,13 @@ read_regex(DocumentParser *parser, const char *key, uint32 key_size)
 		if (memchr(both.string[i].data, '\0', both.string[i].len) != NULL)
 			return mcs_document_parse_fail(parser, both.start[i], "a regular expression cannot hold a zero character");
 	}
+	/* few enough to be sorted by insertion */
 	for (int i = 0; i < both.string[1].len; i++)
 	{
 		if (IS_HIGHBIT_SET(both.string[1].data[i]) || i > 20)
 			return mcs_document_parse_fail(parser, both.start[1], "options are a few letters");
 	}
+	/* BSON wants them in alphabetic order, and equality of bytes relies on it */
 	sort_options(&both.string[1]);
 	space = add(parser, key, key_size, DOCUMENT_REGEX, both.string[0].len + both.string[1].len + 2);
 	memcpy(space, both.string[0].data, both.string[0].len + 1);
@@ -454,6 +456,7 @@ read_scope(DocumentParser *parser)
 		return NULL;
 	}
 	start = parser->at;
+	/* a builder of its own in place of the outer one, as the size of the whole is to be written before it */
 	mcs_document_build(&parser->builder);
 	parser->depth++;
 	if (!parser->parse_value(parser, NULL, 0))
@@ -555,6 +558,7 @@ read_bson(DocumentParser *parser, const char *key, uint32 key_size)
 	value.type = data[0];
 	value.data = data + 1;
 	value.size = text.len / 2 - 1;
+	/* not strict: it is there for values that a server sent and a dump must bring back */
 	if (!mcs_document_validate(&value, false, parser->depth, &fault))
 		return mcs_document_parse_fail(parser, start, psprintf("$bson holds no BSON value: %s", fault.problem));
 	if (value.size > 0)

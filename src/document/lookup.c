@@ -96,6 +96,7 @@ sort_members(DocumentLookup *lookup)
 		CHECK_FOR_INTERRUPTS();
 		count++;
 	}
+	/* the operators are leakproof, so no error may tell how large the value is */
 	lookup->members = palloc_extended(Max(count, 1) * sizeof(DocumentMember), MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (lookup->members == NULL)
 		return;

@@ -254,6 +254,7 @@ compare_double_decimal(double floating, const DocumentDecimal *decimal)
 		return -sign;
 	if (point < -330)
 		return sign;
+	/* all 53 bits as an integer; below the normal range there are fewer, which changes nothing */
 	mantissa = (uint64) ldexp(frexp(fabs(floating), &two), 53);
 	two -= 53;
 	big_make(&x, mantissa, Max(-ten, 0), Max(two, 0) + Max(-ten, 0));
@@ -273,6 +274,7 @@ compare_finite(Number *a, Number *b)
 			return COMPARE(a->floating, b->floating);
 		return compare_decimals(&a->decimal, &b->decimal);
 	}
+	/* half of the pairs are the other half turned round */
 	if (a->form > b->form)
 		return -compare_finite(b, a);
 	if (a->form == NUMBER_INTEGER && b->form == NUMBER_DOUBLE)
@@ -373,6 +375,7 @@ hash_decimal(DocumentDecimal *decimal, uint64 seed)
 
 	if (decimal->coefficient == 0)
 		decimal->exponent = 0;
+	/* 1.0 and 1.00 are equal and so must hash alike: no zeros at the end */
 	while (decimal->coefficient != 0 && decimal->coefficient % 10 == 0)
 	{
 		decimal->coefficient /= 10;
@@ -390,6 +393,7 @@ hash_decimal(DocumentDecimal *decimal, uint64 seed)
 			return hash_bytes_extended((unsigned char *) &integer, sizeof(integer), seed);
 		}
 	}
+	/* is there a double of just this value?  Then that one hashes so */
 	floating = decimal_to_double(decimal);
 	if (isfinite(floating) && compare_double_decimal(floating, decimal) == 0)
 		return hash_bytes_extended((unsigned char *) &floating, sizeof(floating), seed);

@@ -32,6 +32,7 @@ mcs_document_double_to_numeric(double number)
 		return numeric_from_text("NaN");
 	if (isinf(number))
 		return numeric_from_text(number < 0 ? "-Infinity" : "Infinity");
+	/* integers need no text; up to here the shortest decimal of a double is the integer itself */
 	if (number == floor(number) && fabs(number) < 1e15)
 		return int64_to_numeric((int64) number);
 	double_to_shortest_decimal_buf(number, text);

@@ -51,6 +51,7 @@ set_member(Setter *setter, const char *key, uint32 key_size, const DocumentValue
 		if (it.key_size == step->size && memcmp(it.key, step->key, step->size) == 0)
 			break;
 	}
+	/* a copy of what cannot be read to its end would lose the rest */
 	if (it.malformed)
 		mcs_document_malformed();
 	copy_span(setter, old->data + 4, start);
@@ -115,6 +116,7 @@ set_element(Setter *setter, const char *key, uint32 key_size, const DocumentValu
 		start = it.at;
 	}
 	copy_span(setter, old->data + 4, start);
+	/* the elements were copied with their keys, so the builder has not counted them */
 	setter->builder.levels[opened].next_index = Min(position, length);
 	for (int64 i = length; i < position; i++)
 		mcs_document_append_null(&setter->builder, NULL);

@@ -104,6 +104,7 @@ write_container(KeyWriter *key, const DocumentValue *value)
 	if (kind == 0)
 		return;
 	if (value->type == DOCUMENT_OBJECT)
+		/* with the zero, so that a key sorts before one that it begins */
 		write_bytes(key, it.key, it.key_size + 1);
 	write_value(key, &it.value);
 }
@@ -174,6 +175,7 @@ abbreviate(Datum original, SortSupport ssup)
 	if ((Pointer) document != DatumGetPointer(original))
 		pfree(document);
 
+	/* bytes that sort as memcmp does, read as big endian, sort as unsigned numbers */
 	memcpy(&key, writer.bytes, sizeof(key));
 	key = DatumBigEndianToNative(key);
 	state->input_count++;

@@ -72,6 +72,7 @@ make_condition(const SupportRequestIndexCondition *request, StrategyNumber strat
 	Oid			type = exprType(key);
 	Oid			operator;
 
+	/* the callers ask a hash index for equality only */
 	if (request->index->relam == HASH_AM_OID)
 		strategy = HTEqualStrategyNumber;
 	operator = get_opfamily_member(request->opfamily, type, type, strategy);
@@ -102,6 +103,7 @@ make_bound(const SupportRequestIndexCondition *request, Oid document_type, Node 
 	call = (Expr *) makeFuncExpr(function, document_type,
 								 list_make2(copyObject(other), makeBoolConst(upper, false)),
 								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	/* a constant, so that the planner can estimate with it; of a parameter the call stays */
 	return (Expr *) eval_const_expressions(request->root, (Node *) call);
 }
 
@@ -116,6 +118,7 @@ equality_conditions(SupportRequestIndexCondition *request, const CrossType *cros
 
 	if (low == NULL)
 		return NIL;
+	/* a lossy condition is checked again on each row */
 	request->lossy = !cross->exact;
 	if (!cross->ranged)
 	{
@@ -169,6 +172,7 @@ index_conditions(SupportRequestIndexCondition *request)
 		return NIL;
 	key = list_nth(clause->args, request->indexarg);
 	other = list_nth(clause->args, 1 - request->indexarg);
+	/* a value of the same row is none that an index can be asked for */
 	if (!is_pseudo_constant_for_index(request->root, other, request->index))
 		return NIL;
 	strategy = key_strategy(request);

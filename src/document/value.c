@@ -116,6 +116,7 @@ mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 
 			if (available < 5)
 				return false;
 			length = mcs_document_read_int32(data);
+			/* 4 of the length and the final zero; compared as unsigned once it is not negative */
 			if (length < 5 || (uint32) length > available || data[(uint32) length - 1] != 0)
 				return false;
 			*size = length;
@@ -124,6 +125,7 @@ mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 
 			if (available < 5)
 				return false;
 			length = mcs_document_read_int32(data);
+			/* 4 of the length and 1 of the subtype, neither of which it counts */
 			if (length < 0 || (uint32) length > available - 5)
 				return false;
 			*size = 5 + (uint32) length;
@@ -139,6 +141,7 @@ mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 
 			if (available < 14)
 				return false;
 			length = mcs_document_read_int32(data);
+			/* 4 of its own length, 5 of the shortest string, 5 of the shortest object */
 			if (length < 14 || (uint32) length > available)
 				return false;
 			*size = length;

@@ -167,16 +167,19 @@ number_test(const char *key, MatchOperator operator, const MatchComparison *comp
 	double		margin;
 	MatchFilter *filter;
 
+	/* beside an infinity every margin is infinite; the caller lets all through that is there */
 	if (!number_of(datum, &number) || !isfinite(number))
 		return NULL;
 	if (comparison->operand.type == NUMERICOID && datum->type == NUMERICOID && !comparison->operand.rounds)
 		filter = mcs_match_ordered(key, operator, datum);
 	else
 	{
+		/* more than a real or a rounding to an integer moves a number by */
 		margin = 1 + fabs(number) * 1e-6;
 		filter = range_test(key, operator == MATCH_LT || operator == MATCH_LE ? NULL : double_document(number - margin),
 							operator == MATCH_GT || operator == MATCH_GE ? NULL : double_document(number + margin));
 	}
+	/* NaN is above all numbers in SQL and below them in MongoDB */
 	if (may_be_nan && (operator == MATCH_GT || operator == MATCH_GE))
 		filter = mcs_match_or(filter, range_test(key, double_document(get_float8_nan()), NULL));
 	return filter;
@@ -195,6 +198,7 @@ time_test(const char *key, MatchOperator operator, const MatchComparison *compar
 
 	if (!time_of(datum, &time))
 		return NULL;
+	/* the zone is that of the session, which MongoDB does not know */
 	if (comparison->operand.type != TIMESTAMPTZOID || datum->type != TIMESTAMPTZOID || comparison->operand.rounds)
 		margin = ZONE_MARGIN;
 	if (pg_sub_s64_overflow(time, margin, &low) || pg_add_s64_overflow(time, margin, &high) ||
@@ -269,6 +273,7 @@ one_path(const MatchPath *path, MatchOperator operator, const MatchComparison *c
 	MatchFilter *filter = mcs_match_none();
 	MatchComparison one = *comparison;
 
+	/* what cannot be said, or is of too many values to be worth it */
 	if (operator == MATCH_NO_OPERATOR || operator == MATCH_NE || path->literal || comparison->is_list ||
 		comparison->count > 20 || class_of(comparison->operand.type) == CAST_BOOLEAN)
 		return mcs_match_wider(mcs_match_one_path_null(path, true, false));

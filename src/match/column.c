@@ -102,6 +102,7 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 	bool		negated = false;
 	MatchFilter *filter;
 
+	/* what is computed from an event has a file of its own */
 	if (comparison->operand.column == EVENT_RESUME_TOKEN)
 		return mcs_match_token(comparison, truth);
 	if (comparison->operand.column == EVENT_FULL_DOCUMENT_SOURCE)
@@ -113,10 +114,12 @@ mcs_match_text_column(const MatchComparison *comparison, bool truth)
 			return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
 		if (is_namespace(comparison))
 			filter = mcs_match_wider(filter);
+		/* what matches is asked for as it is; what does not, beside that there is a value, as null is neither */
 		if (truth != negated)
 			return filter;
 		return mcs_match_and(mcs_match_column_null(&comparison->operand, false), mcs_match_not(filter));
 	}
+	/* $ne or $nin of an empty string would leave out commands; see above */
 	if (operator == MATCH_NE && is_namespace(comparison) && has_empty(comparison))
 		return mcs_match_wider(mcs_match_column_null(&comparison->operand, false));
 	if (comparison->items[0].type != TEXTOID ||

@@ -51,6 +51,7 @@ mcs_match_token(const MatchComparison *comparison, bool truth)
 		const char *from = operator == MATCH_LT || operator == MATCH_LE ? NULL : token;
 		const char *to = operator == MATCH_GT || operator == MATCH_GE ? NULL : token;
 
+		/* as far as the time only */
 		if (strlen(token) > TIME_DIGITS)
 			token[TIME_DIGITS] = '\0';
 		/* what is no beginning of a token is left alone */
@@ -65,6 +66,7 @@ mcs_match_token(const MatchComparison *comparison, bool truth)
 static MatchFilter *
 source_test(const char *word)
 {
+	/* two of the words are operations; the others stand where an update has its document beside it */
 	bool		is_operation = strcmp(word, "insert") == 0 || strcmp(word, "replace") == 0;
 	DocumentBuilder builder;
 

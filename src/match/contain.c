@@ -53,6 +53,7 @@ contains_test(const char *key, const DocumentValue *part, int *tests)
 	DocumentIterator it;
 
 	check_stack_depth();
+	/* what is left out of an $and only lets more through */
 	if (++*tests > MAX_TESTS)
 		return mcs_match_unknown();
 	if (!mcs_document_is_container(part->type))
@@ -95,6 +96,7 @@ has_key(const MatchPath *path, const MatchDatum *datum)
 	char	   *dotted = mcs_match_dotted(path);
 	DocumentBuilder builder;
 
+	/* these cannot stand in a dotted path */
 	if (key[0] == '\0' || key[0] == '$' || strchr(key, '.'))
 		return mcs_match_wider(mcs_match_one_path_null(path, false, false));
 	if (path->column_steps == list_length(path->steps))

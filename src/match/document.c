@@ -59,6 +59,7 @@ split_numeric(Numeric numeric, SplitNumeric *split)
 	if (!split->has_decimal)
 		return;
 	mcs_document_decimal_write(&decimal, split->decimal);
+	/* the shortest decimal of a double with few digits is its exact value */
 	if (isfinite(split->number))
 	{
 		double		quarters = split->number * 4;
@@ -98,6 +99,7 @@ append_equal_numeric(DocumentBuilder *list, const MatchDatum *datum)
 		append_exact(list, NULL, split.number);
 		return FIT_EXACT;
 	}
+	/* both that may equal it; and neither proves it, so the condition is evaluated again */
 	mcs_document_append_double(list, NULL, split.number);
 	if (split.has_decimal)
 	{
@@ -133,6 +135,7 @@ append_equal_document(DocumentBuilder *list, const Document *document)
 		case DOCUMENT_OBJECT:
 			mcs_document_iterate(&it, value.data, value.size);
 			while (mcs_document_next(&it))
+				/* MongoDB would take a key with $ for an operator */
 				if (it.key[0] == '$' || mcs_document_is_container(it.value.type))
 					return FIT_NOT;
 			mcs_document_append_value(list, NULL, &value);
@@ -175,6 +178,7 @@ append_equal(DocumentBuilder *list, const MatchDatum *datum, Oid document_type)
 			return append_equal_numeric(list, datum);
 		case TIMESTAMPTZOID:
 			time = DatumGetTimestampTz(datum->value);
+			/* no date has such a time: dates are whole milliseconds */
 			if (TIMESTAMP_NOT_FINITE(time) || time % 1000 != 0)
 				return FIT_NEVER;
 			mcs_match_append(list, NULL, datum);
@@ -216,6 +220,7 @@ append_order_numeric(DocumentBuilder *test, MatchOperator operator, Numeric nume
 		append_exact(test, mcs_match_word(operator), split.number);
 		return FIT_EXACT;
 	}
+	/* the next double beyond, since the nearest may lie on the wrong side of the numeric */
 	mcs_document_append_double(test, below ? "$lte" : "$gte", nextafter(split.number, below ? HUGE_VAL : -HUGE_VAL));
 	return FIT_WIDER;
 }
@@ -410,6 +415,7 @@ mcs_match_document(const MatchComparison *comparison, bool truth)
 
 	if (operator == MATCH_NO_OPERATOR)
 		return mcs_match_contain(comparison, truth);
+	/* true where there is a value that = is false of: values of other kinds are unequal here, too */
 	if (operator == MATCH_NE)
 	{
 		operator = MATCH_EQ;

@@ -75,6 +75,7 @@ key_test(const char *first, const char *second, const char *name)
 
 	path.steps = second ? list_make3((void *) first, (void *) second, (void *) name) :
 		list_make2((void *) first, (void *) name);
+	/* which a dotted path cannot say */
 	if (name[0] == '\0' || name[0] == '$' || strchr(name, '.'))
 		return mcs_match_literal_exists(&path);
 	mcs_document_build(&builder);
@@ -251,6 +252,7 @@ wrote(const MatchDatum *datum)
 	char	   *step = TextDatumGetCString(datum->value);
 	MatchFilter *filter;
 
+	/* only the first step is sure: positions in arrays may be left out of those behind it */
 	step[strcspn(step, ".")] = '\0';
 	if (!can_ask(step))
 		return mcs_match_fields_null(false);

@@ -71,6 +71,7 @@ join(MatchKind kind, MatchFilter *a, MatchFilter *b)
 {
 	MatchFilter *joined = make_filter(kind, a->exact && b->exact);
 
+	/* one flat list; copied, since the parts may be in other filters, too */
 	joined->parts = a->kind == kind ? list_copy(a->parts) : list_make1(a);
 	joined->parts = b->kind == kind ? list_concat(joined->parts, b->parts) : lappend(joined->parts, b);
 	return joined;
@@ -108,6 +109,7 @@ mcs_match_not(MatchFilter *filter)
 {
 	MatchFilter *negated;
 
+	/* what it lets through beyond need, its contrary would leave out */
 	if (!filter->exact)
 		return mcs_match_unknown();
 	if (filter->kind == FILTER_NONE)

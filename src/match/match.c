@@ -83,6 +83,7 @@ operator_filter(MatchContext *context, Oid opno, Oid function, Oid collation, Li
 
 	if (list_length(args) != 2)
 		return mcs_match_unknown();
+	/* the operand may stand on either side */
 	swapped = !mcs_match_operand(context->relation, linitial(args), &comparison.operand);
 	if (swapped && !mcs_match_operand(context->relation, lsecond(args), &comparison.operand))
 		return mcs_match_unknown();
@@ -250,6 +251,7 @@ condition_filter(MatchContext *context, Expr *condition, bool truth)
 	MatchFilter *filter;
 
 	check_stack_depth();
+	/* MongoDB refuses conditions that nest deeper than a hundred levels, and ours become some levels each */
 	if (context->depth >= MATCH_MAX_DEPTH)
 		return mcs_match_unknown();
 	context->depth++;
@@ -306,6 +308,7 @@ condition_filter(MatchContext *context, Expr *condition, bool truth)
 static MatchFilter *
 whole_condition(MatchContext *context, Expr *condition)
 {
+	/* printed to see how large it is; conditions are few and planned once */
 	MatchFilter *filter = condition_filter(context, condition, true);
 	Document   *printed = mcs_match_print(filter);
 

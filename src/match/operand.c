@@ -220,6 +220,7 @@ get_paths(const MatchPath *path, List *steps, List **paths)
 	}
 	first = linitial(steps);
 	/* the first step alone, then all of them as one key; each as it is and in camel case */
+	/* in the order of document_get, though here only which paths there are matters */
 	keys = list_make2(first, camel_case(first));
 	if (list_length(steps) > 1)
 	{
@@ -401,6 +402,7 @@ take_operand(const MatchRelation *relation, Expr *expr, MatchOperand *operand)
 {
 	check_stack_depth();
 	memset(operand, 0, sizeof(*operand));
+	/* varchar and text are the same bytes */
 	while (expr && IsA(expr, RelabelType))
 		expr = ((RelabelType *) expr)->arg;
 	if (!expr)

@@ -65,6 +65,7 @@ mcs_match_guarded(const MatchPath *path, bool leaf, MatchFilter *filter)
 {
 	int			count = list_length(path->steps);
 
+	/* the array may be just what the path is to enter */
 	if (path->has_index)
 		return mcs_match_wider(filter);
 	/* a column's own field is no array */
@@ -195,6 +196,7 @@ mcs_match_one_path_null(const MatchPath *path, bool undefined_too, bool isnull)
 	char	   *key = mcs_match_dotted(path);
 	MatchFilter *filter;
 
+	/* a whole column: an object or nothing */
 	if (path->column_steps == list_length(path->steps))
 		return type_test(key, "object", !isnull);
 	if (path->literal)

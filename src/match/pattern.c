@@ -318,6 +318,7 @@ mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *nega
 	if (!comparison->items[0].known)
 		return placeholder_test(key, &comparison->items[0]);
 	pattern = TextDatumGetCString(comparison->items[0].value);
+	/* PCRE has limits of its own, and nobody needs longer ones */
 	if (strlen(pattern) > MAX_PATTERN)
 		return NULL;
 	initStringInfo(&regex);
@@ -340,6 +341,7 @@ mcs_match_pattern(const MatchComparison *comparison, const char *key, bool *nega
 		return NULL;
 	foreach(cell, parts)
 		filter = mcs_match_and(filter, regex_test(key, lfirst(cell), whole && list_length(parts) == 1));
+	/* letters beyond ASCII are the affair of the collation, which MongoDB does not have */
 	if (function->any_case)
 		filter = mcs_match_or(mcs_match_wider(filter), regex_test(key, "[^\\x00-\\x7F]", false));
 	return filter;

@@ -77,6 +77,7 @@ append_values_of_text(DocumentBuilder *list, Datum datum, bool *exact)
 	/* code has its own text, too; a symbol is a string to MongoDB */
 	mcs_document_build(&code);
 	mcs_document_append_string_sized(&code, NULL, text, size);
+	/* code has the bytes of a string: only the type differs */
 	made = mcs_document_finish(&code);
 	made = mcs_document_make(DOCUMENT_CODE, DOCUMENT_VALUE(made), DOCUMENT_VALUE_SIZE(made));
 	mcs_document_append_document(list, NULL, made);
@@ -135,6 +136,7 @@ equal_test(const MatchPath *path, const MatchComparison *comparison)
 		mcs_document_end(&builder);
 	mcs_document_end(&builder);
 	mcs_document_end(&builder);
+	/* whole types that come through, and values not known yet, leave something to be evaluated */
 	if (types->kind != FILTER_NONE || !comparison->items[0].known)
 		exact = false;
 	return mcs_match_or(mcs_match_guarded(path, true, mcs_match_test(mcs_document_finish(&builder), exact)), types);

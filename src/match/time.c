@@ -60,12 +60,14 @@ cluster_from(TimestampTz time, bool after)
 		return cluster_exists(true);
 	seconds = (time + UNIX_EPOCH_US) / USECS_PER_SEC;
 	ordinal = (time + UNIX_EPOCH_US) % USECS_PER_SEC;
+	/* ordinals beyond the last microsecond show as that one, so what is later begins with the next second */
 	if (after && ordinal == LAST_US)
 	{
 		seconds++;
 		ordinal = 0;
 		after = false;
 	}
+	/* no timestamp of BSON is that late */
 	if (seconds > PG_UINT32_MAX)
 		return mcs_match_none();
 	return cluster_test(after ? "$gt" : "$gte", seconds, (uint32) ordinal);
@@ -114,6 +116,7 @@ wall_filter(MatchOperator operator, TimestampTz time)
 	mcs_document_begin_object(&builder, "wallTime");
 	if (operator == MATCH_EQ)
 		mcs_document_append_date(&builder, "$eq", milliseconds);
+	/* wallTime has milliseconds, and this was rounded down to one */
 	else if (time % 1000 != 0)
 		mcs_document_append_date(&builder, below ? "$lte" : "$gt", milliseconds);
 	else

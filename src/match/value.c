@@ -76,6 +76,7 @@ mcs_match_datum(MatchContext *context, Expr *expr, MatchDatum *datum)
 	}
 	if (!mcs_match_is_value(expr))
 		return false;
+	/* whoever asks whether it can be sent will know the value when it is */
 	if (context->checking)
 		return true;
 	foreach(cell, context->values)
@@ -119,6 +120,7 @@ mcs_match_array(MatchContext *context, Expr *expr, MatchValues *values)
 		return OidIsValid(values->items[0].type);
 	}
 	array = DatumGetArrayTypeP(datum.value);
+	/* counted before they are taken out, since there may be millions */
 	if (ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) > MATCH_MAX_VALUES)
 		return false;
 	get_typlenbyvalalign(ARR_ELEMTYPE(array), &size, &by_value, &align);
@@ -147,6 +149,7 @@ mcs_match_append(DocumentBuilder *builder, const char *key, const MatchDatum *da
 		mcs_document_append_datum(builder, key, datum->value, datum->isnull, datum->type, InvalidOid);
 		return;
 	}
+	/* what EXPLAIN shows in the place of the value */
 	mcs_document_begin_object(builder, key);
 	mcs_document_append_int32(builder, "$param", datum->param);
 	mcs_document_end(builder);
