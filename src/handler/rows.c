@@ -4,7 +4,7 @@
  *	  these the ones that are a worker's.
  *
  * Rows are read below SQL, by the index of the primary key, as the stream's
- * owner: see event/events_table.c.
+ * owner: see event/events_scan.c.
  */
 #include "mongo_change_stream.h"
 
