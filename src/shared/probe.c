@@ -112,6 +112,7 @@ take_slot(Oid database, const StreamListed *stream)
 
 	if (limit > 0 && slots_of(stream->owner, first, end) >= limit)
 		return false;
+	/* those of streams and of handlers are apart, so that neither leaves none to the other */
 	for (int i = first; i < end; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];

@@ -28,6 +28,7 @@ mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent)
 	MemoryContextSetParent(expressions->context, parent);
 }
 
+/* With all that was cached for them: see forget_cached in stream/expression_compile.c. */
 void
 mcs_expression_free(StreamExpressions *expressions)
 {
@@ -57,6 +58,7 @@ mcs_expression_match(const StreamExpressions *expressions, bool looks_up, bool *
 	/* what a user's function was when the stream was made, it need not be for ever */
 	if (!expressions->condition || expressions->has_user_functions)
 		return NULL;
+	/* which attribute is which event column, since the table's order is its own */
 	memset(columns, -1, natts);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 	{
@@ -132,6 +134,7 @@ load_event(StreamExpressions *expressions, const Datum *values, const bool *null
 	ExecStoreVirtualTuple(slot);
 }
 
+/* Unknown is false, as in WHERE. */
 bool
 mcs_expression_filter(StreamExpressions *expressions, const Datum *values, const bool *nulls)
 {

@@ -51,6 +51,7 @@ source_error_callback(void *arg)
 	ExpressionSource *source = arg;
 	int			position = geterrposition();
 
+	/* as an internal query: the client's own statement is the call of create_change_stream */
 	if (position > 0)
 	{
 		errposition(0);
@@ -86,6 +87,7 @@ parse_filter(const ExpressionSource *source)
 	SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
 	ResTarget  *target;
 
+	/* RAW_PARSE_PLPGSQL_EXPR takes all that may follow SELECT: whatever is not one target is refused */
 	if (list_length(select->targetList) != 1 || select->distinctClause || select->fromClause || select->whereClause ||
 		select->groupClause || select->havingClause || select->windowClause || select->sortClause ||
 		select->limitOffset || select->limitCount || select->lockingClause)
@@ -129,6 +131,7 @@ parse_fields(const ExpressionSource *source)
 	{
 		ResTarget  *target = lfirst_node(ResTarget, cell);
 
+		/* a[1] = ..., and (a, b) = (...) */
 		if (target->indirection || IsA(target->val, MultiAssignRef))
 			refuse_clauses(source, what);
 		for (int i = 0; i < foreach_current_index(cell); i++)
@@ -228,6 +231,7 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 	MemoryContext old;
 	Node	   *expression;
 
+	/* positions count from the begin of what was parsed */
 	pstate->p_sourcetext = source->prefix ? psprintf(SET_LIST_PREFIX "%s", source->text) : source->text;
 	addNSItemToQuery(pstate,
 					 addRangeTableEntryForRelation(pstate, events, AccessShareLock,
@@ -241,6 +245,7 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 	/* a bare literal, as in a SELECT list */
 	else if (exprType(expression) == UNKNOWNOID)
 		expression = coerce_to_common_type(pstate, expression, TEXTOID, source->argument);
+	/* transformExpr leaves this to the statement that an expression is part of */
 	assign_expr_collations(pstate, expression);
 	(void) check_columns(expression, &check);
 	expressions->columns |= check.columns;
@@ -294,6 +299,7 @@ compile_fields(StreamExpressions *expressions, Relation events, const char *text
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	targets = parse_fields(&source);
+	/* field_count follows: an error in between leaves as many as are whole */
 	expressions->fields = MemoryContextAlloc(expressions->context, sizeof(AddedField) * list_length(targets));
 	foreach(cell, targets)
 	{
@@ -337,6 +343,7 @@ make_expressions(Relation events)
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
 	mcs_events_map(events, &expressions->map);
 	expressions->conversion = mcs_events_map_conversion(events, &expressions->map);
+	/* a copy of the description, since the relation is closed before the expressions are evaluated */
 	expressions->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(events)), &TTSOpsVirtual);
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;

@@ -50,6 +50,7 @@ refuse_drop(const StageCheck *stage, const char *field)
 	refuse(stage, "drops", field, "Name what may go, by $unset, rather than what shall stay.");
 }
 
+/* Raises that a stage has not the form by which it could be seen what it does. */
 static void
 refuse_form(const StageCheck *stage, const char *why, const char *hint)
 {
@@ -127,6 +128,7 @@ check_unset_path(const StageCheck *stage, const DocumentValue *value)
 		refuse_drop(stage, kept);
 }
 
+/* $unset: a path or an array of paths. */
 static void
 check_unset(const StageCheck *stage, const DocumentValue *value)
 {
@@ -223,12 +225,14 @@ check_project(const StageCheck *stage, const DocumentValue *fields)
 
 	if (fields->type != DOCUMENT_OBJECT)
 		refuse_form(stage, "must have an object", NULL);
+	/* MongoDB allows no mixture of both, and says so itself when the stream is opened */
 	excludes = only_excludes(fields, true);
 	mcs_document_iterate(&it, fields->data, fields->size);
 	while (mcs_document_next(&it))
 	{
 		const char *kept = kept_field(it.key, it.key_size);
 
+		/* others may come through, go or be made anew */
 		if (!kept)
 			continue;
 		if (projection_of(&it.value) == PROJECT_EXCLUDE)
@@ -268,6 +272,7 @@ check_root(const StageCheck *stage, const DocumentValue *root)
 
 	if (is_root(root))
 		return;
+	/* any other expression is known only when the event comes */
 	if (root->type != DOCUMENT_OBJECT || !mcs_document_find(root->data, root->size, "$mergeObjects", &merged) ||
 		merged.type != DOCUMENT_ARRAY)
 		refuse_form(stage, "does not keep the event's own fields", hint);
@@ -334,7 +339,8 @@ check_stage(const StageCheck *stage, const DocumentValue *value)
 			refuse_form(stage, "must have an object with newRoot", NULL);
 		check_root(stage, &root);
 	}
-	else if (mentions(value, "$$DESCEND"))	/* $redact */
+	/* $redact: keeps or prunes the event as a whole, unless it looks into it */
+	else if (mentions(value, "$$DESCEND"))
 		refuse_form(stage, "descends into fields that every event must keep",
 					"Decide by $$KEEP and $$PRUNE for the event as a whole, or drop fields by $unset.");
 }
@@ -378,6 +384,7 @@ mcs_pipeline_check(const Document *pipeline)
 		DocumentIterator it;
 		DocumentValue value;
 
+		/* one key, the stage's name, in an object of its own */
 		stage.number++;
 		stage.name = "?";
 		if (stages.value.type == DOCUMENT_OBJECT)
@@ -396,6 +403,7 @@ mcs_pipeline_check(const Document *pipeline)
 		check_stage_name(&stage);
 		check_stage(&stage, &value);
 	}
+	/* the iterator ends at bytes that are no document, too */
 	if (stages.malformed)
 		mcs_document_malformed();
 }

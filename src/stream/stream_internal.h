@@ -75,6 +75,11 @@ extern char *mcs_reason_of_wait(int pid, uint32 wait_event, bool long_ago);
 
 /* ---- alert.c ---- */
 
+#define MCS_OPLOG_HINT "Let the stream run and catch up, or give MongoDB a larger oplog: db.adminCommand({replSetResizeOplog: 1, size: ...}) in megabytes."
+
+/* Seconds behind that are nothing to speak of, however small an oplog is. */
+#define OPLOG_BEHIND_MIN_S	15
+
 /* Whether PostgreSQL's queue of notifications is so full that the rest is to be left to others. */
 extern bool mcs_alert_queue_is_full(void);
 

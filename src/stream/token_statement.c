@@ -102,15 +102,18 @@ value_expression(const TokenColumn *column, Form_pg_attribute attribute)
 
 	switch (column->kind)
 	{
+		/* not now(), which is when the transaction began */
 		case SET_NOW:
 			return psprintf("CAST(pg_catalog.clock_timestamp() AS %s)", type);
 		case SET_ERROR_TIME:
 			return psprintf("CASE WHEN $%d IS NOT NULL THEN CAST(pg_catalog.clock_timestamp() AS %s) END", parameter + 1, type);
+		/* of the last hundred, which the primary key of the events finds without a sort */
 		case SET_LATENCY:
 			return psprintf("CAST((SELECT pg_catalog.avg(l.processing_time_ms) FROM (SELECT e.processing_time_ms FROM %s e "
 							"WHERE e.stream_name OPERATOR(pg_catalog.=) $1 ORDER BY e.event_id DESC LIMIT 100) l) AS %s)",
 							quote_qualified_identifier(get_namespace_name(mcs_extension_schema()),
 													   get_rel_name(mcs_extension_events())), type);
+		/* as MongoDB's drivers keep it, where the column holds a document */
 		case SET_TOKEN:
 			if (attribute->atttypid == mcs_extension_document())
 				parameter = PARAM_TOKEN_DOCUMENT;
@@ -177,8 +180,10 @@ build_statement(Relation table, bool upsert)
 		appendStringInfo(&sets, "%s%s = %s", sets.len ? ", " : "", quote_identifier(NameStr(attribute->attname)),
 						 update_expression(column, attribute, value));
 	}
+	/* a table with none of our columns has nothing to be told */
 	if (sets.len == 0)
 		return NULL;
+	/* a change of state makes no row: a stream without events has none */
 	if (upsert)
 		return psprintf("INSERT INTO %s AS t (stream_name%s) VALUES ($1%s) ON CONFLICT (stream_name) DO UPDATE SET %s",
 						relation, names.data, values.data, sets.data);
@@ -272,6 +277,7 @@ fill_parameters(const TokenUpdate *update, const Stream *stream, Datum *values, 
 		values[PARAM_TIME] = TimestampTzGetDatum(update->time);
 		nulls[PARAM_TIME] = ' ';
 	}
+	/* the numbers are never null */
 	values[PARAM_EVENTS] = Int64GetDatum(update->events);
 	nulls[PARAM_EVENTS] = ' ';
 	/* an event that came ends a row of errors */
@@ -293,6 +299,7 @@ mcs_token_statement_execute(const TokenUpdate *update, Relation table)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* NULL where it is gone, or was never there: the row is written all the same, without its definition */
 	stream = mcs_streams_load(update->stream, false, true);
 	/* the tables' owner may insert any name: it opens no view on a stream of somebody else */
 	if (stream && !has_privs_of_role(GetUserId(), stream->owner))

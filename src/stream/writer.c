@@ -48,6 +48,7 @@ mcs_writer_begin(const Stream *stream)
 	if (stream->notify == STREAM_NOTIFY_HEADS)
 	{
 		escape_json(&name, stream->name);
+		/* the name's length is known now, after escapes */
 		writer->heads_max = PAYLOAD_MAX - PAYLOAD_FRAME_MAX - name.len;
 		initStringInfo(&writer->heads);
 	}
@@ -84,6 +85,7 @@ next_row(StreamWriter *writer)
 	if (writer->count == writer->room)
 	{
 		writer->room = writer->room ? writer->room * 2 : 64;
+		/* a transaction of MongoDB's is written whole, and may have any number of events */
 		writer->rows = writer->rows ? repalloc_huge(writer->rows, sizeof(EventRow) * writer->room)
 			: palloc(sizeof(EventRow) * writer->room);
 		if (writer->positions)
@@ -125,6 +127,7 @@ add_head(StreamWriter *writer, int64 event_id, const Datum *values, const bool *
 	appendStringInfo(heads, "%s{\"event_id\": " INT64_FORMAT, before ? ", " : "", event_id);
 	add_head_text(heads, EVENT_OPERATION_TYPE, values, nulls);
 	add_head_text(heads, EVENT_COLLECTION_NAME, values, nulls);
+	/* what is larger than a payload as it is stored is not made a text of */
 	if (!nulls[EVENT_DOCUMENT_KEY] && VARSIZE_ANY(DatumGetPointer(values[EVENT_DOCUMENT_KEY])) < PAYLOAD_MAX)
 		appendStringInfo(heads, ", \"%s\": %s", mcs_event_columns[EVENT_DOCUMENT_KEY].name,
 						 mcs_document_out_text(DatumGetDocumentP(values[EVENT_DOCUMENT_KEY])));
@@ -254,6 +257,7 @@ notify(StreamWriter *writer, int64 first, int64 last)
 	if (writer->heads.data)
 		appendStringInfo(&payload, ", \"events\": [%s]", writer->heads.data);
 	appendStringInfoChar(&payload, '}');
+	/* both: who listens to all streams need not know their names */
 	Async_Notify(MCS_CHANNEL, payload.data);
 	Async_Notify(writer->stream->name, payload.data);
 }
@@ -299,6 +303,7 @@ mcs_writer_leave_gap(const char *name, const char *from, const char *to, const c
 	OwnerScope	scope;
 	bool		saved;
 
+	/* triggers and indexes of the table run by this */
 	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, to ? to : stream->resume_token, from, to, reason);

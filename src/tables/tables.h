@@ -257,11 +257,6 @@ extern void mcs_deaths_end(const char *stream);
 
 /* ---- tables/oplog.c: how much of MongoDB's oplog is left to a position ---- */
 
-#define MCS_OPLOG_HINT "Let the stream run and catch up, or give MongoDB a larger oplog: db.adminCommand({replSetResizeOplog: 1, size: ...}) in megabytes."
-
-/* Seconds behind that are nothing to speak of, however small an oplog is. */
-#define OPLOG_BEHIND_MIN_S	15
-
 /* An oplog that holds a century is none that anybody needs to hear of. */
 #define OPLOG_HOLDS_MAX		(100 * INT64CONST(366) * USECS_PER_DAY)
 
