@@ -8,7 +8,7 @@
 #   make test                   everything, on servers of its own
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make test-faults            slow tests of what can fail: members that hang, sets that part, cursors left behind
-#   make check-style            names, layers, sizes
+#   make check-style            names, folders, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench [BENCH="..."]    how fast: ingest, scan, handlers, document, translate, beside the limit and a script

@@ -36,8 +36,8 @@ mcs_document_finish(DocumentBuilder *builder)
 }
 
 /* Appends a space for the type, and the key; returns where the type goes.  For callers that learn the type later. */
-int
-mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_size)
+static int
+begin_value(DocumentBuilder *builder, const char *key, uint32 key_size)
 {
 	StringInfo	buf = &builder->buf;
 	int			type_at = buf->len;
@@ -77,7 +77,7 @@ uint8 *
 mcs_document_append_raw(DocumentBuilder *builder, const char *key, uint32 key_size, uint8 type, uint32 size)
 {
 	StringInfo	buf = &builder->buf;
-	int			type_at = mcs_document_begin_value(builder, key, key_size);
+	int			type_at = begin_value(builder, key, key_size);
 	uint8	   *space;
 
 	check_size(size);

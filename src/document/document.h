@@ -309,7 +309,7 @@ extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentVa
 #define DOCUMENT_NE_STRATEGY	(BTMaxStrategyNumber + 1)
 extern StrategyNumber mcs_document_comparison(PGFunction function);
 
-/* op.c, path.c, contain.c, cast.c */
+/* arithmetic.c, path.c, contain.c, cast.c */
 extern PGDLLEXPORT Datum mcs_document_field(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_field_text(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_element(PG_FUNCTION_ARGS);

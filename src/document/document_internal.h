@@ -53,9 +53,6 @@ extern bool mcs_document_find_sized(const uint8 *object, uint32 size, const char
 extern bool mcs_document_validate(const DocumentValue *value, bool strict, int depth, DocumentFault *fault);
 extern const char *mcs_document_mend_text(const char *string, uint32 *size);
 
-/* build.c */
-extern int	mcs_document_begin_value(DocumentBuilder *builder, const char *key, uint32 key_size);
-
 /* json_in.c, json_out.c */
 extern Document *mcs_document_from_text(const char *text, uint32 size, struct Node *escontext);
 extern void mcs_document_write_json(StringInfo out, const DocumentValue *value);
@@ -81,9 +78,7 @@ extern void mcs_document_append_jsonb(DocumentBuilder *builder, const char *key,
 
 /* path.c */
 struct ArrayType;
-extern bool mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found);
 extern bool mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int count, DocumentValue *found);
-extern DocumentStep *mcs_document_steps(struct ArrayType *array, int *count);
 extern void mcs_document_write_place(StringInfo out, const DocumentPlace *place);
 extern text *mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, int count);
 

@@ -34,8 +34,8 @@ step_index(const DocumentStep *step, int64 *index)
 }
 
 /* Takes one step: a key of an object, a position of an array. */
-bool
-mcs_document_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found)
+static bool
+follow_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *found)
 {
 	int64		index;
 
@@ -55,7 +55,7 @@ mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int cou
 	{
 		DocumentValue next;
 
-		if (!mcs_document_step(found, &steps[i], &next))
+		if (!follow_step(found, &steps[i], &next))
 			return false;
 		*found = next;
 	}
@@ -63,8 +63,8 @@ mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int cou
 }
 
 /* Takes a text[] apart; NULL where it holds a null, which is no step. */
-DocumentStep *
-mcs_document_steps(ArrayType *array, int *count)
+static DocumentStep *
+read_steps(ArrayType *array, int *count)
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -160,10 +160,10 @@ path_argument(FunctionCallInfo fcinfo, int *count)
 	if (cached == NULL)
 	{
 		if (!get_fn_expr_arg_stable(fcinfo->flinfo, 1))
-			return mcs_document_steps(PG_GETARG_ARRAYTYPE_P(1), count);
+			return read_steps(PG_GETARG_ARRAYTYPE_P(1), count);
 		caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 		cached = palloc(sizeof(CachedPath));
-		cached->steps = mcs_document_steps(PG_GETARG_ARRAYTYPE_P_COPY(1), &cached->count);
+		cached->steps = read_steps(PG_GETARG_ARRAYTYPE_P_COPY(1), &cached->count);
 		fcinfo->flinfo->fn_extra = cached;
 		MemoryContextSwitchTo(caller);
 	}
@@ -206,7 +206,7 @@ field(FunctionCallInfo fcinfo, bool as_text)
 	DocumentValue found;
 
 	return return_value(fcinfo,
-						value.type == DOCUMENT_OBJECT && mcs_document_step(&value, &step, &found),
+						value.type == DOCUMENT_OBJECT && follow_step(&value, &step, &found),
 						&found, as_text, &step, 1);
 }
 
@@ -234,7 +234,7 @@ element(FunctionCallInfo fcinfo, bool as_text)
 	DocumentValue found;
 
 	return return_value(fcinfo,
-						value.type == DOCUMENT_ARRAY && mcs_document_step(&value, &step, &found),
+						value.type == DOCUMENT_ARRAY && follow_step(&value, &step, &found),
 						&found, as_text, &step, 1);
 }
 
@@ -318,11 +318,11 @@ get_step(const DocumentValue *value, const DocumentStep *step, DocumentValue *fo
 	DocumentStep camel;
 	bool		there;
 
-	if (mcs_document_step(value, step, found))
+	if (follow_step(value, step, found))
 		return true;
 	if (value->type != DOCUMENT_OBJECT || step->size > value->size || memchr(step->key, '_', step->size) == NULL)
 		return false;
-	there = camel_case(step, &camel) && mcs_document_step(value, &camel, found);
+	there = camel_case(step, &camel) && follow_step(value, &camel, found);
 	pfree(unconstify(char *, camel.key));
 	return there;
 }

@@ -5,13 +5,17 @@
  *
  * A scan is a bounded read of a change stream, from a start that the query or
  * the table names to the time at which MongoDB answers the read's opening.
- * What the planner finds out goes to the executor as a FdwPlan; what a read
+ * What the planner finds out goes to the executor as FdwPrivate; what a read
  * asks of MongoDB is a FdwRequest.
  *
  * Uses base, document, mongo, event and match; nothing uses it but PostgreSQL.
  */
 #ifndef MCS_FDW_H
 #define MCS_FDW_H
+
+#ifndef MCS_INSIDE_fdw
+#error "fdw/fdw.h is for the files of its folder only"
+#endif
 
 #include "mongo_change_stream.h"
 

@@ -284,7 +284,7 @@ recover(FdwRead *read, const MongoError *error)
 
 	close_cursor(read);
 	/* where no server answered, the driver would wait before it tries again */
-	if (error->class == MONGO_ERROR_PARKED || error->class == MONGO_ERROR_HANGING ||
+	if (error->class == MONGO_ERROR_DRIVER_ENDED || error->class == MONGO_ERROR_HANGING ||
 		(error->class == MONGO_ERROR_TRANSIENT && error->code == 0))
 		mcs_session_close(session);
 	if (knows_no_images(read, error))

@@ -8,7 +8,7 @@
  * are null here, and dropped and added again some of ours, as a hint of ours says.
  *
  * The functions take a stream instead of a handler, too: its dead letters are
- * the events that could not even be written (worker/culprit.c).
+ * the events that could not even be written (worker/on_error.c).
  */
 #include "mongo_change_stream.h"
 
@@ -132,7 +132,7 @@ mcs_retry_dead_letters(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("retry_dead_letters()");
 	stream = stream_argument(fcinfo);
 	if (stream)
-		PG_RETURN_INT64(mcs_culprit_retry_parked(stream));
+		PG_RETURN_INT64(mcs_on_error_retry_parked(stream));
 	mcs_replay_begin(&replay, mcs_handler_load_own(fcinfo, false));
 	results = retry_all(&replay, &count);
 	for (int i = 0; i < count; i++)

@@ -16,7 +16,7 @@
  * Errors: an event that MongoDB leaves out is not evaluated here, so it raises
  * none of the errors that a cast in the condition might raise on it.
  *
- * Uses document and event.
+ * Uses base, document and event; stream and fdw use it.
  */
 #ifndef MCS_MATCH_H
 #define MCS_MATCH_H

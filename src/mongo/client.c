@@ -164,7 +164,7 @@ mcs_client_set_uri(Driver *driver, MongoError *error)
 		mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_TIMEOUT_MS);
 	driver->direct = is_direct(uri);
 
-	/* a slow reply is not an error: the time becomes how long it is waited for before the server is looked at (watch.c) */
+	/* a slow reply is not an error: the time becomes how long it is waited for before the server is looked at (monitor.c) */
 	driver->patience_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, PATIENCE_MS);
 	if (driver->patience_ms <= 0)
 		driver->patience_ms = PATIENCE_MS;

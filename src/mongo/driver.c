@@ -216,8 +216,8 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 		forget_cursor(driver);
 		return NULL;
 	}
-	mcs_watch_begin(driver);
-	mcs_watch_reply(driver, reply);
+	mcs_monitor_begin(driver);
+	mcs_monitor_reply(driver, reply);
 	return reply;
 }
 
@@ -228,7 +228,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	bson_t		command = BSON_INITIALIZER;
 	DriverReply *reply;
 
-	if (!mcs_watch_server(driver, error))
+	if (!mcs_monitor_server(driver, error))
 	{
 		driver->renew = true;	/* what the client knows of the set is no longer true */
 		/* a server that has told us it is unfit has answered: its connection is good for killCursors */
@@ -263,7 +263,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	}
 	else
 	{
-		mcs_watch_reply(driver, reply);
+		mcs_monitor_reply(driver, reply);
 		/* id 0: the server has closed it with this reply (invalidate) */
 		if (driver->cursor_id == 0)
 			forget_cursor(driver);
@@ -334,7 +334,7 @@ mcs_driver_new(const DriverConfig *config, SocketGuard *guard)
 	driver->guard = guard;
 	driver->silent_limit_ms = SILENT_LIMIT_MS;
 	guard->alive_arg = driver;
-	guard->alive = mcs_watch_alive;
+	guard->alive = mcs_monitor_alive;
 	return driver;
 }
 

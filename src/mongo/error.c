@@ -45,7 +45,7 @@ mcs_mongo_hint(const MongoError *error)
 		return server_hint(error);
 
 	/* no server answered: the most certain cause first */
-	if (error->class == MONGO_ERROR_PARKED)
+	if (error->class == MONGO_ERROR_DRIVER_ENDED)
 		return "Reconnect: this process may no longer reach MongoDB.";
 	if (error->sqlstate == ERRCODE_PROTOCOL_VIOLATION)
 		return "Check what the server's uri leads to: it does not behave as a MongoDB does.";
@@ -67,7 +67,7 @@ mcs_mongo_raise(const MongoError *error, const char *action)
 	const char *hint = mcs_mongo_hint(error);
 
 	/* PostgreSQL's own words for it, which programs know */
-	if (error->class == MONGO_ERROR_PARKED && error->sqlstate == ERRCODE_OUT_OF_MEMORY)
+	if (error->class == MONGO_ERROR_DRIVER_ENDED && error->sqlstate == ERRCODE_OUT_OF_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),

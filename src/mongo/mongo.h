@@ -2,8 +2,8 @@
  * mongo/mongo.h
  *	  The wall around MongoDB's driver.  On this side: PostgreSQL, errors by
  *	  ereport, memory by palloc, waits on latches.  On the other side: one
- *	  thread for each session, which alone calls libmongoc and calls nothing
- *	  of PostgreSQL.  What crosses the wall are plain structs and the bytes of
+ *	  thread for each session, which calls nothing of PostgreSQL and alone calls
+ *	  libmongoc, but for questions about options that allocate nothing.  What crosses the wall are plain structs and the bytes of
  *	  BSON documents.  How it is built says mongo/mongo_internal.h.
  *
  * A session is opened for a server and a role.  It runs one thing at a time: a
@@ -14,7 +14,7 @@
  * when they were made, and go with it (a reset callback ends what is not
  * palloc'ed), so an error anywhere leaves nothing behind.
  *
- * Uses the folder document.  The only header through which others reach
+ * Uses base and document; all folders above use it.  The only header through which others reach
  * MongoDB; mongoc types never appear in it, and threads are nowhere else.
  */
 #ifndef MCS_MONGO_H
@@ -104,7 +104,7 @@ typedef enum MongoErrorClass
 	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
 	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
 	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
-	MONGO_ERROR_PARKED,			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
+	MONGO_ERROR_DRIVER_ENDED,			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
 	MONGO_ERROR_HANGING,		/* the driver's thread does not come back; the session is worth nothing */
 	MONGO_ERROR_REFUSED			/* the request can't work here and now: for good, unless it has worked before */
 } MongoErrorClass;

@@ -4,7 +4,7 @@
  *
  * They are of two kinds, which never mix.
  *
- * The driver's thread: thread.c, driver.c, watch.c, client.c, aggregate.c,
+ * The driver's thread: thread.c, driver.c, monitor.c, client.c, aggregate.c,
  * classify.c, reply.c, bson.c, unpack.c, frame.c, socket.c, connect.c, guard.c,
  * library.c.  PostgreSQL is not made for a second thread: its errors are longjmps to the
  * stack of the first, its memory contexts have no locks.  So these files call
@@ -38,7 +38,7 @@
  *		cursor.c	finds the events and the token in it
  *
  * and of a request, from SQL down: session.c or cursor.c, thread.c, driver.c
- * (with aggregate.c, watch.c), client.c.
+ * (with aggregate.c, monitor.c), client.c.
  */
 #ifndef MCS_MONGO_INTERNAL_H
 #define MCS_MONGO_INTERNAL_H
@@ -365,7 +365,7 @@ typedef struct Driver
 	bool		split_asked;	/* whether splits is known */
 	bool		splits;			/* the server has SPLIT_STAGE */
 
-	/* whether the cursor's server is still the one to read from (watch.c) */
+	/* whether the cursor's server is still the one to read from (monitor.c) */
 	bool		in_get_more;	/* what is waited for is a getMore's reply */
 	bool		missed;			/* the last look did not find the operation that is waited for */
 	int64		silent_ms;		/* how long nothing could be found out */
@@ -405,19 +405,19 @@ extern DriverReply *mcs_client_run(Driver *driver, mongoc_client_t *client, cons
 extern void mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
 										const bson_t *reply, bool at_open);
 
-/* ---- whether a change stream's server is still the one to read from (watch.c) ---- */
+/* ---- whether a change stream's server is still the one to read from (monitor.c) ---- */
 
 /* For the guard: whether a server that is silent is still at what was asked of it; arg is the Driver. */
-extern bool mcs_watch_alive(void *arg);
+extern bool mcs_monitor_alive(void *arg);
 
 /* A change stream was opened: what is looked at begins anew. */
-extern void mcs_watch_begin(Driver *driver);
+extern void mcs_monitor_begin(Driver *driver);
 
 /* Takes note of a reply of the change stream, and says in it how new MongoDB's time in it is. */
-extern void mcs_watch_reply(Driver *driver, DriverReply *reply);
+extern void mcs_monitor_reply(Driver *driver, DriverReply *reply);
 
 /* Between two getMores: false with error filled where the cursor's server is no longer the one to read from. */
-extern bool mcs_watch_server(Driver *driver, MongoError *error);
+extern bool mcs_monitor_server(Driver *driver, MongoError *error);
 
 /* ---- what is asked of MongoDB (driver.c, aggregate.c) ---- */
 

@@ -166,8 +166,8 @@ reply_number(const MongoReply *reply, const char *key, double *number)
 }
 
 /*
- * How much of the room that the oplog may take is taken, up to 1; 1, too, where
- * that may not be asked or is not told.
+ * How much of the room that the oplog may take is taken, above 0 and up to 1; -1
+ * where that may not be asked, or MongoDB did not tell in time.
  */
 double
 mcs_mongo_oplog_fill(MongoSession *session)
@@ -177,14 +177,14 @@ mcs_mongo_oplog_fill(MongoSession *session)
 	MongoReply *reply;
 	double		size;
 	double		most;
-	double		fill = 1;
+	double		fill = -1;
 
 	reply = mcs_session_command(session, "local", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
 								"ask for the size of the oplog", &error);
 	if (reply == NULL)
 		return fill;
-	if (reply_number(reply, "size", &size) && reply_number(reply, "maxSize", &most) && size > 0 && most > size)
-		fill = size / most;
+	if (reply_number(reply, "size", &size) && reply_number(reply, "maxSize", &most) && size > 0 && most > 0)
+		fill = Min(size / most, 1);
 	mcs_session_free_reply(reply);
 	return fill;
 }
@@ -324,7 +324,7 @@ mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *
 	if (read_first_entry(session, oldest, error))
 		return true;
 	/* refused, or it showed nothing: by trying; who can't be reached at all would not answer that either */
-	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_PARKED)
+	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_DRIVER_ENDED)
 		return false;
 
 	return search_oldest(session, &spec, oldest, error);

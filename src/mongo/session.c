@@ -554,7 +554,7 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 
 	if (result == SESSION_REPLY)
 		return mcs_session_hold_reply(reply, NULL);
-	if (reason.class == MONGO_ERROR_PARKED || reason.class == MONGO_ERROR_HANGING)
+	if (reason.class == MONGO_ERROR_DRIVER_ENDED || reason.class == MONGO_ERROR_HANGING)
 		session->outdated = true;	/* the caller may still have it; nobody else gets it */
 	if (error == NULL)
 		mcs_mongo_raise(&reason, action);

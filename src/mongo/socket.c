@@ -15,7 +15,7 @@
  * getMore that has a week of oplog to pass over answers late and must not be
  * repeated from its start for ever, while a server that is dead must be
  * noticed soon.  So after guard->patience_ms without a byte the driver is
- * asked, by guard->alive, whether the server is still at it (mongo/watch.c).  In
+ * asked, by guard->alive, whether the server is still at it (mongo/monitor.c).  In
  * the middle of a reply there is nothing to ask: a server that has begun to send
  * goes on, so silence there is a connection that is dead.
  *

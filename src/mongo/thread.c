@@ -325,7 +325,7 @@ mcs_thread_park(int sqlstate, const char *why)
 	/* nothing here allocates: there may be no memory */
 	pthread_mutex_lock(&thread->mutex);
 	thread->parked = true;
-	mcs_mongo_error_set(&thread->error, MONGO_ERROR_PARKED, sqlstate, why);
+	mcs_mongo_error_set(&thread->error, MONGO_ERROR_DRIVER_ENDED, sqlstate, why);
 	thread->failed = true;
 	thread->busy = false;
 	mcs_guard_ring_bell(thread->backend_bell);

@@ -406,7 +406,7 @@ check_by_driver(const char *option, const char *uri)
 	if (mcs_session_wait(session, -1, false, &reply, &error) != SESSION_REPLY)
 	{
 		/* no fault of the string's */
-		if (error.class == MONGO_ERROR_PARKED)
+		if (error.class == MONGO_ERROR_DRIVER_ENDED)
 			mcs_mongo_raise(&error, "read the connection string");
 		refuse(option, psprintf("%s.", error.message));
 	}

@@ -181,7 +181,7 @@ mcs_shared_block_database(Oid database, long timeout_ms)
 		if (running == 0 || (now >= until && !first))
 			break;
 		first = false;
-		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(Max(mcs_ms_until(now, until), 1), 100), PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(Max(mcs_shared_ms_until(now, until), 1), 100), PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 }

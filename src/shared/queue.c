@@ -50,8 +50,8 @@ next_probe(TimestampTz now, long *wait_ms)
 			continue;
 		due = note->dirty ? note->not_before
 			: TimestampTzPlusMilliseconds(note->probed_at, REPROBE_INTERVAL_MS);
-		if (!mcs_time_has_come(due, now))
-			*wait_ms = Min(*wait_ms, mcs_ms_until(now, due));
+		if (!mcs_shared_time_has_come(due, now))
+			*wait_ms = Min(*wait_ms, mcs_shared_ms_until(now, due));
 		else if (next == NULL || note->launched_at < next->launched_at)
 			next = note;
 	}
@@ -122,9 +122,9 @@ is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 		*wait_ms = Min(*wait_ms, 1000);
 		return false;
 	}
-	if (mcs_time_has_come(slot->not_before, now))
+	if (mcs_shared_time_has_come(slot->not_before, now))
 		return true;
-	*wait_ms = Min(*wait_ms, mcs_ms_until(now, slot->not_before));
+	*wait_ms = Min(*wait_ms, mcs_shared_ms_until(now, slot->not_before));
 	return false;
 }
 

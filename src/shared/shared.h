@@ -50,7 +50,7 @@ typedef struct SlotTicket
 
 /* Milliseconds until a time, at least 0. */
 static inline long
-mcs_ms_until(TimestampTz now, TimestampTz then)
+mcs_shared_ms_until(TimestampTz now, TimestampTz then)
 {
 	return then <= now ? 0 : (long) ((then - now + 999) / 1000);
 }
@@ -60,7 +60,7 @@ mcs_ms_until(TimestampTz now, TimestampTz then)
  * than a minute: what lies farther ahead was set before the clock was set back.
  */
 static inline bool
-mcs_time_has_come(TimestampTz at, TimestampTz now)
+mcs_shared_time_has_come(TimestampTz at, TimestampTz now)
 {
 	return at <= now || at > TimestampTzPlusMilliseconds(now, 61000);
 }
@@ -68,7 +68,6 @@ mcs_time_has_come(TimestampTz at, TimestampTz now)
 /* ---- guc.c: settings, read by any backend, defined at load ---- */
 
 extern bool mcs_shared_enabled;
-extern int	mcs_shared_max_streams;
 extern int	mcs_shared_max_streams_per_role;	/* 0: no limit */
 extern int	mcs_shared_max_handlers;
 extern int	mcs_shared_max_handlers_per_role;	/* 0: no limit */

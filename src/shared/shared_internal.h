@@ -108,4 +108,7 @@ extern DatabaseNote *mcs_shared_note(Oid database, bool make);
 extern void mcs_shared_note_change(Oid database);
 extern bool mcs_shared_is_blocked(Oid database);
 
+/* ---- ? ---- */
+extern int	mcs_shared_max_streams;
+
 #endif							/* MCS_SHARED_INTERNAL_H */

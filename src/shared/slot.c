@@ -377,7 +377,7 @@ mcs_slot_wait_synced(const char *stream, uint64 time, int64 since, TimestampTz u
 		if (synced || now >= until)
 			break;
 		/* the slot may not be there yet, so look again now and then */
-		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(now, until), 1000), PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_shared_ms_until(now, until), 1000), PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 	return synced;
@@ -398,7 +398,7 @@ void
 mcs_slot_wait(TimestampTz until)
 {
 	if (mcs_shared)
-		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_ms_until(GetCurrentTimestamp(), until), 1000),
+		(void) ConditionVariableTimedSleep(&mcs_shared->moved, Min(mcs_shared_ms_until(GetCurrentTimestamp(), until), 1000),
 										   PG_WAIT_EXTENSION);
 }
 

@@ -129,7 +129,7 @@ mcs_alert_of_oplogs(void)
 	{
 		OplogUse   *use = lfirst(cell);
 		int64		behind = now - (int64) (mcs_token_time(use->token) >> 32);
-		double		used = (double) behind / (double) Max(use->holds, 1);
+		double		used = (double) behind / (double) Max(use->holds_s, 1);
 		int			level = behind < OPLOG_BEHIND_MIN_S ? 0 : level_of(used, use->told);
 
 		if (level == use->told)

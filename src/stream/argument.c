@@ -12,7 +12,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "stream/stream.h"
+#include "stream/stream_internal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"

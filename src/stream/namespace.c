@@ -67,7 +67,7 @@ command(const char *database, const char *collection)
 	return mcs_document_finish(&builder);
 }
 
-/* A string field of an object, palloc'ed; NULL where there is none. */
+/* A string field of an object, palloc'ed; NULL where there is none that is text. */
 static char *
 string_field(const DocumentValue *object, const char *key)
 {
@@ -76,7 +76,8 @@ string_field(const DocumentValue *object, const char *key)
 	uint32		size;
 
 	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
-		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size))
+		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size) ||
+		memchr(string, '\0', size))
 		return NULL;
 	return pnstrdup(string, size);
 }

@@ -166,9 +166,9 @@ show_slots(FunctionCallInfo fcinfo, bool of_handlers, void (*put) (ReturnSetInfo
 	views = mcs_slot_views(of_handlers, &count);
 	if (count == 0)
 		return;
-	seen = mcs_grants_seen();
+	seen = mcs_grants_load();
 	for (int i = 0; i < count; i++)
-		if (mcs_grants_see(&seen, views[i].stream, views[i].owner))
+		if (mcs_grants_allow(&seen, views[i].stream, views[i].owner))
 			put(result, &views[i]);
 }
 

@@ -8,11 +8,12 @@
  * again when told to.  Uses base, document, mongo, event, match, shared and
  * tables; worker and handler use it.
  *
- * The functions that users call are in argument.c and definition.c (what the options
- * of a stream may be), command.c (create, alter, pause, resume, drop), start.c and namespace.c
- * (where a stream starts, and whether there is what it watches), grant.c, sync.c,
- * status.c and reason.c (what runs, and why not), token_table.c and truncate.c
- * (trigger functions); the other files are called by workers, too.
+ * The functions that users call are in command.c (create, alter, pause, resume,
+ * drop), grant.c, sync.c, status.c and reason.c (what runs, and why not), and
+ * those of triggers in token_table.c and truncate.c.  They are helped by argument.c and definition.c
+ * (what the options of a stream may be), start.c and namespace.c (where a stream
+ * starts, and whether there is what it watches).  The other files are called by
+ * workers, too.
  */
 #ifndef MCS_STREAM_H
 #define MCS_STREAM_H
@@ -34,7 +35,6 @@ typedef struct Arguments
 } Arguments;
 
 extern void mcs_argument_begin(Arguments *arguments, FunctionCallInfo fcinfo);
-extern char *mcs_argument_text(const Arguments *arguments, const char *name);
 extern char *mcs_argument_required(const Arguments *arguments, const char *name);
 
 /* What a call does with the options of a list, by their numbers there. */
@@ -53,7 +53,6 @@ extern OptionChanges *mcs_argument_options(const Arguments *arguments, const Opt
 extern void mcs_argument_reset_others(OptionChanges *changes);
 extern void mcs_argument_reset(const Arguments *arguments, OptionChanges *changes);
 extern bool mcs_argument_gives(const OptionChanges *changes, const char *name);
-extern bool mcs_argument_changes(const OptionChanges *changes, int flag);
 extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *checks, void *definition);
 
 /* ---- definition.c: any backend ---- */
@@ -62,9 +61,6 @@ extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *
 extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
 
 /* ---- command.c: any backend, in a function that a user calls ---- */
-
-/* The argument stream_name, which is the first. */
-extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
 
 /* The stream, of which the caller must be an owner. */
 extern Stream *mcs_stream_load_own(const char *name, bool for_update);
@@ -199,7 +195,7 @@ extern void mcs_writer_announce(StreamWriter *writer, const StreamProgress *prog
 
 /*
  * For a batch that failed twice: its rows go one by one, and what on_error says
- * becomes of those that can't be written (worker/culprit.c).  Asked for right
+ * becomes of those that can't be written (worker/on_error.c).  Asked for right
  * after mcs_writer_begin; mcs_writer_at then says before each event where
  * reading is.
  */

@@ -137,4 +137,13 @@ typedef struct TokenUpdate
 /* Writes an update into the table, as the current user. */
 extern void mcs_token_statement_execute(const TokenUpdate *update, Relation table);
 
+/* ---- argument.c ---- */
+extern char *mcs_argument_text(const Arguments *arguments, const char *name);
+extern bool mcs_argument_changes(const OptionChanges *changes, int flag);
+
+/* ---- command.c ---- */
+
+/* The argument stream_name, which is the first. */
+extern char *mcs_stream_name_argument(FunctionCallInfo fcinfo);
+
 #endif							/* MCS_STREAM_INTERNAL_H */

@@ -48,8 +48,8 @@ mcs_catalog_add_text(CatalogValues *values, const char *text)
 }
 
 /* A list of strings as text[]; NIL as null, or as an empty array. */
-void
-mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null)
+static void
+add_texts(CatalogValues *values, List *texts, bool empty_is_null)
 {
 	Datum	   *elements;
 	int			count = 0;
@@ -314,20 +314,6 @@ mcs_catalog_get_bool(const CatalogRow *row, const char *column)
 	return !isnull && DatumGetBool(value);
 }
 
-Interval *
-mcs_catalog_get_interval(const CatalogRow *row, const char *column)
-{
-	bool		isnull;
-	Datum		value = mcs_catalog_get_datum(row, column, &isnull);
-	Interval   *interval;
-
-	if (isnull)
-		return NULL;
-	interval = MemoryContextAlloc(row->target, sizeof(Interval));
-	*interval = *DatumGetIntervalP(value);
-	return interval;
-}
-
 Document *
 mcs_catalog_get_document(const CatalogRow *row, const char *column)
 {
@@ -390,7 +376,7 @@ mcs_catalog_set_texts(CatalogColumns *columns, const char *name, List *texts, bo
 {
 	columns->names[columns->values.count] = name;
 	columns->types[columns->values.count] = TEXTARRAYOID;
-	mcs_catalog_add_texts(&columns->values, texts, empty_is_null);
+	add_texts(&columns->values, texts, empty_is_null);
 }
 
 /* Begins a statement on a table whose name follows. */

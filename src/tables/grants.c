@@ -34,9 +34,9 @@ sees_all(void)
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_DATA);
 }
 
-/* Which streams of others the current user may see, to be asked by mcs_grants_see. */
+/* Which streams of others the current user may see, to be asked by mcs_grants_allow. */
 StreamsSeen
-mcs_grants_seen(void)
+mcs_grants_load(void)
 {
 	static CatalogStatement list = {.sql = "SELECT stream_name, reader FROM @.change_stream_grants"};
 	StreamsSeen seen = {sees_all(), NIL};
@@ -66,7 +66,7 @@ mcs_grants_seen(void)
 
 /* Whether the current user sees a stream, given its owner. */
 bool
-mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner)
+mcs_grants_allow(const StreamsSeen *seen, const char *stream, Oid owner)
 {
 	return seen->all || has_privs_of_role(GetUserId(), owner) ||
 		list_member(seen->granted, makeString(unconstify(char *, stream)));

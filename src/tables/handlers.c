@@ -403,7 +403,7 @@ mcs_handlers_are_behind(const char *stream, int64 event_id)
  * Lets nobody change a stream's handlers, and no worker of theirs save anything,
  * until the transaction's end.  Before events are deleted: a worker that has
  * saved writes into their rows.  Before the stream's own rows are locked: see
- * tables/handlers.c.
+ * the top of this file.
  */
 void
 mcs_handlers_lock_all(const char *stream)

@@ -56,7 +56,7 @@ mcs_oplog_uses(void)
 
 		use->stream = mcs_catalog_get_text(&row, "stream_name");
 		use->token = mcs_catalog_get_text(&row, "resume_token");
-		use->holds = mcs_catalog_get_int64(&row, "oplog_seconds");
+		use->holds_s = mcs_catalog_get_int64(&row, "oplog_seconds");
 		use->told = mcs_catalog_get_int32(&row, "oplog_told");
 		uses = mcs_catalog_append(&row, uses, use);
 	}

@@ -141,12 +141,23 @@ list_of_words(const OptionWord *words)
 	return list.data;
 }
 
-const OptionWord *
-mcs_options_word(const OptionWord *words, const char *text, const char *option)
+/* The word that a text is, or NULL. */
+static const OptionWord *
+find_word(const OptionWord *words, const char *text)
 {
 	for (const OptionWord *word = words; word->text; word++)
 		if (strcmp(text, word->text) == 0 || (word->sql && strcmp(text, word->sql) == 0))
 			return word;
+	return NULL;
+}
+
+const OptionWord *
+mcs_options_word(const OptionWord *words, const char *text, const char *option)
+{
+	const OptionWord *word = find_word(words, text);
+
+	if (word)
+		return word;
 	/* the hint has one spelling of each, MongoDB's, by which its documentation is found */
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -222,8 +233,13 @@ mcs_options_read(const OptionList *list, const CatalogRow *row, void *definition
 		bool		isnull;
 		Datum		value = mcs_catalog_get_datum(row, list->options[i].name, &isnull);
 
-		/* a column that 1.0 does not have reads as null, too, and means what was always done there */
-		if (isnull)
+		/*
+		 * A column that 1.0 does not have reads as null, too, and means what was
+		 * always done there.  And a word that is none, which only the tables' owner
+		 * can have put there, must not keep a stream from being altered or dropped,
+		 * nor the launcher from the others.
+		 */
+		if (isnull || (list->options[i].words && !find_word(list->options[i].words, TextDatumGetCString(value))))
 			mcs_options_reset(&list->options[i], definition);
 		else
 			mcs_options_set(&list->options[i], definition, value);

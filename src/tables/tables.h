@@ -249,7 +249,6 @@ typedef struct TruncatedStream
 extern List *mcs_progress_truncated(void);
 
 /* ---- tables/deaths.c: processes that may die ---- */
-extern void mcs_deaths_flush(void);
 extern bool mcs_deaths_begin(const char *stream, bool first, int *starts);
 extern int	mcs_deaths_announce(const char *stream, const char *token);
 extern void mcs_deaths_survive(const char *stream);
@@ -264,7 +263,7 @@ typedef struct OplogUse
 {
 	char	   *stream;
 	char	   *token;
-	int64		holds;			/* seconds that the oplog holds when it is full, as of the last look */
+	int64		holds_s;		/* seconds that the oplog holds when it is full, as of the last look */
 	int			told;			/* the percentage that was told of: 0, 50, 90 */
 } OplogUse;
 
@@ -282,7 +281,6 @@ typedef struct StreamRemains
 	char	   *token;			/* the position behind it, NULL where that is not known */
 } StreamRemains;
 
-extern bool mcs_restore_mend_progress(const char *stream);
 extern bool mcs_restore_mend_stream(const char *stream);
 extern void mcs_restore_mend_handlers(const char *stream);
 extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
@@ -355,8 +353,8 @@ typedef struct StreamsSeen
 	List	   *granted;		/* of String nodes */
 } StreamsSeen;
 
-extern StreamsSeen mcs_grants_seen(void);
-extern bool mcs_grants_see(const StreamsSeen *seen, const char *stream, Oid owner);
+extern StreamsSeen mcs_grants_load(void);
+extern bool mcs_grants_allow(const StreamsSeen *seen, const char *stream, Oid owner);
 extern void mcs_grants_add(const char *stream, Oid reader);
 extern void mcs_grants_remove(const char *stream, Oid reader);
 extern void mcs_grants_forget_stream(const char *stream);
@@ -461,7 +459,6 @@ extern void mcs_handlers_end(const char *name, int worker);
 /* Of all handlers of a stream. */
 extern bool mcs_handlers_are_behind(const char *stream, int64 event_id);
 extern void mcs_handlers_lock_all(const char *stream);
-extern void mcs_handlers_redefine_all(const char *stream);
 
 /* Where another handler of a stream is, by worker: what decides an event's status. */
 typedef struct HandlerReached

@@ -63,7 +63,6 @@ typedef struct CatalogValues
 extern void mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull);
 extern void mcs_catalog_add_int64(CatalogValues *values, int64 value);
 extern void mcs_catalog_add_text(CatalogValues *values, const char *text);
-extern void mcs_catalog_add_texts(CatalogValues *values, List *texts, bool empty_is_null);
 
 /* What is written into one row: its columns by name, the first of them the table's key. */
 typedef struct CatalogColumns
@@ -105,7 +104,6 @@ extern int64 mcs_catalog_get_int64(const CatalogRow *row, const char *column);
 extern Oid	mcs_catalog_get_oid(const CatalogRow *row, const char *column);
 extern char *mcs_catalog_get_text(const CatalogRow *row, const char *column);
 extern List *mcs_catalog_get_texts(const CatalogRow *row, const char *column);
-extern Interval *mcs_catalog_get_interval(const CatalogRow *row, const char *column);
 extern Document *mcs_catalog_get_document(const CatalogRow *row, const char *column);
 
 /* Whether a stream's row says that it was made in another cluster or database. */
@@ -116,5 +114,14 @@ extern bool mcs_catalog_is_from_elsewhere(const CatalogRow *row);
 /* The options of a definition from its row, and the columns of its row from them, for an update without those that create_change_... alone sets. */
 extern void mcs_options_read(const OptionList *list, const CatalogRow *row, void *definition);
 extern void mcs_options_write(const OptionList *list, const void *definition, bool update, CatalogColumns *columns);
+
+/* ---- deaths.c ---- */
+extern void mcs_deaths_flush(void);
+
+/* ---- restore.c ---- */
+extern bool mcs_restore_mend_progress(const char *stream);
+
+/* ---- handlers.c ---- */
+extern void mcs_handlers_redefine_all(const char *stream);
 
 #endif							/* MCS_TABLES_INTERNAL_H */

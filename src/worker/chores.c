@@ -134,7 +134,14 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 		window = Max((int64) (worker->read.operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
 	/* one that is not full loses nothing yet: what counts is how far it will reach at its pace so far */
 	if (window >= 0)
-		holds = (int64) Min(Max(window, USECS_PER_SEC) / mcs_mongo_oplog_fill(session), (double) OPLOG_HOLDS_MAX);
+	{
+		double		fill = mcs_mongo_oplog_fill(session);
+
+		/* one slow answer does not make a young oplog a full one, of which a person would be told */
+		if (fill > 0)
+			worker->chores.oplog_fill = fill;
+		holds = (int64) Min(Max(window, USECS_PER_SEC) / worker->chores.oplog_fill, (double) OPLOG_HOLDS_MAX);
+	}
 	close_question(worker, session, context);
 	if (window >= 0)
 	{

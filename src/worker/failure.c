@@ -114,7 +114,7 @@ read_less(StreamWorker *worker, const MongoError *failure)
 static void
 leave_driver(const MongoError *failure)
 {
-	bool		memory = failure->class == MONGO_ERROR_PARKED && failure->sqlstate == ERRCODE_OUT_OF_MEMORY;
+	bool		memory = failure->class == MONGO_ERROR_DRIVER_ENDED && failure->sqlstate == ERRCODE_OUT_OF_MEMORY;
 
 	ereport(FATAL,
 			(errcode(failure->sqlstate),
@@ -175,7 +175,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 				stop_refused(worker, &failure);
 			break;
 		case MONGO_ERROR_HANGING:
-		case MONGO_ERROR_PARKED:
+		case MONGO_ERROR_DRIVER_ENDED:
 			leave_driver(&failure);
 			break;
 	}

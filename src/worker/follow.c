@@ -39,7 +39,9 @@ static void
 published(StreamWorker *worker, const StreamProgress *progress)
 {
 	Stream	   *stream = worker->stream;
-	bool		moved = !stream->resume_token || strcmp(stream->resume_token, worker->read.token.data) != 0;
+	/* no position is known before the first whole event or empty reply: fragments alone have none */
+	bool		moved = worker->read.token.len > 0 &&
+		(!stream->resume_token || strcmp(stream->resume_token, worker->read.token.data) != 0);
 
 	/*
 	 * Of a large transaction all events have the time that was started at: more
@@ -69,7 +71,7 @@ published(StreamWorker *worker, const StreamProgress *progress)
 	}
 	worker->write.failures = 0;
 	worker->write.saved_at = GetCurrentTimestamp();
-	mcs_slot_saved(mcs_token_time(stream->resume_token), worker->read.drained, worker->read.asked_at, worker->process.rate);
+	mcs_slot_saved(stream->resume_token ? mcs_token_time(stream->resume_token) : 0, worker->read.drained, worker->read.asked_at, worker->process.rate);
 	if (stream->has_handlers && progress->events > 0)
 		mcs_slot_wake_handlers(stream->last_event_id);
 }
@@ -116,11 +118,12 @@ static void
 write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *progress)
 {
 	StreamCulprit culprit;
-	bool		saved = mcs_culprit_write(writer, progress, &culprit);
+	bool		saved = mcs_on_error_write(writer, progress, &culprit);
 
 	if (saved && culprit.reason)
 	{
-		/* it stops right before the event, and has not caught up */
+		/* it stops right before the event, and has not caught up; the position is the writer's copy, not in the buffer that is set */
+		Assert(progress->token != worker->read.token.data);
 		set_token(&worker->read.token, progress->token, strlen(progress->token));
 		worker->read.drained = false;
 		worker->read.asked_at = 0;

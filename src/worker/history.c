@@ -281,7 +281,7 @@ compare(StreamWorker *worker, Document *found, uint64 time, HistoryAnswer answer
 
 /*
  * Looks whether MongoDB's history is the one that the stream has followed: NULL,
- * or why it is not, in stream_context.  Else worker->history.verified, or worker->mongo.failure
+ * or why it is not, in definition_context.  Else worker->history.verified, or worker->mongo.failure
  * says that MongoDB could not be asked, or worker->process.reload that a row was written.
  * Outside of a transaction.
  */
@@ -312,7 +312,7 @@ mcs_history_verify(StreamWorker *worker)
 									   worker->mongo.at_collection ? stream->collection : NULL, event, &error);
 	if (answer == HISTORY_HAS_NOT)
 		why = psprintf("the last event, %s, is not in it", event);
-	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_PARKED)
+	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_DRIVER_ENDED)
 	{
 		fail(worker, &error);
 		why = NULL;

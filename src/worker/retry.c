@@ -91,7 +91,7 @@ wait_until(StreamWorker *worker, TimestampTz until)
 
 		CHECK_FOR_INTERRUPTS();
 		AcceptInvalidationMessages();
-		if (mcs_time_has_come(until, now) || mcs_worker_has_news() || (worker->retry.misfit && events_altered))
+		if (mcs_shared_time_has_come(until, now) || mcs_worker_has_news() || (worker->retry.misfit && events_altered))
 			return;
 		mcs_process_sleep(now, until, worker->retry.misfit ? LOOK_MISFIT_MS : LOOK_MS);
 	}

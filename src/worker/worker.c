@@ -214,6 +214,8 @@ make_worker(const char *name)
 
 	mcs_process_init(&worker->process, name, 4 * 1024 * 1024);
 	worker->mongo.session_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream session", ALLOCSET_DEFAULT_SIZES);
+	/* full until MongoDB says otherwise */
+	worker->chores.oplog_fill = 1;
 	worker->read.fragment_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream fragments", ALLOCSET_DEFAULT_SIZES);
 	/* buffers for as long as the process lives */
 	old = MemoryContextSwitchTo(TopMemoryContext);

@@ -86,9 +86,9 @@ extern void mcs_process_measure(WorkerProcess *process, TimestampTz now);
 /* ---- worker.c ---- */
 PGDLLEXPORT extern void mcs_worker_main(Datum arg);
 
-/* ---- culprit.c ---- */
+/* ---- on_error.c ---- */
 
 /* Writes the parked events of a stream, which the caller may do, in place of their gap rows; returns how many. */
-extern int64 mcs_culprit_retry_parked(const char *stream);
+extern int64 mcs_on_error_retry_parked(const char *stream);
 
 #endif							/* MCS_WORKER_H */

@@ -12,7 +12,7 @@
  *	take.c		events out of replies: what is a row
  *	connect.c	opens and closes the session and the change stream
  *	gather.c	the replies of one transaction
- *	culprit.c	events that cannot be written
+ *	on_error.c	events that cannot be written
  *	crash.c		care after processes that have died
  *	retry.c		when to try again
  *	state.c		what others see of the stream
@@ -152,6 +152,7 @@ typedef struct StreamChores
 	int64		kept;			/* by the one before, as the status says, and why */
 	char		kept_reason[256];
 	TimestampTz window_at;		/* next look at the oplog's reach */
+	double		oplog_fill;		/* how much of its room was taken at the last look that was answered */
 	TimestampTz widen_at;		/* at_collection: when to see whether the database may be watched after all */
 	int64		widen_ms;		/* until the look after that */
 } StreamChores;
@@ -293,7 +294,7 @@ extern char *mcs_history_verify(StreamWorker *worker);
 /* ---- chores.c ---- */
 extern void mcs_chores_do(StreamWorker *worker);
 
-/* ---- culprit.c: the events that cannot be written ---- */
-extern bool mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
+/* ---- on_error.c: the events that cannot be written ---- */
+extern bool mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);
 
 #endif							/* MCS_WORKER_INTERNAL_H */

@@ -1,5 +1,5 @@
 /*
- * worker/culprit.c
+ * worker/on_error.c
  *	  Events that cannot be written: finding them in a batch that fails, what
  *	  becomes of them, and writing them later.
  *
@@ -173,7 +173,7 @@ take_culprit(StreamWriter *writer, int number, const ErrorData *error, StreamCul
 }
 
 bool
-mcs_culprit_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit)
+mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit)
 {
 	const Stream *stream = writer->stream;
 	int			count = writer->count;
@@ -259,7 +259,7 @@ retry_row(const char *stream, EventRow *row)
 }
 
 int64
-mcs_culprit_retry_parked(const char *name)
+mcs_on_error_retry_parked(const char *name)
 {
 	Stream	   *stream = mcs_stream_load_own(name, true);
 	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream parked events", ALLOCSET_DEFAULT_SIZES);

@@ -1,5 +1,5 @@
 /*
- * document/op.c
+ * document/arithmetic.c
  *	  Arithmetic on documents, with MongoDB's result types.
  *
  * Two integers give an int32 while it fits and both are int32, then an int64,

@@ -1,5 +1,5 @@
 /*
- * mongo/watch.c
+ * mongo/monitor.c
  *	  Whether the server that a change stream is read from is still there, and
  *	  still the one to read from.  Runs in the driver's thread.
  *
@@ -142,7 +142,7 @@ look_for_operation(Driver *driver)
  * a client of its own, whose sockets call it in turn, but for alive being NULL.
  */
 bool
-mcs_watch_alive(void *arg)
+mcs_monitor_alive(void *arg)
 {
 	Driver	   *driver = arg;
 	SocketGuard *guard = driver->guard;
@@ -150,7 +150,7 @@ mcs_watch_alive(void *arg)
 
 	guard->alive = NULL;		/* the look itself has plain timeouts */
 	state = look_for_operation(driver);
-	guard->alive = mcs_watch_alive;
+	guard->alive = mcs_monitor_alive;
 	guard->complaint[0] = '\0'; /* about the new connection, and must not be taken for the old one's */
 
 	switch (state)
@@ -181,7 +181,7 @@ mcs_watch_alive(void *arg)
 
 /* A change stream was opened: what is looked at begins anew. */
 void
-mcs_watch_begin(Driver *driver)
+mcs_monitor_begin(Driver *driver)
 {
 	/* a stream that stays knows from the beginning; a scan is over before it matters */
 	driver->role_at = driver->cursor_comment != NULL ? 0 : from_now(ROLE_EVERY_MS);
@@ -196,7 +196,7 @@ mcs_watch_begin(Driver *driver)
 
 /* Takes note of a reply of the change stream, and says in it how new MongoDB's time in it is. */
 void
-mcs_watch_reply(Driver *driver, DriverReply *reply)
+mcs_monitor_reply(Driver *driver, DriverReply *reply)
 {
 	bson_t		body;
 	uint64		time;
@@ -412,7 +412,7 @@ end_orphans(Driver *driver)
 
 /* Between two getMores, each look in its own time; those with news for the caller first. */
 bool
-mcs_watch_server(Driver *driver, MongoError *error)
+mcs_monitor_server(Driver *driver, MongoError *error)
 {
 	int64		now = bson_get_monotonic_time();
 
