@@ -120,7 +120,9 @@ time.sleep(60)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
 def test_nothing_stays(repository, installation, number):
     program = subprocess.Popen([sys.executable, "-c", PROGRAM, installation.pg_config], cwd=repository / "test",
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               # a shell starts what runs in the background with SIGINT ignored, and that is inherited
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     folder = program.stdout.readline().strip()
     servers = [int(pid) for pid in program.stdout.readline().split()]
     children = [pid for server in servers for pid in janitor.family(server)]

@@ -170,6 +170,8 @@ class Cluster:
 
     def kill(self, timeout=15):
         """Kills the postmaster with -9 and waits for its children, which have to notice."""
+        # stopped first, so that it starts none that would not be waited for
+        self.signal(signal.SIGSTOP)
         members = [(pid, janitor.started(pid)) for pid in janitor.family(self.process.pid)]
         self.signal(signal.SIGKILL)
         self.process.wait()
