@@ -237,6 +237,7 @@ mcs_extension_function(Oid function)
 	/* fmgr_info would load the library of any other function, only to say that it is none of ours */
 	if (!ours)
 		return NULL;
+	/* of one with SET or SECURITY DEFINER this is the wrapper, which is none of ours either: what it gives may depend on them */
 	fmgr_info(function, &info);
 	return info.fn_addr;
 }
