@@ -63,5 +63,10 @@ SELECT create_change_stream('large', paused => true, filter => format('full_docu
 SELECT create_change_stream('sum', paused => true, filter => format('operation_type = ANY (%L)', ARRAY(SELECT repeat('o', 200) || i FROM generate_series(1, 2000) AS i)));
 SELECT stream_name, length(pushed_filter::text), local_filter IS NOT NULL FROM change_streams ORDER BY 1;
 SELECT drop_change_stream('long'), drop_change_stream('large'), drop_change_stream('sum');
-DROP FUNCTION pushed;
+-- a function of somebody's on a value that is no document: nothing is taken for what it is not
+CREATE FUNCTION somebodys(document, integer) RETURNS boolean LANGUAGE plpgsql STRICT IMMUTABLE AS 'BEGIN RETURN $2 = 5; END';
+CREATE OPERATOR @@@ (LEFTARG = document, RIGHTARG = integer, FUNCTION = somebodys);
+SELECT pushed(f) FROM unnest(ARRAY[$$full_document @@@ 5$$, $$somebodys(full_document, 5)$$, $$NOT full_document @@@ 5$$, $$(full_document -> 'a') @@@ 5$$]) f;
+DROP OPERATOR @@@ (document, integer);
+DROP FUNCTION somebodys, pushed;
 DROP SERVER nowhere CASCADE;

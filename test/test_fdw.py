@@ -416,6 +416,16 @@ def test_corners_of_rows(tables):
     assert rows == sorted(rows) and len(rows) == 14
 
 
+def test_functions_of_anybody(tables):
+    """What is no document, beside one, is taken for nothing else, whoever asks it by whatever function."""
+    tables.execute("CREATE FUNCTION somebodys(document, integer) RETURNS boolean LANGUAGE plpgsql STRICT IMMUTABLE AS 'BEGIN RETURN $2 = 5; END'")
+    tables.execute("CREATE OPERATOR @@@ (LEFTARG = document, RIGHTARG = integer, FUNCTION = somebodys)")
+    events = tables.value("SELECT count(*) FROM fa WHERE full_document IS NOT NULL")
+    for condition in ("full_document @@@ 5", "somebodys(full_document, 5)", "NOT full_document @@@ 6"):
+        assert tables.value(f"SELECT count(*) FROM fa WHERE {condition}") == events
+    assert tables.value("SELECT count(*) FROM fa WHERE full_document->'a' @@@ 6") == 0
+
+
 def test_nothing_is_left_open(tables, mongo):
     """The end, a LIMIT, an error and a cancel leave no cursor on the server."""
     db = tables

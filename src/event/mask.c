@@ -100,7 +100,14 @@ static void
 add_path(EventMask *mask, MaskAction action, const char *text)
 {
 	MaskPath   *path = &mask->paths[mask->count++];
+	const char *problem = mcs_event_mask_problem(text);
 
+	/* the functions have refused it, but the table can be written by hand: what follows a path has room for MAX_STEPS names */
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is no path of a field to leave out or to mask", text),
+				 errdetail("%s", problem)));
 	path->action = action;
 	path->steps = split(pstrdup(text), strlen(text), &path->count);
 }

@@ -12,6 +12,7 @@
 #include "match/match_internal.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #define MAX_TESTS	50
 
@@ -118,7 +119,9 @@ one_path(const MatchPath *path, const MatchComparison *comparison, PGFunction fu
 	DocumentValue value;
 	int			tests = 0;
 
-	if (path->literal || !datum->known || toast_raw_datum_size(datum->value) > MATCH_MAX_BYTES)
+	/* any strict function of anybody's comes here, with values of any type, whose Datum may be no pointer */
+	if (path->literal || !datum->known || get_typlen(datum->type) != -1 ||
+		toast_raw_datum_size(datum->value) > MATCH_MAX_BYTES)
 		return present;
 	if (function == (comparison->swapped ? mcs_document_contained : mcs_document_contains) &&
 		datum->type == comparison->operand.type)

@@ -268,7 +268,7 @@ mcs_match_fields(const MatchComparison *comparison, bool truth)
 {
 	const MatchDatum *datum = comparison->items;
 
-	if (datum->known && datum->type == TEXTARRAYOID)
+	if (datum->known && datum->type == TEXTARRAYOID && mcs_match_same_order(MATCH_EQ, comparison->collation))
 	{
 		if (comparison->function == (comparison->swapped ? F_ARRAYCONTAINED : F_ARRAYCONTAINS))
 			return all_or_any(datum, true, truth);
