@@ -9,13 +9,14 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* So many bytes are dealt with between two looks whether to go on. */
+/* So many bytes are dealt with between two looks whether to go on: a multiple of 3 and of 4, by which the loops count. */
 #define BYTES_AT_A_TIME	(3 * 65536)
 
 /* Appends bytes in hexadecimal. */
 void
 mcs_document_write_hex(StringInfo out, const uint8 *data, uint32 size)
 {
+	/* it takes an int: where the doubled size would be none, ask for what it refuses with the proper error */
 	enlargeStringInfo(out, size > MaxAllocSize / 2 ? MaxAllocSize : size * 2);
 	hex_encode((const char *) data, size, out->data + out->len);
 	out->len += size * 2;
@@ -101,6 +102,7 @@ mcs_document_decode_base64(StringInfo text)
 		padding++;
 	for (int i = 0; i < text->len; i += 4)
 	{
+		/* padding is looked for at the end alone: elsewhere = is no digit */
 		int			used = i + 4 < text->len ? 4 : 4 - padding;
 		uint32		group = 0;
 
@@ -114,6 +116,7 @@ mcs_document_decode_base64(StringInfo text)
 				return false;
 			group = group << 6 | digit;
 		}
+		/* bits that no byte takes must be zero, or several texts would give the same bytes */
 		if ((used == 2 && (group & 0xFFFF) != 0) || (used == 3 && (group & 0xFF) != 0))
 			return false;
 		*to++ = group >> 16;

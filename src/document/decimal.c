@@ -28,6 +28,7 @@ mcs_document_decimal_read(const uint8 *data, DocumentDecimal *decimal)
 	decimal->negative = (high >> 63) != 0;
 	if (((high >> 59) & 0xF) == 0xF)
 		decimal->kind = ((high >> 58) & 1) ? DECIMAL_NAN : DECIMAL_INFINITE;
+	/* the form whose coefficient begins with binary 100 and so is beyond 2^113, more than 34 digits: a zero */
 	else if (((high >> 61) & 3) == 3)
 		decimal->exponent = (int) ((high >> 47) & 0x3FFF) - DECIMAL_BIAS;
 	else
@@ -91,6 +92,7 @@ mcs_document_decimal_out(const DocumentDecimal *decimal, char *text)
 
 	if (decimal->kind == DECIMAL_NAN)
 	{
+		/* a sign is lost here; who must keep it compares the bits first, as write_decimal does */
 		strcpy(text, "NaN");
 		return;
 	}
@@ -103,6 +105,7 @@ mcs_document_decimal_out(const DocumentDecimal *decimal, char *text)
 	}
 	n = mcs_document_decimal_digits(decimal->coefficient, digits);
 	scientific = decimal->exponent + n - 1;
+	/* when to write an exponent is laid down by the specification of Decimal128, for all drivers alike */
 	if (decimal->exponent > 0 || scientific < -6)
 	{
 		*text++ = digits[0];
@@ -117,6 +120,7 @@ mcs_document_decimal_out(const DocumentDecimal *decimal, char *text)
 	else if (point > 0)
 		sprintf(text, "%.*s.%s", point, digits, digits + point);
 	else
+		/* five zeros at most, or the exponent would have been written */
 		sprintf(text, "0.%.*s%s", -point, "000000", digits);
 }
 
@@ -128,6 +132,7 @@ mcs_document_decimal_fit(DocumentDecimal *decimal)
 		return DECIMAL_INEXACT;
 	if (decimal->coefficient == 0)
 	{
+		/* a zero is one with any exponent, so the nearest that there is will do */
 		decimal->exponent = Min(Max(decimal->exponent, DECIMAL_MIN_EXPONENT), DECIMAL_MAX_EXPONENT);
 		return DECIMAL_OK;
 	}
@@ -178,6 +183,7 @@ read_coefficient(const char *at, const char *end, DocumentDecimal *decimal, bool
 		else if (*at >= '0' && *at <= '9')
 		{
 			any = true;
+			/* up to here another digit keeps it within 34; zeros in front take no room */
 			if (decimal->coefficient <= DECIMAL_MAX_COEFFICIENT / 10)
 			{
 				decimal->coefficient = decimal->coefficient * 10 + (*at - '0');
@@ -189,6 +195,7 @@ read_coefficient(const char *at, const char *end, DocumentDecimal *decimal, bool
 				/* a digit without room: only a zero changes nothing */
 				if (*at != '0')
 					*inexact = true;
+				/* behind the point it goes without a trace; the exponent cannot overflow, as no text has so many digits */
 				if (!fraction)
 					decimal->exponent++;
 			}
@@ -226,6 +233,7 @@ mcs_document_decimal_in(const char *text, uint32 size, DocumentDecimal *decimal)
 		if (at == end)
 			return DECIMAL_SYNTAX;
 		for (; at < end && *at >= '0' && *at <= '9'; at++)
+			/* far beyond any range; more digits could only overflow */
 			exponent = Min(exponent * 10 + (*at - '0'), 1000000);
 		decimal->exponent += down ? -exponent : exponent;
 	}

@@ -58,6 +58,7 @@ double_is_exact(Numeric numeric, const char *digits, double *number)
 	if (!mcs_document_parse_double(digits, strlen(digits), number))
 		return false;
 	back = mcs_document_double_to_numeric(*number);
+	/* equal but for zeros at the end: 1.50 becomes a double, which has no scale */
 	return DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(back), NumericGetDatum(numeric)));
 }
 
@@ -72,6 +73,7 @@ append_number(DocumentBuilder *builder, const char *key, Numeric numeric, const 
 	DocumentValue value;
 	uint8		data[16];
 
+	/* numeric_out writes no exponent, so a point is what tells other numbers from integers; jsonb has no NaN */
 	if (mcs_document_parse_int64(digits, strlen(digits), &integer))
 	{
 		if (integer >= PG_INT32_MIN && integer <= PG_INT32_MAX)
@@ -129,6 +131,11 @@ append_typed(DocumentBuilder *builder, const char *key, JsonbContainer *containe
 	ErrorContextCallback context;
 	char	   *text;
 
+	/*
+	 * jsonb orders keys by their length, so this is not the key that was written
+	 * first: $code still comes before $scope, and a shorter key beside a type's
+	 * makes the object a plain one.
+	 */
 	if (JsonbIteratorNext(&it, &first, true) != WJB_BEGIN_OBJECT ||
 		JsonbIteratorNext(&it, &first, true) != WJB_KEY ||
 		!mcs_document_is_type_key(first.val.string.val, first.val.string.len))
@@ -153,11 +160,13 @@ append_members(DocumentBuilder *builder, JsonbIterator *it, const DocumentPlace 
 	JsonbIteratorToken token;
 
 	initStringInfo(&name);
+	/* containers are skipped, not entered: recursion is ours, where check_stack_depth sees it */
 	while ((token = JsonbIteratorNext(&it, &item, true)) == WJB_KEY)
 	{
 		DocumentPlace	frame = {path, NULL, item.val.string.len};
 
 		CHECK_FOR_INTERRUPTS();
+		/* the builder wants a zero behind the key, which jsonb has not; an empty key is empty, not NULL */
 		resetStringInfo(&name);
 		appendBinaryStringInfo(&name, item.val.string.val, item.val.string.len);
 		frame.key = item.val.string.val;
@@ -201,6 +210,7 @@ append_container(DocumentBuilder *builder, const char *key, JsonbContainer *cont
 		append_members(builder, it, path);
 		mcs_document_end(builder);
 	}
+	/* jsonb stores a scalar alone as an array of one, with a mark */
 	else if (item.val.array.rawScalar)
 	{
 		(void) JsonbIteratorNext(&it, &item, true);

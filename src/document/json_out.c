@@ -41,6 +41,7 @@ mcs_document_write_quoted(StringInfo out, const char *string, uint32 size)
 	{
 		unsigned char c = (unsigned char) *at;
 
+		/* all else goes as it is: it is UTF-8, whose bytes beyond ASCII are none of these */
 		if (c >= 0x20 && c != '"' && c != '\\')
 			continue;
 		appendBinaryStringInfo(out, run, at - run);
@@ -118,6 +119,7 @@ object_is_plain(const DocumentValue *value)
 	while (mcs_document_next(&it))
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* an operator such as $gt is none: input reads it as a key */
 		if (first && mcs_document_is_type_key(it.key, it.key_size))
 			return false;
 		if (!mcs_document_is_utf8(it.key, it.key_size))
@@ -179,6 +181,7 @@ write_container(StringInfo out, const DocumentValue *value)
 		}
 		write_value(out, &it.value);
 	}
+	/* the check above has walked to the end, so this walk has not ended early */
 	appendStringInfoCharMacro(out, object ? '}' : ']');
 }
 
@@ -200,6 +203,7 @@ write_double(StringInfo out, const DocumentValue *value)
 		appendStringInfo(out, "{\"$numberDouble\": \"%sInfinity\"}", number < 0 ? "-" : "");
 	else
 	{
+		/* -0 becomes -0 here and -0.0 below, which reads back with its sign */
 		double_to_shortest_decimal_buf(number, text);
 		appendStringInfoString(out, text);
 		/* without a point it would read back as an integer */
@@ -240,6 +244,7 @@ write_decimal(StringInfo out, const DocumentValue *value)
 
 	mcs_document_decimal_read(value->data, &decimal);
 	mcs_document_decimal_write(&decimal, canonical);
+	/* the text has no sign for a NaN */
 	if (memcmp(canonical, value->data, sizeof(canonical)) != 0 ||
 		(decimal.kind == DECIMAL_NAN && decimal.negative))
 	{
@@ -250,7 +255,7 @@ write_decimal(StringInfo out, const DocumentValue *value)
 	appendStringInfo(out, "{\"$numberDecimal\": \"%s\"}", text);
 }
 
-/* Appends a date: ISO 8601 where its year has four digits, else milliseconds. */
+/* Appends a date: ISO 8601 where its year has four digits, which is what input reads, else milliseconds. */
 static void
 write_date(StringInfo out, const DocumentValue *value)
 {
@@ -277,6 +282,7 @@ write_binary(StringInfo out, const DocumentValue *value)
 
 	if (subtype == 2)
 	{
+		/* in 64 bits, as the inner length may be anything */
 		if (size < 4 || (int64) mcs_document_read_int32(data) != (int64) size - 4)
 		{
 			write_escape(out, value);
@@ -300,6 +306,7 @@ write_regex(StringInfo out, const DocumentValue *value)
 
 	for (const char *at = options; *at && sorted; at++)
 		sorted = at[1] == '\0' || (unsigned char) at[0] <= (unsigned char) at[1];
+	/* a letter of several bytes never counts as sorted, since its first byte is the highest; both strings at once are checked */
 	if (!sorted || !mcs_document_is_utf8(pattern, value->size))
 	{
 		write_escape(out, value);
@@ -316,6 +323,7 @@ write_regex(StringInfo out, const DocumentValue *value)
 static void
 write_string(StringInfo out, const char *before, const DocumentValue *value, const char *after)
 {
+	/* who calls, or the walk that led here, has checked the length */
 	uint32		size = (uint32) mcs_document_read_int32(value->data) - 1;
 
 	if (!mcs_document_is_utf8((const char *) value->data + 4, size))
@@ -334,6 +342,7 @@ write_db_pointer(StringInfo out, const DocumentValue *value)
 {
 	uint32		string_size = value->size - 12;
 
+	/* looked at here, as behind write_string's own escape the id would follow */
 	if (!mcs_document_is_utf8((const char *) value->data + 4, string_size - 5))
 	{
 		write_escape(out, value);
@@ -570,6 +579,7 @@ mcs_document_write_plain(StringInfo out, const DocumentValue *value, bool *bad_t
 			mcs_document_write_hex(out, value->data, 12);
 			return true;
 		case DOCUMENT_DATE:
+			/* a year of more than four digits may show here, as nobody reads this back */
 			(void) mcs_document_date_out(out, mcs_document_read_int64(value->data));
 			return true;
 		case DOCUMENT_BINARY:

@@ -27,6 +27,7 @@ add(DocumentParser *parser, const char *key, uint32 key_size, uint8 type, uint32
 static bool
 read_string(DocumentParser *parser, StringInfo string, const char **start)
 {
+	/* none of these buffers is freed: they go with the memory context of the call, also after a soft error */
 	initStringInfo(string);
 	mcs_document_parse_peek(parser);
 	*start = parser->at;
@@ -44,6 +45,7 @@ read_member(DocumentParser *parser, const char *const *names, int count, const c
 		return -1;
 	for (int i = 0; i < count; i++)
 	{
+		/* both, as the key may go on behind a zero character, which JSON can write */
 		if (strcmp(names[i], name.data) == 0 && strlen(names[i]) == name.len)
 			return mcs_document_parse_token(parser, ':') ? i : -1;
 	}
@@ -64,6 +66,7 @@ read_pair(DocumentParser *parser, const char *const *names, const char *problem,
 	first = read_member(parser, names, 2, problem);
 	if (first < 0 || !read_one(parser, first, into) || !mcs_document_parse_token(parser, ','))
 		return false;
+	/* only the name that is left, so that none comes twice */
 	second = read_member(parser, &names[1 - first], 1, problem);
 	if (second < 0 || !read_one(parser, 1 - first, into))
 		return false;
@@ -171,6 +174,7 @@ read_number_double(DocumentParser *parser, const char *key, uint32 key_size)
 
 	if (!read_string(parser, &text, &start))
 		return false;
+	/* these bits and not strtod's: they are the only NaN that output writes so */
 	if (strcmp(text.data, "NaN") == 0)
 		bits = INT64CONST(0x7FF8000000000000);
 	else
@@ -179,6 +183,7 @@ read_number_double(DocumentParser *parser, const char *key, uint32 key_size)
 			number = HUGE_VAL;
 		else if (strcmp(text.data, "-Infinity") == 0)
 			number = -HUGE_VAL;
+		/* strtod would also take blanks, hexadecimal digits, inf and nan(...) */
 		else if (strspn(text.data, "+-.0123456789eE") != text.len ||
 				 !mcs_document_parse_double(text.data, text.len, &number))
 			return mcs_document_parse_fail(parser, start, "$numberDouble wants a string with a number, NaN, Infinity or -Infinity");
@@ -250,6 +255,7 @@ read_timestamp_part(DocumentParser *parser, int which, void *into)
 
 	mcs_document_parse_peek(parser);
 	start = parser->at;
+	/* digits only, so the number is not negative */
 	while (parser->at < parser->end && *parser->at >= '0' && *parser->at <= '9')
 		parser->at++;
 	if (!mcs_document_parse_int64(start, parser->at - start, &number) || number > PG_UINT32_MAX)
@@ -262,6 +268,7 @@ read_timestamp_part(DocumentParser *parser, int which, void *into)
 static bool
 read_timestamp(DocumentParser *parser, const char *key, uint32 key_size)
 {
+	/* in the order of the bytes: the ordinal is the lower half */
 	static const char *const names[] = {"i", "t"};
 	uint32		parts[2];
 	uint8	   *space;
@@ -306,6 +313,7 @@ read_binary(DocumentParser *parser, const char *key, uint32 key_size)
 		return false;
 	if (!mcs_document_decode_base64(bytes))
 		return mcs_document_parse_fail(parser, both.start[0], "expected base64");
+	/* Extended JSON allows one digit, though drivers write two */
 	if (subtype_text->len == 1)
 	{
 		subtype_text->data[1] = subtype_text->data[0];
@@ -337,6 +345,7 @@ read_uuid(DocumentParser *parser, const char *key, uint32 key_size)
 
 	if (!read_string(parser, &text, &start))
 		return false;
+	/* by hand, as uuid_in takes braces and other spellings, too */
 	good = text.len == 36;
 	for (int i = 0, byte = 0; good && i < 36;)
 	{
@@ -459,11 +468,13 @@ read_scope(DocumentParser *parser)
 	/* a builder of its own in place of the outer one, as the size of the whole is to be written before it */
 	mcs_document_build(&parser->builder);
 	parser->depth++;
+	/* after a failure nobody looks at the builder again, so the inner one may stay */
 	if (!parser->parse_value(parser, NULL, 0))
 		return NULL;
 	parser->depth--;
 	scope = mcs_document_finish(&parser->builder);
 	parser->builder = outer;
+	/* a typed value begins with a brace, too */
 	if (DOCUMENT_TYPE(scope) != DOCUMENT_OBJECT)
 	{
 		mcs_document_parse_fail(parser, start, "$scope wants an object");
@@ -493,6 +504,7 @@ read_code(DocumentParser *parser, const char *key, uint32 key_size)
 	scope = read_scope(parser);
 	if (scope == NULL)
 		return false;
+	/* neither part reaches 1 GB, so the sum fits; the builder refuses what is too large as a whole */
 	size = 4 + 4 + text.len + 1 + DOCUMENT_VALUE_SIZE(scope);
 	space = add(parser, key, key_size, DOCUMENT_CODE_W_SCOPE, size);
 	mcs_document_write_int32(space, size);
@@ -521,6 +533,7 @@ read_end_key(DocumentParser *parser, const char *key, uint32 key_size, uint8 typ
 {
 	if (mcs_document_parse_peek(parser) != '1')
 		return mcs_document_parse_fail(parser, parser->at, "expected 1");
+	/* a number that goes on fails at the closing brace */
 	parser->at++;
 	add(parser, key, key_size, type, 0);
 	return true;
@@ -552,6 +565,7 @@ read_bson(DocumentParser *parser, const char *key, uint32 key_size)
 
 	if (!read_string(parser, &text, &start))
 		return false;
+	/* decoded in place: a byte is written where both of its digits have been read */
 	data = (uint8 *) text.data;
 	if (text.len < 2 || !mcs_document_read_hex(text.data, text.len, data))
 		return mcs_document_parse_fail(parser, start, "$bson wants a string of pairs of hexadecimal digits");
@@ -597,6 +611,7 @@ static const struct
 static int
 find_type_key(const char *key, uint32 key_size)
 {
+	/* the shortest is $oid; most keys of documents end here */
 	if (key_size < 4 || key[0] != '$')
 		return -1;
 	for (int i = 0; i < lengthof(typed_values); i++)
@@ -620,6 +635,7 @@ mcs_document_parse_typed(DocumentParser *parser, const char *key, uint32 key_siz
 {
 	int			which = find_type_key(type_key->data, type_key->len);
 
+	/* who calls has asked mcs_document_is_type_key, so there is one */
 	if (!typed_values[which].reader(parser, key, key_size))
 		return false;
 	if (mcs_document_parse_peek(parser) != '}')

@@ -20,6 +20,7 @@ take_container(FunctionCallInfo fcinfo, uint8 type, const char *function)
 {
 	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(0));
 
+	/* the name is never NULL: mcs_document_take refuses types that are none */
 	if (value.type != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -47,6 +48,7 @@ put_rows(FunctionCallInfo fcinfo, const DocumentValue *value, bool keys, bool va
 	MemoryContext rows;
 	MemoryContext caller;
 
+	/* a set of scalars has no row type of its own, so the descriptor that the caller expects serves */
 	InitMaterializedSRF(fcinfo, keys && values ? MAT_SRF_BLESS : MAT_SRF_USE_EXPECTED_DESC);
 	rows = AllocSetContextCreate(CurrentMemoryContext, "document rows", ALLOCSET_DEFAULT_SIZES);
 	mcs_document_iterate(&it, value->data, value->size);
@@ -64,6 +66,7 @@ put_rows(FunctionCallInfo fcinfo, const DocumentValue *value, bool keys, bool va
 			columns[count++] = DocumentPGetDatum(mcs_document_make(it.value.type, it.value.data, it.value.size));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, columns, nulls);
 		MemoryContextSwitchTo(caller);
+		/* the tuplestore has its copy, and the document itself lies in the caller's context */
 		MemoryContextReset(rows);
 	}
 	if (it.malformed)
@@ -115,6 +118,7 @@ mcs_document_array_length(PG_FUNCTION_ARGS)
 	/* arrays of arrays need not be rectangular; the first element stands for all */
 	for (int i = 1; i < dimension; i++)
 	{
+		/* value is read by then, so it may be what is written */
 		if (value.type != DOCUMENT_ARRAY || !mcs_document_find_index(value.data, value.size, 0, &value))
 			PG_RETURN_NULL();
 	}

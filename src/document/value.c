@@ -13,7 +13,10 @@
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
-/* Size of the values that always have the same; -1 for the others and for bytes that are no type. */
+/*
+ * Size of the values that always have the same; -1 for the others and for bytes
+ * that are no type.  A byte that is left out would have the size 0, which is one.
+ */
 static const int8 fixed_size[256] = {
 	[0] = -1,
 	[DOCUMENT_DOUBLE] = 8,
@@ -57,6 +60,7 @@ mcs_document_make(uint8 type, const void *value, Size size)
 	SET_VARSIZE(document, VARHDRSZ + 1 + size);
 	payload = VARDATA(document);
 	payload[0] = (char) type;
+	/* a value without bytes may come without an address, which memcpy must not get even for none */
 	if (size > 0)
 		memcpy(payload + 1, value, size);
 	return document;
@@ -71,6 +75,7 @@ string_size(const uint8 *data, uint32 available, uint32 *size)
 	if (available < 5)
 		return false;
 	length = mcs_document_read_int32(data);
+	/* available is 5 or more, so this cannot wrap; BSON allows zeros inside, so only the last byte counts */
 	if (length < 1 || (uint32) length > available - 4 || data[4 + (uint32) length - 1] != 0)
 		return false;
 	*size = 4 + (uint32) length;
@@ -119,6 +124,7 @@ mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 
 			/* 4 of the length and the final zero; compared as unsigned once it is not negative */
 			if (length < 5 || (uint32) length > available || data[(uint32) length - 1] != 0)
 				return false;
+			/* that its elements fill it is seen by the walk over them */
 			*size = length;
 			return true;
 		case DOCUMENT_BINARY:
@@ -135,13 +141,14 @@ mcs_document_value_size(uint8 type, const uint8 *data, uint32 available, uint32 
 		case DOCUMENT_DB_POINTER:
 			if (!string_size(data, available, size) || available - *size < 12)
 				return false;
+			/* the ObjectId, which has no length of its own */
 			*size += 12;
 			return true;
 		case DOCUMENT_CODE_W_SCOPE:
 			if (available < 14)
 				return false;
 			length = mcs_document_read_int32(data);
-			/* 4 of its own length, 5 of the shortest string, 5 of the shortest object */
+			/* 4 of its own length, 5 of the shortest string, 5 of the shortest object; who takes it apart checks those */
 			if (length < 14 || (uint32) length > available)
 				return false;
 			*size = length;
@@ -179,10 +186,12 @@ find_zero(const uint8 *at, const uint8 *end)
 		uint64		zeros;
 
 		memcpy(&word, at, sizeof(word));
+		/* marks the zeros, and perhaps bytes above the first, to which the borrow carries: only the lowest mark is sure */
 		zeros = (word - UINT64CONST(0x0101010101010101)) & ~word & UINT64CONST(0x8080808080808080);
 		if (zeros != 0)
 		{
 #ifdef WORDS_BIGENDIAN
+			/* here the first byte in memory is the highest, whose mark is not sure: look byte by byte */
 			break;
 #else
 			return at + pg_rightmost_one_pos64(zeros) / 8;
@@ -207,6 +216,7 @@ mcs_document_next(DocumentIterator *it)
 	if (it->at >= it->end)
 		return false;
 	key_end = find_zero(key, it->end);
+	/* the zero that was found is the object's own, so the key has none; an empty key is fine */
 	if (key_end >= it->end)
 	{
 		it->malformed = true;
@@ -273,8 +283,10 @@ skip_size(uint8 type, const uint8 *data, uint32 available, uint32 *size)
 {
 	uint64		bytes = skips[type].bytes;
 
+	/* the word below is read even where the mask drops it, so its four bytes must be there */
 	if (bytes == SKIP_OTHER || available < 4)
 		return mcs_document_value_size(type, data, available, size);
+	/* in 64 bits: a negative length becomes one that is past any end, and the sum cannot wrap */
 	bytes += (uint32) mcs_document_read_int32(data) & skips[type].mask;
 	*size = (uint32) bytes;
 	return bytes <= available;
@@ -294,6 +306,7 @@ mcs_document_find_sized(const uint8 *object, uint32 size, const char *key, uint3
 	while (at < end)
 	{
 		uint8		type = *at++;
+		/* the zero first, which most other keys do not have there; a key that is asked for has none inside */
 		bool		match = (uint32) (end - at) > key_size && at[key_size] == 0 && memcmp(at, key, key_size) == 0;
 
 		at = match ? at + key_size : find_zero(at, end);
@@ -308,6 +321,7 @@ mcs_document_find_sized(const uint8 *object, uint32 size, const char *key, uint3
 		}
 		if (!skip_size(type, at, end - at, &length))
 			return false;
+		/* a length that lies short leads to bytes that are no element, yet always forward: type and key lie behind us */
 		at += length;
 	}
 	return false;
@@ -326,6 +340,7 @@ mcs_document_find_index(const uint8 *array, uint32 size, int64 index, DocumentVa
 {
 	DocumentIterator it;
 
+	/* counted, and not by key: those of a stored array need not be 0, 1, 2; nor does an array say how many it has */
 	if (index < 0)
 	{
 		mcs_document_iterate(&it, array, size);
