@@ -90,7 +90,7 @@ integer_of(const DocumentValue *value)
 	return value->type == DOCUMENT_INT32 ? mcs_document_read_int32(value->data) : mcs_document_read_int64(value->data);
 }
 
-/* Adds, subtracts or multiplies doubles. */
+/* Adds, subtracts, multiplies or divides doubles. */
 static Document *
 double_result(double a, char operation, double b)
 {
@@ -108,17 +108,19 @@ double_result(double a, char operation, double b)
 			result = a * b;
 			break;
 		case '/':
+			/* an error as in MongoDB's $divide */
 			if (b == 0)
 				float_zero_divide_error();
 			result = a / b;
 			break;
 	}
+	/* as float8 does, where MongoDB would give an infinity; underflow is no error, unlike float8's */
 	if (isinf(result) && !isinf(a) && !isinf(b))
 		float_overflow_error();
 	return make_double(result);
 }
 
-/* Adds, subtracts or multiplies Decimal128s; a finite result is exact to 34 digits, rounded half to even. */
+/* Adds, subtracts, multiplies or divides Decimal128s; a finite result is exact to 34 digits, rounded half to even. */
 static Document *
 decimal_result(const DocumentValue *a, char operation, const DocumentValue *b)
 {
@@ -152,6 +154,7 @@ integer_result(const DocumentValue *a, char operation, const DocumentValue *b)
 		overflow = pg_sub_s64_overflow(x, y, &result);
 	else
 		overflow = pg_mul_s64_overflow(x, y, &result);
+	/* MongoDB would go on with a rounded double */
 	if (overflow)
 		return decimal_result(a, operation, b);
 	if (a->type == DOCUMENT_INT32 && b->type == DOCUMENT_INT32 && result >= PG_INT32_MIN && result <= PG_INT32_MAX)
@@ -163,6 +166,7 @@ integer_result(const DocumentValue *a, char operation, const DocumentValue *b)
 static Document *
 number_result(const DocumentValue *a, char operation, const DocumentValue *b)
 {
+	/* a double beside a Decimal128 counts as its shortest decimal */
 	if (a->type == DOCUMENT_DECIMAL128 || b->type == DOCUMENT_DECIMAL128)
 		return decimal_result(a, operation, b);
 	if (a->type == DOCUMENT_DOUBLE || b->type == DOCUMENT_DOUBLE || operation == '/')
@@ -210,6 +214,7 @@ compute(const DocumentValue *a, char operation, const DocumentValue *b)
 	bool		a_number = mcs_document_kind(a->type) == DOCUMENT_KIND_NUMBER;
 	bool		b_number = mcs_document_kind(b->type) == DOCUMENT_KIND_NUMBER;
 
+	/* before the types are looked at: null beside anything gives null, as in SQL */
 	if (a->type == DOCUMENT_NULL || a->type == DOCUMENT_UNDEFINED ||
 		b->type == DOCUMENT_NULL || b->type == DOCUMENT_UNDEFINED)
 		return NULL;
@@ -224,7 +229,7 @@ compute(const DocumentValue *a, char operation, const DocumentValue *b)
 	reject(a, operation, b);
 }
 
-/* An operand: a document, or a number of SQL that counts as one. */
+/* An operand: a document, or a number of SQL that counts as one.  The value may point into data, so none is copied. */
 typedef struct Operand
 {
 	DocumentValue value;

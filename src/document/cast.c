@@ -44,6 +44,7 @@ reject(const DocumentValue *value, const char *target)
 {
 	bool		is_string = mcs_document_kind(value->type) == DOCUMENT_KIND_STRING;
 
+	/* the name is never NULL: mcs_document_take refuses types that are none */
 	ereport(ERROR,
 			(errcode(ERRCODE_CANNOT_COERCE),
 			 errmsg("cannot cast document of type %s to %s", mcs_document_type_name(value->type), target),
@@ -73,6 +74,7 @@ to_integer(const DocumentValue *value, const char *target, int64 lowest, int64 h
 	bool		fits = true;
 
 	check_number(value, target);
+	/* what is left: fractions, Decimal128, and doubles beyond int64 */
 	if (!mcs_document_get_int64(value, &number))
 	{
 		Numeric		numeric = mcs_document_number_to_numeric(value);
@@ -327,6 +329,7 @@ to_interval(const DocumentValue *value)
 															   DirectFunctionCall2(numeric_mul, NumericGetDatum(microseconds),
 																				   NumericGetDatum(int64_to_numeric(1000))),
 															   Int32GetDatum(0)));
+		/* NaN and the infinities fail here, too; after an overflow above, number was garbage */
 		if (!mcs_document_numeric_to_int64(microseconds, &number))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
@@ -367,7 +370,7 @@ mcs_document_date_part(PG_FUNCTION_ARGS)
 		function = extract_timestamptz;
 		time = TimestampTzGetDatum(to_time(&value, "timestamp with time zone"));
 	}
-	/* a field of an infinite time may be null */
+	/* a field of an infinite time may be null, which DirectFunctionCall would refuse */
 	fcinfo->args[1].value = time;
 	return function(fcinfo);
 }

@@ -18,11 +18,16 @@
 /* From 1970, where BSON counts from, to 2000, where PostgreSQL does. */
 #define EPOCH_MS	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * MS_PER_DAY)
 
-/* Days since 1970-01-01 of a day of the calendar; years count from a March, so that a leap day comes last. */
+/*
+ * Days since 1970-01-01 of a day of the calendar; years count from a March, so
+ * that a leap day comes last.  An era is 400 years, which have 146,097 days, and
+ * 719,468 days lie between 0000-03-01 and 1970-01-01.
+ */
 static int64
 days_of(int64 year, int month, int day)
 {
 	int64		y = month <= 2 ? year - 1 : year;
+	/* C rounds to zero, which would give the years before 0 to the wrong era */
 	int64		era = (y >= 0 ? y : y - 399) / 400;
 	int64		year_of_era = y - era * 400;
 	int64		day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
@@ -67,12 +72,14 @@ mcs_document_date_out(StringInfo out, int64 milliseconds)
 	char		text[40];
 	char	   *at = text;
 
+	/* C rounds to zero; a moment before 1970 belongs to the day below */
 	if (rest < 0)
 	{
 		rest += MS_PER_DAY;
 		days--;
 	}
 	day_of(days, &year, &month, &day);
+	/* else as ISO 8601 extends years: a sign and at least six digits */
 	if (year >= 0 && year <= 9999)
 		at = put_digits(at, (int) year, 4);
 	else
@@ -197,6 +204,7 @@ mcs_document_date_in(const char *text, uint32 size, int64 *milliseconds)
 	}
 	if (!read_zone(&at, end, &zone) || at != end)
 		return false;
+	/* no second 60: milliseconds since 1970 do not count leap seconds */
 	if (month < 1 || month > 12 || day < 1 || day > month_days[month - 1] || hour > 23 || minute > 59 || second > 59)
 		return false;
 	if (month == 2 && day == 29 && (year % 4 != 0 || (year % 100 == 0 && year % 400 != 0)))
@@ -212,6 +220,7 @@ mcs_document_timestamptz_to_ms(TimestampTz time)
 {
 	int64		milliseconds = time / 1000;
 
+	/* C rounds to zero, which would be a millisecond late before 2000 */
 	if (time % 1000 < 0)
 		milliseconds--;
 	return milliseconds + EPOCH_MS;
@@ -234,6 +243,7 @@ mcs_document_date_to_timestamptz(int64 milliseconds)
 {
 	int64		time;
 
+	/* the last check also keeps it from the values that stand for the infinities */
 	if (pg_sub_s64_overflow(milliseconds, EPOCH_MS, &time) ||
 		pg_mul_s64_overflow(time, 1000, &time) ||
 		!IS_VALID_TIMESTAMP(time))
@@ -254,6 +264,7 @@ mcs_document_date_to_timestamptz(int64 milliseconds)
 int128
 mcs_document_interval_to_us(const Interval *interval)
 {
+	/* the months alone may be beyond 64 bits */
 	return (int128) interval->time +
 		((int128) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
 }

@@ -53,6 +53,7 @@ mcs_document_decimal_write(const DocumentDecimal *decimal, uint8 *data)
 		high = UINT64CONST(0x7800000000000000);
 	else
 	{
+		/* the caller has brought both into range, else they would run into each other and into the sign */
 		low = (uint64) decimal->coefficient;
 		high = (uint64) (decimal->coefficient >> 64);
 		high |= ((uint64) (decimal->exponent + DECIMAL_BIAS)) << 49;

@@ -40,6 +40,7 @@ static void
 append_row(DocumentBuilder *builder, const char *key, Datum datum, Oid document_type)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(datum);
+	/* the row says its own type: a RECORD has it nowhere else */
 	TupleDesc	tupdesc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
 	HeapTupleData tuple;
 
@@ -57,6 +58,7 @@ append_row(DocumentBuilder *builder, const char *key, Datum datum, Oid document_
 
 		if (attribute->attisdropped)
 			continue;
+		/* it may be compressed or have a short header; who appends it by its type takes care of that */
 		column = heap_getattr(&tuple, i + 1, tupdesc, &isnull);
 		mcs_document_append_datum(builder, NameStr(attribute->attname), column, isnull, attribute->atttypid, document_type);
 	}
@@ -69,6 +71,7 @@ static void
 append_dimension(DocumentBuilder *builder, const char *key, ArrayType *array, int dimension, const Datum *elements,
 				 const bool *nulls, int *next, Oid document_type)
 {
+	/* elements lie row by row, so this walk meets them in turn; lower bounds are lost, as BSON counts from 0 */
 	mcs_document_begin_array(builder, key);
 	for (int i = 0; i < ARR_DIMS(array)[dimension]; i++)
 	{
@@ -96,6 +99,7 @@ append_array(DocumentBuilder *builder, const char *key, Datum datum, Oid documen
 	int			count;
 	int			next = 0;
 
+	/* an empty array has no dimension to walk */
 	if (ARR_NDIM(array) == 0)
 	{
 		mcs_document_begin_array(builder, key);
@@ -165,6 +169,7 @@ append_json(DocumentBuilder *builder, const char *key, Datum datum)
 {
 	text	   *json = DatumGetTextPP(datum);
 
+	/* its own text and no jsonb of it, so order and duplicate keys stay; without an escontext errors are raised */
 	mcs_document_append_document(builder, key, mcs_document_from_text(VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json), NULL));
 }
 
@@ -172,6 +177,7 @@ append_json(DocumentBuilder *builder, const char *key, Datum datum)
 static void
 append_other(DocumentBuilder *builder, const char *key, Datum datum, Oid type, Oid document_type)
 {
+	/* its OID is not known at compile time, else this would be a case below */
 	if (type == document_type)
 		mcs_document_append_document(builder, key, DatumGetDocumentP(datum));
 	else if (OidIsValid(get_element_type(type)))
@@ -193,6 +199,7 @@ mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum
 		mcs_document_append_null(builder, key);
 		return;
 	}
+	/* a domain is stored as its base type is */
 	type = getBaseType(type);
 	switch (type)
 	{
@@ -206,12 +213,15 @@ mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum
 			mcs_document_append_int32(builder, key, DatumGetInt32(datum));
 			break;
 		case INT8OID:
+			/* never an int32: the type decides and not the value, so that a column has one type */
 			mcs_document_append_int64(builder, key, DatumGetInt64(datum));
 			break;
 		case OIDOID:
+			/* an OID is unsigned and may be beyond int32 */
 			mcs_document_append_int64(builder, key, DatumGetObjectId(datum));
 			break;
 		case FLOAT4OID:
+			/* as the cast to float8 does, so 0.1::real shows digits that it never had */
 			mcs_document_append_double(builder, key, DatumGetFloat4(datum));
 			break;
 		case FLOAT8OID:
@@ -229,6 +239,7 @@ mcs_document_append_datum(DocumentBuilder *builder, const char *key, Datum datum
 			append_time(builder, key, datum);
 			break;
 		case TIMESTAMPOID:
+			/* by the session's time zone, as for dates below; so to_document is no more than STABLE */
 			append_time(builder, key, DirectFunctionCall1(timestamp_timestamptz, datum));
 			break;
 		case DATEOID:
@@ -270,6 +281,7 @@ argument_type(FunctionCallInfo fcinfo, int argument)
 	Oid		   *declared;
 	int			count;
 
+	/* unknown where the function is called without an expression, by its OID */
 	if (OidIsValid(type))
 		return type;
 	(void) get_func_signature(fcinfo->flinfo->fn_oid, &declared, &count);
@@ -340,6 +352,7 @@ mcs_document_build_object(PG_FUNCTION_ARGS)
 	int			count = extract_variadic_args(fcinfo, 0, true, &arguments, &types, &nulls);
 	DocumentBuilder builder;
 
+	/* VARIADIC NULL */
 	if (count < 0)
 		PG_RETURN_NULL();
 	if (count % 2 != 0)
@@ -367,6 +380,7 @@ mcs_document_build_array(PG_FUNCTION_ARGS)
 	int			count = extract_variadic_args(fcinfo, 0, true, &arguments, &types, &nulls);
 	DocumentBuilder builder;
 
+	/* VARIADIC NULL */
 	if (count < 0)
 		PG_RETURN_NULL();
 	mcs_document_build(&builder);
@@ -453,6 +467,7 @@ mcs_document_agg_final(PG_FUNCTION_ARGS)
 	SET_VARSIZE(document, VARHDRSZ + size + 1);
 	memcpy(VARDATA(document), buf->data + VARHDRSZ, size);
 	((char *) VARDATA(document))[size] = '\0';
+	/* size again: the length counts the final zero, but not the type byte */
 	mcs_document_write_int32((uint8 *) VARDATA(document) + 1, size);
 	PG_RETURN_POINTER(document);
 }

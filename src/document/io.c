@@ -39,8 +39,10 @@ Datum
 mcs_document_in(PG_FUNCTION_ARGS)
 {
 	char	   *text = PG_GETARG_CSTRING(0);
+	/* the context is an ErrorSaveContext where soft errors are asked for; errsave ignores any other */
 	Document   *document = mcs_document_from_text(text, strlen(text), fcinfo->context);
 
+	/* nobody looks at the result after a soft error */
 	if (document == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(document);
@@ -90,6 +92,7 @@ mcs_document_send(PG_FUNCTION_ARGS)
 	Document   *document = PG_GETARG_DOCUMENT_P(0);
 	StringInfoData buf;
 
+	/* unchecked; recv is strict, so a value that is not quite well-formed travels as text only, in $bson */
 	pq_begintypsend(&buf);
 	pq_sendbytes(&buf, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document));
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
@@ -115,6 +118,7 @@ mcs_document_from_bson(PG_FUNCTION_ARGS)
 Datum
 mcs_document_to_bson(PG_FUNCTION_ARGS)
 {
+	/* not taken by mcs_document_take, as this is what shows bytes that are damaged */
 	Document   *document = PG_GETARG_DOCUMENT_P(0);
 	bytea	   *bytes;
 
@@ -155,6 +159,7 @@ mcs_document_text_lenient(PG_FUNCTION_ARGS)
 	StringInfoData out;
 	bool		bad_text;
 
+	/* strings first: they are mended, where write_plain refuses them */
 	if (mcs_document_get_string(&value, &string, &size))
 	{
 		string = mcs_document_mend_text(string, &size);

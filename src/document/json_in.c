@@ -49,6 +49,7 @@ scan_number(DocumentParser *parser, bool *integer)
 	const char *start = parser->at;
 
 	*integer = true;
+	/* the caller has seen this character, so it is there */
 	if (*parser->at == '-')
 		parser->at++;
 	if (parser->at < parser->end && *parser->at == '0')
@@ -71,7 +72,7 @@ scan_number(DocumentParser *parser, bool *integer)
 		if (skip_digits(parser) == 0)
 			return mcs_document_parse_fail(parser, parser->at, "expected a digit in the exponent");
 	}
-	/* 2024-05-17, 10min, 0123 */
+	/* 2024-05-17, 10min, 0123; a zero byte, which strchr finds, too, fails where a comma or an end is expected */
 	if (parser->at < parser->end && strchr(" \t\n\r,]}", *parser->at) == NULL)
 		return mcs_document_parse_fail(parser, parser->at, "a number ends with something else than a digit");
 	return true;
@@ -84,6 +85,7 @@ append_integer(DocumentParser *parser, const char *key, uint32 key_size, const c
 	DocumentDecimal decimal;
 	int64		number;
 
+	/* -0 becomes 0, as no integer has that sign */
 	if (mcs_document_parse_int64(digits, size, &number))
 	{
 		if (number >= PG_INT32_MIN && number <= PG_INT32_MAX)
@@ -127,6 +129,7 @@ parse_word(DocumentParser *parser, const char *key, uint32 key_size)
 	const char *start = parser->at;
 	uint32		size;
 
+	/* with the bytes of other letters, so that no word ends within one */
 	while (parser->at < parser->end && ((*parser->at >= 'a' && *parser->at <= 'z') || IS_HIGHBIT_SET(*parser->at)))
 		parser->at++;
 	size = parser->at - start;
@@ -172,6 +175,7 @@ parse_array(DocumentParser *parser, const char *key, uint32 key_size)
 	{
 		for (;;)
 		{
+			/* a comma with nothing behind it fails here, at the bracket */
 			if (!parse_value(parser, NULL, 0))
 				return false;
 			if (mcs_document_parse_peek(parser) != ',')
@@ -197,6 +201,7 @@ parse_key(DocumentParser *parser, StringInfo key)
 	start = parser->at;
 	if (!mcs_document_parse_string(parser, key))
 		return false;
+	/* BSON ends a key with a zero; an empty key it allows */
 	if (memchr(key->data, '\0', key->len) != NULL)
 		return mcs_document_parse_fail(parser, start, "a key cannot hold a zero character");
 	return mcs_document_parse_token(parser, ':');
@@ -296,6 +301,7 @@ mcs_document_from_text(const char *text, uint32 size, struct Node *escontext)
 	parser.escontext = escontext;
 	parser.parse_value = parse_value;
 	mcs_document_build(&parser.builder);
+	/* what a failure leaves behind goes with the memory context of the call */
 	if (!parse_value(&parser, NULL, 0))
 		return NULL;
 	/* peek says 0 for the end, but a zero byte may also be in the text */

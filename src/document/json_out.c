@@ -96,6 +96,7 @@ write_escape(StringInfo out, const DocumentValue *value)
 void
 mcs_document_write_whole(StringInfo out, const DocumentValue *value, uint32 limit)
 {
+	/* two digits a byte, and what stands around them */
 	if (value->size >= limit / 2 - 100)
 		appendStringInfo(out, "{\"$tooLarge\": %u}", value->size);
 	else if (value->type == DOCUMENT_DAMAGED)

@@ -111,6 +111,7 @@ parse_unicode(DocumentParser *parser, StringInfo string)
 			return mcs_document_parse_fail(parser, escape, "the first half of a surrogate pair stands alone");
 		code = surrogate_pair_to_codepoint(code, low);
 	}
+	/* a zero is a character like others here: BSON's strings may hold it, and keys are checked by who reads them */
 	unicode_to_utf8(code, utf8);
 	appendBinaryStringInfo(string, (char *) utf8, pg_utf_mblen(utf8));
 	return true;
@@ -130,6 +131,7 @@ parse_escape(DocumentParser *parser, StringInfo string)
 		parser->at++;
 		return parse_unicode(parser, string);
 	}
+	/* strchr would find the zero that ends the list */
 	found = c ? strchr(from, c) : NULL;
 	if (found == NULL)
 		return mcs_document_parse_fail(parser, parser->at, "unknown escape in a string");
@@ -183,6 +185,7 @@ mcs_document_parse_double(const char *digits, uint32 size, double *number)
 	/* strtod wants an end, and the text goes on behind the number */
 	memcpy(copy, digits, size);
 	copy[size] = '\0';
+	/* every backend keeps LC_NUMERIC at C, so a point is a point; what is too small becomes 0, where float8in raises an error */
 	*number = strtod(copy, &end);
 	/* a number that is too large gives an infinity, and strtod takes the word for one */
 	whole = end == copy + size && size > 0 && !isinf(*number) && !isnan(*number);

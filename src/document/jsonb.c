@@ -25,7 +25,11 @@ PG_FUNCTION_INFO_V1(mcs_document_to_jsonb);
 PG_FUNCTION_INFO_V1(mcs_document_to_json);
 PG_FUNCTION_INFO_V1(mcs_document_to_jsonb_lenient);
 
-/* What a jsonb can hold, and memory can while it is built, with a little to spare. */
+/*
+ * What a jsonb can hold, and memory can while it is built, with a little to
+ * spare.  jsonb counts to 2^28 - 1 bytes; and pushJsonbValue doubles its array of
+ * pairs, of which one allocation has room for 2^23 but not for twice as many.
+ */
 #define MAX_JSONB_BYTES		250000000
 #define MAX_JSONB_ITEMS		8000000
 
@@ -75,6 +79,7 @@ make_string(const Conversion *how, JsonbValue *result, const char *string, uint3
 	else if (!mcs_document_is_utf8(string, size))
 		reject(path, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "holds a string that is not valid UTF-8",
 			   "Read the field with -> and keep it as a document.");
+	/* the bytes are not copied: they must be there until the jsonb is made */
 	result->type = jbvString;
 	result->val.string.val = unconstify(char *, string);
 	result->val.string.len = size;
@@ -90,6 +95,7 @@ make_number(const Conversion *how, JsonbValue *result, const DocumentValue *valu
 	if (!finite && !how->lenient)
 		reject(path, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "is NaN or infinite, which JSON has no number for",
 			   "Convert the fields one by one, or read this one with ->>.");
+	/* -0 has become 0, as numeric has no other */
 	result->type = jbvNumeric;
 	result->val.numeric = numeric;
 	return finite;
@@ -114,6 +120,7 @@ push_container(const Conversion *how, JsonbParseState **state, const DocumentVal
 			JsonbValue	key;
 
 			make_string(how, &key, it.key, it.key_size, &frame);
+			/* of keys that are equal jsonb keeps the last, where -> finds the first */
 			pushJsonbValue(state, WJB_KEY, &key);
 		}
 		push_value(how, state, object ? WJB_VALUE : WJB_ELEM, &it.value, &frame);
@@ -155,6 +162,7 @@ push_extended(const Conversion *how, JsonbParseState **state, JsonbIteratorToken
 	binary.type = jbvBinary;
 	binary.val.binary.data = &jsonb->root;
 	binary.val.binary.len = VARSIZE(jsonb) - VARHDRSZ;
+	/* which takes the object apart, as it does with any jbvBinary */
 	return pushJsonbValue(state, token, &binary);
 }
 
@@ -245,6 +253,7 @@ add_need(const DocumentValue *value, uint64 *bytes, uint64 *items)
 {
 	DocumentIterator it;
 
+	/* one byte may become the three of U+FFFD */
 	*bytes += 16 + (mcs_document_is_container(value->type) ? 0 : 120 + 3 * (uint64) value->size);
 	if (!mcs_document_is_container(value->type))
 		return;
@@ -307,6 +316,7 @@ write_container(StringInfo out, const DocumentValue *value, const DocumentPlace 
 		first = false;
 		if (object)
 		{
+			/* for its checks alone */
 			make_string(&strict, &key, it.key, it.key_size, &frame);
 			mcs_document_write_quoted(out, it.key, it.key_size);
 			appendBinaryStringInfo(out, ": ", 2);

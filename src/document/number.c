@@ -105,6 +105,7 @@ read_number(const DocumentValue *value, Number *number)
 				number->form = NUMBER_NAN;
 			else if (isinf(number->floating))
 				number->form = NUMBER_INFINITE;
+			/* the range first, as the cast is undefined beyond it; -0 becomes 0 */
 			else if (number->floating >= -TWO_TO_63 && number->floating < TWO_TO_63 &&
 					 number->floating == (double) (int64) number->floating)
 			{
@@ -147,7 +148,7 @@ compare_integer_double(int64 integer, double floating)
 	whole = (int64) floating;
 	if (integer != whole)
 		return COMPARE(integer, whole);
-	/* the part behind the point decides */
+	/* the part behind the point decides; the difference is exact, as only doubles below 2^53 have such a part */
 	return COMPARE(0, floating - (double) whole);
 }
 
@@ -257,6 +258,7 @@ compare_double_decimal(double floating, const DocumentDecimal *decimal)
 	/* all 53 bits as an integer; below the normal range there are fewer, which changes nothing */
 	mantissa = (uint64) ldexp(frexp(fabs(floating), &two), 53);
 	two -= 53;
+	/* both sides times 10 and 2 as often as makes them integers: below 2,240 bits by the bounds above */
 	big_make(&x, mantissa, Max(-ten, 0), Max(two, 0) + Max(-ten, 0));
 	big_make(&y, decimal->coefficient, Max(ten, 0), Max(-two, 0) + Max(ten, 0));
 	return sign * big_compare(&x, &y);
@@ -368,6 +370,7 @@ hash_decimal(DocumentDecimal *decimal, uint64 seed)
 	double		floating;
 	struct
 	{
+		/* no padding between them, whose bytes would be hashed, too */
 		uint64		low;
 		uint64		high;
 		int64		exponent;
@@ -384,6 +387,7 @@ hash_decimal(DocumentDecimal *decimal, uint64 seed)
 	if (decimal->exponent >= 0 && decimal->exponent <= 19 &&
 		decimal->coefficient <= (uint128) 1 << 63)
 	{
+		/* at most 2^63 * 10^19, which 128 bits hold */
 		uint128		magnitude = decimal->coefficient * power_of_ten(decimal->exponent);
 
 		if (magnitude <= (uint128) PG_INT64_MAX || (magnitude == (uint128) 1 << 63 && decimal->negative))

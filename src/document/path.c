@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(mcs_document_get);
 static bool
 step_index(const DocumentStep *step, int64 *index)
 {
+	/* no int4 has more than 11 characters */
 	return step->size > 0 && step->size <= 11 && mcs_document_parse_int64(step->key, step->size, index);
 }
 
@@ -39,6 +40,7 @@ follow_step(const DocumentValue *value, const DocumentStep *step, DocumentValue 
 {
 	int64		index;
 
+	/* MongoDB's paths also look into every element of an array; PostgreSQL's do not */
 	if (value->type == DOCUMENT_OBJECT)
 		return mcs_document_find_sized(value->data, value->size, step->key, step->size, found);
 	if (value->type == DOCUMENT_ARRAY && step_index(step, &index))
@@ -55,6 +57,7 @@ mcs_document_walk(const DocumentValue *value, const DocumentStep *steps, int cou
 	{
 		DocumentValue next;
 
+		/* not into found itself, which is what is read */
 		if (!follow_step(found, &steps[i], &next))
 			return false;
 		*found = next;
@@ -76,6 +79,7 @@ read_steps(ArrayType *array, int *count)
 	{
 		if (nulls[i])
 			return NULL;
+		/* an element of an array is never compressed nor out of line; the steps live as long as the array */
 		steps[i].key = VARDATA_ANY(DatumGetPointer(elements[i]));
 		steps[i].size = VARSIZE_ANY_EXHDR(DatumGetPointer(elements[i]));
 	}
@@ -132,6 +136,7 @@ mcs_document_plain_text(const DocumentValue *value, const DocumentStep *steps, i
 		return cstring_to_text_with_len(string, size);
 	}
 	initStringInfo(&out);
+	/* room for the header, so that the buffer becomes the text */
 	appendStringInfoSpaces(&out, VARHDRSZ);
 	if (!mcs_document_write_plain(&out, value, &bad_text))
 	{
@@ -164,6 +169,7 @@ path_argument(FunctionCallInfo fcinfo, int *count)
 		caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 		cached = palloc(sizeof(CachedPath));
 		cached->steps = read_steps(PG_GETARG_ARRAYTYPE_P_COPY(1), &cached->count);
+		/* last, so that an error leaves nothing half done; the steps point into the copy */
 		fcinfo->flinfo->fn_extra = cached;
 		MemoryContextSwitchTo(caller);
 	}
@@ -205,6 +211,7 @@ field(FunctionCallInfo fcinfo, bool as_text)
 	DocumentStep step = {VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)};
 	DocumentValue found;
 
+	/* as for jsonb: a text reaches into objects only, an integer into arrays only; a path into both */
 	return return_value(fcinfo,
 						value.type == DOCUMENT_OBJECT && follow_step(&value, &step, &found),
 						&found, as_text, &step, 1);
@@ -428,6 +435,7 @@ mcs_document_get(PG_FUNCTION_ARGS)
 	PathRest	path = {NULL, 0, 0, false};
 	DocumentValue found;
 
+	/* once, whatever the value: a leakproof function must not fail by what it finds in it */
 	check_stack_depth();
 	path.steps = path_argument(fcinfo, &path.count);
 	return return_value(fcinfo,

@@ -33,6 +33,7 @@ transform_subscript(ParseState *pstate, Node *subscript)
 	Oid			type = exprType(expr);
 	Oid			target = type == INT2OID || type == INT4OID || type == INT8OID ? INT4OID : TEXTOID;
 
+	/* not by assignment to text, which takes a value of any type */
 	expr = coerce_to_target_type(pstate, expr, type, target, -1,
 								 target == INT4OID ? COERCION_ASSIGNMENT : COERCION_IMPLICIT,
 								 COERCE_IMPLICIT_CAST, -1);
@@ -65,6 +66,7 @@ transform(SubscriptingRef *sbsref, List *indirection, ParseState *pstate, bool i
 	}
 	sbsref->refupperindexpr = subscripts;
 	sbsref->reflowerindexpr = NIL;
+	/* a part is a document, too; the parser converts to this what is assigned */
 	sbsref->refrestype = sbsref->refcontainertype;
 	sbsref->reftypmod = -1;
 }
@@ -108,6 +110,7 @@ static Datum
 fetch_value(SubscriptingRefState *sbsrefstate, Datum container, bool *isnull)
 {
 	SubscriptWorkspace *workspace = sbsrefstate->workspace;
+	/* fetch_leakproof: a damaged document has no parts, and raises no error */
 	DocumentValue value = mcs_document_take_any(DatumGetDocumentP(container));
 	DocumentValue found;
 
@@ -146,6 +149,7 @@ assign(ExprState *state, ExprEvalStep *op, ExprContext *econtext)
 	DocumentValue replacement = {DOCUMENT_NULL, NULL, 0};
 	DocumentValue old;
 
+	/* store_leakproof is false, so what is damaged may raise an error here */
 	if (!sbsrefstate->replacenull)
 		replacement = mcs_document_take(DatumGetDocumentP(sbsrefstate->replacevalue));
 	if (!*op->resnull)
@@ -163,6 +167,7 @@ exec_setup(const SubscriptingRef *sbsref, SubscriptingRefState *sbsrefstate, Sub
 	SubscriptWorkspace *workspace = palloc0(sizeof(SubscriptWorkspace));
 	ListCell   *cell;
 
+	/* made once, where the expression is initialised, and as long-lived as that */
 	workspace->is_integer = palloc0(sizeof(bool) * count);
 	workspace->digits = palloc0(sizeof(*workspace->digits) * count);
 	workspace->steps = palloc0(sizeof(DocumentStep) * count);

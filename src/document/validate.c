@@ -105,6 +105,7 @@ validate_elements(const DocumentValue *value, bool strict, int depth, DocumentFa
 	if (depth >= DOCUMENT_MAX_DEPTH)
 		return fail(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "it is nested too deeply");
 	mcs_document_iterate(&it, value->data, value->size);
+	/* keys that come twice are well-formed; so are an array's that do not count up, for which the text form has its escape */
 	while (mcs_document_next(&it))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -143,6 +144,7 @@ validate_code_w_scope(const DocumentValue *value, bool strict, int depth, Docume
 	part.type = DOCUMENT_OBJECT;
 	part.data += part.size;
 	part.size = value->size - 4 - part.size;
+	/* what is left must be the object, to the last byte */
 	return validate(&part, strict, depth + 1, fault);
 }
 
@@ -165,6 +167,7 @@ validate_strictly(const DocumentValue *value, DocumentFault *fault)
 				return fail(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "a string is not valid UTF-8");
 			break;
 		case DOCUMENT_REGEX:
+			/* both strings at once: the zeros that end them do not matter here */
 			if (!mcs_document_is_utf8((const char *) data, value->size))
 				return fail(fault, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "a regular expression is not valid UTF-8");
 			break;
