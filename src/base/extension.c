@@ -50,7 +50,12 @@ is_other_table(Oid relation)
 	return false;
 }
 
-/* A relation changed, or (InvalidOid) all did.  A change of the owner or the name comes as one, too. */
+/*
+ * A relation changed, or (InvalidOid) all did.  A change of the owner or the name
+ * comes as one, too, and an update of the extension, which alters the tables.
+ * Called whenever invalidations are taken in, also in the middle of a lookup: so
+ * it takes a note, and looks nothing up itself.
+ */
 static void
 forget_relation(Datum arg, Oid relation)
 {
@@ -82,7 +87,7 @@ find_schema(bool *old)
 
 	if (!OidIsValid(extension))
 		return InvalidOid;
-	/* there is no syscache of extensions, and get_extension_schema() reads the row without its version */
+	/* only the newest minor releases have a syscache of extensions, and get_extension_schema() reads the row without its version */
 	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
 	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);

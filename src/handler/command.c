@@ -49,6 +49,7 @@ refuse_duplicate(const char *name)
 			 errmsg("change handler \"%s\" already exists", name)));
 }
 
+/* Checks a definition as the owner, whose code it compiles, under its own settings; in the owner's own session as free as he is. */
 static void
 check_as_owner(Handler *handler)
 {
@@ -68,11 +69,13 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	Stream	   *stream;
 	int64		last_event_id;
 
+	/* now, rather than when the first statement writes: code of the owner is compiled before */
 	PreventCommandIfReadOnly("create_change_handler()");
 	mcs_argument_begin(&arguments, fcinfo);
 	handler->name = mcs_argument_required(&arguments, "handler_name");
 	mcs_handler_check_name(handler->name);
 	handler->stream = mcs_argument_required(&arguments, "stream_name");
+	/* not locked yet: while the dialect is translated and code is compiled, the stream's worker need not wait */
 	handler->owner = mcs_stream_load_own(handler->stream, false)->owner;
 	options = mcs_argument_options(&arguments, &mcs_options_handler);
 	mcs_argument_reset_others(options);
@@ -83,7 +86,11 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	/* for the message's sake; the insertion decides between two at the same time */
 	if (mcs_handlers_load(handler->name, false, true))
 		refuse_duplicate(handler->name);
-	/* the stream's worker, which says of new events whether they wait for handlers, is held up from here on */
+	/*
+	 * The stream's worker, which says of new events whether they wait for handlers,
+	 * is held up from here on.  And the right is asked for again: the stream may be
+	 * somebody else's by now.
+	 */
 	stream = mcs_stream_load_own(handler->stream, true);
 	last_event_id = mcs_handler_start(handler, stream);
 	if (!mcs_handlers_insert(handler, last_event_id))
@@ -128,6 +135,7 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alter_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
+	/* locked at once, since MongoDB is not asked; the stream's rows are not, as nothing changes in them */
 	workers = handler->workers;
 	mcs_argument_begin(&arguments, fcinfo);
 	options = mcs_argument_options(&arguments, &mcs_options_handler);
@@ -206,6 +214,12 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("drop_change_handler()");
 	handler = mcs_handler_load_own(fcinfo, true);
 	(void) mcs_handlers_lock_positions(handler->name, &least, NULL);
+
+	/*
+	 * Events that waited for this handler get the status that the others give them.
+	 * That may be many, so it is done before the stream is locked; and as the owner,
+	 * since triggers on the events table run.
+	 */
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
 	least = mcs_processing_release(handler->stream, handler->name, least);
 	mcs_owner_end(&scope);

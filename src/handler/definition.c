@@ -133,6 +133,7 @@ next_full_document(const char *text)
 		{
 			unsigned char after = (unsigned char) text[sizeof(word) - 1];
 
+			/* full_document_before_change and full_document_source are other columns */
 			if (after != '_' && !isalnum(after) && !IS_HIGHBIT_SET(after))
 				return text + sizeof(word) - 1;
 		}
@@ -196,6 +197,7 @@ mcs_handler_start(const Handler *handler, const Stream *stream)
 		return stream->last_event_id;
 	if (strcmp(handler->start_at, "earliest") == 0)
 	{
+		/* a position is the last event that is done: the one before the first that is to be */
 		event_id = mcs_rows_oldest(handler->stream);
 		return event_id ? event_id - 1 : stream->last_event_id;
 	}

@@ -122,6 +122,7 @@ check_authentication(Check *check)
 		add_row(check, "authentication", false, error_line(&error), mcs_mongo_hint(&error));
 		return;
 	}
+	/* the first user, by the key "0": arrays in BSON are documents whose keys are 0, 1, ... */
 	if (mcs_document_find(reply->data, reply->size, "authInfo", &value) && value.type == DOCUMENT_OBJECT &&
 		mcs_document_find(value.data, value.size, "authenticatedUsers", &value) && value.type == DOCUMENT_ARRAY &&
 		mcs_document_find(value.data, value.size, "0", &value) && value.type == DOCUMENT_OBJECT)
@@ -464,12 +465,14 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	int64		before;
 	int64		after;
 
+	/* all rows in one call: no session shall stay open while the caller fetches them */
 	InitMaterializedSRF(fcinfo, 0);
 	check.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	check.target = mcs_mongo_target(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
 	/* a session of its own: how MongoDB receives a new connection is what is asked */
 	check.session = mcs_session_open(check.target, "check_mongo_server");
 
+	/* where it returns without closing the session, that ends with its memory context, as after an error */
 	hello = run_json(&check, "admin", "{\"hello\": 1}", &error);
 	if (hello == NULL)
 	{

@@ -400,7 +400,7 @@ find_mapping(Oid userid, Oid serverid)
 	return umid;
 }
 
-/* Raises an error unless a role may use a server. */
+/* Raises an error unless a role may use a server: the one that connects, which need not be the current user. */
 static void
 check_usage(Oid serverid, Oid userid, const char *name)
 {
@@ -451,7 +451,7 @@ make_target(ForeignServer *server, Oid userid)
 	return target;
 }
 
-/* The same for a foreign table's server, which takes no right of its own. */
+/* The same for a foreign table's server, which takes no right of its own: PostgreSQL has asked for USAGE when the table was made. */
 MongoTarget *
 mcs_mongo_target_of_table(Oid serverid, Oid userid)
 {

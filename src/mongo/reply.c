@@ -42,6 +42,7 @@ complain(char *complaint, const char *format,...)
 	va_list		args;
 
 	va_start(args, format);
+	/* not vsnprintf(), which PostgreSQL's headers make its own: this is the driver's thread */
 	bson_vsnprintf(complaint, COMPLAINT_SIZE, format, args);
 	va_end(args);
 	return false;
@@ -147,6 +148,7 @@ all_are(const bson_iter_t *iter, bool (*fits) (const bson_iter_t *))
 	while (bson_iter_next(&element))
 		if (!fits(&element))
 			return false;
+	/* the iterator ends at what is no BSON, too, and tells it by this alone */
 	return element.err_off == 0;
 }
 

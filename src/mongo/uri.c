@@ -280,7 +280,11 @@ driver_knows(const UriOption *option)
 		mongoc_uri_option_is_bool(name) || mongoc_uri_option_is_utf8(name);
 }
 
-/* Adds a name to a list in words if it is hardly another than the mistyped one. */
+/*
+ * Adds a name to a list in words if it is hardly another than the mistyped one.
+ * The distance takes time that grows with both lengths, and is not bounded there
+ * (trusted): the caller has bounded them.
+ */
 static void
 add_if_near(StringInfo list, const char *mistyped, const char *name)
 {
@@ -398,6 +402,7 @@ check_by_driver(const char *option, const char *uri)
 	MongoError	error;
 	DriverRequest *request = calloc(1, sizeof(DriverRequest));
 
+	/* of calloc, since the driver's thread frees it */
 	if (request == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -37,6 +37,7 @@ text_argument(FunctionCallInfo fcinfo, int number)
 	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
+/* An argument of type boolean, of which null is false. */
 static bool
 bool_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -98,6 +99,7 @@ check_owner_can_login(Oid role)
 #endif
 }
 
+/* Shared memory and the launcher are there only where the library was preloaded; the stream is kept for when it is. */
 static void
 tell_if_not_preloaded(const Stream *stream)
 {
@@ -243,9 +245,11 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	StreamStart start = {START_NONE, NULL, true};
 	MongoTarget *target;
 
+	/* now, rather than when the first statement writes: MongoDB is asked before */
 	PreventCommandIfReadOnly("create_change_stream()");
 	stream->name = mcs_stream_name_argument(fcinfo);
 	mcs_stream_check_name(stream->name);
+	/* not the session's user: a stream that a SECURITY DEFINER function makes is its owner's */
 	stream->owner = GetUserId();
 	check_owner_can_login(stream->owner);
 	mcs_argument_begin(&arguments, fcinfo);
@@ -255,12 +259,14 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	target = take_place(stream, &arguments);
 	take_start(&start, stream);
 	stream->settings = mcs_owner_capture_settings();
+	/* without the scope of check_as_owner: the caller is the owner, and the settings are those that he has now */
 	mcs_stream_check_definition(stream, false);
 
 	/* before MongoDB is asked, which may take long; the insertion decides */
 	if (mcs_streams_load(stream->name, false, true))
 		refuse_duplicate(stream->name);
 	fix_start(stream, target, &start);
+	/* before the insertion, which wants the number to go on from; if that is refused, the error takes this back */
 	take_kept_events(stream);
 	forget_remains(stream);
 	if (!mcs_streams_insert(stream))
@@ -301,6 +307,7 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	{
 		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
 
+		/* a trial, so that what MongoDB refuses is not stored; silent, as the notices come below */
 		check_as_owner(stream, true);
 		(void) mcs_stream_start_resolve(stream, mcs_mongo_target(stream->server, stream->owner), &start);
 	}
@@ -325,6 +332,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 	char	   *name = mcs_stream_name_argument(fcinfo);
 
 	PreventCommandIfReadOnly("pause_change_stream()");
+	/* for the right and for the locks */
 	(void) mcs_stream_load_own(name, true);
 	mcs_streams_pause(name);
 	mcs_wake_at_commit(name);
@@ -428,6 +436,7 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("resume_change_stream()");
 	stream = mcs_stream_load_own(name, false);
 	mcs_stream_refuse_snapshot(bool_argument(fcinfo, 2));
+	/* its form before MongoDB is asked; whether it fits the position is seen below */
 	if (skip)
 		(void) mcs_stream_check_token(skip, "skip");
 	token = resume_position(stream, start_at);
@@ -502,11 +511,13 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("change stream \"%s\" does not exist", name)));
+	/* before anything is locked, or anybody could hold up the stream's processes */
 	mcs_stream_check_owner(stream->owner, "change stream", name);
 	/* handlers before the stream; those that are made meanwhile are locked behind it */
 	mcs_handlers_lock_all(name);
 	stream = mcs_stream_load_own(name, true);
 	mcs_handlers_lock_all(name);
+	/* with everything locked, so that none is added that was not counted */
 	if (!discard)
 		refuse_dead_letters(name);
 	/* events before the stream: triggers on them may still look it up */

@@ -112,7 +112,7 @@ mcs_stream_plain_sql(const char *source, const char *function, int nargs)
 {
 	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
 	Oid			arguments[] = {TEXTOID, BOOLOID};
-	/* through SQL, as the dialect is above this folder */
+	/* through SQL, as the dialect is above this folder; by its qualified name, in place of which nobody can put another */
 	Oid			translator = LookupFuncName(name, nargs, arguments, false);
 	Datum		argument = CStringGetTextDatum(source);
 
@@ -303,6 +303,7 @@ wants_operation(const Stream *stream, const char *operation)
 	return false;
 }
 
+/* Refuses operations that MongoDB would never send, and tells (unless silent) of one that may come as another. */
 static void
 check_wanted_operations(const Stream *stream, bool silent)
 {
@@ -382,5 +383,6 @@ mcs_stream_check_definition(Stream *stream, bool silent)
 	if (stream->filter || stream->add_fields)
 		match = check_expressions(stream, silent, &exact);
 	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);
+	/* what MongoDB was sent may let through more than the filter, never less (match/match.h): then all of it is asked here again */
 	stream->local_filter = exact ? NULL : stream->filter;
 }

@@ -171,6 +171,7 @@ check_columns(Node *node, ColumnCheck *check)
 				return false;
 			}
 		}
+		/* the whole row is attribute 0, and system columns are below it: neither is in the map */
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s can use the columns of an event only", check->source->argument),
@@ -233,6 +234,7 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 
 	/* positions count from the begin of what was parsed */
 	pstate->p_sourcetext = source->prefix ? psprintf(SET_LIST_PREFIX "%s", source->text) : source->text;
+	/* rights on the table are not asked for: that is done where a plan starts, and here the values are of the event at hand */
 	addNSItemToQuery(pstate,
 					 addRangeTableEntryForRelation(pstate, events, AccessShareLock,
 												   source->alias ? makeAlias(source->alias, NIL) : NULL, false, true),
@@ -281,6 +283,7 @@ compile_filter(StreamExpressions *expressions, Relation events, const char *argu
 	error_context_stack = &callback;
 	expression = analyse(expressions, events, parse_filter(&source), &source, true);
 	old = MemoryContextSwitchTo(expressions->context);
+	/* this asks, once for all events, whether the current user may call the functions */
 	expressions->filter = ExecInitQual(list_make1(expression), NULL);
 	expressions->condition = expression;
 	MemoryContextSwitchTo(old);
@@ -340,6 +343,7 @@ make_expressions(Relation events)
 	expressions->context = context;
 	expressions->forget.func = forget_cached;
 	expressions->forget.arg = expressions;
+	/* before anything is cached: an error deletes the context with the caller's, and with it what was */
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
 	mcs_events_map(events, &expressions->map);
 	expressions->conversion = mcs_events_map_conversion(events, &expressions->map);

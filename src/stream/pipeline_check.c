@@ -339,7 +339,11 @@ check_stage(const StageCheck *stage, const DocumentValue *value)
 			refuse_form(stage, "must have an object with newRoot", NULL);
 		check_root(stage, &root);
 	}
-	/* $redact: keeps or prunes the event as a whole, unless it looks into it */
+	/*
+	 * $redact: keeps or prunes the event as a whole, unless it looks into it.  That it
+	 * does by a variable, which stands in the text, since no expression can compute
+	 * the name of one; a literal of that name is refused with it.
+	 */
 	else if (mentions(value, "$$DESCEND"))
 		refuse_form(stage, "descends into fields that every event must keep",
 					"Decide by $$KEEP and $$PRUNE for the event as a whole, or drop fields by $unset.");

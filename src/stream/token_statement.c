@@ -97,6 +97,7 @@ known_column(const char *name)
 static char *
 value_expression(const TokenColumn *column, Form_pg_attribute attribute)
 {
+	/* with its schema unless that is pg_catalog, which alone is in the search_path (stream/token_table.c) */
 	const char *type = format_type_with_typemod(attribute->atttypid, attribute->atttypmod);
 	int			parameter = column->parameter;
 
@@ -192,7 +193,9 @@ build_statement(Relation table, bool upsert)
 
 /*
  * The plan of a statement, prepared once: it is the same for all streams of a
- * table, and a session rarely writes two tables.
+ * table, and a session rarely writes two tables.  And for all users: rights are
+ * asked for when it is executed, and PostgreSQL plans anew where row security
+ * makes a difference between them.
  */
 static SPIPlanPtr
 plan_for(const char *statement, bool upsert)
@@ -299,6 +302,7 @@ mcs_token_statement_execute(const TokenUpdate *update, Relation table)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* the stream and the statement are in SPI's memory, and go with SPI_finish */
 	/* NULL where it is gone, or was never there: the row is written all the same, without its definition */
 	stream = mcs_streams_load(update->stream, false, true);
 	/* the tables' owner may insert any name: it opens no view on a stream of somebody else */

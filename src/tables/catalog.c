@@ -90,6 +90,8 @@ mcs_catalog_begin(CatalogScope *scope)
 	/*
 	 * A restricted operation, so that a trigger of the tables' owner leaves no
 	 * temporary tables, cursors or prepared statements in the caller's session.
+	 * No PG_TRY is needed: the abort of the transaction or subtransaction puts
+	 * back the user, the settings and SPI's stack.
 	 */
 	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
 	SetUserIdAndSecContext(objects->owner,
@@ -178,6 +180,7 @@ prepare(CatalogStatement *statement)
 	plan = SPI_prepare(statement_text(statement), statement->nargs, types);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	/* kept by now: until then it was in SPI's memory, and an error took it away */
 	statement->plan = plan;
 	statement->planned_for = mcs_extension_objects()->version;
 }
@@ -190,7 +193,12 @@ execute(CatalogStatement *statement, const Datum *values, const char *nulls, Sna
 
 	if (statement->plan == NULL || statement->planned_for != mcs_extension_objects()->version)
 		prepare(statement);
-	/* read only, so that SPI takes the snapshot as it is */
+	/*
+	 * With a snapshot read only, so that SPI takes it as it is.  Else not: SPI then
+	 * counts the commands and takes a snapshot for each statement, which so sees
+	 * what was written before it in this transaction and, at READ COMMITTED, what
+	 * others have committed since the caller's query began.
+	 */
 	if (snapshot)
 		result = SPI_execute_snapshot(statement->plan, unconstify(Datum *, values), nulls, snapshot, InvalidSnapshot, true, false, 0);
 	else
@@ -415,7 +423,10 @@ mcs_catalog_insert(const char *table, CatalogColumns *columns)
 		appendStringInfo(&sql, "%s%s", i ? ", " : " (", quote_identifier(columns->names[i]));
 	for (int i = 0; i < columns->values.count; i++)
 		appendStringInfo(&sql, "%s$%d", i ? ", " : ") VALUES (", i + 1);
-	/* whoever makes the same at the same time is waited for, and then told of by false */
+	/*
+	 * Whoever makes the same at the same time is waited for, and then told of by
+	 * false; from REPEATABLE READ on by a serialization failure.
+	 */
 	appendStringInfoString(&sql, ") ON CONFLICT DO NOTHING");
 	return run_once(sql.data, columns) == 1;
 }

@@ -19,6 +19,7 @@
 void
 mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerError *error, int attempts)
 {
+	/* from the row itself: where that has been deleted there is nothing to keep, and no dead letter is made */
 	static CatalogStatement insert = CATALOG_STATEMENT(
 		"INSERT INTO @.change_handler_dead_letters (handler_name" ROW_COLUMN_NAMES ", sqlstate, error, detail, context, attempts) "
 		"SELECT $1" ROW_COLUMN_VALUES ", $4, $5, $6, $7, $8 FROM @.change_stream_events e "
@@ -69,6 +70,11 @@ mcs_dead_letters_count(const char *stream)
 List *
 mcs_dead_letters_lock(const char *handler, int64 after, int limit)
 {
+	/*
+	 * OF l, as PostgreSQL locks no rows of an outer join's side that may be null: an
+	 * event can be deleted meanwhile.  Its value stays whole, since a composite one
+	 * holds no pointers into the TOAST table.
+	 */
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT l.event_id, CASE WHEN e.event_id IS NULL THEN @.change_handler_dead_letter_event(l) ELSE e END AS event, l.attempts "
 		"FROM @.change_handler_dead_letters l "

@@ -45,6 +45,7 @@ mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 #define HANDLER_QUERY \
 		"SELECT h.*, s.owner, s.system_identifier, s.database_oid " \
 		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) WHERE h.handler_name = $1"
+	/* h alone is locked: the stream comes last (see the top), and is shown by the snapshot even where h was waited for */
 	static CatalogStatement load = CATALOG_STATEMENT(HANDLER_QUERY, TEXTOID);
 	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR NO KEY UPDATE OF h", TEXTOID);
 	CatalogScope scope;
@@ -85,6 +86,7 @@ mcs_handlers_insert(const Handler *handler, int64 last_event_id)
 	mcs_catalog_set_text(&columns, "stream_name", handler->stream);
 	set_definition(&columns, handler, false);
 	mcs_catalog_set_texts(&columns, "settings", handler->settings, false);
+	/* its key decides between two who make a handler of one name: the positions are of who has made the row */
 	if (!mcs_catalog_insert("change_handlers", &columns))
 		return false;
 	mcs_handlers_set_workers(handler->name, handler->workers, last_event_id);
@@ -143,6 +145,7 @@ mcs_handlers_delete(const char *name)
 	};
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
+	/* what refers to others first, for the foreign keys of 1.0's tables */
 	for (int i = 0; i < lengthof(delete); i++)
 		(void) mcs_catalog_run(&delete[i], values, NULL);
 }
@@ -153,7 +156,8 @@ mcs_handlers_delete(const char *name)
  * A definition is known by the transaction that made or changed it, which no other
  * has the number of: so a handler that is dropped and made again under its name
  * is another one, and code that changes the handler which runs it, in the
- * transaction that then saves, knows its own doing.
+ * transaction that then saves, knows its own doing.  A subtransaction has the
+ * number of the whole.  By way of text, as xid8 has no cast to bigint.
  */
 #define THIS_TRANSACTION "pg_current_xact_id()::text::bigint"
 
@@ -316,6 +320,7 @@ mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *p
 bool
 mcs_handlers_begin(const char *name, int worker, bool first, int64 *running_event, int *repeats, int *starts)
 {
+	/* what was noted before comes from the subquery, since RETURNING has the new values only before PostgreSQL 18 */
 	static CatalogStatement note = CATALOG_STATEMENT(
 		"UPDATE @.change_handler_progress p SET alive = true"
 		"{, starts = CASE WHEN o.alive AND $3 AND p.running_event IS NULL THEN p.starts + 1 ELSE p.starts END|} "

@@ -130,6 +130,7 @@ mcs_options_type(const Option *option)
 
 /* ---- an option of a definition ---- */
 
+/* The words as a hint lists them, in the spelling in which they are kept. */
 static char *
 list_of_words(const OptionWord *words)
 {

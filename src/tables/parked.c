@@ -36,6 +36,7 @@ mcs_parked_insert(const EventRow *row, const ParkedError *error)
 List *
 mcs_parked_lock(const char *stream, int64 after, int limit)
 {
+	/* in the order of their numbers: of two who retry at once the second waits, and does not get what the first has taken */
 	static CatalogStatement lock = CATALOG_STATEMENT(
 		"SELECT " PARKED_COLUMNS " FROM @.change_stream_parked_events "
 		"WHERE stream_name = $1 AND event_id > $2 ORDER BY event_id LIMIT $3 FOR UPDATE",
@@ -57,6 +58,7 @@ mcs_parked_lock(const char *stream, int64 after, int limit)
 
 		/* processing_* are of the gap row that stands in the event's place (mcs_events_take_gap) */
 		memset(row->nulls, true, sizeof(row->nulls));
+		/* by their places: PARKED_COLUMNS are the first columns of an EventRow, in its order */
 		for (int column = 0; column < PARKED_COUNT; column++)
 		{
 			Form_pg_attribute attribute = TupleDescAttr(desc, column);

@@ -43,6 +43,7 @@ mcs_roles_streams_of_server(const char *server, int *others)
 	List	   *names = NIL;
 	uint64		count;
 
+	/* who asks was noted above, since within the scope the current user is the tables' owner */
 	*others = 0;
 	mcs_catalog_begin(&scope);
 	count = mcs_catalog_execute(&find, &value, NULL);
@@ -82,6 +83,7 @@ mcs_roles_rename_server(const char *from, const char *to)
 	/* their processes know the server by the name that it had, and read their rows again */
 	foreach(cell, names_of(&find, values[0]))
 		mcs_wake_at_commit(lfirst(cell));
+	/* no stream is redefined: it is the same MongoDB, and what is under way may count */
 	(void) mcs_catalog_run(&rename, values, NULL);
 }
 
@@ -97,12 +99,14 @@ mcs_roles_drop_streams(Oid role)
 	{
 		Stream	   *stream;
 
+		/* as drop_change_stream locks: handlers before the stream, and again those that were made before it was locked */
 		mcs_handlers_lock_all(lfirst(cell));
 		stream = mcs_streams_load(lfirst(cell), true, true);
 		/* somebody else has dropped it meanwhile */
 		if (!stream)
 			continue;
 		mcs_handlers_lock_all(stream->name);
+		/* as its owner, since triggers on the table run; before the stream, which they may look up */
 		mcs_events_delete_all(stream->name, stream->owner);
 		mcs_streams_delete(stream, false);
 		mcs_wake_at_commit(stream->name);
@@ -131,6 +135,7 @@ mcs_roles_reassign(Oid from, Oid to)
 	{
 		mcs_handlers_lock_all(lfirst(cell));
 		mcs_handlers_redefine_all(lfirst(cell));
+		/* for its locks, which come behind the handlers' */
 		(void) mcs_streams_load(lfirst(cell), true, true);
 		mcs_progress_redefine(lfirst(cell));
 		mcs_wake_at_commit(lfirst(cell));

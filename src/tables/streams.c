@@ -51,7 +51,11 @@ stream_from_row(const CatalogRow *row, const char *name)
 	return stream;
 }
 
-/* Rows are read by the names of their columns: 1.0's, which lack some, need no statements of their own. */
+/*
+ * Rows are read by the names of their columns: 1.0's, which lack some, need no
+ * statements of their own.  has_handlers is not locked: it is what the statement's
+ * snapshot shows, even where the rows' locks were waited for.
+ */
 #define STREAM_QUERY(join) \
 	"SELECT s.*, p.*, EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name) AS has_handlers " \
 	"FROM @.change_streams s " join " @.change_stream_progress p USING (stream_name) WHERE s.stream_name = $1"
@@ -201,6 +205,7 @@ mcs_streams_insert(const Stream *stream)
 
 	/* change_streams first, whose key decides between two who make a stream of one name */
 	mcs_catalog_set_text(&columns, "stream_name", stream->name);
+	/* as a regrole, of which a dump has the role's name and not its number */
 	mcs_catalog_set(&columns, "owner", REGROLEOID, ObjectIdGetDatum(stream->owner), false);
 	mcs_catalog_set_text(&columns, "database_name", stream->database);
 	mcs_catalog_set_text(&columns, "collection_name", stream->collection);
@@ -303,6 +308,7 @@ mcs_streams_delete(const Stream *stream, bool keep_events)
 	mcs_catalog_add_text(&values, stream->name);
 	mcs_catalog_add_value(&values, ObjectIdGetDatum(stream->owner), false);
 	mcs_catalog_add_value(&values, Int64GetDatum(stream->last_event_id), false);
+	/* one array for all of them: SPI looks at as many values as a statement has parameters */
 	/* what refers to others before what it refers to: 1.0's tables have foreign keys */
 	for (int i = 0; i < lengthof(delete); i++)
 		(void) mcs_catalog_run(&delete[i], values.values, NULL);
@@ -331,6 +337,7 @@ mcs_streams_is_uncommitted(const char *stream)
 		CatalogRow	row = mcs_catalog_row(&scope, 0);
 		bool		isnull;
 
+		/* who wrote this version, or a subtransaction of his; a lock, which is in xmax, does not count */
 		own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(mcs_catalog_get_datum(&row, "xmin", &isnull)));
 	}
 	mcs_catalog_end(&scope);
@@ -354,6 +361,7 @@ mcs_streams_stop(const char *stream, StreamState state, const char *reason, cons
 	Datum		values[4] = {CStringGetTextDatum(stream)};
 	char		nulls[4] = {' ', ' ', ' ', token ? ' ' : 'n'};
 
+	/* the time by clock_timestamp(), as a worker's transaction may have begun long before */
 	/* the others are told by shared memory, and end with the process */
 	Assert(state == STREAM_HISTORY_LOST || state == STREAM_ERROR);
 	values[1] = CStringGetTextDatum(state == STREAM_HISTORY_LOST ? "history_lost" : "error");
