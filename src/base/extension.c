@@ -87,7 +87,10 @@ find_schema(bool *old)
 
 	if (!OidIsValid(extension))
 		return InvalidOid;
-	/* only the newest minor releases have a syscache of extensions, and get_extension_schema() reads the row without its version */
+	/*
+	 * Only the newest minor releases have a syscache of extensions, and
+	 * get_extension_schema() reads the row without its version.
+	 */
 	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
 	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
@@ -133,6 +136,7 @@ find_objects(void)
 	/* all of it, since what was found is compared by its bytes below */
 	memset(&found, 0, sizeof(found));
 	found.version = objects.version;
+	/* once a session: nothing can be unregistered, and places are few */
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
@@ -167,7 +171,11 @@ find_objects(void)
 		found.version++;
 	objects = found;
 	memcpy(others, found_others, sizeof(others));
-	/* without the events table nothing would tell of its being made, so look again each time */
+	/*
+	 * Without the events table nothing would tell of its being made, so look again
+	 * each time.  What only this transaction has made is no danger: should it be
+	 * rolled back, its own invalidations are executed here.
+	 */
 	valid = OidIsValid(found.events) && moved_before == moved;
 }
 

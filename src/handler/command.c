@@ -49,7 +49,7 @@ refuse_duplicate(const char *name)
 			 errmsg("change handler \"%s\" already exists", name)));
 }
 
-/* Checks a definition as the owner, whose code it compiles, under its own settings; in the owner's own session as free as he is. */
+/* Checks a definition as the owner, whose code it compiles, under its own settings; in the owner's own session unrestricted. */
 static void
 check_as_owner(Handler *handler)
 {

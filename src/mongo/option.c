@@ -451,7 +451,7 @@ make_target(ForeignServer *server, Oid userid)
 	return target;
 }
 
-/* The same for a foreign table's server, which takes no right of its own: PostgreSQL has asked for USAGE when the table was made. */
+/* The same for a foreign table's server, for which no right is asked: PostgreSQL has asked for USAGE when the table was made. */
 MongoTarget *
 mcs_mongo_target_of_table(Oid serverid, Oid userid)
 {

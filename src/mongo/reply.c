@@ -540,6 +540,7 @@ mcs_reply_check(const ReplyQuestion *question, const uint8 *data, uint32 size, c
 
 	if (!mcs_bson_valid(data, size) || !bson_init_static(&reply, data, size) || !bson_iter_init(&iter, &reply))
 		return complain(complaint, "a reply is not a BSON document");
+	/* each field, rather than the first of each name: one that is there twice is right in both places */
 	while (bson_iter_next(&iter))
 		if (!check_field(&iter, common_fields, lengthof(common_fields), complaint))
 			return false;

@@ -383,6 +383,6 @@ mcs_stream_check_definition(Stream *stream, bool silent)
 	if (stream->filter || stream->add_fields)
 		match = check_expressions(stream, silent, &exact);
 	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);
-	/* what MongoDB was sent may let through more than the filter, never less (match/match.h): then all of it is asked here again */
+	/* what MongoDB is sent may let through more than the filter, never less (match/match.h): then all of it is asked here */
 	stream->local_filter = exact ? NULL : stream->filter;
 }

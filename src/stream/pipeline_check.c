@@ -114,6 +114,7 @@ check_assignments(const StageCheck *stage, const DocumentValue *fields)
 	}
 }
 
+/* One path of an $unset: neither a field that must come through nor anything in it. */
 static void
 check_unset_path(const StageCheck *stage, const DocumentValue *value)
 {

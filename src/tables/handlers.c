@@ -45,7 +45,11 @@ mcs_handlers_load(const char *name, bool for_update, bool missing_ok)
 #define HANDLER_QUERY \
 		"SELECT h.*, s.owner, s.system_identifier, s.database_oid " \
 		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) WHERE h.handler_name = $1"
-	/* h alone is locked: the stream comes last (see the top), and is shown by the snapshot even where h was waited for */
+	/*
+	 * h alone is locked: the stream comes last (see the top), and is shown by the
+	 * snapshot even where h was waited for.  Of a handler whose stream a restore has
+	 * not brought there is nothing to load.
+	 */
 	static CatalogStatement load = CATALOG_STATEMENT(HANDLER_QUERY, TEXTOID);
 	static CatalogStatement load_locked = CATALOG_STATEMENT(HANDLER_QUERY " FOR NO KEY UPDATE OF h", TEXTOID);
 	CatalogScope scope;
@@ -373,6 +377,7 @@ mcs_handlers_announce(const char *name, int worker, int64 event_id)
 		TEXTOID, INT4OID, INT8OID);
 	Datum		values[3] = {CStringGetTextDatum(name), Int32GetDatum(worker), Int64GetDatum(event_id)};
 
+	/* as in mcs_handlers_begin: the caller commits before the event is run */
 	mcs_deaths_flush();
 	(void) mcs_catalog_run(&note, values, NULL);
 }
@@ -386,6 +391,7 @@ mcs_handlers_end(const char *name, int worker)
 		"WHERE handler_name = $1 AND worker = $2", TEXTOID, INT4OID);
 	Datum		values[2] = {CStringGetTextDatum(name), Int32GetDatum(worker)};
 
+	/* not flushed by all means: if a crash takes this back, a death is counted that was none, and one alone does no harm */
 	(void) mcs_catalog_run(&note, values, NULL);
 }
 

@@ -2,6 +2,9 @@
  * tables/roles.c
  *	  The streams that a server or a role stands behind: for DROP SERVER, DROP
  *	  ROLE, DROP OWNED and REASSIGN OWNED.
+ *
+ * What writes here is called behind PostgreSQL's own command (stream/hook.c), which
+ * has asked for the rights; an error here takes that command back, too.
  */
 #include "mongo_change_stream.h"
 
