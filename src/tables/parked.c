@@ -64,7 +64,10 @@ mcs_parked_lock(const char *stream, int64 after, int limit)
 			Form_pg_attribute attribute = TupleDescAttr(desc, column);
 			Datum		value = SPI_getbinval(tuple, desc, column + 1, &isnull);
 
-			/* SPI's memory goes with the scope, and what was stored out of line with the row; all other types here are passed by value */
+			/*
+			 * SPI's memory goes with the scope, and what was stored out of line with
+			 * the row; all other types here are passed by value.
+			 */
 			row->nulls[column] = isnull;
 			if (!isnull && attribute->attlen == -1)
 				row->values[column] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
