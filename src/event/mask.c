@@ -33,7 +33,7 @@
 
 typedef enum MaskAction
 {
-	MASK_KEEP,
+	MASK_KEEP,					/* each hides more than the one before; of several the last counts */
 	MASK_WALK,					/* something below it is named */
 	MASK_REPLACE,
 	MASK_REMOVE
@@ -149,6 +149,7 @@ mcs_event_mask_problem(const char *path)
 	return NULL;
 }
 
+/* Whether a name may be the position of an element. */
 static bool
 is_number(const DocumentStep *step)
 {
@@ -164,6 +165,7 @@ same_step(const DocumentStep *a, const DocumentStep *b)
 	return a->size == b->size && memcmp(a->key, b->key, a->size) == 0;
 }
 
+/* Adds a path to those that lead on from a place, once. */
 static void
 add_state(MaskStates *states, const MaskPath *path, int at)
 {
@@ -193,7 +195,7 @@ follow(const MaskPath *path, int at, const DocumentStep *key, int count, bool po
 	MaskAction	action = MASK_KEEP;
 
 	/* all places in the path at once, as numbers may be keys or positions */
-	here[at] = true;
+	here[at] = true;			/* a stream's definition has no longer path: mcs_event_mask_problem() */
 	for (int i = 0; i <= count; i++)
 	{
 		bool		next[MAX_STEPS + 1] = {false};
@@ -399,6 +401,7 @@ add_written(Written *written, const char *key, uint32 size)
 	written->keys = lappend(written->keys, step);
 }
 
+/* In the order of bytes, which puts equal ones side by side. */
 static int
 compare_keys(const ListCell *a, const ListCell *b)
 {
@@ -539,6 +542,7 @@ mask_description(DocumentValue *description, const MaskStates *states)
 
 	if (description->type != DOCUMENT_OBJECT)
 		return;
+	/* the second round finds the same ones again, and mask_updated writes each once */
 	/* twice: what is removed inside of masked fields is to be shown with what is updated, which comes first */
 	for (int round = 0; round < 2; round++)
 	{

@@ -92,6 +92,7 @@ number_of(const MatchDatum *datum, double *number)
 			*number = DatumGetFloat8(datum->value);
 			return true;
 		case NUMERICOID:
+			/* what is beyond all doubles becomes an infinity, where numeric_float8 would raise an error */
 			*number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, datum->value));
 			return true;
 		default:
@@ -112,6 +113,7 @@ time_of(const MatchDatum *datum, int64 *time)
 		case DATEOID:
 			if (DATE_NOT_FINITE(DatumGetDateADT(datum->value)))
 				return false;
+			/* there are dates of millions of years, which no timestamp reaches */
 			return !pg_mul_s64_overflow(DatumGetDateADT(datum->value), USECS_PER_DAY, time);
 		default:
 			return false;
@@ -179,7 +181,7 @@ number_test(const char *key, MatchOperator operator, const MatchComparison *comp
 		filter = range_test(key, operator == MATCH_LT || operator == MATCH_LE ? NULL : double_document(number - margin),
 							operator == MATCH_GT || operator == MATCH_GE ? NULL : double_document(number + margin));
 	}
-	/* NaN is above all numbers in SQL and below them in MongoDB */
+	/* NaN is above all numbers in SQL, and for MongoDB in no order with them: {$gte: NaN} finds NaN alone */
 	if (may_be_nan && (operator == MATCH_GT || operator == MATCH_GE))
 		filter = mcs_match_or(filter, range_test(key, double_document(get_float8_nan()), NULL));
 	return filter;
@@ -191,7 +193,7 @@ time_test(const char *key, MatchOperator operator, const MatchComparison *compar
 {
 	static const char *const timestamp[] = {"timestamp", NULL};
 	const MatchDatum *datum = &comparison->items[0];
-	int64		margin = USECS_PER_SEC;
+	int64		margin = USECS_PER_SEC; /* more than what is cut off to make milliseconds */
 	int64		time;
 	int64		low;
 	int64		high;
@@ -217,6 +219,7 @@ boolean_test(const char *key, bool value, bool of_text)
 
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
+	/* 'yes' and 'on' are booleans, too: only the other boolean is sure not to be this one */
 	if (of_text)
 	{
 		mcs_document_begin_object(&builder, key);
@@ -230,7 +233,7 @@ boolean_test(const char *key, bool value, bool of_text)
 	return mcs_match_test(mcs_document_finish(&builder), false);
 }
 
-/* The value that is not known yet. */
+/* The value that is not known yet; for EXPLAIN, and for who asks what could be sent. */
 static MatchFilter *
 placeholder_test(const char *key, MatchOperator operator, const MatchDatum *datum)
 {
@@ -261,6 +264,7 @@ one_value(const MatchPath *path, MatchOperator operator, const MatchComparison *
 		filter = time_test(key, operator, comparison);
 	if (!filter)
 		return mcs_match_wider(mcs_match_one_path_null(path, true, false));
+	/* a string such as '12' stands in no order with numbers, but its cast does */
 	if (comparison->operand.of_text)
 		filter = mcs_match_or(filter, mcs_match_other_types(path, class == CAST_TIME ? "date" : "number"));
 	return mcs_match_wider(filter);
@@ -273,7 +277,7 @@ one_path(const MatchPath *path, MatchOperator operator, const MatchComparison *c
 	MatchFilter *filter = mcs_match_none();
 	MatchComparison one = *comparison;
 
-	/* what cannot be said, or is of too many values to be worth it */
+	/* what cannot be said, or is of too many values to be worth it: <> would be the contrary of a range that is too wide */
 	if (operator == MATCH_NO_OPERATOR || operator == MATCH_NE || path->literal || comparison->is_list ||
 		comparison->count > 20 || class_of(comparison->operand.type) == CAST_BOOLEAN)
 		return mcs_match_wider(mcs_match_one_path_null(path, true, false));
@@ -312,6 +316,7 @@ mcs_match_boolean(const MatchOperand *operand, bool truth)
 	{
 		MatchPath  *path = lfirst(cell);
 
+		/* $ne fails where any value that MongoDB finds is the other, and a position may find several */
 		filter = mcs_match_or(filter, path->literal || (operand->of_text && path->has_index) ?
 							  mcs_match_wider(mcs_match_one_path_null(path, true, false)) :
 							  boolean_test(mcs_match_dotted(path), truth, operand->of_text));

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+/* Tests that are made of one contained document. */
 #define MAX_TESTS	50
 
 /* {key: {$eq: value}}, or that there is something where equality is not MongoDB's. */
@@ -68,6 +69,7 @@ contains_test(const char *key, const DocumentValue *part, int *tests)
 			if (!mcs_document_is_container(it.value.type))
 				filter = mcs_match_and(filter, contains_test(key, &it.value, tests));
 		}
+		/* what no dotted path can say is left out, as above */
 		else if (it.key[0] != '\0' && it.key[0] != '$' && !strchr(it.key, '.') && mcs_document_is_utf8(it.key, it.key_size))
 			filter = mcs_match_and(filter, contains_test(psprintf("%s.%s", key, it.key), &it.value, tests));
 	}
@@ -102,6 +104,7 @@ has_key(const MatchPath *path, const MatchDatum *datum)
 		return mcs_match_wider(mcs_match_one_path_null(path, false, false));
 	if (path->column_steps == list_length(path->steps))
 		return exists_test(psprintf("%s.%s", dotted, key), true);
+	/* the key of an object, or a string that is in an array or is the value, as jsonb's ? has it */
 	mcs_document_build(&builder);
 	mcs_document_begin_object(&builder, NULL);
 	mcs_document_append_string(&builder, dotted, key);
@@ -123,6 +126,7 @@ one_path(const MatchPath *path, const MatchComparison *comparison, PGFunction fu
 	if (path->literal || !datum->known || get_typlen(datum->type) != -1 ||
 		toast_raw_datum_size(datum->value) > MATCH_MAX_BYTES)
 		return present;
+	/* a @> b and b <@ a are two functions; the other way round, what the operand is contained in says little of it */
 	if (function == (comparison->swapped ? mcs_document_contained : mcs_document_contains) &&
 		datum->type == comparison->operand.type)
 	{
@@ -148,9 +152,11 @@ mcs_match_contain(const MatchComparison *comparison, bool truth)
 		const MatchPath *path = lfirst(cell);
 		MatchFilter *part = one_path(path, comparison, function);
 
+		/* false of what is there only; where the part is not exact, that is all that can be said */
 		if (!truth)
 			part = mcs_match_and(mcs_match_one_path_null(path, false, false), mcs_match_not(part));
 		filter = mcs_match_or(filter, part);
 	}
+	/* of several paths that have a value, document_get takes the first, and here any will do */
 	return list_length(comparison->operand.paths) == 1 ? filter : mcs_match_wider(filter);
 }

@@ -48,6 +48,7 @@ typedef struct SplitNumeric
 	bool		exact;			/* the double is the numeric, and its shortest decimal, too */
 } SplitNumeric;
 
+/* Takes a numeric apart; beyond all doubles, the double is an infinity. */
 static void
 split_numeric(Numeric numeric, SplitNumeric *split)
 {
@@ -70,7 +71,7 @@ split_numeric(Numeric numeric, SplitNumeric *split)
 
 		memcpy(&integer, &split->number, sizeof(integer));
 		mcs_document_write_int64(bits, integer);
-		/* an integer or a quarter */
+		/* an integer or a quarter; the latter has 14 digits at most, and a double tells all decimals of 15 apart */
 		split->exact = mcs_document_compare_numbers(&a, &b) == 0 &&
 			(split->number == floor(split->number) ? fabs(split->number) <= MAX_EXACT_DOUBLE :
 			 quarters == floor(quarters) && fabs(split->number) < 1e12);
@@ -99,6 +100,7 @@ append_equal_numeric(DocumentBuilder *list, const MatchDatum *datum)
 		append_exact(list, NULL, split.number);
 		return FIT_EXACT;
 	}
+	/* 0.1::numeric equals the double 0.1, which for MongoDB is another number than the Decimal128 0.1 */
 	/* both that may equal it; and neither proves it, so the condition is evaluated again */
 	mcs_document_append_double(list, NULL, split.number);
 	if (split.has_decimal)
@@ -199,6 +201,7 @@ append_order_double(DocumentBuilder *test, MatchOperator operator, double number
 		mcs_document_append_double(test, mcs_match_word(operator), number);
 		return FIT_EXACT;
 	}
+	/* NaN is equal to itself, so <= and >= have an answer */
 	if (isnan(number) && (operator == MATCH_LT || operator == MATCH_GT))
 		return FIT_NEVER;
 	mcs_document_append_double(test, operator == MATCH_LT || operator == MATCH_LE ? "$lte" : "$gte", number);
@@ -234,6 +237,7 @@ append_order_time(DocumentBuilder *test, MatchOperator operator, TimestampTz tim
 
 	if (TIMESTAMP_NOT_FINITE(time))
 	{
+		/* no date is infinite: beyond the infinity is none, on this side of it are all */
 		if (below == TIMESTAMP_IS_NOBEGIN(time))
 			return FIT_NEVER;
 		mcs_document_append_string(test, "$type", "date");
@@ -305,7 +309,7 @@ mcs_match_ordered(const char *key, MatchOperator operator, const MatchDatum *dat
 	return mcs_match_test(mcs_document_finish(&builder), false);
 }
 
-/* Fits of several values: what holds for all of them. */
+/* Fits of several values: what holds for all of them.  One that nothing equals adds nothing to a list. */
 static ValueFit
 worse(ValueFit a, ValueFit b)
 {
@@ -380,7 +384,7 @@ one_path(const MatchPath *path, MatchOperator operator, const MatchComparison *c
 	Document   *test;
 	ValueFit	fit;
 
-	/* a whole document is of another kind than any value but a document */
+	/* a key that no dotted path says: only whether there is a value is asked */
 	if (path->literal)
 		return mcs_match_wider(mcs_match_one_path_null(path, false, false));
 	test = write_test(mcs_match_dotted(path), operator, comparison, &fit);
@@ -428,5 +432,6 @@ mcs_match_document(const MatchComparison *comparison, bool truth)
 		filter = mcs_match_or(filter, truth ? one_path(path, operator, comparison) :
 							  one_path_not(path, operator, comparison));
 	}
+	/* of several paths that have a value, document_get takes the first, and here any will do */
 	return list_length(comparison->operand.paths) == 1 ? filter : mcs_match_wider(filter);
 }

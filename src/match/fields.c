@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
+/* Bounds of what is sent: names of a list, bytes of a name. */
 #define MAX_NAMES	50
 #define MAX_NAME	1000
 
@@ -93,6 +94,7 @@ has_name(const char *name)
 {
 	MatchFilter *filter;
 
+	/* an update may have a full document as well, whose keys it need not have written */
 	filter = mcs_match_and(writes_document(), key_test("fullDocument", NULL, name));
 	filter = mcs_match_or(filter, key_test("updateDescription", "updatedFields", name));
 	filter = mcs_match_or(filter, string_test("updateDescription.removedFields", name));
@@ -125,6 +127,7 @@ mcs_match_fields_any(const MatchComparison *comparison, bool any, bool truth)
 	name = TextDatumGetCString(comparison->items[0].value);
 	if (!can_ask(name))
 		return mcs_match_wider(mcs_match_fields_null(false));
+	/* a name that is there shows by itself that changed_fields is not null */
 	return any && truth ? has_name(name) : truth_of(has_name(name), any == truth);
 }
 
@@ -170,6 +173,7 @@ append_key_condition(DocumentBuilder *builder, const char *text, bool prefix)
 		mcs_document_begin_array(builder, "$indexOfBytes");
 	}
 	mcs_document_append_string(builder, NULL, "$$this.k");
+	/* an expression would take a text that begins with $ for a path */
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_append_string(builder, "$literal", text);
 	mcs_document_end(builder);
@@ -199,6 +203,7 @@ key_begins(const char *path, const char *step)
 	mcs_document_begin_object(&builder, NULL);
 	mcs_document_begin_object(&builder, "$map");
 	mcs_document_begin_object(&builder, "input");
+	/* which raises an error on what is no object, so that the stream would end: {} in its place */
 	mcs_document_begin_object(&builder, "$objectToArray");
 	mcs_document_begin_array(&builder, "$cond");
 	mcs_document_begin_object(&builder, NULL);
@@ -229,7 +234,11 @@ key_begins(const char *path, const char *step)
 	return mcs_match_test(mcs_document_finish(&builder), false);
 }
 
-/* {key: {$gte: step, $lt: step and what comes after a dot}} */
+/*
+ * {key: {$gte: step, $lt: step and what comes after a dot}}: the step, paths that
+ * begin with it, and some more.  A range is enough, since the condition is
+ * evaluated again, and has nothing in it to escape.
+ */
 static MatchFilter *
 name_begins(const char *key, const char *step)
 {
@@ -275,6 +284,7 @@ mcs_match_fields(const MatchComparison *comparison, bool truth)
 		if (comparison->function == F_ARRAYOVERLAP)
 			return all_or_any(datum, false, truth);
 	}
+	/* where it is false there is but one sure thing, that there are names: what has the first step may lack the rest of the path */
 	if (truth && datum->known && datum->type == TEXTOID &&
 		mcs_extension_function(comparison->function) == mcs_change_stream_wrote)
 		return mcs_match_wider(wrote(datum));

@@ -7,7 +7,7 @@
 #include "match/match_internal.h"
 #include "miscadmin.h"
 
-/* Conditions of a $and that may be written as one object. */
+/* Conditions of a $and that may be written as one object; each is held against all others of its key. */
 #define MAX_MERGED 20
 
 static MatchFilter *
@@ -109,7 +109,7 @@ mcs_match_not(MatchFilter *filter)
 {
 	MatchFilter *negated;
 
-	/* what it lets through beyond need, its contrary would leave out */
+	/* what it lets through beyond need, its contrary would leave out, though the condition may hold there */
 	if (!filter->exact)
 		return mcs_match_unknown();
 	if (filter->kind == FILTER_NONE)
@@ -162,10 +162,12 @@ can_merge(const DocumentValue *a, const DocumentValue *b)
 
 	if (a->type != DOCUMENT_OBJECT || b->type != DOCUMENT_OBJECT)
 		return false;
+	/* an object without operators is a value to be equal to: {a: {b: 1}} */
 	mcs_document_iterate(&it, b->data, b->size);
 	while (mcs_document_next(&it))
 		if (it.key[0] != '$')
 			return false;
+	/* an $expr takes one operator: in a $and all of them have $in, so two different ones stay apart */
 	mcs_document_iterate(&it, a->data, a->size);
 	while (mcs_document_next(&it))
 		/* $options belongs to the $regex beside it */
@@ -196,6 +198,7 @@ add_key(List **keys, const DocumentIterator *it)
 		merged->values = lappend(merged->values, value);
 		return true;
 	}
+	/* tests of other keys are joined by AND in any object */
 	merged = palloc(sizeof(MergedKey));
 	merged->key = it->key;
 	merged->values = list_make1(value);

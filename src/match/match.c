@@ -70,6 +70,7 @@ take_operator(MatchComparison *comparison, Oid opno, Oid function, Oid collation
 		mcs_match_document_operator(function) : mcs_match_operator(opno, comparison->operand.type);
 	if (swapped)
 		comparison->operator = mcs_match_commute(comparison->operator);
+	/* callers take a null on either side for neither true nor false, which is so of strict functions only */
 	return func_strict(function);
 }
 
@@ -106,6 +107,7 @@ fields_filter(MatchContext *context, ScalarArrayOpExpr *expr, bool truth)
 
 	if (!mcs_match_datum(context, linitial(expr->args), &datum))
 		return mcs_match_unknown();
+	/* the operator is one of the elements, not of the array */
 	comparison.operator = mcs_match_operator(expr->opno, TEXTOID);
 	comparison.collation = expr->inputcollid;
 	comparison.items = &datum;
@@ -135,12 +137,14 @@ array_filter(MatchContext *context, ScalarArrayOpExpr *expr, bool truth)
 	/* a null in the array leaves it open whether all of it would do */
 	if (all_of && values.has_null)
 		return mcs_match_none();
+	/* of an empty array the answer is the same for every operand, null included, so this is exact */
 	if (values.count == 0)
 		return filter;
 
 	comparison.items = values.items;
 	comparison.count = values.count;
 	comparison.is_list = values.is_list;
+	/* IN and NOT IN go as one comparison, which can mostly be said by one $in; others as one for each value */
 	if (comparison.operator == (expr->useOr ? MATCH_EQ : MATCH_NE))
 		return comparison_filter(&comparison, truth);
 	if (values.is_list || values.count > MAX_SPELLED_OUT)
@@ -189,6 +193,7 @@ distinct_filter(MatchContext *context, DistinctExpr *expr, bool truth)
 	test.arg = swapped ? lsecond(expr->args) : linitial(expr->args);
 	if (datum.isnull)
 		return null_filter(context, &test, !truth);
+	/* the operator of a DistinctExpr is =, and it has no answer where the operand is null */
 	if (!truth)
 		return operator_filter(context, expr->opno, expr->opfuncid, expr->inputcollid, expr->args, true);
 	return mcs_match_or(operator_filter(context, expr->opno, expr->opfuncid, expr->inputcollid, expr->args, false),
@@ -238,6 +243,7 @@ function_filter(MatchContext *context, FuncExpr *expr, bool truth)
 {
 	MatchOperand operand;
 
+	/* starts_with() and the like, which are told by the function alone */
 	if (list_length(expr->args) == 2)
 		return operator_filter(context, InvalidOid, expr->funcid, expr->inputcollid, expr->args, truth);
 	return mcs_match_operand(context->relation, (Expr *) expr, &operand) ?
@@ -308,7 +314,7 @@ condition_filter(MatchContext *context, Expr *condition, bool truth)
 static MatchFilter *
 whole_condition(MatchContext *context, Expr *condition)
 {
-	/* printed to see how large it is; conditions are few and planned once */
+	/* printed to see how large it is, each by itself, as the others can be sent without it; they are few and planned once */
 	MatchFilter *filter = condition_filter(context, condition, true);
 	Document   *printed = mcs_match_print(filter);
 
@@ -333,6 +339,7 @@ collect_values(Node *node, List **values)
 {
 	if (node == NULL || IsA(node, Const) || IsA(node, SubPlan) || IsA(node, AlternativeSubPlan))
 		return false;
+	/* the largest, since mcs_match_datum looks for a whole side of an operator; a List is no expression by itself */
 	if (!IsA(node, List) && !IsA(node, NamedArgExpr) && mcs_match_is_value((Expr *) node))
 	{
 		*values = list_append_unique(*values, node);

@@ -96,6 +96,7 @@ constant_steps(Node *node, List **steps)
 
 	if (!IsA(node, Const) || constant->constisnull || constant->consttype != TEXTARRAYOID)
 		return false;
+	/* one step more than can be sent is enough for add_step to refuse them all */
 	deconstruct_array(DatumGetArrayTypeP(constant->constvalue), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	for (int i = 0; i < count && i <= MAX_STEPS; i++)
 	{
@@ -155,7 +156,7 @@ is_alphanumeric(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-/* user_id as userId: NULL where that is the same. */
+/* user_id as userId, by the rules of document/path.c: NULL where that is the same. */
 static char *
 camel_case(const char *key)
 {
@@ -252,6 +253,7 @@ take_column(const MatchRelation *relation, const Var *var, MatchOperand *operand
 {
 	MatchPath  *path;
 
+	/* no system column and no whole row, nor a Var of a query around */
 	if (var->varno != relation->varno || var->varlevelsup != 0 || var->varattno <= 0 ||
 		var->varattno > relation->natts || relation->columns[var->varattno - 1] < 0)
 		return false;
@@ -323,6 +325,7 @@ take_function(const MatchRelation *relation, Oid function, List *args, Oid type,
 
 		if (called != known->function)
 			continue;
+		/* a document of a column or of a path into one; text and casts end a path */
 		if (!take_operand(relation, linitial(args), operand) || operand->kind != OPERAND_DOCUMENT)
 			return false;
 		if (known->reach == REACH_STEP ? !constant_step(lsecond(args), &steps) :
@@ -341,8 +344,10 @@ only_rounds(const FuncExpr *expr)
 {
 	Const	   *typmod;
 
+	/* abs(x) or ceil(x) takes and returns a number, too: what is written as a call need not be a cast */
 	if (expr->funcid >= FirstNormalObjectId || expr->funcformat == COERCE_EXPLICIT_CALL)
 		return false;
+	/* from one type to another; else from a type to itself, with a type modifier */
 	if (list_length(expr->args) == 1)
 		return true;
 	typmod = lsecond(expr->args);
@@ -387,6 +392,7 @@ take_subscripts(const MatchRelation *relation, SubscriptingRef *expr, MatchOpera
 	List	   *steps = NIL;
 	ListCell   *cell;
 
+	/* neither an assignment nor a slice */
 	if (expr->refassgnexpr || expr->reflowerindexpr || !take_operand(relation, expr->refexpr, operand) ||
 		operand->kind != OPERAND_DOCUMENT)
 		return false;

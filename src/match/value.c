@@ -38,6 +38,7 @@ depends_on_rows(Node *node, void *context)
 		case T_GroupingFunc:
 		case T_WindowFunc:
 		case T_SubLink:
+			/* a subquery that is run once is a Param by now */
 		case T_SubPlan:
 		case T_AlternativeSubPlan:
 		case T_CaseTestExpr:
@@ -50,7 +51,7 @@ depends_on_rows(Node *node, void *context)
 	}
 }
 
-/* Whether an expression has one value during a scan. */
+/* Whether an expression has one value during a scan; stable functions do. */
 bool
 mcs_match_is_value(Expr *expr)
 {
@@ -110,6 +111,7 @@ mcs_match_array(MatchContext *context, Expr *expr, MatchValues *values)
 	memset(values, 0, sizeof(*values));
 	if (!mcs_match_datum(context, expr, &datum) || (datum.known && datum.isnull))
 		return false;
+	/* how many it will have is not known either: one stands for all, and is shown as the list */
 	if (!datum.known)
 	{
 		values->items = palloc(sizeof(MatchDatum));
@@ -265,6 +267,7 @@ mcs_match_word(MatchOperator operator)
 bool
 mcs_match_collation_is_bytes(Oid collation)
 {
+	/* none could be derived: PostgreSQL raises an error when it compares, so it has to */
 	if (!OidIsValid(collation))
 		return false;
 #if PG_VERSION_NUM >= 180000
@@ -278,6 +281,7 @@ mcs_match_collation_is_bytes(Oid collation)
 bool
 mcs_match_same_order(MatchOperator operator, Oid collation)
 {
+	/* a deterministic collation breaks ties by bytes, so only the same bytes are equal in it */
 	if (operator == MATCH_EQ || operator == MATCH_NE)
 		return OidIsValid(collation) && get_collation_isdeterministic(collation);
 	return mcs_match_collation_is_bytes(collation);
