@@ -27,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+/* Each new attempt is for columns of set operations that turned out to be documents, of which there are 64 in each. */
 #define MAX_ATTEMPTS 80
 
 /* Parameters: PREPARE's, then one for each name of the surroundings. */
@@ -38,6 +39,7 @@ set_parameters(Fragment *fragment, List *argtypes)
 
 	fragment->param_count = fragment->first_variable = count;
 	fragment->param_types = palloc0(sizeof(Oid) * (count + list_length(fragment->variables) + 1));
+	/* a type that there is not stays unknown here; PREPARE itself complains of it */
 	foreach(cell, argtypes)
 		fragment->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
 }
@@ -104,6 +106,7 @@ parse(Fragment *fragment, const char *text)
 	List	   *statements = raw_parser(text, fragment->mode == DIALECT_STATEMENT ? RAW_PARSE_DEFAULT : RAW_PARSE_PLPGSQL_EXPR);
 	Node	   *statement;
 
+	/* none of PREPARE's, unless inner_query comes by one */
 	set_parameters(fragment, NIL);
 	if (statements == NIL)
 		return NULL;
@@ -261,6 +264,7 @@ analyse_dialect(Fragment *fragment)
 	{
 		mcs_dialect_prepare(fragment, query);
 		mcs_dialect_check_relations(fragment);
+		/* behind prepare: places in it are those of another text */
 		if (fragment->mode == DIALECT_FILTER)
 			add_event(fragment, (SelectStmt *) query);
 	}
@@ -355,6 +359,7 @@ has_query(Fragment *fragment)
 	ErrorContextCallback callback = {error_context_stack, mcs_dialect_error_callback, fragment};
 	Node	   *query;
 
+	/* no subtransaction: what does not parse ends the translation, and nothing was opened yet */
 	error_context_stack = &callback;
 	query = parse(fragment, fragment->parsed);
 	error_context_stack = callback.previous;

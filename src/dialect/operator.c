@@ -75,7 +75,11 @@ cast_operand(ParseState *pstate, Operand *operand, Oid type)
 	replace_operand(operand, mcs_dialect_cast_document(pstate, operand->raw, operand->expression, type));
 }
 
-/* Whether the session finds an operator for two types; left is invalid for prefix operators. */
+/*
+ * Whether the session finds an operator for two types; left is invalid for prefix
+ * operators.  By PostgreSQL's own rules, so one counts whose operands are cast
+ * implicitly, as it would in the text that is made.
+ */
 static bool
 operator_exists(ParseState *pstate, List *name, Oid left, Oid right)
 {
@@ -147,6 +151,7 @@ comparison(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 		return;
 	/* no operator for the two types: both as documents, which have all comparisons */
 	replace_operand(other, mcs_dialect_as_document(pstate, other->raw, other->expression));
+	/* for its schema; whether it is there, the analysis of the whole says */
 	(void) find_operator(pstate, e, left->type, right->type);
 }
 
@@ -195,6 +200,7 @@ cast_to_fit(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 		Oid			l = left ? (left->document ? *type : left->type) : InvalidOid;
 		Oid			r = right->document ? *type : right->type;
 
+		/* these types are PostgreSQL's, whose operators need no schema in front */
 		if (!operator_exists(pstate, e->name, l, r))
 			continue;
 		if (left && left->document)
@@ -281,6 +287,7 @@ transform_list(ParseState *pstate, A_Expr *e)
 		return NULL;
 	}
 	left = analyse_operand(pstate, &e->lexpr);
+	/* before the ends are analysed, which would leave ParamRefs where the literals are */
 	if (left.document && e->kind != AEXPR_IN && mcs_dialect_is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
 		mcs_dialect_is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
 		return mcs_dialect_between_dates(pstate, e);
@@ -450,5 +457,6 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 			if (dated && list_length(e->name) == 1 && (result = mcs_dialect_compare_as_date(pstate, e, left.raw, right.raw)) != NULL)
 				return result;
 	}
+	/* in place of the operands are ParamRefs now, for which the hook gives back what they were analysed to */
 	return transformExpr(pstate, (Node *) e, pstate->p_expr_kind);
 }

@@ -112,6 +112,7 @@ set_row_targets(Fragment *fragment, List *values, List *types)
 
 		if (IsA(value, ResTarget))
 			value = ((ResTarget *) value)->val;
+		/* how many columns it makes is not known yet, so neither is which ones the next belong to */
 		if (mcs_dialect_has_star(value))
 			break;
 		mcs_dialect_set_target(fragment, value, TARGET_ASSIGNED, lfirst_oid(type));
@@ -146,6 +147,7 @@ set_assignment_targets(Fragment *fragment, Oid relid, List *targets)
 	{
 		ResTarget  *target = lfirst_node(ResTarget, cell);
 
+		/* a[1] = x, a.b = x: what is assigned has the type of a part of the column */
 		if (target->indirection || !target->val)
 			continue;
 		/* UPDATE ... SET (a, b) = (x, y) */
@@ -188,6 +190,7 @@ number_columns(Fragment *fragment, SelectStmt *select, int set)
 		ResTarget  *target = lfirst_node(ResTarget, cell);
 		DialectDeferred *deferred;
 
+		/* as in set_row_targets */
 		if (mcs_dialect_has_star(target->val))
 			break;
 		/* there are so many bits; who has more columns writes the casts */
@@ -267,6 +270,7 @@ prepare_insert(InsertStmt *insert, PrepareState *state)
 	Oid			relid = target_relation(insert->relation);
 
 	name_targets(fragment, mcs_dialect_returning_list(insert));
+	/* targets are set behind the walk, as in prepare_select */
 	(void) raw_expression_tree_walker((Node *) insert, prepare_node, state);
 	if (OidIsValid(relid))
 	{
@@ -324,6 +328,7 @@ prepare_range_function(RangeFunction *range, PrepareState *state)
 {
 	ListCell   *cell;
 
+	/* each is a list: the function, and the columns that AS (...) defines within ROWS FROM */
 	foreach(cell, range->functions)
 	{
 		FuncCall   *call = linitial(lfirst(cell));

@@ -108,6 +108,7 @@ list_value(TokenReader *reader, const char *name)
 	}
 	initStringInfo(&out);
 	appendStringInfoString(&out, "ARRAY[");
+	/* where the bracket is not closed, the end of the statement is no value */
 	for (int n = 0; !close || reader->tokens[reader->current].type != close; n++)
 	{
 		char	   *value;
@@ -205,6 +206,7 @@ option_value(TokenReader *reader, const Option *option, const char *name)
 			return interval_value(reader, name, (option->flags & OPTION_MILLISECONDS) != 0);
 		case OPTION_INT:
 			value = word_value(reader);
+			/* which numbers are allowed, the function says that takes the option */
 			if (!value || strspn(value, "0123456789") != strlen(value) || !*value)
 				bad_value(reader, token, name, "a whole number");
 			return value;
@@ -212,7 +214,7 @@ option_value(TokenReader *reader, const Option *option, const char *name)
 		case OPTION_WORD:
 			break;
 	}
-	/* TIMESTAMPTZ '...' */
+	/* TIMESTAMPTZ '...': the argument has a type of its own, so that of the literal goes */
 	if (reader->tokens[reader->current].type == TOKEN_WORD && reader->tokens[reader->current + 1].type == TOKEN_STRING)
 		reader->current++;
 	value = word_value(reader);

@@ -187,6 +187,7 @@ mcs_dialect_resume_stream(TokenReader *reader)
 
 	initStringInfo(&out);
 	appendStringInfo(&out, "SELECT %s(%s", mcs_dialect_function_name(reader->namespace, "resume_change_stream"), quote_literal_cstr(name));
+	/* in any order; what is given twice PostgreSQL refuses, as an argument that is named twice */
 	while (!mcs_reader_at_end(reader))
 	{
 		const char *argument = NULL;

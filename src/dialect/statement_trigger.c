@@ -70,8 +70,10 @@ block(TokenReader *reader)
 			mcs_reader_expect(reader, "plpgsql");
 		return mcs_body_translate(reader->namespace, first->value, 0, strlen(first->value));
 	}
+	/* a label, <<name>>, begins with an operator */
 	if (!mcs_reader_is(reader, "BEGIN") && !mcs_reader_is(reader, "DECLARE") && first->type != TOKEN_OPERATOR)
 		mcs_reader_syntax_error(reader, "BEGIN ... END is expected here.");
+	/* the rest of the statement, so nothing can follow a block that is not in quotes */
 	to = mcs_dialect_token_end(&reader->tokens[reader->end - 1]);
 	reader->current = reader->end;
 	return mcs_body_translate(reader->namespace, reader->source, first->at, to);

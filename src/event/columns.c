@@ -66,6 +66,7 @@ mcs_event_has_column_for(const char *field)
 	{
 		const char *path = mcs_event_columns[i].path;
 
+		/* ns is shown by way of ns.db and ns.coll */
 		if (path && strncmp(path, field, length) == 0 && (path[length] == '\0' || path[length] == '.'))
 			return true;
 	}
@@ -229,6 +230,7 @@ mcs_event_timestamp(uint64 cluster_time)
 	int64		seconds = (int64) (cluster_time >> 32);
 	int64		ordinal = Min((int64) (cluster_time & 0xFFFFFFFF), MAX_ORDINAL_US);
 
+	/* 32 bits of seconds end in 2106, far from any overflow */
 	return seconds * USECS_PER_SEC + ordinal - UNIX_EPOCH_OFFSET_US;
 }
 

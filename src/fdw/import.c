@@ -65,12 +65,14 @@ find_text(const DocumentValue *object, const char *key)
 	return pnstrdup(string, length);
 }
 
+/* An object or an array in an object. */
 static bool
 find_object(const DocumentValue *object, const char *key, DocumentValue *found)
 {
 	return mcs_document_find(object->data, object->size, key, found) && mcs_document_is_container(found->type);
 }
 
+/* Runs a command on the database that is imported; NULL with *error where it fails. */
 static MongoReply *
 run(Import *import, const Document *command, MongoError *error)
 {
@@ -225,6 +227,7 @@ ask_collections(Import *import)
 	}
 	if (!import->options_known)
 	{
+		/* a later reply may have failed, behind the first ones */
 		import->collections = NIL;
 		if (error.code != MONGO_CODE_UNAUTHORIZED || !list_collections(import, true, &error))
 			mcs_mongo_raise(&error, psprintf("list the collections of database \"%s\"", import->database));
@@ -278,6 +281,11 @@ table_name(const char *name)
 	return clipped;
 }
 
+/*
+ * Whether LIMIT TO or EXCEPT leave a collection in.  PostgreSQL asks the same of
+ * each command that it is given, by the name the table has; here it spares the
+ * questions to MongoDB and the NOTICEs.
+ */
 static bool
 is_wanted(const Import *import, const char *name)
 {
@@ -318,6 +326,7 @@ add_table(Import *import, const char *collection)
 	import->taken = lappend(import->taken, name);
 
 	initStringInfo(&command);
+	/* without a schema: PostgreSQL puts it into that of INTO */
 	appendStringInfo(&command, "CREATE FOREIGN TABLE %s (", quote_identifier(name));
 	mcs_fdw_column_definitions(&command);
 	appendStringInfo(&command, ") SERVER %s OPTIONS (database %s", quote_identifier(import->statement->server_name),
@@ -360,6 +369,7 @@ import_collection(Import *import, const Collection *collection, bool check_watch
 				(errmsg("\"%s.%s\" is not imported, since %s, which has no change stream", import->database, collection->name, reason)));
 		return;
 	}
+	/* the table is made in any case: the privilege may be granted later */
 	if (check_watch)
 		(void) may_watch(import, collection->name, false);
 	if (import->options_known && import->server_keeps_images && !collection->keeps_images)

@@ -50,6 +50,7 @@ find_column(const FdwTable *table, const FormData_pg_attribute *attribute)
 	pg_unreachable();
 }
 
+/* A boolean as the options have it. */
 static bool
 read_boolean(const char *value)
 {
@@ -132,7 +133,11 @@ unset_keeps_times(const DocumentValue *value)
 	return true;
 }
 
-/* Whether a user's stages can be seen to leave the times as they are. */
+/*
+ * Whether a user's stages can be seen to leave the times as they are.  Only then
+ * can conditions on them bound what MongoDB reads, and are the events known to
+ * come in the order of the times that are shown.
+ */
 static bool
 pipeline_keeps_times(const Document *pipeline)
 {
@@ -146,6 +151,7 @@ pipeline_keeps_times(const Document *pipeline)
 
 		if (stages.value.type != DOCUMENT_OBJECT)
 			return false;
+		/* the first key is all of a stage: MongoDB refuses one that has more */
 		mcs_document_iterate(&stage, stages.value.data, stages.value.size);
 		if (!mcs_document_next(&stage))
 			return false;
@@ -250,6 +256,7 @@ image_mode(const char *wanted, bool used, bool server_keeps_images)
 	return strcmp(wanted, "default") == 0 || strcmp(wanted, "off") == 0 ? NULL : wanted;
 }
 
+/* How the full document is asked for; full_document_source says where it comes from, so that takes it, too. */
 const char *
 mcs_fdw_full_document(const FdwTable *table, const Bitmapset *columns, bool server_keeps_images)
 {

@@ -284,7 +284,7 @@ mcs_match_fields(const MatchComparison *comparison, bool truth)
 		if (comparison->function == F_ARRAYOVERLAP)
 			return all_or_any(datum, false, truth);
 	}
-	/* where it is false there is but one sure thing, that there are names: what has the first step may lack the rest of the path */
+	/* where it is false, only that there are names is sure: what has the first step may lack the rest of the path */
 	if (truth && datum->known && datum->type == TEXTOID &&
 		mcs_extension_function(comparison->function) == mcs_change_stream_wrote)
 		return mcs_match_wider(wrote(datum));
