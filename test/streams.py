@@ -102,8 +102,8 @@ def status(db, stream):
     return row and dict(zip([column.name for column in cursor.description], row))
 
 
-def worker(db, stream, timeout=30):
-    """The pid of the stream's worker, waiting for one."""
+def worker(db, stream, timeout=70):
+    """The pid of the stream's worker, waiting for one: after several that ended at once the launcher makes pauses of up to a minute."""
     return wait_until(lambda: db.value(PID, stream), timeout, f"{stream} has a worker")
 
 

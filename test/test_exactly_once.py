@@ -120,6 +120,7 @@ def test_kill_postmaster(linked, new_cluster, mongo, mdb):
     check_streams(db, mongo, mdb, since)
 
 
+@pytest.mark.timeout(300)
 def test_terminate_workers_and_launcher(linked, postgres, mongo, mdb):
     """pg_terminate_backend, 20 times: nobody else is disturbed, and each comes back."""
     luck = random.Random()
