@@ -247,6 +247,9 @@ static const PGFunction comparisons[][DOCUMENT_NE_STRATEGY] = {
 StrategyNumber
 mcs_document_comparison(PGFunction function)
 {
+	/* none of ours, as most functions are */
+	if (function == NULL)
+		return InvalidStrategy;
 	for (int i = 0; i < lengthof(comparisons); i++)
 		for (int j = 0; j < DOCUMENT_NE_STRATEGY; j++)
 			if (comparisons[i][j] == function)
