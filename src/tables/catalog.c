@@ -47,6 +47,16 @@ mcs_catalog_add_text(CatalogValues *values, const char *text)
 	mcs_catalog_add_value(values, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
 
+/* An error as our tables keep it, in the order of their columns; NULL for what it does not say. */
+void
+mcs_catalog_add_error(CatalogValues *values, const char *sqlstate, const char *message, const char *detail, const char *context)
+{
+	mcs_catalog_add_text(values, sqlstate);
+	mcs_catalog_add_text(values, message);
+	mcs_catalog_add_text(values, detail);
+	mcs_catalog_add_text(values, context);
+}
+
 /* A list of strings as text[]; NIL as null, or as an empty array. */
 static void
 add_texts(CatalogValues *values, List *texts, bool empty_is_null)

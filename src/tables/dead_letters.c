@@ -32,10 +32,7 @@ mcs_dead_letters_insert(const Handler *handler, int64 event_id, const HandlerErr
 	mcs_catalog_add_text(&values, handler->name);
 	mcs_catalog_add_text(&values, handler->stream);
 	mcs_catalog_add_int64(&values, event_id);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
+	mcs_catalog_add_error(&values, error->sqlstate, error->message, error->detail, error->context);
 	mcs_catalog_add_value(&values, Int32GetDatum(attempts), false);
 	(void) mcs_catalog_run(&insert, values.values, values.nulls);
 }
@@ -127,10 +124,7 @@ mcs_dead_letters_failed_again(const char *handler, int64 event_id, const Handler
 
 	mcs_catalog_add_text(&values, handler);
 	mcs_catalog_add_int64(&values, event_id);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
+	mcs_catalog_add_error(&values, error->sqlstate, error->message, error->detail, error->context);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

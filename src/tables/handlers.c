@@ -305,10 +305,7 @@ mcs_handlers_save_failure(const char *name, int worker, const HandlerPosition *p
 	mcs_catalog_add_int64(&values, position->failed_event);
 	mcs_catalog_add_value(&values, Int32GetDatum(position->attempts), false);
 	mcs_catalog_add_value(&values, TimestampTzGetDatum(position->next_retry_at), position->next_retry_at == 0);
-	mcs_catalog_add_text(&values, position->error.sqlstate);
-	mcs_catalog_add_text(&values, position->error.message);
-	mcs_catalog_add_text(&values, position->error.detail);
-	mcs_catalog_add_text(&values, position->error.context);
+	mcs_catalog_add_error(&values, position->error.sqlstate, position->error.message, position->error.detail, position->error.context);
 	mcs_catalog_add_int64(&values, position->definition_version);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
 }

@@ -26,10 +26,7 @@ mcs_parked_insert(const EventRow *row, const ParkedError *error)
 
 	for (int column = 0; column < PARKED_COUNT; column++)
 		mcs_catalog_add_value(&values, row->values[column], row->nulls[column]);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
+	mcs_catalog_add_error(&values, error->sqlstate, error->message, error->detail, error->context);
 	(void) mcs_catalog_run(&insert, values.values, values.nulls);
 }
 
@@ -102,10 +99,7 @@ mcs_parked_failed_again(const char *stream, int64 event_id, const ParkedError *e
 
 	mcs_catalog_add_text(&values, stream);
 	mcs_catalog_add_value(&values, Int64GetDatum(event_id), false);
-	mcs_catalog_add_text(&values, error->sqlstate);
-	mcs_catalog_add_text(&values, error->message);
-	mcs_catalog_add_text(&values, error->detail);
-	mcs_catalog_add_text(&values, error->context);
+	mcs_catalog_add_error(&values, error->sqlstate, error->message, error->detail, error->context);
 	(void) mcs_catalog_run(&update, values.values, values.nulls);
 }
 

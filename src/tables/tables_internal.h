@@ -63,6 +63,8 @@ typedef struct CatalogValues
 extern void mcs_catalog_add_value(CatalogValues *values, Datum value, bool isnull);
 extern void mcs_catalog_add_int64(CatalogValues *values, int64 value);
 extern void mcs_catalog_add_text(CatalogValues *values, const char *text);
+extern void mcs_catalog_add_error(CatalogValues *values, const char *sqlstate, const char *message,
+								  const char *detail, const char *context);
 
 /* What is written into one row: its columns by name, the first of them the table's key. */
 typedef struct CatalogColumns
