@@ -23,7 +23,8 @@ LAYERS = {
     "shared": ["base"],
     "tables": ["base", "document", "mongo", "event", "shared"],
     "stream": ["base", "document", "mongo", "event", "match", "shared", "tables"],
-    "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream"],
+    "mirror": ["base", "document", "mongo", "event", "shared", "tables", "stream"],
+    "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream", "mirror"],
     "handler": ["base", "document", "mongo", "event", "shared", "tables", "stream", "worker"],
     "dialect": ["base", "document", "event", "tables"],
 }

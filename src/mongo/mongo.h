@@ -325,6 +325,50 @@ extern bool mcs_cursor_splits(const MongoCursor *cursor);
 /* Ends the cursor; the server's cursor is killed by the thread, without waiting for it. */
 extern void mcs_cursor_close(MongoCursor *cursor);
 
+/* ---- documents (mongo/find.c) ---- */
+
+/* Which documents of a collection, and as of when.  Strings and bytes are borrowed for the call of mcs_find_open only. */
+typedef struct FindSpec
+{
+	const char *database;
+	const char *collection;
+	const Document *filter;		/* a condition; NULL: all */
+	const Document *projection; /* NULL: the whole document */
+
+	/*
+	 * In the order of the index on _id, beginning with the document of this _id if
+	 * it is there still, else behind its place; NULL: in any order.
+	 */
+	bool		by_id;
+	const Document *min;		/* the _id itself; needs by_id; NULL: from the first */
+
+	/*
+	 * Read concern: at_time (seconds << 32 | ordinal) as MongoDB was then, which
+	 * 5.0 and later know for some minutes; else what a majority has, and nothing
+	 * older than after_time (0: whatever).
+	 */
+	uint64		at_time;
+	uint64		after_time;
+	int			batch_size;		/* documents in a reply at most; 0: as many as a reply holds (16 MB) */
+	int64		limit;			/* documents altogether; 0: all */
+	Size		queue_bytes;	/* replies kept ahead: at least one, then up to this many bytes */
+	const char *comment;
+} FindSpec;
+
+/*
+ * Reads documents in the session's thread, which runs ahead as for a change
+ * stream: mcs_cursor_next gives replies, whose "events" are the documents, and
+ * mcs_cursor_close ends it.  Read from where change streams are (the URI's read
+ * preference).
+ */
+extern MongoCursor *mcs_find_open(MongoSession *session, const FindSpec *spec);
+
+/* Whether a failure says that MongoDB cannot read at that time: no longer, not yet, or never. */
+extern bool mcs_find_cannot_read_at(const MongoError *error);
+
+/* How many documents a collection has, about, by its metadata; -1 with *error filled. */
+extern int64 mcs_find_estimate(MongoSession *session, const char *database, const char *collection, MongoError *error);
+
 /* ---- questions answered by trying (mongo/probe.c) ---- */
 
 /*

@@ -86,6 +86,7 @@ typedef struct OptionList
 	ROW(exclude_fields, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_hidden_fields) \
 	ROW(mask_fields, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_hidden_fields) \
 	ROW(on_error, OPTION_WORD, on_error_words, "stop", OPTION_NEW, NULL) \
+	ROW(keep_events, OPTION_BOOL, NULL, "true", OPTION_NEW, NULL) \
 	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL) \
 	ROW(server, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL)
 
@@ -166,6 +167,7 @@ typedef struct Stream
 	List	   *exclude_fields; /* of char *, dotted paths */
 	List	   *mask_fields;
 	StreamOnError on_error;
+	bool		keep_events;
 	bool		paused;
 	char	   *server;
 
@@ -334,6 +336,86 @@ extern void mcs_parked_delete(const char *stream, int64 event_id);
 extern void mcs_parked_failed_again(const char *stream, int64 event_id, const ParkedError *error);
 extern int64 mcs_parked_discard(const char *stream);
 extern List *mcs_parked_passed(const char *stream, int64 event_id);
+
+/* ---- tables/snapshots.c: change_stream_snapshots, copies of collections, finished or not ---- */
+
+/* One row: a collection as a stream, or a mirror, copies it; palloc'ed, NULL pointers stand for SQL NULL. */
+typedef struct CopyProgress
+{
+	char	   *stream;
+	char	   *database;
+	char	   *collection;
+	char	   *mirror;			/* NULL: for the stream, whose events the documents become */
+	int64		documents_done;
+	int64		documents_estimated;	/* -1: not known yet */
+	Document   *last_key;		/* _id of the last document copied; NULL: none */
+	bool		sweep;			/* first, rows of the table that MongoDB does not have are to go */
+	Document   *swept_key;		/* _id of the last row that was looked for; NULL: none */
+	bool		finished;		/* all documents are copied */
+
+	/*
+	 * The newest time at which MongoDB was read where it could not be read at the
+	 * position's: exact again when the position has passed it.  0: exact.
+	 */
+	uint64		inexact_until;
+	TimestampTz exact_since;	/* of MongoDB; 0: it is not, or has not been finished */
+} CopyProgress;
+
+/* All of a stream, its mirrors' too, in the order in which they are made. */
+extern List *mcs_snapshots_load(const char *stream);
+
+/* Begins a copy, or begins it again: what was known of an earlier one is forgotten. */
+extern void mcs_snapshots_begin(const CopyProgress *copy);
+
+/* Saves how far it is; in the transaction that writes what was copied. */
+extern void mcs_snapshots_save(const CopyProgress *copy);
+
+/* Forgets those of a stream (mirror NULL: all, its mirrors' too), or of a mirror. */
+extern void mcs_snapshots_forget(const char *stream, const char *mirror);
+
+/* ---- tables/mirrors.c: change_mirrors and change_mirror_progress ---- */
+
+typedef enum MirrorOnDelete
+{
+	MIRROR_ON_DELETE_DELETE,
+	MIRROR_ON_DELETE_MARK
+} MirrorOnDelete;
+
+/* One row of change_mirrors, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct Mirror
+{
+	char	   *name;
+	char	   *stream;
+	Oid			owner;			/* of the stream, and so of the mirror */
+	char	   *database;
+	char	   *collection;
+	char	   *table;			/* qualified with its schema and quoted, as SQL has it */
+	char	   *columns;		/* as they were given */
+	char	   *filter;
+	MirrorOnDelete on_delete;
+	bool		paused;
+	bool		owns_stream;	/* the stream was made for it, and goes with it */
+	char	   *translated_columns; /* in plain SQL over the column "document"; what runs */
+	char	   *translated_filter;
+	List	   *settings;		/* of char *, "name=value" */
+	char	   *stopped_reason; /* NULL: it has not */
+} Mirror;
+
+extern Mirror *mcs_mirrors_load(const char *name, bool for_update, bool missing_ok);
+
+/* Those that hang on a stream, by name, stopped and paused ones, too: List of Mirror. */
+extern List *mcs_mirrors_of_stream(const char *stream);
+extern bool mcs_mirrors_insert(const Mirror *mirror);
+extern void mcs_mirrors_update(const Mirror *mirror);
+extern void mcs_mirrors_pause(const char *name);
+extern void mcs_mirrors_resume(const char *name);	/* also after it has stopped */
+extern void mcs_mirrors_delete(const char *name);
+
+/* In the worker, which goes on without it: why, with the command that helps, and the error that it was. */
+extern void mcs_mirrors_stop(const char *name, const char *reason, const char *error);
+
+/* Adds to what it has done; column_error names columns and says why the newest value did not fit, or is NULL. */
+extern void mcs_mirrors_count(const char *name, int64 rows_written, int64 column_errors, const char *column_error);
 
 /* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
 

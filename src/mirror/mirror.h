@@ -1,0 +1,77 @@
+/*
+ * mirror/mirror.h
+ *	  Mirrors: tables that a stream keeps equal to collections.
+ *
+ * A mirror belongs to a stream and is written by its process, in the
+ * transactions in which the stream's position moves; so at each commit it
+ * equals its collection as of the position's time.  Here is what a mirror's
+ * definition means (command.c and its helpers), how documents become rows and
+ * get into the table, and how both are compared (check.c).  When MongoDB is
+ * read, and at which time, is for the folder worker.
+ *
+ * Uses base, document, mongo, event, shared, tables and stream; worker uses it.
+ */
+#ifndef MCS_MIRROR_H
+#define MCS_MIRROR_H
+
+#include "stream/stream.h"
+
+/* ---- table.c: a mirror's table, as the owner, in a transaction that may fail ---- */
+
+typedef struct MirrorTable MirrorTable;
+
+/*
+ * Finds the table and its columns and compiles the expressions; in the current
+ * memory context.  Raises what is wrong, with the command that mends it: no such
+ * table, of another owner, a column that is missing, ...  mask (NULL: none): what
+ * of the documents is not to be stored; borrowed.
+ */
+extern MirrorTable *mcs_mirror_open(const Mirror *mirror, const EventMask *mask);
+
+/* Whether it is still as it was found; else open it again. */
+extern bool mcs_mirror_is_valid(const MirrorTable *table);
+
+/* What is held outside of memory contexts, if anything. */
+extern void mcs_mirror_close(MirrorTable *table);
+
+extern const Mirror *mcs_mirror_definition(const MirrorTable *table);
+
+/* ---- write.c: what a transaction changes in a mirror's table ---- */
+
+typedef struct MirrorChanges MirrorChanges;
+
+/* Nothing so far; in the current memory context, which the caller resets behind the transaction. */
+extern MirrorChanges *mcs_mirror_begin(MirrorTable *table);
+
+/*
+ * In MongoDB's order: a document is like this now, does not exist any more, or no
+ * document does (the collection was dropped).  Later calls for an _id take the
+ * place of earlier ones.  A document that the mirror's filter does not let through
+ * does not exist for it.  Values are borrowed until the write.  time: of MongoDB,
+ * seconds << 32 | ordinal.
+ */
+extern void mcs_mirror_put(MirrorChanges *changes, const DocumentValue *document, uint64 time);
+extern void mcs_mirror_remove(MirrorChanges *changes, const DocumentValue *id, uint64 time);
+extern void mcs_mirror_empty(MirrorChanges *changes, uint64 time);
+
+/* What a write did. */
+typedef struct MirrorResult
+{
+	int64		rows_written;	/* inserted, changed and deleted */
+	int64		column_errors;	/* values that did not fit their columns, which are null there */
+	char	   *column_error;	/* of the newest: "column: why"; NULL: none */
+} MirrorResult;
+
+/* Writes it; raises what PostgreSQL raises. */
+extern void mcs_mirror_write(MirrorChanges *changes, MirrorResult *result);
+
+/*
+ * The _id of up to limit rows behind one (NULL: from the first), in the table's
+ * order: a list of Document *; NIL at the end.  Only where mcs_mirror_can_sweep:
+ * else the rows do not tell the _id of their documents, and the table is emptied
+ * before a copy.
+ */
+extern bool mcs_mirror_can_sweep(const MirrorTable *table);
+extern List *mcs_mirror_next_ids(MirrorTable *table, const Document *after, int limit);
+
+#endif							/* MCS_MIRROR_H */
