@@ -1,7 +1,8 @@
 /*
  * mongo/cursor.c
- *	  A change stream as PostgreSQL's side sees it: opened, read reply by reply,
- *	  ended.  What is asked of MongoDB is in mongo/driver.c.
+ *	  A cursor as PostgreSQL's side sees it: opened, read reply by reply, ended; and
+ *	  how a change stream is asked for.  What is asked of MongoDB is in
+ *	  mongo/driver.c, how documents are asked for in mongo/find.c.
  *
  * Cursor and session may go in any order, as memory contexts do: each forgets the
  * other when it goes.  The replies that were read belong to neither.
@@ -17,7 +18,9 @@ cursor_callback(void *arg)
 	MongoCursor *cursor = arg;
 	MongoSession *session = cursor->session;
 
-	/* the session went first, and its thread ends the server's cursor */
+	free(cursor->rest);
+	cursor->rest = NULL;
+	/* not begun, or the session went first, and its thread ends the server's cursor */
 	if (session == NULL)
 		return;
 	session->cursor = NULL;
@@ -71,6 +74,7 @@ change_stream_request(const ChangeStreamSpec *spec)
 
 	/* a copy, whose pointers are replaced one by one */
 	place = (char *) (request + 1);
+	request->kind = REQUEST_CHANGE_STREAM;
 	request->spec = *spec;
 	if (spec->stages != NULL)
 	{
@@ -88,9 +92,9 @@ change_stream_request(const ChangeStreamSpec *spec)
 	return request;
 }
 
-/* Opens a change stream in the session's thread and lets it run ahead. */
+/* A cursor that is not begun yet. */
 MongoCursor *
-mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec)
+mcs_cursor_make(MongoSession *session)
 {
 	MemoryContext context;
 	MongoCursor *cursor;
@@ -101,11 +105,26 @@ mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec)
 	cursor->context = context;
 	cursor->callback.func = cursor_callback;
 	cursor->callback.arg = cursor;
-	/* nothing fails from here on, so the thread is not left with a stream that nobody ends */
-	mcs_thread_request(session->thread, change_stream_request(spec));
+	MemoryContextRegisterResetCallback(context, &cursor->callback);
+	return cursor;
+}
+
+/* Begins it.  Nothing fails in here, so the thread is not left with a cursor that nobody ends. */
+void
+mcs_cursor_begin(MongoCursor *cursor, MongoSession *session, DriverRequest *request)
+{
+	mcs_thread_request(session->thread, request);
 	cursor->session = session;
 	session->cursor = cursor;
-	MemoryContextRegisterResetCallback(context, &cursor->callback);
+}
+
+/* Opens a change stream in the session's thread and lets it run ahead. */
+MongoCursor *
+mcs_cursor_open(MongoSession *session, const ChangeStreamSpec *spec)
+{
+	MongoCursor *cursor = mcs_cursor_make(session);
+
+	mcs_cursor_begin(cursor, session, change_stream_request(spec));
 	return cursor;
 }
 
@@ -123,16 +142,19 @@ mcs_cursor_splits(const MongoCursor *cursor)
 	return cursor->session != NULL && mcs_thread_splits(cursor->session->thread);
 }
 
-/* How many elements an array has. */
+/* How many elements an array has, and which is the last. */
 static int
-count_elements(const DocumentValue *array)
+count_elements(const DocumentValue *array, DocumentValue *last)
 {
 	DocumentIterator it;
 	int			count = 0;
 
 	mcs_document_iterate(&it, array->data, array->size);
 	while (mcs_document_next(&it))
+	{
+		*last = it.value;
 		count++;
+	}
 	return count;
 }
 
@@ -153,9 +175,19 @@ token_text(const DocumentValue *token, MemoryContext context)
 	return text.data;
 }
 
-/* Fills *batch from a reply; false if it is not what a cursor's reply must be. */
+/* A timestamp as seconds << 32 | ordinal; 0 where it is none. */
+static uint64
+timestamp_value(const DocumentValue *value)
+{
+	uint32		seconds;
+	uint32		ordinal;
+
+	return mcs_document_get_timestamp(value, &seconds, &ordinal) ? (uint64) seconds << 32 | ordinal : 0;
+}
+
+/* Fills *batch and *last, its last event, from a reply; false if it is not what a cursor's reply must be. */
 static bool
-read_batch(MongoBatch *batch, MemoryContext context)
+read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
 {
 	DocumentValue cursor;
 	DocumentIterator it;
@@ -171,8 +203,10 @@ read_batch(MongoBatch *batch, MemoryContext context)
 		{
 			batch->events = it.value.data;
 			batch->events_size = it.value.size;
-			batch->event_count = count_elements(&it.value);
+			batch->event_count = count_elements(&it.value, last);
 		}
+		else if (strcmp(it.key, "atClusterTime") == 0)
+			batch->read_time = timestamp_value(&it.value);
 		else if (strcmp(it.key, "postBatchResumeToken") == 0)
 		{
 			/* a position that can't be saved must not be passed over */
@@ -184,15 +218,39 @@ read_batch(MongoBatch *batch, MemoryContext context)
 	return batch->events != NULL;
 }
 
+/*
+ * A find that was begun in two parts: asks for the second once the first is at
+ * its end, unless there is nothing in it that may still come.  last is the last
+ * document of the reply (all zero: it has none).
+ */
+static void
+ask_for_rest(MongoCursor *cursor, MongoBatch *batch, const DocumentValue *last)
+{
+	DriverRequest *rest = cursor->rest;
+	DocumentValue id;
+
+	cursor->wanted -= batch->event_count;
+	if (last->type == DOCUMENT_OBJECT &&
+		mcs_document_find(last->data, last->size, "_id", &id) && id.type == DOCUMENT_MAX_KEY)
+		cursor->complete = true;
+	if (!batch->closed || cursor->wanted <= 0 || cursor->complete)
+		return;
+	/* the thread is idle: the server has closed the cursor, and that reply was the last of the queue */
+	cursor->rest = NULL;
+	mcs_thread_request(cursor->session->thread, rest);
+	batch->closed = false;
+}
+
 /* The next reply. */
 MongoCursorResult
 mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoError *error)
 {
 	DriverReply *reply;
 	MemoryContext context;
+	DocumentValue last = {0};
 
 	if (cursor->finished)
-		elog(ERROR, "change stream has ended");
+		elog(ERROR, "cursor has ended");
 
 	/* with the latch: the caller has other things to wait for */
 	switch (mcs_session_wait(cursor->session, timeout_ms, true, &reply, error))
@@ -216,7 +274,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	batch->current = reply->current;
 	/* the token goes into the reply's context, and with the batch */
 	batch->reply = mcs_session_hold_reply(reply, &context);
-	if (!read_batch(batch, context))
+	if (!read_batch(batch, &last, context))
 	{
 		mcs_session_free_reply(batch->reply);
 		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply holds no events");
@@ -224,6 +282,8 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 		return MONGO_CURSOR_FAILED;
 	}
 	batch->operation_time = mcs_session_operation_time(batch->reply);
+	if (cursor->rest != NULL)
+		ask_for_rest(cursor, batch, &last);
 	cursor->finished = batch->closed;
 	return MONGO_CURSOR_BATCH;
 }

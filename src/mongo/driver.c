@@ -1,7 +1,8 @@
 /*
  * mongo/driver.c
- *	  What a session asks of MongoDB: a user's command, or a change stream reply
- *	  by reply.  Runs in the driver's thread and reports by value.
+ *	  What a session asks of MongoDB: a user's command, or a cursor (of a change
+ *	  stream, or of a find) reply by reply.  Runs in the driver's thread and reports
+ *	  by value.
  *
  * Commands are sent raw: libmongoc's own change stream object resumes in a loop
  * of its own that nothing can end, and builds the $changeStream stage itself.
@@ -86,7 +87,7 @@ mcs_driver_command(Driver *driver, const DriverRequest *request, MongoError *err
 	return reply;
 }
 
-/* ---- change streams ---- */
+/* ---- cursors ---- */
 
 /* Notes what a reply says of the cursor: its id, which is 0 when it is closed, and at first its namespace. */
 static bool
@@ -136,14 +137,14 @@ start_session(Driver *driver)
 	mongoc_session_opt_t *opts = mongoc_session_opts_new();
 	bson_error_t ignored;
 
-	/* a change stream reads what the majority has; to wait for anything more would be for nothing */
+	/* a cursor reads what the majority has, or says what it reads; to wait for anything more would be for nothing */
 	mongoc_session_opts_set_causal_consistency(opts, false);
 	driver->session = mongoc_client_start_session(driver->client, opts, &ignored);
 	mongoc_session_opts_destroy(opts);
 }
 
 /*
- * Runs the aggregate that opens the cursor.  Whether the server has the stage
+ * Runs the aggregate that opens a change stream.  Whether the server has the stage
  * that splits large events is found out by trying, once a session: to ask for its
  * version would cost a round trip each time it has.
  */
@@ -179,7 +180,23 @@ run_aggregate(Driver *driver, const DriverRequest *request, MongoError *error)
 	}
 }
 
-/* Opens a change stream; the reply to its aggregate. */
+/* Runs the find that opens a cursor. */
+static DriverReply *
+run_find(Driver *driver, const DriverRequest *request, MongoError *error)
+{
+	bson_t		command;
+
+	if (!bson_init_static(&command, request->command, request->command_size))
+	{
+		mcs_mongo_error_set(error, MONGO_ERROR_CONFIGURATION, ERRCODE_INVALID_PARAMETER_VALUE,
+							"the command is not a BSON document");
+		return NULL;
+	}
+	return mcs_client_run(driver, driver->client, driver->session, driver->cursor_server, request->database, &command,
+						  mongoc_uri_get_read_prefs_t(driver->uri), true, error);
+}
+
+/* Opens a cursor; the reply to its aggregate or find. */
 DriverReply *
 mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 {
@@ -204,7 +221,7 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 	driver->max_await_ms = spec->max_await_ms;
 	driver->guard->patience_ms = driver->patience_ms;
 
-	reply = run_aggregate(driver, request, error);
+	reply = request->kind == REQUEST_FIND ? run_find(driver, request, error) : run_aggregate(driver, request, error);
 	if (reply != NULL && !read_cursor(driver, reply, error))
 	{
 		mcs_client_discard_reply(reply);
@@ -218,10 +235,13 @@ mcs_driver_open(Driver *driver, const DriverRequest *request, MongoError *error)
 	}
 	mcs_monitor_begin(driver);
 	mcs_monitor_reply(driver, reply);
+	/* all that a find has found may have come with this reply */
+	if (driver->cursor_id == 0)
+		forget_cursor(driver);
 	return reply;
 }
 
-/* The next reply of the change stream. */
+/* The next reply of the cursor. */
 DriverReply *
 mcs_driver_more(Driver *driver, MongoError *error)
 {
@@ -241,7 +261,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 		BSON_APPEND_INT32(&command, "batchSize", driver->batch_size);
 	if (driver->max_await_ms > 0)
 		BSON_APPEND_INT32(&command, "maxTimeMS", driver->max_await_ms);
-	/* silence while the server waits for events, as it was told, means nothing */
+	/* silence while the server waits for events, as it was told, means nothing; a find is told no time */
 	driver->guard->patience_ms = driver->patience_ms + driver->max_await_ms;
 	driver->in_get_more = true;
 	reply = mcs_client_run(driver, driver->client, driver->session, driver->cursor_server, driver->cursor_database,
@@ -264,7 +284,7 @@ mcs_driver_more(Driver *driver, MongoError *error)
 	else
 	{
 		mcs_monitor_reply(driver, reply);
-		/* id 0: the server has closed it with this reply (invalidate) */
+		/* id 0: the server has closed it with this reply (invalidate, or a find's end) */
 		if (driver->cursor_id == 0)
 			forget_cursor(driver);
 	}

@@ -30,7 +30,7 @@ server_hint(const MongoError *error)
 			return "The pipeline must leave _id, operationType, ns, clusterTime and documentKey as they are.";
 		case MONGO_CODE_BSON_OBJECT_TOO_LARGE:
 			return "Leave large fields out with a $project stage in pipeline, or use a MongoDB that has $changeStreamSplitLargeEvent (6.0.9 or later).";
-		case MONGO_CODE_NOT_A_REPLICA_SET:
+		case MONGO_CODE_STREAM_NEEDS_REPLICA_SET:
 			return "Change streams need a replica set: start mongod with --replSet and run rs.initiate(); one member is enough.";
 		default:
 			return NULL;

@@ -7,8 +7,8 @@
  *	  BSON documents.  How it is built says mongo/mongo_internal.h.
  *
  * A session is opened for a server and a role.  It runs one thing at a time: a
- * command (mcs_session_command) or a change stream (mcs_cursor_*).  Opening a
- * session does not contact MongoDB; the first command does, in the thread.
+ * command (mcs_session_command), a change stream or the documents of a
+ * collection (mcs_cursor_*).  Opening a session does not contact MongoDB; the first command does, in the thread.
  *
  * Sessions, cursors and replies belong to the memory context that was current
  * when they were made, and go with it (a reset callback ends what is not
@@ -58,12 +58,16 @@ typedef enum MongoCode
 	MONGO_CODE_NETWORK_TIMEOUT = 89,
 	MONGO_CODE_SHUTDOWN_IN_PROGRESS = 91,
 	MONGO_CODE_WRITE_CONFLICT = 112,
+	MONGO_CODE_COMMAND_NOT_SUPPORTED = 115,
 	MONGO_CODE_DOCUMENT_VALIDATION_FAILURE = 121,
+	MONGO_CODE_NOT_A_REPLICA_SET = 123,
 	MONGO_CODE_FAILED_TO_SATISFY_READ_PREFERENCE = 133,
 	MONGO_CODE_READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET = 134,
 	MONGO_CODE_CAPPED_POSITION_LOST = 136,
+	MONGO_CODE_READ_CONCERN_MAJORITY_NOT_ENABLED = 148,
 	MONGO_CODE_STALE_EPOCH = 150,
 	MONGO_CODE_COMMAND_NOT_SUPPORTED_ON_VIEW = 166,
+	MONGO_CODE_INVALID_PIPELINE_OPERATOR = 168,
 	MONGO_CODE_QUERY_PLAN_KILLED = 175,
 	MONGO_CODE_PRIMARY_STEPPED_DOWN = 189,
 	MONGO_CODE_NETWORK_INTERFACE_EXCEEDED_TIME_LIMIT = 202,
@@ -71,6 +75,8 @@ typedef enum MongoCode
 	MONGO_CODE_RETRY_CHANGE_STREAM = 234,
 	MONGO_CODE_CURSOR_KILLED = 237,
 	MONGO_CODE_INVALID_RESUME_TOKEN = 260,
+	MONGO_CODE_SNAPSHOT_TOO_OLD = 239,
+	MONGO_CODE_SNAPSHOT_UNAVAILABLE = 246,
 	MONGO_CODE_EXCEEDED_TIME_LIMIT = 262,
 	MONGO_CODE_CHANGE_STREAM_FATAL_ERROR = 280,
 	MONGO_CODE_CHANGE_STREAM_HISTORY_LOST = 286,
@@ -92,7 +98,7 @@ typedef enum MongoCode
 	/* without a name in MongoDB */
 	MONGO_CODE_UNKNOWN_PIPELINE_STAGE = 40324,
 	MONGO_CODE_UNKNOWN_FIELD = 40415,
-	MONGO_CODE_NOT_A_REPLICA_SET = 40573
+	MONGO_CODE_STREAM_NEEDS_REPLICA_SET = 40573
 } MongoCode;
 
 /* What a failure means for somebody who would try again. */
@@ -104,6 +110,7 @@ typedef enum MongoErrorClass
 	MONGO_ERROR_CONFIGURATION,	/* the same request can never work */
 	MONGO_ERROR_AUTHENTICATION, /* who we are or what we may do: again later, or when it was mended */
 	MONGO_ERROR_TOO_LARGE,		/* an event over 16 MB, and no way to split it */
+	MONGO_ERROR_NO_SNAPSHOT,	/* MongoDB cannot read as of the time that was asked for; as of another it can */
 	MONGO_ERROR_DRIVER_ENDED,			/* the driver's thread can't go on: no memory, or an assertion; the process must end */
 	MONGO_ERROR_HANGING,		/* the driver's thread does not come back; the session is worth nothing */
 	MONGO_ERROR_REFUSED			/* the request can't work here and now: for good, unless it has worked before */
@@ -115,7 +122,7 @@ typedef struct MongoError
 	MongoErrorClass class;
 	int			sqlstate;
 	int32		code;			/* MongoDB's error code (MongoCode), 0 where no server answered */
-	bool		at_open;		/* the failing command opened the stream (aggregate), not a getMore */
+	bool		at_open;		/* the failing command opened the cursor (aggregate, find), not a getMore */
 	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
 	char		message[1024];	/* the server's or the driver's own words */
 	char		unresolved[256];	/* hosts whose names lead nowhere here, separated by commas */
@@ -276,20 +283,21 @@ typedef struct ChangeStreamSpec
 	bool		open_only;		/* no getMore at all: there is only the reply that opened the stream */
 } ChangeStreamSpec;
 
-/* One reply of a change stream.  Events are read in place; the batch is good until freed. */
+/* One reply of a cursor.  Events are read in place; the batch is good until freed. */
 typedef struct MongoBatch
 {
-	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch) */
+	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch); a find's documents */
 	uint32		events_size;
 	int			event_count;
 	const char *token;			/* post-batch token as text, palloc'ed; NULL where the server sent none */
 	uint64		operation_time;
+	uint64		read_time;		/* of a find: the time that its documents are as of; 0: MongoDB tells none (see FindSpec) */
 	int64		asked_at;		/* when MongoDB was asked for it, by mcs_session_clock */
 	uint64		set_time;		/* the newest that the set is known to have reached, 0: unknown; for a member that is behind */
 	int64		came_at;		/* when the reply was there, by the same clock */
 	bool		current;		/* these are MongoDB's time now, not that of a member that stands still */
-	bool		opened;			/* the reply of the aggregate that opened the cursor */
-	bool		closed;			/* the server closed the cursor with this reply (id 0) */
+	bool		opened;			/* the reply of the aggregate or find that opened the cursor */
+	bool		closed;			/* nothing comes behind this reply: the server closed the cursor (id 0) */
 	MongoReply *reply;			/* owns the bytes */
 } MongoBatch;
 
@@ -327,13 +335,16 @@ extern void mcs_cursor_close(MongoCursor *cursor);
 
 /* ---- documents (mongo/find.c) ---- */
 
-/* Which documents of a collection, and as of when.  Strings and bytes are borrowed for the call of mcs_find_open only. */
+/*
+ * Which documents of a collection, and as of when.  Strings and documents are
+ * borrowed for the call of mcs_find_open only.
+ */
 typedef struct FindSpec
 {
 	const char *database;
 	const char *collection;
 	const Document *filter;		/* a condition; NULL: all */
-	const Document *projection; /* NULL: the whole document */
+	const Document *projection; /* NULL: the whole document; with by_id it must leave _id */
 
 	/*
 	 * In the order of the index on _id, beginning with the document of this _id if
@@ -345,7 +356,8 @@ typedef struct FindSpec
 	/*
 	 * Read concern: at_time (seconds << 32 | ordinal) as MongoDB was then, which
 	 * 5.0 and later know for some minutes; else what a majority has, and nothing
-	 * older than after_time (0: whatever).
+	 * older than after_time (0: whatever).  What at_time cannot do, and how that
+	 * shows: the top of mongo/find.c.
 	 */
 	uint64		at_time;
 	uint64		after_time;
@@ -363,7 +375,12 @@ typedef struct FindSpec
  */
 extern MongoCursor *mcs_find_open(MongoSession *session, const FindSpec *spec);
 
-/* Whether a failure says that MongoDB cannot read at that time: no longer, not yet, or never. */
+/*
+ * Whether a failure of a find with at_time says that MongoDB cannot read as of
+ * that time: not any more (SnapshotTooOld), not before the collection's own
+ * beginning (SnapshotUnavailable), or never.  A time that the server has not
+ * reached yet is TRANSIENT: it will.
+ */
 extern bool mcs_find_cannot_read_at(const MongoError *error);
 
 /* How many documents a collection has, about, by its metadata; -1 with *error filled. */

@@ -32,12 +32,12 @@
  *		bson.c		and its bytes BSON to the last one
  *					(libmongoc)
  *		client.c	runs the command; makes a DriverReply, or an error (classify.c)
- *		driver.c	what the command was for: a user's, or a change stream
+ *		driver.c	what the command was for: a user's, or a cursor
  *		thread.c	hands it over
  *		session.c	the backend waits for it, and holds it in a memory context
  *		cursor.c	finds the events and the token in it
  *
- * and of a request, from SQL down: session.c or cursor.c, thread.c, driver.c
+ * and of a request, from SQL down: session.c, cursor.c or find.c, thread.c, driver.c
  * (with aggregate.c, monitor.c), client.c.
  */
 #ifndef MCS_MONGO_INTERNAL_H
@@ -57,7 +57,7 @@ typedef struct DriverReply
 	struct DriverReply *next;
 	uint8	   *data;
 	uint32		size;
-	bool		opened;			/* the reply to the aggregate */
+	bool		opened;			/* the reply to the aggregate or find */
 	int64		asked_at;		/* monotonic microseconds: when its command was sent */
 	int64		came_at;		/* the same: when it was there */
 	bool		current;		/* its operationTime is MongoDB's now, not that of a member that stands still */
@@ -75,12 +75,18 @@ typedef struct DriverConfig
 	char	   *auth_mechanism;
 } DriverConfig;
 
-/*
- * One malloc'ed block: a command, or a change stream (then command is NULL and
- * spec is filled); all zero it asks whether the driver takes the configuration.
- */
+typedef enum RequestKind
+{
+	REQUEST_URI,				/* whether the driver takes the configuration */
+	REQUEST_COMMAND,			/* command */
+	REQUEST_CHANGE_STREAM,		/* spec */
+	REQUEST_FIND				/* command; of spec what the getMores need */
+} RequestKind;
+
+/* One malloc'ed block. */
 typedef struct DriverRequest
 {
+	RequestKind kind;
 	const char *database;
 	const uint8 *command;
 	uint32		command_size;
@@ -118,7 +124,7 @@ extern bool mcs_thread_splits(DriverThread *thread);
  */
 extern int64 mcs_thread_gone_since(DriverThread *thread, int *allowed_ms, char *name, Size size);
 
-/* Drops queued replies and ends the change stream, if there is one. */
+/* Drops queued replies and ends the cursor, if there is one. */
 extern void mcs_thread_end_cursor(DriverThread *thread);
 
 /* Tells the thread to end; it breaks off what it is doing, unless that is to close a cursor. */
@@ -189,6 +195,11 @@ struct MongoCursor
 	MemoryContextCallback callback;
 	MongoSession *session;		/* NULL when that went first */
 	bool		finished;		/* failed, or the server closed it, or the session went */
+
+	/* of a find that needs another to be complete (find.c) */
+	DriverRequest *rest;		/* malloc'ed: asked when the server has closed the cursor; NULL: nothing is missing */
+	int64		wanted;			/* documents that may still come */
+	bool		complete;		/* the rest has come already */
 };
 
 /* ---- waits and replies (session.c) ---- */
@@ -204,7 +215,14 @@ typedef enum SessionWait
 extern SessionWait mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends,
 									DriverReply **reply, MongoError *error);
 extern void mcs_session_check_idle(const MongoSession *session);
+extern DriverRequest *mcs_session_request(const char *database, const uint8 *command, uint32 size);
 extern MongoReply *mcs_session_hold_reply(DriverReply *driver, MemoryContext *context);
+
+/* ---- cursors of all kinds (cursor.c) ---- */
+
+/* A cursor that is not begun, and begins it with a request that it takes over; nothing fails in the second. */
+extern MongoCursor *mcs_cursor_make(MongoSession *session);
+extern void mcs_cursor_begin(MongoCursor *cursor, MongoSession *session, DriverRequest *request);
 
 #else							/* MCS_DRIVER_THREAD */
 
@@ -352,7 +370,7 @@ typedef struct Driver
 	bool		renew;			/* the client is worth nothing any more: the next request takes a new one */
 	bool		hurry;			/* a server was silent: the next look at the set does not wait long for it */
 
-	/* the change stream, if one is open (driver.c) */
+	/* the cursor, if one is open (driver.c) */
 	mongoc_client_session_t *session;	/* NULL where the server knows no sessions */
 	int64		cursor_id;		/* 0: none */
 	bool		connection_lost;	/* a getMore failed in a way that may have cost the connection */
@@ -405,15 +423,15 @@ extern DriverReply *mcs_client_run(Driver *driver, mongoc_client_t *client, cons
 extern void mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const char *message,
 										const bson_t *reply, bool at_open);
 
-/* ---- whether a change stream's server is still the one to read from (monitor.c) ---- */
+/* ---- whether a cursor's server is still the one to read from (monitor.c) ---- */
 
 /* For the guard: whether a server that is silent is still at what was asked of it; arg is the Driver. */
 extern bool mcs_monitor_alive(void *arg);
 
-/* A change stream was opened: what is looked at begins anew. */
+/* A cursor was opened: what is looked at begins anew. */
 extern void mcs_monitor_begin(Driver *driver);
 
-/* Takes note of a reply of the change stream, and says in it how new MongoDB's time in it is. */
+/* Takes note of a reply of the cursor, and says in it how new MongoDB's time in it is. */
 extern void mcs_monitor_reply(Driver *driver, DriverReply *reply);
 
 /* Between two getMores: false with error filled where the cursor's server is no longer the one to read from. */

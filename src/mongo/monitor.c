@@ -1,9 +1,9 @@
 /*
  * mongo/monitor.c
- *	  Whether the server that a change stream is read from is still there, and
- *	  still the one to read from.  Runs in the driver's thread.
+ *	  Whether the server that a cursor is read from is still there, and still the
+ *	  one to read from.  Runs in the driver's thread.
  *
- * Silence.  A getMore is answered within its maxTimeMS, unless the server has
+ * Silence.  A change stream's getMore is answered within its maxTimeMS, unless the server has
  * much of the oplog to pass over, which may take hours and must not be begun
  * anew for ever.  A connection whose other end is gone is silent, too, and may
  * lead through something that lets new connections pass.  So after some
@@ -240,16 +240,16 @@ fits(Driver *driver, const bson_t *hello, MongoError *error)
 	{
 		case MONGOC_READ_PRIMARY:
 			if (!primary)
-				unfit(error, "the member that the change stream was read from is no longer the primary");
+				unfit(error, "the member that was read from is no longer the primary");
 			return primary;
 		case MONGOC_READ_PRIMARY_PREFERRED:
 			if (primary || !bson_iter_init_find(&iter, hello, "primary"))
 				return true;
-			unfit(error, "there is a primary again to read the change stream from");
+			unfit(error, "there is a primary again to read from");
 			return false;
 		case MONGOC_READ_SECONDARY:
 			if (primary)
-				unfit(error, "the member that the change stream was read from has become the primary");
+				unfit(error, "the member that was read from has become the primary");
 			return !primary;
 		default:
 			return true;
@@ -326,7 +326,7 @@ look_at_set(Driver *driver, MongoError *error)
 		(driver->set_time >> 32) > (driver->operation_time >> 32) + BEHIND_S)
 	{
 		bson_strncpy(driver->avoid, driver->server_host, sizeof(driver->avoid));
-		unfit(error, "the member that the change stream was read from stands still while others go on");
+		unfit(error, "the member that was read from stands still while others go on");
 		fit = false;
 	}
 	mongoc_server_description_destroy(other);

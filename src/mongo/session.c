@@ -495,8 +495,8 @@ mcs_session_operation_time(const MongoReply *reply)
 /* ---- commands ---- */
 
 /* A command for the thread, in one block. */
-static DriverRequest *
-command_request(const char *database, const uint8 *command, uint32 size)
+DriverRequest *
+mcs_session_request(const char *database, const uint8 *command, uint32 size)
 {
 	Size		database_size = strlen(database) + 1;
 	DriverRequest *request = calloc(1, sizeof(DriverRequest) + size + database_size);
@@ -506,6 +506,7 @@ command_request(const char *database, const uint8 *command, uint32 size)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	request->kind = REQUEST_COMMAND;
 	memcpy(place, command, size);
 	request->command = (uint8 *) place;
 	request->command_size = size;
@@ -532,7 +533,7 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 	SessionWait result;
 
 	mcs_session_check_idle(session);
-	mcs_thread_request(session->thread, command_request(database, command, size));
+	mcs_thread_request(session->thread, mcs_session_request(database, command, size));
 
 	/* stays set where an error leaves by longjmp: such a session is asked nothing more */
 	session->in_command = true;

@@ -3,8 +3,8 @@
  *	  The hand-over between the backend, which is PostgreSQL's one thread of a
  *	  process, and a driver's thread.
  *
- * The backend puts one request at a time: a command, or a change stream.  The
- * driver's thread answers with replies in a queue; for a change stream it runs
+ * The backend puts one request at a time: a command, a change stream or a find.
+ * The driver's thread answers with replies in a queue; for a cursor it runs
  * ahead, getMore after getMore, while the queue is empty or holds less than the
  * request's queue_bytes.  Everything that both touch is in DriverThread and is
  * read and written under its mutex; the mutex is never held over anything that
@@ -57,14 +57,6 @@
 #define CURSOR_KILL_MS		1000	/* to close a cursor in a session that goes on */
 #define CLOSE_MS			350 /* to close cursor and session at the end */
 
-typedef enum RequestKind
-{
-	REQUEST_NONE,
-	REQUEST_COMMAND,
-	REQUEST_CHANGE_STREAM,
-	REQUEST_URI					/* whether the driver takes the configuration */
-} RequestKind;
-
 struct DriverThread
 {
 	pthread_mutex_t mutex;
@@ -77,7 +69,6 @@ struct DriverThread
 	DriverConfig *config;		/* the driver's thread's */
 
 	/* wishes of the backend */
-	RequestKind kind;
 	DriverRequest *request;		/* not yet taken up */
 	bool		end_cursor;
 	bool		stop;
@@ -85,7 +76,7 @@ struct DriverThread
 
 	/* what the driver's thread has to say */
 	bool		killing;		/* closing a cursor of the server */
-	bool		busy;			/* with a request, or a change stream is open */
+	bool		busy;			/* with a request, or a cursor is open */
 	bool		failed;			/* error is filled and not yet told */
 	bool		parked;			/* for ever; error says why */
 	bool		ended;
@@ -94,7 +85,7 @@ struct DriverThread
 	DriverReply *first;
 	DriverReply *last;
 	Size		queued;			/* bytes in the queue */
-	Size		queue_bytes;	/* of the open change stream */
+	Size		queue_bytes;	/* of the open cursor */
 	bool		open_only;		/* the same */
 };
 
@@ -195,13 +186,12 @@ static void
 do_request(DriverThread *thread, Driver *driver)
 {
 	DriverRequest *request = thread->request;
-	RequestKind kind = thread->kind;
+	bool		opens = request->kind == REQUEST_CHANGE_STREAM || request->kind == REQUEST_FIND;
 	DriverReply *reply;
 	MongoError	error;
 
 	/* ours from here on; the backend may put another only after the reply */
 	thread->request = NULL;
-	thread->kind = REQUEST_NONE;
 	thread->queue_bytes = request->spec.queue_bytes;
 	thread->open_only = request->spec.open_only;
 
@@ -210,24 +200,24 @@ do_request(DriverThread *thread, Driver *driver)
 	mcs_guard_leave(&thread->guard);
 	pthread_mutex_unlock(&thread->mutex);
 
-	if (kind == REQUEST_COMMAND)
-		reply = mcs_driver_command(driver, request, &error);
-	else if (kind == REQUEST_URI)
-		reply = mcs_driver_check_uri(driver, &error);
-	else
+	if (opens)
 		reply = mcs_driver_open(driver, request, &error);
+	else if (request->kind == REQUEST_COMMAND)
+		reply = mcs_driver_command(driver, request, &error);
+	else
+		reply = mcs_driver_check_uri(driver, &error);
 	free(request);
 
 	pthread_mutex_lock(&thread->mutex);
 	thread->splits = driver->splits;
 	/* nobody waits for it any more; thread_main closes the cursor next */
-	if (kind == REQUEST_CHANGE_STREAM && thread->end_cursor)
+	if (opens && thread->end_cursor)
 		mcs_client_discard_reply(reply);
 	else
 		hand_over(thread, reply, &error, reply != NULL && driver->cursor_id != 0);
 }
 
-/* Fetches the change stream's next reply.  The mutex is held, and let go in between. */
+/* Fetches the cursor's next reply.  The mutex is held, and let go in between. */
 static void
 do_more(DriverThread *thread, Driver *driver)
 {
@@ -262,7 +252,7 @@ do_end_cursor(DriverThread *thread, Driver *driver)
 	thread->end_cursor = false;
 }
 
-/* Whether the change stream may run further ahead: always by one reply, however large, or it would stand still. */
+/* Whether the cursor may run further ahead: always by one reply, however large, or it would stand still. */
 static bool
 has_room(const DriverThread *thread)
 {
@@ -424,8 +414,6 @@ mcs_thread_request(DriverThread *thread, DriverRequest *request)
 	pthread_mutex_lock(&thread->mutex);
 	free(thread->request);		/* of a thread that hangs and was asked again */
 	thread->request = request;
-	thread->kind = request->command != NULL ? REQUEST_COMMAND :
-		request->database != NULL ? REQUEST_CHANGE_STREAM : REQUEST_URI;
 	/* one that is parked answers for ever with why it is */
 	if (!thread->parked)
 	{
@@ -493,7 +481,7 @@ mcs_thread_gone_since(DriverThread *thread, int *allowed_ms, char *name, Size si
 	return left_at;
 }
 
-/* Drops queued replies and ends the change stream, if there is one. */
+/* Drops queued replies and ends the cursor, if there is one. */
 void
 mcs_thread_end_cursor(DriverThread *thread)
 {
@@ -504,7 +492,6 @@ mcs_thread_end_cursor(DriverThread *thread)
 		/* not even begun */
 		free(thread->request);
 		thread->request = NULL;
-		thread->kind = REQUEST_NONE;
 	}
 	else if (!thread->stop)
 	{

@@ -147,6 +147,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 		case MONGO_ERROR_NONE:
 			break;
 		case MONGO_ERROR_TRANSIENT:
+		case MONGO_ERROR_NO_SNAPSHOT:
 			retry_passing(worker, &failure);
 			break;
 		case MONGO_ERROR_HISTORY_LOST:
