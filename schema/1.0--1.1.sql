@@ -73,6 +73,7 @@ ALTER TABLE change_stream_grants ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON change_stream_grants TO PUBLIC;
 ALTER TABLE change_streams ADD on_error text NOT NULL DEFAULT 'stop' CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['stop', 'skip', 'park']));
 ALTER TABLE change_streams ADD stopped_token text COLLATE "C";
+ALTER TABLE change_streams ADD keep_events boolean NOT NULL DEFAULT true;
 
 -- @create stream_tables.sql change_stream_parked_events
 SELECT pg_catalog.pg_extension_config_dump('change_stream_parked_events', '');
@@ -146,6 +147,28 @@ DROP FUNCTION discard_dead_letters(text);
 -- @replace handler_views.sql change_stream_dead_letters
 
 -- @replace handler_views.sql change_handler_status
+
+-- snapshots and mirrors
+
+-- @create mirror_tables.sql change_stream_snapshots
+-- @create mirror_tables.sql change_mirrors
+-- @create mirror_tables.sql change_mirrors_stream_name_idx
+-- @create mirror_tables.sql change_mirror_progress
+SELECT pg_catalog.pg_extension_config_dump('change_stream_snapshots', '');
+SELECT pg_catalog.pg_extension_config_dump('change_mirrors', '');
+SELECT pg_catalog.pg_extension_config_dump('change_mirror_progress', '');
+ALTER TABLE change_stream_snapshots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_mirrors ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_mirror_progress ENABLE ROW LEVEL SECURITY;
+-- @create mirror_tables.sql own_snapshots
+-- @create mirror_tables.sql own_mirrors
+-- @create mirror_tables.sql own_mirror_progress
+-- @create mirror_tables.sql read_all
+GRANT SELECT ON change_stream_snapshots, change_mirrors, change_mirror_progress TO PUBLIC;
+-- @create mirror_views.sql change_stream_position_time
+-- @create mirror_views.sql change_stream_copy_reason
+-- @create mirror_views.sql change_mirror_status
+GRANT SELECT ON change_mirror_status TO PUBLIC;
 
 -- the dialect
 

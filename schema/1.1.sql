@@ -10,6 +10,7 @@
 -- @file document_aggregate.sql
 -- @file foreign.sql
 -- @file stream_tables.sql
+-- @file mirror_tables.sql
 -- @file stream_functions.sql
 -- @file stream_views.sql
 -- @file token_table.sql
@@ -17,4 +18,5 @@
 -- @file handler_tables.sql
 -- @file handler_functions.sql
 -- @file handler_views.sql
+-- @file mirror_views.sql
 -- @file dialect.sql

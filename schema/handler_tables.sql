@@ -127,7 +127,7 @@ COMMENT ON COLUMN change_handler_dead_letters.handler_name IS 'handler that has 
 COMMENT ON COLUMN change_handler_dead_letters.stream_name IS 'change stream that the event came by';
 COMMENT ON COLUMN change_handler_dead_letters.event_id IS 'number of the event, 1, 2, 3, ... within its change stream, in MongoDB''s order';
 COMMENT ON COLUMN change_handler_dead_letters.operation_type
-  IS 'MongoDB''s operationType (insert, update, replace, delete, drop, ...), or gap: events are missing here, and extra says why';
+  IS 'MongoDB''s operationType (insert, update, replace, delete, drop, ...), snapshot: the document was there already, or gap: events are missing here, and extra says why';
 COMMENT ON COLUMN change_handler_dead_letters.database_name IS 'database in which it happened; null: the event names none';
 COMMENT ON COLUMN change_handler_dead_letters.collection_name IS 'collection in which it happened; null: the event names none';
 COMMENT ON COLUMN change_handler_dead_letters.document_key
@@ -145,7 +145,7 @@ COMMENT ON COLUMN change_handler_dead_letters.cluster_time
 COMMENT ON COLUMN change_handler_dead_letters.change_timestamp IS 'MongoDB''s wall clock at the change; null: it sent none (before MongoDB 6)';
 COMMENT ON COLUMN change_handler_dead_letters.resume_token
   IS 'position right behind the event: MongoDB''s _data, then a dot and _typeBits where it sends them; sorts as text';
-COMMENT ON COLUMN change_handler_dead_letters.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, none, too_large';
+COMMENT ON COLUMN change_handler_dead_letters.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, snapshot, none, too_large';
 COMMENT ON COLUMN change_handler_dead_letters.extra IS 'every other field of the event, and the fields of add_fields; null: there are none';
 COMMENT ON COLUMN change_handler_dead_letters.received_at IS 'when the event was received';
 COMMENT ON COLUMN change_handler_dead_letters.processing_status IS 'processing_status of the event when the handler gave it up';

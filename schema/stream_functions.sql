@@ -6,17 +6,18 @@ CREATE FUNCTION create_change_stream(stream_name text, collection text = NULL, d
   max_await_time interval = '1 second', batch_size int = NULL,
   resume_after text = NULL, start_after text = NULL, start_at text = NULL, initial_snapshot boolean = false,
   retention interval = NULL, notify text = 'ids', paused boolean = false,
-  exclude_fields text[] = NULL, mask_fields text[] = NULL, on_error text = 'stop') RETURNS void
+  exclude_fields text[] = NULL, mask_fields text[] = NULL, on_error text = 'stop', keep_events boolean = true) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_create_change_stream' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean, text[], text[], text)
+COMMENT ON FUNCTION create_change_stream(text, text, text, text, text, text, text[], document, text, text, boolean, interval, int, text, text, text, boolean, interval, text, boolean, text[], text[], text, boolean)
   IS 'follow the changes of a collection, of a database, or (database *) of every database into change_stream_events';
 
 CREATE FUNCTION alter_change_stream(stream_name text, filter text = NULL, add_fields text = NULL, operations text[] = NULL,
   pipeline document = NULL, full_document text = NULL, full_document_before_change text = NULL,
   show_expanded_events boolean = NULL, max_await_time interval = NULL, batch_size int = NULL, retention interval = NULL,
-  notify text = NULL, reset text[] = NULL, exclude_fields text[] = NULL, mask_fields text[] = NULL, on_error text = NULL) RETURNS void
+  notify text = NULL, reset text[] = NULL, exclude_fields text[] = NULL, mask_fields text[] = NULL, on_error text = NULL,
+  keep_events boolean = NULL) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_alter_change_stream' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION alter_change_stream(text, text, text, text[], document, text, text, boolean, interval, int, interval, text, text[], text[], text[], text)
+COMMENT ON FUNCTION alter_change_stream(text, text, text, text[], document, text, text, boolean, interval, int, interval, text, text[], text[], text[], text, boolean)
   IS 'change what a change stream takes from the next event on; null leaves, reset puts back to the default';
 
 CREATE FUNCTION pause_change_stream(stream_name text) RETURNS void

@@ -41,7 +41,8 @@ CREATE TABLE change_streams (
   exclude_fields text[],
   mask_fields text[],
   on_error text NOT NULL DEFAULT 'stop' CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['stop', 'skip', 'park'])),
-  stopped_token text COLLATE "C"
+  stopped_token text COLLATE "C",
+  keep_events boolean NOT NULL DEFAULT true
 );
 COMMENT ON TABLE change_streams IS 'definition of each change stream; written only by the functions of the extension';
 COMMENT ON COLUMN change_streams.stream_name IS 'name of the change stream, also of its notification channel';
@@ -84,6 +85,8 @@ COMMENT ON COLUMN change_streams.on_error
   IS 'what becomes of an event that cannot be written: stop before it, skip it, or park it in change_stream_dead_letters';
 COMMENT ON COLUMN change_streams.stopped_token
   IS 'resume token of the event that the change stream stopped at, as it cannot be written; null: it stopped at none';
+COMMENT ON COLUMN change_streams.keep_events
+  IS 'whether events become rows of change_stream_events; false: they are numbered, notified of and written into mirrors only';
 
 CREATE TABLE change_stream_progress (
   stream_name text PRIMARY KEY,
@@ -164,7 +167,7 @@ COMMENT ON TABLE change_stream_events IS 'events of all change streams, each exa
 COMMENT ON COLUMN change_stream_events.stream_name IS 'change stream that the event came by';
 COMMENT ON COLUMN change_stream_events.event_id IS 'number of the event, 1, 2, 3, ... within its change stream, in MongoDB''s order';
 COMMENT ON COLUMN change_stream_events.operation_type
-  IS 'MongoDB''s operationType (insert, update, replace, delete, drop, ...), or gap: events are missing here, and extra says why';
+  IS 'MongoDB''s operationType (insert, update, replace, delete, drop, ...), snapshot: the document was there already, or gap: events are missing here, and extra says why';
 COMMENT ON COLUMN change_stream_events.database_name IS 'database in which it happened; null: the event names none';
 COMMENT ON COLUMN change_stream_events.collection_name IS 'collection in which it happened; null: the event names none';
 COMMENT ON COLUMN change_stream_events.document_key IS '_id of the document, with the shard key where there is one; null: the event is about no document';
@@ -180,7 +183,7 @@ COMMENT ON COLUMN change_stream_events.cluster_time IS 'MongoDB''s clusterTime, 
 COMMENT ON COLUMN change_stream_events.change_timestamp IS 'MongoDB''s wall clock at the change; null: it sent none (before MongoDB 6)';
 COMMENT ON COLUMN change_stream_events.resume_token
   IS 'position right behind the event: MongoDB''s _data, then a dot and _typeBits where it sends them; sorts as text';
-COMMENT ON COLUMN change_stream_events.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, none, too_large';
+COMMENT ON COLUMN change_stream_events.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, snapshot, none, too_large';
 COMMENT ON COLUMN change_stream_events.extra IS 'every other field of the event, and the fields of add_fields; null: there are none';
 COMMENT ON COLUMN change_stream_events.received_at IS 'when the event was received';
 COMMENT ON COLUMN change_stream_events.processing_status
@@ -259,7 +262,7 @@ COMMENT ON COLUMN change_stream_parked_events.cluster_time
 COMMENT ON COLUMN change_stream_parked_events.change_timestamp IS 'MongoDB''s wall clock at the change; null: it sent none (before MongoDB 6)';
 COMMENT ON COLUMN change_stream_parked_events.resume_token
   IS 'position right behind the event: MongoDB''s _data, then a dot and _typeBits where it sends them; sorts as text';
-COMMENT ON COLUMN change_stream_parked_events.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, none, too_large';
+COMMENT ON COLUMN change_stream_parked_events.full_document_source IS 'where full_document is from: insert, replace, lookup, post_image, snapshot, none, too_large';
 COMMENT ON COLUMN change_stream_parked_events.extra IS 'every other field of the event, and the fields of add_fields; null: there are none';
 COMMENT ON COLUMN change_stream_parked_events.received_at IS 'when the event was received';
 COMMENT ON COLUMN change_stream_parked_events.sqlstate IS 'SQLSTATE of the error that kept the event from being written';

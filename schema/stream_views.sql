@@ -37,7 +37,7 @@ FROM (SELECT *, system_identifier OPERATOR(pg_catalog.<>) (SELECT c.system_ident
      LEFT JOIN LATERAL @extschema@.change_stream_absence(s.owner, false) a ON w.stream_name IS NULL;
 COMMENT ON VIEW change_stream_status IS 'state, reason, lag and rate of each change stream';
 COMMENT ON COLUMN change_stream_status.stream_name IS 'the change stream';
-COMMENT ON COLUMN change_stream_status.state IS 'starting, active, retrying, paused, history_lost or error';
+COMMENT ON COLUMN change_stream_status.state IS 'starting, snapshot (documents that exist are copied), active, retrying, paused, history_lost or error';
 COMMENT ON COLUMN change_stream_status.reason IS 'why it is in this state, and what helps; null: nothing is to be said';
 COMMENT ON COLUMN change_stream_status.state_since IS 'since when it is in this state';
 COMMENT ON COLUMN change_stream_status.pid IS 'process that follows it; null: none does';

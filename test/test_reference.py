@@ -8,8 +8,8 @@ CODE = re.compile(r"`([^`]+)`")
 
 # What no user calls: what the dialect makes of its words, what views, policies and indexes call.
 INTERNAL = {"change_handler_dead_letter_event", "change_handler_exists", "change_handler_workers", "change_stream_absence", "change_stream_append_only",
-            "change_stream_events_truncated",
-            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_parked_event", "change_stream_workers", "document_index_bound",
+            "change_stream_copy_reason", "change_stream_events_truncated",
+            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_parked_event", "change_stream_position_time", "change_stream_workers", "document_index_bound",
             "string_agg_distinct_elements", "string_agg_elements"}
 
 
@@ -169,7 +169,8 @@ def test_columns_of_events(db, page):
 
 
 @pytest.mark.parametrize("view, name, heading", [("change_stream_status", "README.md", "\nColumns of `change_stream_status`:\n"),
-                                                 ("change_handler_status", "docs/handlers.md", "\n## Where it is\n")])
+                                                 ("change_handler_status", "docs/handlers.md", "\n## Where it is\n"),
+                                                 ("change_mirror_status", "README.md", "\nColumns of `change_mirror_status`:\n")])
 def test_columns_of_status(db, page, view, name, heading):
     listed = [column for row in table(page(name).split(heading)[1]) for column in CODE.findall(row[0])]
     assert sorted(listed) == sorted(column for column, _ in columns_of(db, view))
@@ -224,9 +225,9 @@ def test_comments(db):
 
 
 def test_states(page, repository):
-    """Those of streams, which the README lists; a handler has idle, too, and no history to lose."""
-    there = set(re.findall(r'\[STREAM_\w+\] = "(\w+)"', (repository / "src" / "shared" / "memory.c").read_text())) - {"snapshot"}
+    """Those of streams, which the README lists; a handler has idle, too, and nothing to copy and no history to lose."""
+    there = set(re.findall(r'\[STREAM_\w+\] = "(\w+)"', (repository / "src" / "shared" / "memory.c").read_text()))
     assert len(there) > 5
     assert {CODE.match(row[0]).group(1) for row in table(page("README.md", "### States"))} == there - {"idle"}
     state, = [row[1] for row in table(page("docs/handlers.md", "## Where it is")) if "`state`" in row[0]]
-    assert set(CODE.findall(state)) - {"resume_change_handler"} == there - {"history_lost"}
+    assert set(CODE.findall(state)) - {"resume_change_handler"} == there - {"history_lost", "snapshot"}

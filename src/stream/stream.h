@@ -221,6 +221,11 @@ extern void mcs_writer_gap_values(const Stream *stream, const char *token, const
  */
 extern void mcs_writer_leave_gap(const char *stream, const char *from, const char *to, const char *reason);
 
+/* ---- snapshot.c: whoever tells how far a copy is ---- */
+
+/* In words, palloc'ed; copies_before: unfinished ones of the stream that are made before it. */
+extern char *mcs_stream_copy_reason(const CopyProgress *copy, int64 copies_before);
+
 /* ---- token_table.c: the user's table change_stream_resume_tokens, as whoever wrote the rows ---- */
 
 extern void mcs_token_table_init(void);

@@ -23,6 +23,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
+#include "mongo/mongo.h"
 #include "tables/tables_internal.h"
 #include "utils/builtins.h"
 
@@ -94,6 +95,15 @@ mcs_progress_set_position(const char *stream, const char *token)
 	mcs_catalog_add_text(&values, stream);
 	mcs_catalog_add_text(&values, token);
 	(void) mcs_catalog_run(&move, values.values, values.nulls);
+}
+
+uint64
+mcs_progress_time(const char *token)
+{
+	uint64		time = mcs_token_time(token);
+
+	/* an event's token comes behind the whole time, which is written at once; what stands for a time comes before its events */
+	return mcs_token_of_event(token) || time == 0 ? time : time - 1;
 }
 
 /* Notes a failed attempt. */

@@ -240,6 +240,12 @@ extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_deployment(const char *stream, const Document *deployment);
 extern void mcs_progress_restart(const char *stream);
 
+/*
+ * The time of a position, seconds << 32 | ordinal: all that MongoDB has changed up
+ * to then, itself included, lies before it.
+ */
+extern uint64 mcs_progress_time(const char *token);
+
 /* Where a stream was when its events went. */
 typedef struct TruncatedStream
 {
@@ -342,6 +348,7 @@ extern List *mcs_parked_passed(const char *stream, int64 event_id);
 /* One row: a collection as a stream, or a mirror, copies it; palloc'ed, NULL pointers stand for SQL NULL. */
 typedef struct CopyProgress
 {
+	int64		number;			/* another one when the copy is begun again; by it they are in order */
 	char	   *stream;
 	char	   *database;
 	char	   *collection;
@@ -352,6 +359,7 @@ typedef struct CopyProgress
 	bool		sweep;			/* first, rows of the table that MongoDB does not have are to go */
 	Document   *swept_key;		/* _id of the last row that was looked for; NULL: none */
 	bool		finished;		/* all documents are copied */
+	int64		busy;			/* microseconds of work that it has taken; only read */
 
 	/*
 	 * The newest time at which MongoDB was read where it could not be read at the
@@ -364,11 +372,17 @@ typedef struct CopyProgress
 /* All of a stream, its mirrors' too, in the order in which they are made. */
 extern List *mcs_snapshots_load(const char *stream);
 
-/* Begins a copy, or begins it again: what was known of an earlier one is forgotten. */
+/*
+ * Begins a copy, or begins it again: what was known of an earlier one is forgotten,
+ * and its number is another.  With the stream's rows locked; redefines the stream.
+ */
 extern void mcs_snapshots_begin(const CopyProgress *copy);
 
-/* Saves how far it is; in the transaction that writes what was copied. */
-extern void mcs_snapshots_save(const CopyProgress *copy);
+/*
+ * Saves how far it is; in the transaction that writes what was copied.  False
+ * where it was begun again or forgotten since it was loaded: the caller must abort.
+ */
+extern bool mcs_snapshots_save(const CopyProgress *copy);
 
 /* Forgets those of a stream (mirror NULL: all, its mirrors' too), or of a mirror. */
 extern void mcs_snapshots_forget(const char *stream, const char *mirror);
@@ -401,10 +415,13 @@ typedef struct Mirror
 	char	   *stopped_reason; /* NULL: it has not */
 } Mirror;
 
+/* The stream's rows are locked before the mirror's: see tables/mirrors.c. */
 extern Mirror *mcs_mirrors_load(const char *name, bool for_update, bool missing_ok);
 
 /* Those that hang on a stream, by name, stopped and paused ones, too: List of Mirror. */
 extern List *mcs_mirrors_of_stream(const char *stream);
+
+/* With the stream's rows locked; these redefine the stream. */
 extern bool mcs_mirrors_insert(const Mirror *mirror);
 extern void mcs_mirrors_update(const Mirror *mirror);
 extern void mcs_mirrors_pause(const char *name);
