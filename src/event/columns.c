@@ -196,6 +196,9 @@ full_document_source(const ChangeEvent *event, bool looks_up)
 		return "insert";
 	if (mcs_event_text_is(&event->operation_type, "replace"))
 		return "replace";
+	/* a document that was copied, in an event of ours */
+	if (mcs_event_text_is(&event->operation_type, "snapshot"))
+		return "snapshot";
 	/* an update, then: of its time, or of when MongoDB was asked */
 	return looks_up ? "lookup" : "post_image";
 }

@@ -12,6 +12,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "miscadmin.h"
 #include "stream/stream_internal.h"
 
 /* Events a getMore asks for where the user leaves it to us: more is slower. */
@@ -75,6 +76,43 @@ has_operation(const Stream *stream, const char *operation, uint32 length)
 		if (strlen(lfirst(cell)) == length && memcmp(lfirst(cell), operation, length) == 0)
 			return true;
 	return false;
+}
+
+/* Whether a condition of MongoDB's has a key, or a string, that names the full document or all of the event. */
+static bool
+reads_full_document(const DocumentValue *value)
+{
+	static const char field[] = "fullDocument";
+	DocumentIterator it;
+	const char *string;
+	uint32		size;
+
+	check_stack_depth();
+	if (mcs_document_get_string(value, &string, &size))
+		return size > 1 && string[0] == '$' &&
+			(string[1] == '$' || (size > strlen(field) && memcmp(string + 1, field, strlen(field)) == 0));
+	if (!mcs_document_is_container(value->type))
+		return false;
+	mcs_document_iterate(&it, value->data, value->size);
+	while (mcs_document_next(&it))
+		if (strcmp(it.key, field) == 0 || strncmp(it.key, "fullDocument.", strlen("fullDocument.")) == 0 ||
+			reads_full_document(&it.value))
+			return true;
+	return false;
+}
+
+bool
+mcs_pipeline_may_look_up(const Stream *stream)
+{
+	DocumentValue filter;
+
+	/* what the user's stages do with a document is not ours to guess */
+	if (strcmp(stream->full_document, "updateLookup") != 0 || stream->pipeline)
+		return false;
+	if (!stream->pushed_filter)
+		return true;
+	filter = mcs_document_value(stream->pushed_filter);
+	return !reads_full_document(&filter);
 }
 
 bool

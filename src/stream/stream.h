@@ -97,6 +97,12 @@ extern void mcs_alert_of_oplogs(void);
  */
 extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 
+/*
+ * Whether full_document => 'updateLookup' can be done by whoever follows the
+ * stream, as nothing that MongoDB evaluates needs the document.
+ */
+extern bool mcs_pipeline_may_look_up(const Stream *stream);
+
 /* Whether an event may have come for the worker's sake, though the filter does not let it through. */
 extern bool mcs_pipeline_must_see(const ChangeEvent *event);
 

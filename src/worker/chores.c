@@ -44,7 +44,7 @@ end_expiry(StreamWorker *worker, TimestampTz now)
 	{
 		worker->chores.kept = expiry->kept;
 		mcs_text_copy(worker->chores.kept_reason, sizeof(worker->chores.kept_reason), expiry->reason);
-		if (worker->process.report.state == STREAM_ACTIVE)
+		if (mcs_worker_is_following(worker))
 			mcs_worker_show_active(worker);
 	}
 	if (expiry->kept)
@@ -125,7 +125,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 	bool		busy = worker->read.asked_at == 0 || worker->read.have_batch;
 
 	/* a stream that has much to do looks, too: it is the one that may be outrun */
-	if (now < worker->chores.window_at || worker->process.report.state != STREAM_ACTIVE)
+	if (now < worker->chores.window_at || !mcs_worker_is_following(worker))
 		return;
 	worker->chores.window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	session = open_question(worker, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, &context);
@@ -167,7 +167,7 @@ look_at_database(StreamWorker *worker, TimestampTz now)
 
 	/* only when all is well and nothing waits: it may take some seconds */
 	if (!worker->mongo.at_collection || now < worker->chores.widen_at ||
-		worker->process.report.state != STREAM_ACTIVE || worker->read.have_batch)
+		!mcs_worker_is_following(worker) || worker->read.have_batch)
 		return;
 	worker->chores.widen_ms = Min(worker->chores.widen_ms * 2, WIDEN_MAX_MS);
 	worker->chores.widen_at = TimestampTzPlusMilliseconds(now, worker->chores.widen_ms);

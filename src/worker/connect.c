@@ -42,6 +42,7 @@ mcs_worker_close_session(StreamWorker *worker)
 	if (worker->mongo.session)
 		mcs_session_close(worker->mongo.session);
 	worker->mongo.session = NULL;
+	mcs_documents_close(worker);
 	/* the next one may lead elsewhere */
 	worker->history.verified = false;
 	MemoryContextReset(worker->mongo.session_context);
@@ -104,6 +105,8 @@ mcs_worker_open_stream(StreamWorker *worker)
 
 	memset(&spec, 0, sizeof(spec));
 	mcs_stream_spec(stream, worker->mongo.at_collection, &spec);
+	if (mcs_lookup_is_ours(worker))
+		spec.full_document = NULL;
 	/* of no other stream anywhere, as cursors that have it and that nobody reads are ended */
 	spec.comment = psprintf("mongo_change_stream: %s (" UINT64_FORMAT "/%u)", stream->name, GetSystemIdentifier(), MyDatabaseId);
 	spec.sole = true;

@@ -80,8 +80,8 @@ published(StreamWorker *worker, const StreamProgress *progress)
  * Commits, or rolls back where another session has moved the position or
  * changed the definition meanwhile: then both are to be read again.
  */
-static void
-commit_progress(StreamWorker *worker, const StreamProgress *progress, bool saved)
+void
+mcs_follow_commit(StreamWorker *worker, const StreamProgress *progress, bool saved)
 {
 	/* the condition under which it was saved decides; the flag only says it earlier */
 	if (saved && !mcs_slot_is_changed())
@@ -110,6 +110,17 @@ may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
 		!stream->local_filter && !stream->add_fields && strcmp(stream->full_document, "updateLookup") != 0;
 }
 
+/* What the events mean for the stream's mirrors; false where all is to be rolled back and tried again. */
+static bool
+finish_mirrors(StreamWorker *worker, const StreamProgress *progress)
+{
+	if (worker->mirror_count > 0 && !mcs_mirrors_write(worker))
+		return false;
+	if (worker->copy.copies != NIL && progress->token)
+		mcs_mirrors_reached(worker, mcs_documents_time_of(progress->token));
+	return true;
+}
+
 /*
  * Writes a batch that failed twice row by row.  As long as culprits are found
  * the next one goes the same way.
@@ -122,16 +133,29 @@ write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *prog
 
 	if (saved && culprit.reason)
 	{
+		culprit.reason = MemoryContextStrdup(worker->process.definition_context, culprit.reason);
+		culprit.message = MemoryContextStrdup(worker->process.definition_context, culprit.message);
+		culprit.token = MemoryContextStrdup(worker->process.definition_context, culprit.token);
+	}
+	if (saved && culprit.reason && worker->mirror_count > 0)
+	{
+		/* a mirror is never as in the midst of a time: of this one, which is alone here, nothing is kept */
+		mcs_process_roll_back(&worker->process);
+		worker->process.reload = false;
+		worker->write.culprit = culprit;
+		return;
+	}
+	if (saved && culprit.reason)
+	{
 		/* it stops right before the event, and has not caught up; the position is the writer's copy, not in the buffer that is set */
 		Assert(progress->token != worker->read.token.data);
 		set_token(&worker->read.token, progress->token, strlen(progress->token));
 		worker->read.drained = false;
 		worker->read.asked_at = 0;
-		culprit.reason = MemoryContextStrdup(worker->process.definition_context, culprit.reason);
-		culprit.message = MemoryContextStrdup(worker->process.definition_context, culprit.message);
-		culprit.token = MemoryContextStrdup(worker->process.definition_context, culprit.token);
 	}
-	commit_progress(worker, progress, saved);
+	if (saved)
+		saved = finish_mirrors(worker, progress);
+	mcs_follow_commit(worker, progress, saved);
 	worker->write.culprit = culprit;
 	if (worker->process.reload)
 		worker->write.culprit.reason = NULL;
@@ -170,7 +194,12 @@ write_transaction(StreamWorker *worker)
 	Stream	   *stream = worker->stream;
 	StreamWriter *writer;
 	StreamProgress progress;
+	bool		saved;
 
+	/* what was read for a copy is older than what is written now */
+	mcs_copy_interrupt(worker);
+	if (!mcs_lookup_prepare(worker))
+		return;
 	/* before this transaction, since what kills the process takes all of it away */
 	if (worker->crash.singly > 0)
 		announce_next(worker);
@@ -197,8 +226,12 @@ write_transaction(StreamWorker *worker)
 	if (worker->write.careful)
 		write_carefully(worker, writer, &progress);
 	else
-		commit_progress(worker, &progress, mcs_writer_finish(writer, &progress));
+	{
+		saved = mcs_writer_finish(writer, &progress) && finish_mirrors(worker, &progress);
+		mcs_follow_commit(worker, &progress, saved);
+	}
 	worker->write.in_progress = false;
+	mcs_lookup_forget(worker);
 }
 
 /* An empty reply: the position moved without events, and is saved now and then. */
@@ -208,6 +241,7 @@ take_empty_batch(StreamWorker *worker)
 	Stream	   *stream = worker->stream;
 	StreamProgress progress;
 	TimestampTz now;
+	bool		saved;
 
 	mcs_take_end_reply(worker);
 	if (worker->read.token.len == 0)
@@ -226,7 +260,10 @@ take_empty_batch(StreamWorker *worker)
 	progress.token = worker->read.token.data;
 	progress.last_event_id = stream->last_event_id;
 	mcs_process_begin(&worker->process);
-	commit_progress(worker, &progress, mcs_progress_save(stream, stream->last_event_id, stream->resume_token, &progress));
+	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, &progress);
+	if (saved && worker->copy.copies != NIL)
+		mcs_mirrors_reached(worker, mcs_documents_time_of(progress.token));
+	mcs_follow_commit(worker, &progress, saved);
 }
 
 bool

@@ -172,6 +172,13 @@ take_culprit(StreamWriter *writer, int number, const ErrorData *error, StreamCul
 	return true;
 }
 
+/* Whether a row is a document that was copied. */
+static bool
+is_snapshot(const EventRow *row)
+{
+	return strcmp(TextDatumGetCString(row->values[ROW_OPERATION_TYPE]), "snapshot") == 0;
+}
+
 bool
 mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit)
 {
@@ -204,7 +211,8 @@ mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit
 		StreamProgress reached = {.token = before,.last_event_id = stream->last_event_id + written,
 		.events = written - count};
 
-		reached.event_token = written > 0
+		/* a document that is copied is no event that MongoDB's history has */
+		reached.event_token = written > 0 && !is_snapshot(&writer->rows[written - 1])
 			? TextDatumGetCString(writer->rows[written - 1].values[ROW_RESUME_TOKEN]) : stream->last_event_token;
 
 		if (!mcs_progress_save(stream, progress->last_event_id, progress->token, &reached))

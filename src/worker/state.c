@@ -77,9 +77,9 @@ alert_if_needed(StreamWorker *worker, StreamState from)
 	/* once for each time of trouble, and once more when it is over */
 	if (needed && !worker->retry.alerted)
 		send_alert(worker, from, worker->process.report.last_error[0] ? worker->process.report.last_error : NULL);
-	else if (worker->retry.alerted && state == STREAM_ACTIVE)
+	else if (worker->retry.alerted && mcs_worker_is_following(worker))
 		send_alert(worker, from, NULL);
-	worker->retry.alerted = needed || (worker->retry.alerted && state != STREAM_ACTIVE);
+	worker->retry.alerted = needed || (worker->retry.alerted && !mcs_worker_is_following(worker));
 }
 
 /*
@@ -130,8 +130,17 @@ mcs_worker_show_active(StreamWorker *worker)
 	const char *following = worker->mongo.at_collection ? "following the collection, as the role may not watch the database"
 		: "following the change stream";
 	char		reason[sizeof(worker->process.report.reason)];
+	bool		of_stream = false;
+	const char *copying = mcs_copy_words(worker, &of_stream);
 
-	if (worker->chores.kept)
+	if (copying && of_stream)
+	{
+		mcs_worker_set_state(worker, STREAM_SNAPSHOT, copying, NULL, 0);
+		return;
+	}
+	if (copying)
+		mcs_text_format(reason, sizeof(reason), "%s; %s", following, copying);
+	else if (worker->chores.kept)
 		mcs_text_format(reason, sizeof(reason), "%s; events past their retention are kept (" INT64_FORMAT "): %s",
 						following, worker->chores.kept, worker->chores.kept_reason);
 	else
@@ -143,7 +152,7 @@ void
 mcs_worker_opened(StreamWorker *worker)
 {
 	/* one that was closed in passing, as after a change of the definition, has not failed */
-	if (!worker->mongo.opened || worker->process.report.state != STREAM_ACTIVE)
+	if (!worker->mongo.opened || !mcs_worker_is_following(worker))
 	{
 		mcs_process_begin(&worker->process);
 		mcs_progress_restart(worker->process.name);

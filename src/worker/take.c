@@ -155,7 +155,10 @@ has_expressions(const Stream *stream)
 static bool
 needs_filter(const StreamWorker *worker, const ChangeEvent *event)
 {
-	if (worker->stream->filter == NULL || (!worker->stream->local_filter && !mcs_pipeline_must_see(event)))
+	if (worker->stream->filter == NULL)
+		return false;
+	/* what MongoDB has evaluated is not evaluated again; of a document that was copied nothing was */
+	if (!worker->stream->local_filter && !mcs_pipeline_must_see(event) && !mcs_event_text_is(&event->operation_type, "snapshot"))
 		return false;
 	/* an event that is too large lacks these columns, or a part of them: nobody can say whether it passes, so it stays */
 	for (int column = 0; column < EVENT_COLUMNS && event->too_large; column++)
@@ -226,13 +229,27 @@ token_of(const ChangeEvent *event)
 	return pnstrdup(event->token.data, event->token.length);
 }
 
+/* Makes a row of an event, unless the filter says otherwise. */
+static void
+store_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
+{
+	Stream	   *stream = worker->stream;
+	Datum		values[EVENT_COLUMNS];
+	bool		nulls[EVENT_COLUMNS];
+
+	/* before filter and add_fields, which are not to see what is not stored */
+	if (worker->mask)
+		mcs_event_mask(worker->mask, event);
+	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
+	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
+		mcs_writer_add(writer, values, nulls, worker->read.received_at);
+}
+
 /* Adds what an event means for this stream to the transaction: a row, a gap row, or nothing. */
 static void
 take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 {
 	Stream	   *stream = worker->stream;
-	Datum		values[EVENT_COLUMNS];
-	bool		nulls[EVENT_COLUMNS];
 
 	if (stream->skip_token && mcs_token_same_event(token_of(event), stream->skip_token))
 	{
@@ -256,12 +273,9 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 			break;
 	}
 	event->too_large = worker->mongo.too_large >= TOO_LARGE_NO_IMAGES;
-	/* before filter and add_fields, which are not to see what is not stored */
-	if (worker->mask)
-		mcs_event_mask(worker->mask, event);
-	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
-	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
-		mcs_writer_add(writer, values, nulls, worker->read.received_at);
+	if (mcs_event_text_is(&event->operation_type, "update") && mcs_lookup_is_ours(worker))
+		(void) mcs_lookup_get(worker, event, &event->full_document);
+	store_event(worker, writer, event);
 }
 
 /*
@@ -300,6 +314,7 @@ event_context(void *arg)
 typedef struct Taken
 {
 	bool		any;
+	int			events;
 	Size		bytes;
 	uint64		time;			/* of the newest event */
 	bool		singly;			/* only what was noted before is taken: see crash.c */
@@ -309,6 +324,11 @@ typedef struct Taken
 static bool
 ends_here(const StreamWorker *worker, const StreamWriter *writer, const Taken *taken)
 {
+	DocumentIterator ahead = worker->read.events;
+
+	/* what was looked up is of the events that were planned, and as of their end; a reply's end may follow them */
+	if (worker->plan.events > 0)
+		return taken->events >= worker->plan.events && mcs_document_next(&ahead);
 	/* after a death: the event that was noted, and those of its time unless one of them killed a process */
 	if (taken->singly && taken->any &&
 		(worker->crash.single_time == taken->time || !mcs_gather_goes_on(worker, taken->time)))
@@ -332,6 +352,7 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 				 errmsg("an event came without a resume token"),
 				 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
 	taken->any = true;
+	taken->events++;
 	taken->time = mcs_token_time(event->token.data);
 	if (worker->crash.singly > 0 && worker->crash.single_time != taken->time)
 		worker->crash.singly--;
@@ -340,6 +361,9 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 	set_token(&worker->read.newest, event->token.data, event->token.length);
 	/* in this order: the writer and a gap row want the position before this event */
 	mcs_writer_at(writer, get_token(&worker->read.token));
+	/* mirrors first: for the stream's rows an event may be changed */
+	if (worker->mirror_count > 0)
+		mcs_mirrors_take(worker, event);
 	take_event(worker, writer, event);
 	note_last_event(worker, event);
 	set_token(&worker->read.token, event->token.data, event->token.length);
@@ -348,7 +372,7 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 
 /* Moves events from the replies at hand to the writer, up to the bounds of a transaction or of the time at which they are reached. */
 static void
-take_events(StreamWorker *worker, StreamWriter *writer)
+take_events(StreamWorker *worker, StreamWriter *writer, void *unused)
 {
 	Taken		taken = {.singly = worker->crash.singly > 0};
 	ChangeEvent event;
@@ -413,23 +437,69 @@ compile_expressions(StreamWorker *worker)
 	table_close(events, NoLock);
 }
 
+/* ---- documents ---- */
+
+static void
+take_documents(StreamWorker *worker, StreamWriter *writer, void *arg)
+{
+	TakenDocuments *documents = arg;
+	const char *token = get_token(&worker->read.token);
+	ChangeEvent event;
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = event_context,.arg = &event};
+
+	memset(&event, 0, sizeof(event));
+	error_context_stack = &callback;
+	for (int i = 0; i < documents->count; i++)
+	{
+		DocumentBuilder key;
+		Document   *document_key;
+
+		memset(&event, 0, sizeof(event));
+		mcs_document_build(&key);
+		mcs_document_begin_object(&key, NULL);
+		mcs_document_append_value(&key, "_id", &documents->ids[i]);
+		mcs_document_end(&key);
+		document_key = mcs_document_finish(&key);
+		event.operation_type = (EventText) {"snapshot", strlen("snapshot")};
+		event.token = (EventText) {token, strlen(token)};
+		event.database = (EventText) {documents->database, strlen(documents->database)};
+		event.collection = (EventText) {documents->collection, strlen(documents->collection)};
+		event.document_key = mcs_document_value(document_key);
+		event.full_document = documents->documents[i];
+		event.cluster_time = documents->time;
+		mcs_writer_at(writer, token);
+		if (mcs_stream_verdict(worker->stream, &event) == STREAM_STORE)
+			store_event(worker, writer, &event);
+		documents->index_of[mcs_writer_count(writer)] = i + 1;
+	}
+	error_context_stack = callback.previous;
+}
+
+/* ---- with expressions ---- */
+
 /*
- * take_events for a stream with expressions: under its creator's settings, and
- * in a subtransaction, so that an error of theirs costs one event only.  It is
- * one for all events up to such an error, as one for each would cost more than
- * evaluating does.
+ * Takes events, or documents, for a stream with expressions: under its creator's
+ * settings, and in a subtransaction, so that an error of theirs costs one event
+ * only.  It is one for all events up to such an error, as one for each would cost
+ * more than evaluating does.
  */
 static void
-take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
+take_evaluating(StreamWorker *worker, StreamWriter *writer, void (*take) (StreamWorker *, StreamWriter *, void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int			level = mcs_owner_begin_settings(worker->stream->settings);
+	int			level;
 
+	if (!has_expressions(worker->stream))
+	{
+		take(worker, writer, arg);
+		return;
+	}
+	level = mcs_owner_begin_settings(worker->stream->settings);
 	compile_expressions(worker);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	take_events(worker, writer);
+	take(worker, writer, arg);
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
@@ -439,8 +509,12 @@ take_events_evaluating(StreamWorker *worker, StreamWriter *writer)
 void
 mcs_take_events(StreamWorker *worker, StreamWriter *writer)
 {
-	if (has_expressions(worker->stream))
-		take_events_evaluating(worker, writer);
-	else
-		take_events(worker, writer);
+	take_evaluating(worker, writer, take_events, NULL);
+}
+
+void
+mcs_take_documents(StreamWorker *worker, StreamWriter *writer, TakenDocuments *documents)
+{
+	documents->index_of[0] = 0;
+	take_evaluating(worker, writer, take_documents, documents);
 }

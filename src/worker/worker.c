@@ -39,6 +39,9 @@ load_stream(StreamWorker *worker)
 	Stream	   *stream = NULL;
 	MemoryContext old;
 
+	mcs_copy_forget(worker);
+	mcs_lookup_forget(worker);
+	mcs_mirrors_detach(worker);
 	worker->stream = NULL;
 	worker->expressions = NULL;
 	worker->mask = NULL;
@@ -56,6 +59,8 @@ load_stream(StreamWorker *worker)
 			stream = mcs_streams_load(worker->process.name, false, true);
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
+		if (stream)
+			mcs_mirrors_attach(worker);
 		MemoryContextSwitchTo(old);
 		mcs_worker_set_events_table(mcs_extension_events());
 	}
@@ -87,7 +92,12 @@ follow(StreamWorker *worker)
 		/* chores may have taken the latch that told of it */
 		if (mcs_worker_has_news() || worker->process.reload)
 			return;
-		if (!mcs_follow_step(worker, CHORE_INTERVAL_MS))
+		if (mcs_copy_has_turn(worker))
+		{
+			if (!mcs_copy_step(worker))
+				return;
+		}
+		else if (!mcs_follow_step(worker, mcs_copy_is_wanted(worker) ? 0 : CHORE_INTERVAL_MS))
 			return;
 	}
 }

@@ -8,8 +8,13 @@
  *	failure.c	what becomes of the stream when MongoDB fails
  *	history.c	whether MongoDB is still the one that was followed
  *	chores.c	retention, the oplog's reach, what may be watched
+ *	copy.c		documents that exist: chunks of collections between transactions of events
+ *	sweep.c		rows of a mirror whose documents do not
  *	follow.c	one transaction after the other
  *	take.c		events out of replies: what is a row
+ *	lookup.c	how far the next transaction goes, and the documents that its updates need
+ *	mirrors.c	the stream's mirrors: what events mean for their tables
+ *	documents.c	the second session, in which documents are read, and at which time
  *	connect.c	opens and closes the session and the change stream
  *	gather.c	the replies of one transaction
  *	on_error.c	events that cannot be written
@@ -25,6 +30,7 @@
 #error "worker/worker_internal.h is for the files of its folder only"
 #endif
 
+#include "mirror/mirror.h"
 #include "shared/shared.h"
 #include "worker/worker.h"
 
@@ -157,6 +163,62 @@ typedef struct StreamChores
 	int64		widen_ms;		/* until the look after that */
 } StreamChores;
 
+/* Where documents are read, beside the change stream: documents.c. */
+typedef struct StreamDocuments
+{
+	MongoSession *session;		/* NULL: none is open */
+	MemoryContext context;		/* of it, and of what it has open */
+	bool		refused;		/* the role may not find: MongoDB looks up itself what events want */
+	bool		at_times_failed;	/* MongoDB could not read at a time when it was last asked to */
+	TimestampTz at_times_again; /* when that is tried again */
+} StreamDocuments;
+
+/*
+ * How far the next transaction goes: so many whole events of those at hand, which
+ * end at a time; and what was looked up for them.  lookup.c.
+ */
+typedef struct StreamPlan
+{
+	int			events;			/* 0: nothing was planned, and whatever is at hand is taken */
+	uint64		time;			/* of the last of them */
+	uint64		inexact_until;	/* not 0: lookups are as of this time, which is after that of the events */
+	struct LookupTable *documents;	/* NULL: none */
+	MemoryContext context;
+	uint64		one_time_until; /* a mirror has failed: up to this time each time goes alone; 0: no */
+} StreamPlan;
+
+/* A mirror that is written: mirrors.c. */
+typedef struct StreamMirror
+{
+	Mirror	   *definition;
+	CopyProgress *copy;			/* NULL only where its row was taken away */
+	MirrorTable *table;			/* NULL until it is needed */
+	MirrorChanges *changes;		/* of the transaction at work; NULL: none */
+	bool		begins_copy;	/* in it, once more */
+	ErrorData  *failure;		/* its table could not be opened, in the transaction at work */
+	bool		stopped;		/* in this process, which has written so */
+} StreamMirror;
+
+/* Copying: copy.c. */
+typedef struct StreamCopy
+{
+	List	   *copies;			/* of CopyProgress *, the unfinished ones first to last; in definition_context */
+	CopyProgress *current;		/* the one at work, or NULL */
+	MongoCursor *cursor;		/* reads it, or NULL */
+	FindSpec	spec;			/* what it reads */
+	uint64		time;			/* as of when, if it can */
+	int64		read;			/* documents that came by it */
+	bool		empty;			/* nothing of it has been written yet */
+	TimestampTz began_at;		/* when it was opened */
+	int			batch_size;		/* documents that a reply shall have */
+	TimestampTz events_since;	/* events wait, or have their turn, since; 0: none do */
+	TimestampTz events_at;		/* when some last did */
+	TimestampTz told_at;		/* how far it is */
+	TimestampTz started_at;		/* the current one in this process, and how far it was then */
+	int64		started_with;
+	MemoryContext context;		/* of the cursor and its replies */
+} StreamCopy;
+
 /* A worker: one stream, one session, one cursor. */
 typedef struct StreamWorker
 {
@@ -167,14 +229,27 @@ typedef struct StreamWorker
 	StreamExpressions *expressions; /* NULL without filter and add_fields, and before the first event */
 	EventMask  *mask;			/* what is not to be stored, or NULL */
 
+	StreamMirror *mirrors;		/* ordered by what they watch */
+	int			mirror_count;
+
 	StreamMongo mongo;
 	StreamHistory history;
 	StreamReading read;
+	StreamDocuments documents;
+	StreamPlan	plan;
+	StreamCopy	copy;
 	StreamWriting write;
 	StreamCrash crash;
 	StreamRetry retry;
 	StreamChores chores;
 } StreamWorker;
+
+/* Whether the stream is followed, whatever else is done beside. */
+static inline bool
+mcs_worker_is_following(const StreamWorker *worker)
+{
+	return worker->process.report.state == STREAM_ACTIVE || worker->process.report.state == STREAM_SNAPSHOT;
+}
 
 /* ---- state.c: what the stream is, as others see it ---- */
 
@@ -257,6 +332,23 @@ extern void mcs_worker_close_stream(StreamWorker *worker);
 /* Moves events to the writer, up to the bounds of a transaction. */
 extern void mcs_take_events(StreamWorker *worker, StreamWriter *writer);
 
+/*
+ * Moves documents of a collection to the writer, as events of their own that say
+ * how they were at a time; index_of gets, for each row, which of them it is.
+ */
+typedef struct TakenDocuments
+{
+	const char *database;
+	const char *collection;
+	const DocumentValue *documents;
+	const DocumentValue *ids;
+	int			count;
+	uint64		time;
+	int		   *index_of;
+} TakenDocuments;
+
+extern void mcs_take_documents(StreamWorker *worker, StreamWriter *writer, TakenDocuments *documents);
+
 /* At the end of a reply: the position is its post-batch token. */
 extern void mcs_take_end_reply(StreamWorker *worker);
 
@@ -275,7 +367,100 @@ get_token(const StringInfoData *buffer)
 	return buffer->len > 0 ? buffer->data : NULL;
 }
 
+/* ---- documents.c: reading documents, in no transaction ---- */
+
+typedef enum ReadOutcome
+{
+	READ_REPLY,
+	READ_AGAIN,					/* not at that time: another find reads what the majority has */
+	READ_INTERRUPTED,			/* something else is to be done first */
+	READ_FAILED					/* *error is filled */
+} ReadOutcome;
+
+/* The time up to which all events are written where a position is stored. */
+extern uint64 mcs_documents_time_of(const char *token);
+
+/* Opens a find as of a time, or where that cannot be as of now; fills at_time, after_time and comment of the spec. */
+extern MongoCursor *mcs_documents_find(StreamWorker *worker, FindSpec *spec, uint64 time);
+extern ReadOutcome mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *spec, MongoBatch *batch, MongoError *error);
+
+/* Whether the last read was as of its time. */
+extern bool mcs_documents_read_at_times(const StreamWorker *worker);
+
+/* Whether a failure was left to mcs_worker_handle_failure. */
+extern bool mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error);
+extern int64 mcs_documents_estimate(StreamWorker *worker, const char *database, const char *collection);
+extern void mcs_documents_close(StreamWorker *worker);
+
+/* ---- lookup.c: before a transaction ---- */
+
+/*
+ * Plans the next transaction of what is at hand, and reads the documents that its
+ * updates need; false where something else is to be done first, or mongo.failure
+ * is set.
+ */
+extern bool mcs_lookup_prepare(StreamWorker *worker);
+extern void mcs_lookup_forget(StreamWorker *worker);
+
+/* Whether an update's document is looked up here; and what was found: false where it is gone. */
+extern bool mcs_lookup_is_ours(const StreamWorker *worker);
+extern bool mcs_lookup_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document);
+
+/* Whether it was looked for, found or not. */
+extern bool mcs_lookup_wants(const StreamWorker *worker, const ChangeEvent *event);
+
+/* ---- mirrors.c: in a transaction, but for the first ---- */
+
+/* After the definition was read; in its transaction and memory. */
+extern void mcs_mirrors_attach(StreamWorker *worker);
+extern void mcs_mirrors_detach(StreamWorker *worker);
+
+/* The first of those that watch a collection, and how many there are; 0: none. */
+extern int	mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first);
+
+/* Notes what an event means for the tables; writes all that was noted; notes which are exact from now on. */
+extern void mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event);
+extern bool mcs_mirrors_write(StreamWorker *worker);
+extern void mcs_mirrors_reached(StreamWorker *worker, uint64 time);
+
+/* Writes a chunk of a copy, or what a sweep has found. */
+extern MirrorChanges *mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror);
+extern StreamMirror *mcs_mirrors_of_copy(const StreamWorker *worker, const CopyProgress *copy);
+
+/* Stops those whose table could not be opened. */
+extern void mcs_mirrors_stop_failed(StreamWorker *worker);
+
+/* Stops one that processes have died of. */
+extern void mcs_mirrors_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason);
+
+/* Ends one, in no transaction: MongoDB does not let its collection be read; or as the reason says. */
+extern void mcs_mirrors_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error);
+
+/* ---- copy.c: between transactions ---- */
+extern bool mcs_copy_is_wanted(const StreamWorker *worker);
+extern bool mcs_copy_has_turn(StreamWorker *worker);
+
+/* Does a part of it; false where mongo.failure, reload or a culprit says why it cannot go on. */
+extern bool mcs_copy_step(StreamWorker *worker);
+
+/* Before the definition is read again. */
+extern void mcs_copy_forget(StreamWorker *worker);
+
+/* Events are written next, behind which what was read for it is worth nothing. */
+extern void mcs_copy_interrupt(StreamWorker *worker);
+
+/* What the status says of it, or NULL; whether it is for the stream, and not a mirror. */
+extern const char *mcs_copy_words(const StreamWorker *worker, bool *of_stream);
+
+/* ---- sweep.c ---- */
+
+/* Looks for some of a mirror's rows in MongoDB, and takes away those that are not there. */
+extern ReadOutcome mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, MongoError *error);
+
 /* ---- follow.c: transactions ---- */
+
+/* Commits what was written with a position; or rolls back where that, or the definition, is another by now. */
+extern void mcs_follow_commit(StreamWorker *worker, const StreamProgress *progress, bool saved);
 
 /*
  * Reads and writes what has come, waiting at most timeout_ms for it; false

@@ -1,0 +1,156 @@
+/*
+ * worker/documents.c
+ *	  The second session, in which documents are read while the first follows
+ *	  the change stream; and at which time they are read.
+ *
+ * What is read is to be as MongoDB had it when the stream's position was, and
+ * MongoDB 5.0 and later can do that for some minutes back.  Where it cannot, as
+ * the stream is farther behind, or an older MongoDB, what a majority has now is
+ * read, which is not older than the position.  Who writes it notes the time of
+ * that reply: when the position has passed it, all is as if it had been read in
+ * time, since every event in between has been applied once more.
+ *
+ * The session is opened when it is first needed, as most streams never do.
+ */
+#include "mongo_change_stream.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/worker_internal.h"
+
+/* So long what the majority has is read without a try to read at a time. */
+#define AT_TIMES_AGAIN_MS	1000
+
+/* How long one wait for a reply is, between which the process looks around. */
+#define WAIT_STEP_MS		1000
+
+uint64
+mcs_documents_time_of(const char *token)
+{
+	uint64		time = mcs_token_time(token);
+
+	/* no commit falls between the events of one time; but a token without an event stands before all of them */
+	return mcs_token_of_event(token) ? time : time - 1;
+}
+
+/* The session, which is opened if there is none; in no transaction. */
+static MongoSession *
+session_of(StreamWorker *worker)
+{
+	StreamDocuments *documents = &worker->documents;
+	MongoTarget *target;
+	MemoryContext old;
+
+	if (documents->session)
+		return documents->session;
+	if (!documents->context)
+		documents->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream documents", ALLOCSET_DEFAULT_SIZES);
+	mcs_process_begin(&worker->process);
+	old = MemoryContextSwitchTo(documents->context);
+	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
+	documents->session = mcs_session_open(target, worker->process.name);
+	MemoryContextSwitchTo(old);
+	mcs_process_commit(&worker->process);
+	return documents->session;
+}
+
+void
+mcs_documents_close(StreamWorker *worker)
+{
+	StreamDocuments *documents = &worker->documents;
+
+	/* cursors of it forget it, and are the others' to free */
+	if (documents->session)
+		mcs_session_close(documents->session);
+	documents->session = NULL;
+	if (documents->context)
+		MemoryContextReset(documents->context);
+}
+
+/* Whether reading at a time is worth a try. */
+static bool
+may_read_at_times(const StreamDocuments *documents)
+{
+	return !documents->at_times_failed ||
+		mcs_shared_time_has_come(documents->at_times_again, GetCurrentTimestamp());
+}
+
+MongoCursor *
+mcs_documents_find(StreamWorker *worker, FindSpec *spec, uint64 time)
+{
+	bool		at_time = may_read_at_times(&worker->documents);
+
+	spec->at_time = at_time ? time : 0;
+	spec->after_time = at_time ? 0 : time;
+	spec->comment = worker->process.name;
+	return mcs_find_open(session_of(worker), spec);
+}
+
+/* The next reply of a find, however long that takes, unless something else is to be done first. */
+ReadOutcome
+mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *spec, MongoBatch *batch, MongoError *error)
+{
+	StreamDocuments *documents = &worker->documents;
+
+	for (;;)
+	{
+		switch (mcs_cursor_next(cursor, WAIT_STEP_MS, batch, error))
+		{
+			case MONGO_CURSOR_BATCH:
+				if (spec->at_time != 0)
+					documents->at_times_failed = false;
+				return READ_REPLY;
+			case MONGO_CURSOR_TIMEOUT:
+			case MONGO_CURSOR_LATCH:
+				mcs_process_check_signals();
+				if (mcs_worker_has_news())
+					return READ_INTERRUPTED;
+				break;
+			case MONGO_CURSOR_FAILED:
+				if (spec->at_time != 0 && mcs_find_cannot_read_at(error))
+				{
+					documents->at_times_failed = true;
+					documents->at_times_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AT_TIMES_AGAIN_MS);
+					return READ_AGAIN;
+				}
+				return READ_FAILED;
+		}
+	}
+}
+
+bool
+mcs_documents_read_at_times(const StreamWorker *worker)
+{
+	return !worker->documents.at_times_failed;
+}
+
+/*
+ * What can pass is left to whoever deals with failures of the change stream,
+ * which begins again then; false for what is about this collection, this role
+ * or this question.
+ */
+bool
+mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error)
+{
+	switch (error->class)
+	{
+		case MONGO_ERROR_TRANSIENT:
+		case MONGO_ERROR_DRIVER_ENDED:
+		case MONGO_ERROR_HANGING:
+			mcs_documents_close(worker);
+			worker->mongo.failure = *error;
+			worker->mongo.failure.at_open = false;
+			return true;
+		default:
+			return false;
+	}
+}
+
+int64
+mcs_documents_estimate(StreamWorker *worker, const char *database, const char *collection)
+{
+	MongoError	error;
+
+	/* a figure for people: whatever keeps it from coming shows soon enough elsewhere */
+	return mcs_find_estimate(session_of(worker), database, collection, &error);
+}

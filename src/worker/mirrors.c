@@ -1,0 +1,435 @@
+/*
+ * worker/mirrors.c
+ *	  The mirrors of the stream: which of them an event is for, what it means
+ *	  for their tables, and when each equals its collection.
+ *
+ * What a transaction's events mean is gathered, and written at its end, after
+ * its rows: each document in the state that it has at the end of the
+ * transaction, which ends at a time of MongoDB's.  So does the position, which is
+ * saved in the same transaction; so at each commit a mirror equals its
+ * collection as it was at that time.
+ *
+ * It does not where it was written with documents that MongoDB could only give
+ * as they were later (inexact_until of its copy).  Events up to that time are then
+ * applied once more, and when all are, the mirror is exact again: whatever
+ * changed a document last before that time has come, and what it was looked up
+ * as is not newer.
+ *
+ * A table is its owner's, who may have done anything with it.  So each is
+ * written in a subtransaction, and one that fails is tried once more, with each
+ * time of MongoDB's in a transaction of its own: a value that goes from one
+ * document to another may collide only where both are written at once.  If that
+ * fails, too, the mirror is stopped, says why, and the others go on.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/worker_internal.h"
+
+/* ---- which there are ---- */
+
+/* Orders by collection, then database: what differs is seen soonest. */
+static int
+compare_names(const char *collection, size_t collection_length, const char *database, size_t database_length, const Mirror *mirror)
+{
+	size_t		length = strlen(mirror->collection);
+	int			compared = memcmp(collection, mirror->collection, Min(collection_length, length));
+
+	if (compared == 0 && collection_length != length)
+		return collection_length < length ? -1 : 1;
+	if (compared != 0)
+		return compared;
+	length = strlen(mirror->database);
+	compared = memcmp(database, mirror->database, Min(database_length, length));
+	if (compared == 0 && database_length != length)
+		return database_length < length ? -1 : 1;
+	return compared;
+}
+
+static int
+compare_mirrors(const void *a, const void *b)
+{
+	const Mirror *mirror = ((const StreamMirror *) a)->definition;
+
+	return compare_names(mirror->collection, strlen(mirror->collection), mirror->database, strlen(mirror->database),
+						 ((const StreamMirror *) b)->definition);
+}
+
+int
+mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first)
+{
+	int			low = 0;
+	int			high = worker->mirror_count;
+	int			count = 0;
+
+	if (worker->mirror_count == 0 || !database->data || !collection->data)
+		return 0;
+	/* the first that is not before it; several may watch the same collection */
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_names(collection->data, collection->length, database->data, database->length,
+						  worker->mirrors[middle].definition) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*first = &worker->mirrors[low];
+	while (low + count < worker->mirror_count &&
+		   compare_names(collection->data, collection->length, database->data, database->length,
+						 worker->mirrors[low + count].definition) == 0)
+		count++;
+	return count;
+}
+
+void
+mcs_mirrors_attach(StreamWorker *worker)
+{
+	List	   *mirrors = mcs_mirrors_of_stream(worker->process.name);
+	ListCell   *cell;
+
+	worker->copy.copies = mcs_snapshots_load(worker->process.name);
+	worker->mirrors = palloc0(sizeof(StreamMirror) * Max(list_length(mirrors), 1));
+	worker->mirror_count = 0;
+	foreach(cell, mirrors)
+	{
+		Mirror	   *definition = lfirst(cell);
+		StreamMirror *mirror = &worker->mirrors[worker->mirror_count];
+		ListCell   *other;
+
+		if (definition->paused || definition->stopped_reason)
+			continue;
+		mirror->definition = definition;
+		foreach(other, worker->copy.copies)
+		{
+			CopyProgress *copy = lfirst(other);
+
+			if (copy->mirror && strcmp(copy->mirror, definition->name) == 0)
+				mirror->copy = copy;
+		}
+		worker->mirror_count++;
+	}
+	qsort(worker->mirrors, worker->mirror_count, sizeof(StreamMirror), compare_mirrors);
+}
+
+void
+mcs_mirrors_detach(StreamWorker *worker)
+{
+	for (int i = 0; i < worker->mirror_count; i++)
+		if (worker->mirrors[i].table)
+			mcs_mirror_close(worker->mirrors[i].table);
+	worker->mirrors = NULL;
+	worker->mirror_count = 0;
+}
+
+StreamMirror *
+mcs_mirrors_of_copy(const StreamWorker *worker, const CopyProgress *copy)
+{
+	for (int i = 0; i < worker->mirror_count; i++)
+		if (worker->mirrors[i].copy == copy && !worker->mirrors[i].stopped)
+			return &worker->mirrors[i];
+	return NULL;
+}
+
+/* ---- doing something with one, which may fail by its own doing ---- */
+
+typedef struct MirrorAction
+{
+	StreamWorker *worker;
+	StreamMirror *mirror;
+	bool		check_deferred;
+	MirrorResult result;
+} MirrorAction;
+
+static void
+open_table(void *arg)
+{
+	MirrorAction *action = arg;
+	StreamWorker *worker = action->worker;
+	MemoryContext old;
+
+	if (action->mirror->table && mcs_mirror_is_valid(action->mirror->table))
+		return;
+	if (action->mirror->table)
+		mcs_mirror_close(action->mirror->table);
+	action->mirror->table = NULL;
+	old = MemoryContextSwitchTo(worker->process.definition_context);
+	action->mirror->table = mcs_mirror_open(action->mirror->definition, worker->mask);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+write_table(void *arg)
+{
+	MirrorAction *action = arg;
+
+	mcs_mirror_write(action->mirror->changes, &action->result);
+	if (action->check_deferred)
+		mcs_events_table_check_deferred();
+	CommandCounterIncrement();
+}
+
+/* What a person needs to know who finds a mirror stopped. */
+static char *
+stop_reason(const Mirror *mirror, const ErrorData *error)
+{
+	return psprintf("table %s cannot be written: %s%s%s; mend that and SELECT resync_change_mirror(%s)",
+					mirror->table, error->message ? error->message : "unknown error", error->hint ? ": " : "",
+					error->hint ? error->hint : "", quote_literal_cstr(mirror->name));
+}
+
+/*
+ * Stops one, in the transaction at work.  Where that saves a position, only after
+ * it has: functions that change a mirror lock the stream's rows first, too.
+ */
+static void
+stop_mirror(StreamWorker *worker, StreamMirror *mirror, const char *reason, const char *message)
+{
+	mcs_mirrors_stop(mirror->definition->name, reason, message);
+	mcs_alert_of_stream(worker->process.name, NULL, NULL, psprintf("change mirror \"%s\" has stopped: %s", mirror->definition->name, reason),
+						psprintf("SELECT resync_change_mirror(%s);", quote_literal_cstr(mirror->definition->name)));
+	ereport(LOG,
+			(errmsg("change mirror \"%s\" has stopped: %s", mirror->definition->name, reason),
+			 errdetail("%s", message)));
+	mirror->stopped = true;
+	mirror->changes = NULL;
+	mirror->failure = NULL;
+}
+
+void
+mcs_mirrors_stop_failed(StreamWorker *worker)
+{
+	for (int i = 0; i < worker->mirror_count; i++)
+	{
+		StreamMirror *mirror = &worker->mirrors[i];
+
+		if (mirror->failure)
+			stop_mirror(worker, mirror, stop_reason(mirror->definition, mirror->failure), mirror->failure->message);
+	}
+}
+
+/* The same for a reason of MongoDB's, in a transaction of its own. */
+void
+mcs_mirrors_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error)
+{
+	const char *hint = mcs_mongo_hint(error);
+
+	if (mirror->stopped)
+		return;
+	mcs_process_begin(&worker->process);
+	stop_mirror(worker, mirror,
+				psprintf("MongoDB does not let documents of %s.%s be read: %s%s%s; then SELECT resync_change_mirror(%s)",
+						 mirror->definition->database, mirror->definition->collection, error->message,
+						 hint ? "; " : "", hint ? hint : "", quote_literal_cstr(mirror->definition->name)),
+				error->message);
+	mcs_process_commit(&worker->process);
+}
+
+void
+mcs_mirrors_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason)
+{
+	mcs_process_begin(&worker->process);
+	stop_mirror(worker, mirror, reason, "the process that wrote it died");
+	mcs_process_commit(&worker->process);
+}
+
+/* Whether the error of an attempt is the mirror's own; raises those that are not. */
+static void
+rethrow_others(ErrorData *error)
+{
+	if (!mcs_event_is_cause(error))
+		ReThrowError(error);
+}
+
+MirrorChanges *
+mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror)
+{
+	MirrorAction action = {worker, mirror};
+	ErrorData  *error;
+
+	if (mirror->stopped || mirror->failure)
+		return NULL;
+	if (mirror->changes)
+		return mirror->changes;
+	error = mcs_attempt(open_table, &action);
+	if (error)
+	{
+		rethrow_others(error);
+		mirror->table = NULL;
+		mirror->failure = error;
+		return NULL;
+	}
+	mirror->changes = mcs_mirror_begin(mirror->table);
+	return mirror->changes;
+}
+
+/* ---- what events mean ---- */
+
+/* Its documents were exchanged for others without events: they are copied again. */
+static void
+copy_again(StreamMirror *mirror)
+{
+	CopyProgress *copy = mirror->copy;
+
+	copy->documents_done = 0;
+	copy->documents_estimated = -1;
+	copy->last_key = NULL;
+	copy->sweep = true;
+	copy->swept_key = NULL;
+	copy->finished = false;
+	copy->exact_since = 0;
+	mirror->begins_copy = true;
+}
+
+/* What an event of a mirror's own collection means for it. */
+static void
+take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event, uint64 time)
+{
+	MirrorChanges *changes = mcs_mirrors_changes(worker, mirror);
+	const EventText *operation = &event->operation_type;
+	DocumentValue document = event->full_document;
+	DocumentValue id;
+	bool		update;
+
+	if (!changes)
+		return;
+	if (mcs_event_text_is(operation, "drop") || mcs_event_text_is(operation, "rename"))
+	{
+		mcs_mirror_empty(changes, time);
+		return;
+	}
+	if (event->document_key.type != DOCUMENT_OBJECT ||
+		!mcs_document_find(event->document_key.data, event->document_key.size, "_id", &id))
+		return;
+	if (mcs_event_text_is(operation, "delete"))
+	{
+		mcs_mirror_remove(changes, &id, time);
+		return;
+	}
+	update = mcs_event_text_is(operation, "update");
+	if (!update && !mcs_event_text_is(operation, "insert") && !mcs_event_text_is(operation, "replace"))
+		return;
+	/* one that was looked up is as of the end; one that MongoDB kept as of the event, so of the end, too, if it is the last */
+	if (mcs_lookup_get(worker, event, &document))
+		mcs_mirror_put(changes, &document, time);
+	else if (document.type == DOCUMENT_OBJECT && !(update && mcs_lookup_wants(worker, event)))
+		mcs_mirror_put(changes, &document, time);
+	else
+		mcs_mirror_remove(changes, &id, time);
+}
+
+void
+mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event)
+{
+	static const EventText none = {NULL, 0};
+	const EventText *to_database = event->to_database.data ? &event->to_database : &none;
+	uint64		time = event->cluster_time ? event->cluster_time : mcs_token_time(event->token.data);
+	StreamMirror *mirror;
+	int			count;
+
+	count = mcs_mirrors_find(worker, &event->database, &event->collection, &mirror);
+	for (int i = 0; i < count; i++)
+		take_event(worker, &mirror[i], event, time);
+	if (mcs_event_text_is(&event->operation_type, "rename"))
+	{
+		count = mcs_mirrors_find(worker, to_database, &event->to_collection, &mirror);
+		for (int i = 0; i < count; i++)
+			if (mirror[i].copy && !mirror[i].stopped)
+			{
+				MirrorChanges *changes = mcs_mirrors_changes(worker, &mirror[i]);
+
+				/* none of the old documents is there any more; the new ones have no events */
+				if (changes)
+					mcs_mirror_empty(changes, time);
+				if (changes)
+					copy_again(&mirror[i]);
+			}
+	}
+	if (mcs_event_text_is(&event->operation_type, "dropDatabase"))
+		for (int i = 0; i < worker->mirror_count; i++)
+			if (mcs_event_text_is(&event->database, worker->mirrors[i].definition->database))
+			{
+				MirrorChanges *changes = mcs_mirrors_changes(worker, &worker->mirrors[i]);
+
+				if (changes)
+					mcs_mirror_empty(changes, time);
+			}
+}
+
+/* ---- writing ---- */
+
+/* Says that documents of a transaction are those of a later time. */
+static void
+note_inexact(StreamMirror *mirror, uint64 until)
+{
+	if (!mirror->copy || until <= mirror->copy->inexact_until)
+		return;
+	mirror->copy->inexact_until = until;
+	mirror->copy->exact_since = 0;
+	mcs_snapshots_save(mirror->copy);
+}
+
+/*
+ * Writes what was noted; false where the transaction is to be rolled back, since
+ * one failed that may succeed with less at once.
+ */
+bool
+mcs_mirrors_write(StreamWorker *worker)
+{
+	StreamPlan *plan = &worker->plan;
+
+	mcs_mirrors_stop_failed(worker);
+	for (int i = 0; i < worker->mirror_count; i++)
+	{
+		StreamMirror *mirror = &worker->mirrors[i];
+		MirrorAction action = {worker, mirror, worker->write.careful};
+		ErrorData  *error;
+
+		if (!mirror->changes)
+			continue;
+		if (mirror->begins_copy)
+			mcs_snapshots_begin(mirror->copy);
+		mirror->begins_copy = false;
+		CHECK_FOR_INTERRUPTS();
+		error = mcs_attempt(write_table, &action);
+		if (error)
+			rethrow_others(error);
+		if (error && plan->events > 1 && plan->one_time_until < plan->time)
+		{
+			plan->one_time_until = plan->time;
+			return false;
+		}
+		if (error)
+		{
+			stop_mirror(worker, mirror, stop_reason(mirror->definition, error), error->message);
+			continue;
+		}
+		mirror->changes = NULL;
+		if (action.result.rows_written > 0 || action.result.column_errors > 0)
+			mcs_mirrors_count(mirror->definition->name, action.result.rows_written, action.result.column_errors, action.result.column_error);
+		note_inexact(mirror, plan->inexact_until);
+	}
+	return true;
+}
+
+void
+mcs_mirrors_reached(StreamWorker *worker, uint64 time)
+{
+	ListCell   *cell;
+
+	foreach(cell, worker->copy.copies)
+	{
+		CopyProgress *copy = lfirst(cell);
+
+		if (!copy->finished || copy->exact_since != 0 || time < copy->inexact_until ||
+			(copy->mirror && !mcs_mirrors_of_copy(worker, copy)))
+			continue;
+		copy->exact_since = mcs_event_timestamp(time);
+		copy->inexact_until = 0;
+		mcs_snapshots_save(copy);
+	}
+}
