@@ -387,6 +387,9 @@ extern bool mcs_snapshots_save(const CopyProgress *copy);
 /* Notes that a chunk is written next, flushed by the commit; returns how many processes have done so without one that was saved. */
 extern int	mcs_snapshots_announce(const CopyProgress *copy);
 
+/* Notes that a chunk is written next, flushed by the commit; returns how many processes have done so without one that was saved. */
+extern int	mcs_snapshots_announce(const CopyProgress *copy);
+
 /* Forgets those of a stream (mirror NULL: all, its mirrors' too), or of a mirror. */
 extern void mcs_snapshots_forget(const char *stream, const char *mirror);
 
