@@ -18,6 +18,7 @@ CREATE TABLE change_stream_snapshots (
   updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   busy interval NOT NULL DEFAULT '0',
   copy_number bigint NOT NULL,
+  starts int NOT NULL DEFAULT 0,
   UNIQUE NULLS NOT DISTINCT (stream_name, database_name, collection_name, mirror_name)
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_snapshots
@@ -40,6 +41,8 @@ COMMENT ON COLUMN change_stream_snapshots.started_at IS 'when the copy was asked
 COMMENT ON COLUMN change_stream_snapshots.updated_at IS 'when its progress was last saved';
 COMMENT ON COLUMN change_stream_snapshots.busy IS 'how long it has been worked on, which the time left is told by';
 COMMENT ON COLUMN change_stream_snapshots.copy_number IS 'order in which the copies of a change stream are made';
+COMMENT ON COLUMN change_stream_snapshots.starts
+  IS 'after a process has died: how many have begun to write the next documents, noted before; 0: they were written';
 
 CREATE TABLE change_mirrors (
   mirror_name text PRIMARY KEY CHECK (pg_catalog.octet_length(mirror_name) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(mirror_name) OPERATOR(pg_catalog.<=) 63),

@@ -118,7 +118,7 @@ mcs_snapshots_begin(const CopyProgress *copy)
 		"ON CONFLICT (stream_name, database_name, collection_name, mirror_name) DO UPDATE SET documents_done = 0, "
 		"documents_estimated = excluded.documents_estimated, last_key = NULL, exact_since = NULL, finished_at = NULL, "
 		"sweep = excluded.sweep, swept_key = NULL, inexact_until = NULL, started_at = clock_timestamp(), "
-		"updated_at = clock_timestamp(), busy = '0', copy_number = excluded.copy_number",
+		"updated_at = clock_timestamp(), busy = '0', starts = 0, copy_number = excluded.copy_number",
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID);
 	CatalogValues values = {0};
 
@@ -143,7 +143,7 @@ mcs_snapshots_save(const CopyProgress *copy)
 		"UPDATE @.change_stream_snapshots SET documents_done = $6, documents_estimated = $7, last_key = $8, sweep = $9, "
 		"swept_key = $10, finished_at = CASE WHEN $11 THEN coalesce(finished_at, clock_timestamp()) END, inexact_until = $12, "
 		"exact_since = $13, busy = busy + CASE WHEN finished_at IS NULL THEN least(clock_timestamp() - updated_at, '10 s') ELSE '0' END, "
-		"updated_at = clock_timestamp() "
+		"updated_at = clock_timestamp(), starts = 0 "
 		"WHERE stream_name = $1 AND database_name = $2 AND collection_name = $3 AND mirror_name IS NOT DISTINCT FROM $4 "
 		"AND copy_number = $5",
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, InvalidOid, BOOLOID, InvalidOid, BOOLOID, InvalidOid,
@@ -162,6 +162,31 @@ mcs_snapshots_save(const CopyProgress *copy)
 	mcs_catalog_add_value(&values, PointerGetDatum(inexact_until), inexact_until == NULL);
 	mcs_catalog_add_value(&values, TimestampTzGetDatum(copy->exact_since), copy->exact_since == 0);
 	return mcs_catalog_run(&save, values.values, values.nulls) == 1;
+}
+
+int
+mcs_snapshots_announce(const CopyProgress *copy)
+{
+	static CatalogStatement announce = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_snapshots SET starts = starts + 1 WHERE stream_name = $1 AND database_name = $2 "
+		"AND collection_name = $3 AND mirror_name IS NOT DISTINCT FROM $4 RETURNING starts - 1 AS died",
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	CatalogScope scope;
+	CatalogValues values = {0};
+	int			died = 0;
+
+	/* worth nothing if a crash could take it back */
+	mcs_deaths_flush();
+	add_key(&values, copy);
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&announce, values.values, values.nulls) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		died = mcs_catalog_get_int32(&row, "died");
+	}
+	mcs_catalog_end(&scope);
+	return died;
 }
 
 void

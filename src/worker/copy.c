@@ -142,47 +142,24 @@ mcs_copy_has_turn(StreamWorker *worker)
 
 /* ---- what is told of it ---- */
 
-/* How long it will take, in words; empty where nobody knows. */
-static const char *
-time_left(const StreamCopy *copy, const CopyProgress *progress)
-{
-	double		seconds = (GetCurrentTimestamp() - copy->started_at) / (double) USECS_PER_SEC;
-	double		rate = seconds > 1 ? (progress->documents_done - copy->started_with) / seconds : 0;
-	double		left;
-
-	if (rate <= 0 || progress->documents_estimated <= progress->documents_done)
-		return "";
-	left = (progress->documents_estimated - progress->documents_done) / rate;
-	return left < 120 ? psprintf(", about %.0f s left", left)
-		: left < 7200 ? psprintf(", about %.0f min left", left / 60) : psprintf(", about %.1f h left", left / 3600);
-}
-
 const char *
 mcs_copy_words(const StreamWorker *worker, bool *of_stream)
 {
 	const StreamCopy *copy = &worker->copy;
-	const CopyProgress *progress = worker->copy.copies == NIL ? NULL : next_copy(worker);
-	StreamMirror *mirror;
-	StringInfoData words;
+	const CopyProgress *progress = copy->copies == NIL ? NULL : next_copy(worker);
+	const StreamMirror *mirror;
+	CopyProgress now;
 
 	if (!progress)
 		return NULL;
 	*of_stream = progress->mirror == NULL;
-	initStringInfo(&words);
-	appendStringInfo(&words, "copying %s.%s", progress->database, progress->collection);
+	now = *progress;
+	if (copy->current == progress)
+		now.busy += GetCurrentTimestamp() - copy->started_at;
 	mirror = mcs_mirrors_of_copy(worker, progress);
-	if (mirror)
-		appendStringInfo(&words, " into %s", mirror->definition->table);
-	if (progress->sweep)
-		appendStringInfoString(&words, ": looking for rows that MongoDB does not have any more");
-	else if (progress->documents_estimated >= 0)
-		appendStringInfo(&words, ": " INT64_FORMAT " of about " INT64_FORMAT " documents%s", progress->documents_done,
-						 Max(progress->documents_estimated, progress->documents_done), time_left(copy, progress));
-	else
-		appendStringInfo(&words, ": " INT64_FORMAT " documents", progress->documents_done);
-	if (!mcs_documents_read_at_times(worker))
-		appendStringInfoString(&words, "; MongoDB cannot be read as of the stream's time, so it is exact only when the stream has passed the time of reading");
-	return words.data;
+	return psprintf("%s.%s%s%s: %s%s", progress->database, progress->collection, mirror ? " into " : "",
+					mirror ? mirror->definition->table : "", mcs_stream_copy_reason(&now, 0),
+					mcs_documents_read_at_times(worker) ? "" : "; MongoDB cannot be read as of the stream's position, so the copy is exact when the stream has passed the time of reading");
 }
 
 /* Shows how far it is, now and then. */
@@ -254,7 +231,7 @@ open_find(StreamWorker *worker, CopyProgress *progress)
 	/* where events come all the time it is not to read ahead what they make worthless */
 	if (copy->events_at != 0 && !TimestampDifferenceExceeds(copy->events_at, copy->began_at, EVENTS_MS))
 		spec->limit = (int64) copy->batch_size * BURST_CHUNKS;
-	copy->time = mcs_documents_time_of(worker->stream->resume_token);
+	copy->time = mcs_progress_time(worker->stream->resume_token);
 	copy->cursor = mcs_documents_find(worker, spec, copy->time);
 	copy->empty = true;
 	copy->read = 0;
@@ -286,7 +263,6 @@ begin_copy(StreamWorker *worker, CopyProgress *progress)
 	progress->documents_estimated = mcs_documents_estimate(worker, progress->database, progress->collection);
 	MemoryContextSwitchTo(old);
 	copy->started_at = GetCurrentTimestamp();
-	copy->started_with = progress->documents_done;
 	tell(worker, true);
 }
 
@@ -316,15 +292,15 @@ note_last(StreamWorker *worker, CopyProgress *progress, const DocumentValue *id,
 	MemoryContextSwitchTo(old);
 }
 
-/* Saves a copy with what was written for it. */
-static void
+/* Saves a copy with what was written for it; false where it was begun again meanwhile. */
+static bool
 save_copy(StreamWorker *worker, CopyProgress *progress, uint64 inexact_until)
 {
 	if (inexact_until > progress->inexact_until)
 		progress->inexact_until = inexact_until;
-	mcs_snapshots_save(progress);
-	if (progress->finished && worker->read.token.len > 0)
-		mcs_mirrors_reached(worker, mcs_documents_time_of(worker->read.token.data));
+	if (!mcs_snapshots_save(progress))
+		return false;
+	return mcs_mirrors_reached(worker, get_token(&worker->read.token));
 }
 
 /* A chunk's documents, behind the one that is copied already. */
@@ -423,7 +399,7 @@ write_events(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, u
 		note_last(worker, progress, &chunk->ids[copied - 1], copied);
 	progress->finished = chunk->last && copied == chunk->count;
 	if (saved)
-		save_copy(worker, progress, inexact_until);
+		saved = save_copy(worker, progress, inexact_until);
 	mcs_follow_commit(worker, &stream_progress, saved);
 	worker->write.in_progress = false;
 	worker->write.careful = culprit.count > 0;
@@ -452,7 +428,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 		if (chunk->count > 0)
 			note_last(worker, progress, &chunk->ids[chunk->count - 1], chunk->count);
 		progress->finished = chunk->last;
-		save_copy(worker, progress, inexact_until);
+		saved = save_copy(worker, progress, inexact_until);
 	}
 	mcs_follow_commit(worker, &stream_progress, saved);
 	worker->write.in_progress = false;

@@ -24,15 +24,6 @@
 /* How long one wait for a reply is, between which the process looks around. */
 #define WAIT_STEP_MS		1000
 
-uint64
-mcs_documents_time_of(const char *token)
-{
-	uint64		time = mcs_token_time(token);
-
-	/* no commit falls between the events of one time; but a token without an event stands before all of them */
-	return mcs_token_of_event(token) ? time : time - 1;
-}
-
 /* The session, which is opened if there is none; in no transaction. */
 static MongoSession *
 session_of(StreamWorker *worker)
@@ -78,8 +69,9 @@ may_read_at_times(const StreamDocuments *documents)
 MongoCursor *
 mcs_documents_find(StreamWorker *worker, FindSpec *spec, uint64 time)
 {
-	bool		at_time = may_read_at_times(&worker->documents);
+	bool		at_time = may_read_at_times(&worker->documents) && !worker->documents.now_next;
 
+	worker->documents.now_next = false;
 	spec->at_time = at_time ? time : 0;
 	spec->after_time = at_time ? 0 : time;
 	spec->comment = worker->process.name;
@@ -97,8 +89,16 @@ mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *sp
 		switch (mcs_cursor_next(cursor, WAIT_STEP_MS, batch, error))
 		{
 			case MONGO_CURSOR_BATCH:
-				if (spec->at_time != 0)
-					documents->at_times_failed = false;
+				if (spec->at_time == 0)
+					return READ_REPLY;
+				/* of a collection that was dropped or renamed since, MongoDB gives nothing, as if it had not been there then */
+				if (batch->read_time == 0)
+				{
+					mcs_cursor_free_batch(batch);
+					documents->now_next = true;
+					return READ_AGAIN;
+				}
+				documents->at_times_failed = false;
 				return READ_REPLY;
 			case MONGO_CURSOR_TIMEOUT:
 			case MONGO_CURSOR_LATCH:
@@ -109,8 +109,13 @@ mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *sp
 			case MONGO_CURSOR_FAILED:
 				if (spec->at_time != 0 && mcs_find_cannot_read_at(error))
 				{
-					documents->at_times_failed = true;
-					documents->at_times_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AT_TIMES_AGAIN_MS);
+					documents->now_next = true;
+					/* that a collection is younger than the time says nothing of others */
+					if (error->code != MONGO_CODE_SNAPSHOT_UNAVAILABLE)
+					{
+						documents->at_times_failed = true;
+						documents->at_times_again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AT_TIMES_AGAIN_MS);
+					}
 					return READ_AGAIN;
 				}
 				return READ_FAILED;

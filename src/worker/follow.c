@@ -116,9 +116,7 @@ finish_mirrors(StreamWorker *worker, const StreamProgress *progress)
 {
 	if (worker->mirror_count > 0 && !mcs_mirrors_write(worker))
 		return false;
-	if (worker->copy.copies != NIL && progress->token)
-		mcs_mirrors_reached(worker, mcs_documents_time_of(progress->token));
-	return true;
+	return mcs_mirrors_reached(worker, progress->token);
 }
 
 /*
@@ -232,6 +230,8 @@ write_transaction(StreamWorker *worker)
 	}
 	worker->write.in_progress = false;
 	mcs_lookup_forget(worker);
+	if (mcs_mirrors_begin_copies(worker))
+		worker->process.reload = true;
 }
 
 /* An empty reply: the position moved without events, and is saved now and then. */
@@ -261,8 +261,8 @@ take_empty_batch(StreamWorker *worker)
 	progress.last_event_id = stream->last_event_id;
 	mcs_process_begin(&worker->process);
 	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, &progress);
-	if (saved && worker->copy.copies != NIL)
-		mcs_mirrors_reached(worker, mcs_documents_time_of(progress.token));
+	if (saved)
+		saved = mcs_mirrors_reached(worker, progress.token);
 	mcs_follow_commit(worker, &progress, saved);
 }
 

@@ -363,14 +363,14 @@ mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event)
 /* ---- writing ---- */
 
 /* Says that documents of a transaction are those of a later time. */
-static void
+static bool
 note_inexact(StreamMirror *mirror, uint64 until)
 {
 	if (!mirror->copy || until <= mirror->copy->inexact_until)
-		return;
+		return true;
 	mirror->copy->inexact_until = until;
 	mirror->copy->exact_since = 0;
-	mcs_snapshots_save(mirror->copy);
+	return mcs_snapshots_save(mirror->copy);
 }
 
 /*
@@ -391,9 +391,9 @@ mcs_mirrors_write(StreamWorker *worker)
 
 		if (!mirror->changes)
 			continue;
+		/* this makes a definition of it that is to be read again */
 		if (mirror->begins_copy)
 			mcs_snapshots_begin(mirror->copy);
-		mirror->begins_copy = false;
 		CHECK_FOR_INTERRUPTS();
 		error = mcs_attempt(write_table, &action);
 		if (error)
@@ -411,16 +411,30 @@ mcs_mirrors_write(StreamWorker *worker)
 		mirror->changes = NULL;
 		if (action.result.rows_written > 0 || action.result.column_errors > 0)
 			mcs_mirrors_count(mirror->definition->name, action.result.rows_written, action.result.column_errors, action.result.column_error);
-		note_inexact(mirror, plan->inexact_until);
+		if (!mirror->begins_copy && !note_inexact(mirror, plan->inexact_until))
+			return false;
 	}
 	return true;
 }
 
-void
-mcs_mirrors_reached(StreamWorker *worker, uint64 time)
+bool
+mcs_mirrors_begin_copies(const StreamWorker *worker)
 {
+	for (int i = 0; i < worker->mirror_count; i++)
+		if (worker->mirrors[i].begins_copy)
+			return true;
+	return false;
+}
+
+bool
+mcs_mirrors_reached(StreamWorker *worker, const char *token)
+{
+	uint64		time;
 	ListCell   *cell;
 
+	if (!token || worker->copy.copies == NIL)
+		return true;
+	time = mcs_progress_time(token);
 	foreach(cell, worker->copy.copies)
 	{
 		CopyProgress *copy = lfirst(cell);
@@ -430,6 +444,8 @@ mcs_mirrors_reached(StreamWorker *worker, uint64 time)
 			continue;
 		copy->exact_since = mcs_event_timestamp(time);
 		copy->inexact_until = 0;
-		mcs_snapshots_save(copy);
+		if (!mcs_snapshots_save(copy))
+			return false;
 	}
+	return true;
 }

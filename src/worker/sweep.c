@@ -189,7 +189,7 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 			MemoryContextSwitchTo(old);
 		}
 		copy->inexact_until = Max(copy->inexact_until, sweep->inexact_until);
-		mcs_snapshots_save(copy);
+		saved = mcs_snapshots_save(copy);
 	}
 	mcs_follow_commit(worker, &progress, saved);
 }
@@ -197,7 +197,7 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 ReadOutcome
 mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, MongoError *error)
 {
-	Sweep		sweep = {.time = mcs_documents_time_of(worker->stream->resume_token)};
+	Sweep		sweep = {.time = mcs_progress_time(worker->stream->resume_token)};
 	ReadOutcome outcome = READ_REPLY;
 
 	MemoryContextReset(worker->copy.context);

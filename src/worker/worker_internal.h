@@ -171,6 +171,7 @@ typedef struct StreamDocuments
 	bool		refused;		/* the role may not find: MongoDB looks up itself what events want */
 	bool		at_times_failed;	/* MongoDB could not read at a time when it was last asked to */
 	TimestampTz at_times_again; /* when that is tried again */
+	bool		now_next;		/* the next find is not to try it */
 } StreamDocuments;
 
 /*
@@ -194,7 +195,7 @@ typedef struct StreamMirror
 	CopyProgress *copy;			/* NULL only where its row was taken away */
 	MirrorTable *table;			/* NULL until it is needed */
 	MirrorChanges *changes;		/* of the transaction at work; NULL: none */
-	bool		begins_copy;	/* in it, once more */
+	bool		begins_copy;	/* in it, once more; the definition is to be read again then */
 	ErrorData  *failure;		/* its table could not be opened, in the transaction at work */
 	bool		stopped;		/* in this process, which has written so */
 } StreamMirror;
@@ -377,9 +378,6 @@ typedef enum ReadOutcome
 	READ_FAILED					/* *error is filled */
 } ReadOutcome;
 
-/* The time up to which all events are written where a position is stored. */
-extern uint64 mcs_documents_time_of(const char *token);
-
 /* Opens a find as of a time, or where that cannot be as of now; fills at_time, after_time and comment of the spec. */
 extern MongoCursor *mcs_documents_find(StreamWorker *worker, FindSpec *spec, uint64 time);
 extern ReadOutcome mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *spec, MongoBatch *batch, MongoError *error);
@@ -418,10 +416,16 @@ extern void mcs_mirrors_detach(StreamWorker *worker);
 /* The first of those that watch a collection, and how many there are; 0: none. */
 extern int	mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first);
 
-/* Notes what an event means for the tables; writes all that was noted; notes which are exact from now on. */
+/*
+ * Notes what an event means for the tables; writes all that was noted; notes which
+ * copies are exact with a position.  False where the transaction is to be rolled back.
+ */
 extern void mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event);
 extern bool mcs_mirrors_write(StreamWorker *worker);
-extern void mcs_mirrors_reached(StreamWorker *worker, uint64 time);
+extern bool mcs_mirrors_reached(StreamWorker *worker, const char *token);
+
+/* Whether one begins its copy again in the transaction at work. */
+extern bool mcs_mirrors_begin_copies(const StreamWorker *worker);
 
 /* Writes a chunk of a copy, or what a sweep has found. */
 extern MirrorChanges *mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror);
