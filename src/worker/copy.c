@@ -371,7 +371,7 @@ write_events(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, u
 	StreamWriter *writer = mcs_writer_begin(worker->stream);
 	StreamCulprit culprit = {0};
 	StreamProgress stream_progress;
-	TakenDocuments taken = {progress->database, progress->collection, chunk->documents, chunk->ids, chunk->count, worker->copy.time};
+	TakenDocuments taken = {progress->database, progress->collection, chunk->documents, chunk->ids, chunk->count, worker->copy.time, NULL};
 	int			copied = chunk->count;
 	bool		saved;
 

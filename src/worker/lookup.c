@@ -373,7 +373,7 @@ keep_found(struct LookupTable *table, const LookupCollection *collection, const 
 	mcs_document_iterate(&it, batch->events, batch->events_size);
 	while (mcs_document_next(&it))
 	{
-		LookupKey	key = {collection->database, collection->collection};
+		LookupKey	key = {.database = collection->database,.collection = collection->collection};
 		LookupEntry *entry;
 
 		if (it.value.type != DOCUMENT_OBJECT || !mcs_document_find(it.value.data, it.value.size, "_id", &key.id))
@@ -521,7 +521,7 @@ mcs_lookup_prepare(StreamWorker *worker)
 static const LookupEntry *
 entry_of(const StreamWorker *worker, const ChangeEvent *event)
 {
-	LookupKey	key = {event->database, event->collection};
+	LookupKey	key = {.database = event->database,.collection = event->collection};
 
 	if (!worker->plan.documents || event->document_key.type != DOCUMENT_OBJECT ||
 		!event->database.data || !event->collection.data ||

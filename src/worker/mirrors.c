@@ -248,7 +248,7 @@ rethrow_others(ErrorData *error)
 MirrorChanges *
 mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror)
 {
-	MirrorAction action = {worker, mirror};
+	MirrorAction action = {.worker = worker,.mirror = mirror};
 	ErrorData  *error;
 
 	if (mirror->stopped || mirror->failure)
@@ -386,7 +386,7 @@ mcs_mirrors_write(StreamWorker *worker)
 	for (int i = 0; i < worker->mirror_count; i++)
 	{
 		StreamMirror *mirror = &worker->mirrors[i];
-		MirrorAction action = {worker, mirror, worker->write.careful};
+		MirrorAction action = {.worker = worker,.mirror = mirror,.check_deferred = worker->write.careful};
 		ErrorData  *error;
 
 		if (!mirror->changes)
