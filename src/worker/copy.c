@@ -76,9 +76,9 @@ next_copy(const StreamWorker *worker)
 bool
 mcs_copy_is_wanted(const StreamWorker *worker)
 {
-	/* behind a position, and while the stream is followed */
-	return worker->stream->resume_token && worker->copy.copies != NIL &&
-		mcs_worker_is_following(worker) && next_copy(worker) != NULL;
+	/* behind a position, which may lie in the future, and while the stream is followed */
+	return worker->stream->resume_token && worker->copy.copies != NIL && mcs_worker_is_following(worker) &&
+		mcs_progress_time(worker->stream->resume_token) <= worker->read.operation_time && next_copy(worker) != NULL;
 }
 
 /* Forgets the find; and what of it is here. */
