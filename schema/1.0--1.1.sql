@@ -113,6 +113,8 @@ DROP FUNCTION alter_change_stream(text, text, text, text[], document, text, text
 
 DROP FUNCTION drop_change_stream(text, boolean);
 -- @create stream_functions.sql drop_change_stream
+DROP FUNCTION sync_change_stream(text, interval, boolean);
+-- @create stream_functions.sql sync_change_stream
 REVOKE EXECUTE ON FUNCTION update_stream_resume_token() FROM PUBLIC;
 
 -- streams: views

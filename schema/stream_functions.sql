@@ -34,10 +34,11 @@ CREATE FUNCTION drop_change_stream(stream_name text, keep_events boolean = false
 COMMENT ON FUNCTION drop_change_stream(text, boolean, boolean)
   IS 'end a change stream and delete its events, or keep them; refused where its handlers left dead letters, unless those are to be discarded';
 
-CREATE FUNCTION sync_change_stream(stream_name text, timeout interval = '30 seconds', handlers boolean = false) RETURNS boolean
+CREATE FUNCTION sync_change_stream(stream_name text, timeout interval = '30 seconds', handlers boolean = false,
+  operation_time document = NULL) RETURNS boolean
   AS 'MODULE_PATHNAME', 'mcs_sync_change_stream' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
-COMMENT ON FUNCTION sync_change_stream(text, interval, boolean)
-  IS 'wait until every write that MongoDB had acknowledged before the call is in change_stream_events; false after timeout';
+COMMENT ON FUNCTION sync_change_stream(text, interval, boolean, document)
+  IS 'wait until every write that MongoDB had acknowledged before the call, or up to an operationTime of MongoDB, is in change_stream_events; false after timeout';
 
 CREATE FUNCTION grant_change_stream(stream_name text, reader regrole) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_grant_change_stream' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;

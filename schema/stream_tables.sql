@@ -62,7 +62,7 @@ COMMENT ON COLUMN change_streams.batch_size IS 'how many events MongoDB sends at
 COMMENT ON COLUMN change_streams.resume_after IS 'resume token to start after, as it was given at the beginning; null: none was';
 COMMENT ON COLUMN change_streams.start_after IS 'resume token to start after, also of an invalidate event, as it was given at the beginning; null: none was';
 COMMENT ON COLUMN change_streams.start_at
-  IS 'where to start, as it was given at the beginning: now, earliest, a timestamp or a token; null: nothing was, so now';
+  IS 'where to start, as it was given at the beginning: now, earliest, a timestamp, an operationTime of MongoDB or a token; null: nothing was, so now';
 COMMENT ON COLUMN change_streams.initial_snapshot IS 'not supported yet, so false';
 COMMENT ON COLUMN change_streams.retention IS 'how long events are kept after they were received; null: for ever';
 COMMENT ON COLUMN change_streams.notify IS 'what is told on the notification channel: ids, heads (with operation, collection and document key) or off';

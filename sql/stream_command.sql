@@ -80,10 +80,12 @@ SELECT token, refused_create(format('database => %L, resume_after => %L', 'shop'
 FROM unnest(ARRAY['', 'now', '8264', '8264BEB9F3000000012B0229296E0', '9964BEB9F3000000012B0229296E04', '8264BEB9F3000000012B0229296E0G']) AS token;
 SELECT refused_create($$ database => 'shop', start_after => 'now' $$);
 SELECT position, refused_create(format('database => %L, start_at => %L', 'shop', position))
-FROM unnest(ARRAY['', 'soon', '2026-02-30', 'infinity', '-infinity', '2200-01-01']) AS position;
+FROM unnest(ARRAY['', 'soon', '2026-02-30', 'infinity', '-infinity', '2200-01-01', 'Timestamp(4294967296, 1)', 'Timestamp(1)', 'Timestamp(1, 2) x',
+  '{"$timestamp": {"t": 1}}', '{"$date": "2026-01-31T12:00:00Z"}']) AS position;
 SELECT name, create_change_stream(name, 'orders', 'shop', start_at => position, paused => true)
 FROM (VALUES ('at token', '8264beb9f3000000012b0229296e04'), ('at time', '2023-07-24 17:49:39.75'), ('before 1970', '1969-12-31'),
-      ('at now', 'now')) AS v(name, position);
+      ('at now', 'now'), ('at operation time', '{"$timestamp": {"t": 1700000000, "i": 3}}'), ('as printed', ' Timestamp({ t: 1700000000, i: 4 })'),
+      ('as called', 'Timestamp(1700000000,5) '), ('at no time', 'Timestamp(0, 0)'), ('at the end', 'Timestamp(4294967295, 4294967295)')) AS v(name, position);
 SELECT create_change_stream('after', 'orders', 'shop', start_after => '8264BEB9F3000000012B0229296E04', paused => true);
 SELECT create_change_stream('resumed', 'orders', 'shop', resume_after => '8264BEB9F3000000012B0229296E04', paused => true);
 SELECT stream_name, s.resume_after, s.start_after, s.start_at, p.resume_token
@@ -149,6 +151,8 @@ SELECT refused($$ SELECT sync_change_stream(NULL) $$);
 SELECT refused($$ SELECT sync_change_stream('none') $$);
 SELECT refused($$ SELECT sync_change_stream('s', '-1 second') $$);
 SELECT refused($$ SELECT sync_change_stream('s', NULL) $$);
+SELECT refused($$ SELECT sync_change_stream('s', operation_time => '1700000000') $$);
+SELECT refused($$ SELECT sync_change_stream('s', operation_time => '{"$date": "2026-01-31T12:00:00Z"}') $$);
 SELECT refused($$ SELECT sync_change_stream('s') $$);
 
 -- read-only

@@ -1,4 +1,5 @@
 """Where streams start, and what pause, resume, alter, skip, drop and lost history do to them."""
+import concurrent.futures
 import os
 import signal
 import time
@@ -294,6 +295,66 @@ def test_sync(linked, mdb):
         assert error.sqlstate == "55000"
     assert not refused and time.monotonic() - begin < 5
     assert error_of(linked, "SELECT sync_change_stream('none')").sqlstate == "42704"
+
+
+def timestamp(time, seconds=0):
+    """A time of MongoDB, later by some seconds, as Extended JSON."""
+    return f'{{"$timestamp": {{"t": {time.time + seconds}, "i": {time.inc}}}}}'
+
+
+def test_sync_to_a_time(linked, mongo, mdb):
+    """Up to an operationTime: one's own write, whatever comes behind it; a time that MongoDB has not reached is waited for."""
+    create(linked, "orders", collection="c", max_await_time="200 ms")
+    with mongo.client.start_session() as session:
+        for number in range(20):
+            mdb.c.insert_one({"_id": number}, session=session)
+            assert linked.value("SELECT sync_change_stream('orders', operation_time => %s)", timestamp(session.operation_time))
+            assert linked.value("SELECT count(*) FROM change_stream_events") == number + 1
+        mine = session.operation_time
+    pid = worker(linked, "orders")
+    freeze(pid)
+    try:
+        insert(mdb, "later")
+        assert linked.value("SELECT sync_change_stream('orders', '1 second', operation_time => %s)", timestamp(mine, -1))
+        assert not linked.value("SELECT sync_change_stream('orders', '500 ms', operation_time => %s)", timestamp(oracle.mark(mongo)))
+        assert not linked.value("SELECT sync_change_stream('orders', '500 ms')")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    # the future
+    begin = time.monotonic()
+    assert linked.value("SELECT sync_change_stream('orders', '1 second', operation_time => %s)", timestamp(mine, 3600)) is False
+    assert 0.9 < time.monotonic() - begin < 5
+    now = oracle.mark(mongo)
+    with concurrent.futures.ThreadPoolExecutor() as pool, linked.connect() as other:
+        synced = pool.submit(lambda: other.execute("SELECT sync_change_stream('orders', '60 s', operation_time => %s)",
+                                                   [timestamp(now, 3)]).fetchone()[0])
+        wait_until(lambda: time.time() > now.time + 4 or synced.done(), what="the time comes")
+        insert(mdb, "soon")
+        assert synced.result()
+    assert "soon" in ids(linked, "orders")
+
+
+def test_start_at_a_time_of_mongo(linked, mongo, mdb):
+    """An operationTime is exact to its ordinal, and includes it, however it is written."""
+    times = []
+    with mongo.client.start_session() as session:
+        for number in range(4):
+            mdb.c.insert_one({"_id": number}, session=session)
+            times.append(session.operation_time)
+    for number, text in enumerate([timestamp(times[0]), f"Timestamp({times[1].time}, {times[1].inc})",
+                                   f"Timestamp({{ t: {times[2].time}, i: {times[2].inc} }})"]):
+        create(linked, f"s{number}", collection="c", start_at=text)
+        sync(linked, f"s{number}")
+        assert ids(linked, f"s{number}") == list(range(number, 4))
+    pause(linked, "s0")
+    resume(linked, "s0", start_at=timestamp(times[3]))
+    sync(linked, "s0")
+    assert ids(linked, "s0") == [0, 1, 2, 3, None, 3]
+    # the ordinal behind
+    create(linked, "behind", collection="c", start_at=f"Timestamp({times[2].time}, {times[2].inc + 1})")
+    sync(linked, "behind")
+    assert ids(linked, "behind") == [3]
 
 
 @pytest.mark.parametrize("rewound", [False, True], ids=["new", "rewound"])

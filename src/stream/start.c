@@ -3,7 +3,8 @@
  *	  Where a stream starts, and asking MongoDB about it while the user waits.
  *
  * Every position is stored as a token to start after.  A time becomes the
- * token that sorts before all events of its second, so it is inclusive.  Now
+ * token that sorts before all events of its second, so it is inclusive; one of
+ * MongoDB's own times, which count within the second, that before its events.  Now
  * becomes the token of the reply that opens the stream: what was
  * acknowledged before the call is behind it, what is acknowledged after the
  * call is ahead of it.  Where the stream is read from a member that may be
@@ -61,7 +62,7 @@ parse_time(const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("start_at is no position: \"%s\"", text),
 				 errdetail("As a time: %s.", error->message),
-				 errhint("Valid are 'now', 'earliest', a time such as '2026-01-31 12:00+00', and a resume token.")));
+				 errhint("Valid are 'now', 'earliest', a time such as '2026-01-31 12:00+00', an operationTime of MongoDB such as 'Timestamp(1700000000, 1)', and a resume token.")));
 	}
 	PG_END_TRY();
 	return time;
@@ -90,9 +91,50 @@ token_of_time(TimestampTz time, const char *text)
 	return mcs_token_from_time((uint64) seconds << 32);
 }
 
+/* The decimal digits of an unsigned int; false where it is larger. */
+static bool
+read_uint32(const char *digits, uint32 *number)
+{
+	unsigned long long value = strtoull(digits, NULL, 10);
+
+	*number = (uint32) value;
+	return value <= PG_UINT32_MAX;
+}
+
+/* A time of MongoDB's: as Extended JSON, or as its shells and drivers print it. */
+static bool
+read_timestamp(const char *text, uint32 *seconds, uint32 *ordinal)
+{
+	static const char *const forms[] = {
+		" Timestamp ( { t : %10[0-9] , i : %10[0-9] } ) %n",
+		" Timestamp ( %10[0-9] , %10[0-9] ) %n"
+	};
+
+	if (text[strspn(text, " \t\r\n")] == '{')
+	{
+		DocumentValue value = mcs_document_value(mcs_document_in_text(text));
+
+		return mcs_document_get_timestamp(&value, seconds, ordinal);
+	}
+	for (int i = 0; i < lengthof(forms); i++)
+	{
+		char		t[11];
+		char		n[11];
+		int			end = 0;
+
+		/* what matches to its end has set end, which is not counted */
+		if (sscanf(text, forms[i], t, n, &end) == 2 && end > 0 && text[end] == '\0')
+			return read_uint32(t, seconds) && read_uint32(n, ordinal);
+	}
+	return false;
+}
+
 void
 mcs_stream_start_parse(StreamStart *start, const char *text)
 {
+	uint32		seconds;
+	uint32		ordinal;
+
 	start->token = NULL;
 	if (pg_strcasecmp(text, "now") == 0)
 		start->kind = START_NOW;
@@ -102,7 +144,9 @@ mcs_stream_start_parse(StreamStart *start, const char *text)
 	{
 		start->kind = START_TOKEN;
 		start->token = mcs_token_read(text);
-		if (start->token == NULL)
+		if (start->token == NULL && read_timestamp(text, &seconds, &ordinal))
+			start->token = mcs_token_from_time(Max((uint64) seconds << 32 | ordinal, BEFORE_EVERYTHING));
+		else if (start->token == NULL)
 			start->token = token_of_time(parse_time(text), text);
 	}
 }

@@ -1,15 +1,17 @@
 /*
  * stream/sync.c
- *	  Waiting until a stream has what MongoDB had at the call.
+ *	  Waiting until a stream has what MongoDB had at the call, or at a time.
  *
  * MongoDB's operationTime T, asked for now, is not before any write that was
- * acknowledged to anybody before the call.  The stream has all of those when
+ * acknowledged to anybody before the call.  Or T is given: the operationTime that
+ * came with a write of the caller's own.  The stream has all of those when
  * the position that its worker has saved is past T: after an event with a later
  * time, or after a token of at least T that came with nothing left to read.  An
  * idle stream's token moves with MongoDB's clock, so this needs no event.
  *
  * A stream that starts in the future has a position past T from the beginning,
- * and none of those writes: T is asked again until it has come there.
+ * and none of those writes: MongoDB's time is asked again until it has come there.
+ * So it is with a T that MongoDB has not reached yet.
  *
  * Its handlers have seen all of that when their positions, as committed, have
  * reached the stream's last event as of then.
@@ -80,6 +82,29 @@ operation_time_now(const Stream *stream)
 	return time;
 }
 
+/* Waits until MongoDB's time has reached another, asking each second; false where that is not in time. */
+static bool
+wait_for_time(const Stream *stream, uint64 *time, uint64 wanted, TimestampTz until)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz asked = now;
+
+	mcs_slot_begin_wait();
+	while (*time < wanted && now < until)
+	{
+		/* any stream that moves on ends the sleep */
+		mcs_slot_wait(Min(until, asked + USECS_PER_SEC));
+		now = GetCurrentTimestamp();
+		if (now >= asked + USECS_PER_SEC)
+		{
+			*time = operation_time_now(stream);
+			asked = now;
+		}
+	}
+	mcs_slot_end_wait();
+	return *time >= wanted;
+}
+
 /*
  * Waits until MongoDB's time has reached the second in which the stream starts;
  * false where that is not in time.  The position was read before *time was asked
@@ -89,24 +114,32 @@ static bool
 wait_for_start(const Stream *stream, uint64 *time, TimestampTz until)
 {
 	int64		starts = stream->resume_token ? (int64) (mcs_token_time(stream->resume_token) >> 32) : 0;
-	bool		reached = true;
 
-	mcs_slot_begin_wait();
-	while (reached && starts > (int64) (*time >> 32))
-	{
-		TimestampTz now = GetCurrentTimestamp();
+	/* no use in waiting for what cannot be in time */
+	if (starts - (int64) (*time >> 32) > (until - GetCurrentTimestamp()) / USECS_PER_SEC)
+		return false;
+	return wait_for_time(stream, time, (uint64) starts << 32, until);
+}
 
-		/* no use in waiting for what cannot be in time */
-		if (starts - (int64) (*time >> 32) > (until - now) / USECS_PER_SEC)
-			reached = false;
-		else
-		{
-			mcs_slot_wait(Min(until, now + USECS_PER_SEC));
-			*time = operation_time_now(stream);
-		}
-	}
-	mcs_slot_end_wait();
-	return reached;
+/* The argument operation_time, as seconds << 32 | ordinal; 0 where none was given. */
+static uint64
+time_argument(FunctionCallInfo fcinfo)
+{
+	DocumentValue value;
+	uint32		seconds;
+	uint32		ordinal;
+
+	/* 1.0 has no such argument */
+	if (PG_NARGS() < 4 || PG_ARGISNULL(3))
+		return 0;
+	value = mcs_document_take(PG_GETARG_DOCUMENT_P(3));
+	if (!mcs_document_get_timestamp(&value, &seconds, &ordinal))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("operation_time must be a timestamp of MongoDB"),
+				 errdetail("It is a document of type %s.", mcs_document_type_name(value.type)),
+				 errhint("Give the operationTime of MongoDB's reply or session, for example '{\"$timestamp\": {\"t\": 1700000000, \"i\": 1}}'.")));
+	return (uint64) seconds << 32 | ordinal;
 }
 
 /* Waits until the handlers that run are past what the stream holds now; false where they are not in time. */
@@ -145,6 +178,7 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 	int64		timeout;
 	TimestampTz until;
 	Stream	   *stream;
+	uint64		now;
 	uint64		time;
 	bool		synced;
 
@@ -152,14 +186,20 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be null or negative")));
+	time = time_argument(fcinfo);
 	/* rights first: who has none learns nothing of the stream's state */
 	stream = mcs_stream_load_own(name, false);
 	check_isolation();
 	check_runs(stream);
 	/* no sum beyond the end of timestamps */
 	until = begin + Min(timeout, USECS_PER_DAY * 365);
-	time = operation_time_now(stream);
-	synced = wait_for_start(stream, &time, until) && mcs_slot_wait_synced(name, time, mcs_session_clock(), until);
+	now = operation_time_now(stream);
+	synced = wait_for_start(stream, &now, until);
+	if (time == 0)
+		time = now;
+	/* the clock is read when MongoDB has come to the time: an answer to an earlier question proves nothing of it */
+	synced = synced && wait_for_time(stream, &now, time, until) &&
+		mcs_slot_wait_synced(name, time, mcs_session_clock(), until);
 	if (synced && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		synced = wait_for_handlers(name, until);
 	PG_RETURN_BOOL(synced);
