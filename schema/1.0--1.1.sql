@@ -172,7 +172,17 @@ GRANT SELECT ON change_stream_snapshots, change_mirrors, change_mirror_progress 
 -- @create mirror_views.sql change_mirror_status
 GRANT SELECT ON change_mirror_status TO PUBLIC;
 
+-- @create mirror_functions.sql create_change_mirror
+-- @create mirror_functions.sql drop_change_mirror
+-- @create mirror_functions.sql pause_change_mirror
+-- @create mirror_functions.sql resume_change_mirror
+-- @create mirror_functions.sql alter_change_mirror
+-- @create mirror_functions.sql resync_change_mirror
+
 -- the dialect
+
+-- @create dialect.sql change_mirror_translate_filter
+-- @create dialect.sql change_mirror_translate_columns
 
 -- user objects
 

@@ -18,5 +18,6 @@
 -- @file handler_tables.sql
 -- @file handler_functions.sql
 -- @file handler_views.sql
+-- @file mirror_functions.sql
 -- @file mirror_views.sql
 -- @file dialect.sql

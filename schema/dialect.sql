@@ -24,6 +24,16 @@ CREATE FUNCTION change_stream_translate_body(body text) RETURNS text
 COMMENT ON FUNCTION change_stream_translate_body(text)
   IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, with document paths, as plain PL/pgSQL';
 
+CREATE FUNCTION change_mirror_translate_filter(filter text) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_mirror_translate_filter' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_mirror_translate_filter(text)
+  IS 'a condition over the fields of a document, whose names may stand alone, as plain SQL over "document"';
+
+CREATE FUNCTION change_mirror_translate_columns(columns text) RETURNS text[]
+  AS 'MODULE_PATHNAME', 'mcs_change_mirror_translate_columns' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_mirror_translate_columns(text)
+  IS 'columns of a mirror, name type = expression, ..., taken apart: for each its name, its type as written or null, and its expression as plain SQL over "document"';
+
 -- what statements become calls of
 
 CREATE FUNCTION change_stream_exists(stream_name text) RETURNS boolean

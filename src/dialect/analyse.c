@@ -86,17 +86,30 @@ inner_query(Fragment *fragment, Node *statement)
 	}
 }
 
-/* Gives an expression the columns of an event to work on. */
+/* Gives an expression what it works on: the columns of an event, or the column "document". */
 static void
-add_event(const Fragment *fragment, SelectStmt *select)
+add_row(const Fragment *fragment, SelectStmt *select)
 {
-	char	   *text = psprintf("SELECT %s FROM %s", mcs_event_column_names(),
-								quote_qualified_identifier(get_namespace_name(fragment->namespace), "change_stream_events"));
-	RangeSubselect *event = makeNode(RangeSubselect);
+	const char *schema = get_namespace_name(fragment->namespace);
+	bool		is_event = fragment->mode == DIALECT_FILTER;
+	RangeSubselect *row = makeNode(RangeSubselect);
+	char	   *text;
 
-	event->subquery = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT))->stmt;
-	event->alias = makeAlias("change_stream_events", NIL);
-	select->fromClause = list_make1(event);
+	if (is_event)
+		text = psprintf("SELECT %s FROM %s", mcs_event_column_names(), quote_qualified_identifier(schema, "change_stream_events"));
+	else
+		text = psprintf("SELECT NULL::%s AS document", quote_qualified_identifier(schema, "document"));
+	row->subquery = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT))->stmt;
+	/* a document's fields have whatever names: that of the relation shall not be one */
+	row->alias = makeAlias(is_event ? "change_stream_events" : "a document of MongoDB", NIL);
+	select->fromClause = list_make1(row);
+}
+
+/* Whether a fragment is an expression over a row that add_row adds. */
+static bool
+needs_row(const Fragment *fragment)
+{
+	return fragment->mode == DIALECT_FILTER || fragment->mode == DIALECT_DOCUMENT;
 }
 
 /* Parses a fragment; NULL where it holds nothing that is analysed. */
@@ -169,8 +182,8 @@ analyse_plain(Fragment *fragment)
 	if (query == NULL)
 		return;
 	fragment->plain = true;
-	if (fragment->mode == DIALECT_FILTER)
-		add_event(fragment, (SelectStmt *) query);
+	if (needs_row(fragment))
+		add_row(fragment, (SelectStmt *) query);
 	analyse_query(fragment, query, install_plain_hooks);
 }
 
@@ -265,8 +278,8 @@ analyse_dialect(Fragment *fragment)
 		mcs_dialect_prepare(fragment, query);
 		mcs_dialect_check_relations(fragment);
 		/* behind prepare: places in it are those of another text */
-		if (fragment->mode == DIALECT_FILTER)
-			add_event(fragment, (SelectStmt *) query);
+		if (needs_row(fragment))
+			add_row(fragment, (SelectStmt *) query);
 	}
 	analyse_query(fragment, query, install_hooks);
 	keep_names(fragment);

@@ -157,7 +157,8 @@ typedef enum DialectMode
 {
 	DIALECT_STATEMENT,
 	DIALECT_EXPRESSION,			/* parsed as PL/pgSQL's expressions are */
-	DIALECT_FILTER				/* an expression over the columns of an event */
+	DIALECT_FILTER,				/* an expression over the columns of an event */
+	DIALECT_DOCUMENT			/* an expression over the fields of one document, the column "document" */
 } DialectMode;
 
 /* One fragment of text on its way to plain SQL. */
@@ -373,6 +374,9 @@ extern char *mcs_dialect_translate_fragment(Fragment *fragment);
 extern char *mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition);
 extern bool mcs_dialect_event_fields(Oid namespace, const char *source, const DialectToken *tokens, int first, int end, bool bare_names,
 							   List **names, StringInfo out, int *at);
+
+/* dialect/document_expression.c */
+extern char *mcs_dialect_document_expression(Oid namespace, const char *source, int from, int to, bool condition);
 
 /* ---- going over tokens: statements, PL/pgSQL blocks ---- */
 

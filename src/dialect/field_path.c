@@ -6,7 +6,8 @@
  * A path is written as subscripts, full_document['customer']['name'], where
  * they mean the same as the dialect's names do, else as a call of
  * document_get, which also looks for names in camelCase and for keys with dots
- * in them.
+ * in them.  Over one document it is always the call: who evaluates such
+ * expressions for millions of documents knows a path by it.
  */
 #include "mongo_change_stream.h"
 
@@ -47,12 +48,14 @@ has_underscore(const char *key)
 
 /* Whether a path needs document_get; subscripts are plainer. */
 static bool
-needs_get(const FieldPath *path)
+needs_get(const Fragment *fragment, const FieldPath *path)
 {
 	ListCell   *cell;
 	bool		dotted = false;
 	int			behind = -1;	/* steps behind updatedFields; -1 before it */
 
+	if (fragment->mode == DIALECT_DOCUMENT)
+		return true;
 	foreach(cell, path->steps)
 	{
 		FieldStep  *step = lfirst(cell);
@@ -93,12 +96,15 @@ add_argument(List *pieces, const FieldStep *step)
 static List *
 document_pieces(const Fragment *fragment, const FieldPath *path)
 {
-	bool		get = needs_get(path);
+	bool		get = needs_get(fragment, path);
 	List	   *pieces = NIL;
 	ListCell   *cell;
 
+	/* what is kept to be evaluated elsewhere has the schema, whatever the search path is here */
 	if (get)
-		pieces = add_text(pieces, psprintf("%s(", mcs_dialect_function_name(fragment->namespace, "document_get")));
+		pieces = add_text(pieces, psprintf("%s(", fragment->mode == DIALECT_DOCUMENT ?
+										   quote_qualified_identifier(get_namespace_name(fragment->namespace), "document_get") :
+										   mcs_dialect_function_name(fragment->namespace, "document_get")));
 	pieces = list_concat(pieces, path->base_text);
 	foreach(cell, path->steps)
 	{

@@ -272,6 +272,18 @@ is_change_path(const Fragment *fragment, int i)
 		tokens[i + 2].type == TOKEN_WORD && tokens[i + 3].type == '.';
 }
 
+/*
+ * A field of a document is often called user, and nobody who names it means the
+ * role that he is.  In what is parsed it gets a name that is no word of SQL; how
+ * it was written is taken from the text.
+ */
+static void
+field_called_user(Fragment *fragment, int i)
+{
+	memcpy(fragment->parsed + fragment->tokens[i].at, "u$er", fragment->tokens[i].length);
+	fragment->has_words = true;
+}
+
 /* Finds the dialect's words and makes the text parse. */
 static void
 replace_words(Fragment *fragment)
@@ -292,6 +304,8 @@ replace_words(Fragment *fragment)
 			fragment->has_words = true;
 		else if (is_change_path(fragment, i))
 			fragment->has_change_path = true;
+		else if (fragment->mode == DIALECT_DOCUMENT && mcs_dialect_word_is(fragment, i, "USER"))
+			field_called_user(fragment, i);
 	}
 	/* they are what each attempt begins with, so they must outlive the first */
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(fragment));

@@ -10,6 +10,8 @@
  *	  - MongoDB's name for a column of events: ns.coll, ns.db, _id, operationType;
  *	  - a name that the surroundings know: a variable, an added field;
  *	  - a path into the column full_document.
+ * In an expression over one document it is a path into the column "document",
+ * or begins with that column.
  */
 #include "mongo_change_stream.h"
 
@@ -26,7 +28,12 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#define IMAGE "full_document"
+/* The column whose fields names alone may be. */
+static const char *
+image_column(const Fragment *fragment)
+{
+	return fragment->mode == DIALECT_DOCUMENT ? "document" : "full_document";
+}
 
 /* The token of a reference's n-th name. */
 static DialectToken *
@@ -138,6 +145,9 @@ mongo_column(Fragment *fragment, ColumnRef *ref, int first, int count, int *take
 	const char *name = written(fragment, ref, first);
 
 	*taken = 1;
+	/* there are no events, and ns is a field like any other */
+	if (fragment->mode == DIALECT_DOCUMENT)
+		return NULL;
 	if (strcmp(name, "ns") == 0 && first + 1 < count)
 	{
 		const char *part = field_name(ref, first + 1);
@@ -181,17 +191,18 @@ find_in_scope(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 	return true;
 }
 
-/* Takes names from one on as fields of the scope's full_document. */
+/* Takes names from one on as fields of the scope's document. */
 static bool
 find_in_image(ParseState *pstate, Fragment *fragment, const Scope *scope, ColumnRef *ref, int first, int count, FieldPath *path)
 {
-	Node	   *image = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, IMAGE, ref->location));
+	const char *column = image_column(fragment);
+	Node	   *image = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, column, ref->location));
 
 	/* no relation here holds events */
 	if (!image)
 		return false;
 	path->base = image;
-	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s" IMAGE, scope->prefix)));
+	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, column)));
 	path->steps = steps_from(fragment, ref, first, count);
 	return true;
 }
@@ -417,8 +428,8 @@ resolve(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
 	if (fragment->change_is_row && count > 1 && strcmp(field_name(ref, 0), "change") == 0)
 		return find_in_scope(pstate, fragment, &all, ref, 1, count, path) ||
 			find_in_image(pstate, fragment, &all, ref, 1, count, path);
-	/* a condition over an event has no output columns */
-	if (fragment->mode != DIALECT_FILTER && count == 1 && find_output(pstate, fragment, ref, count, path))
+	/* an expression over a row has no output columns */
+	if (fragment->mode != DIALECT_FILTER && fragment->mode != DIALECT_DOCUMENT && count == 1 && find_output(pstate, fragment, ref, count, path))
 		return true;
 	if (find_in_scope(pstate, fragment, &all, ref, 0, count, path))
 		return true;

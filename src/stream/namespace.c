@@ -134,6 +134,20 @@ look_for(MongoSession *session, const char *database, const char *collection, Fo
 	return true;
 }
 
+bool
+mcs_namespace_look(MongoSession *session, const char *database, const char *collection, char **type, char **other_case)
+{
+	Found		found;
+	uint64		now = 0;
+
+	if (!look_for(session, database, collection, &found, &now))
+		return false;
+	/* a server that says no type has nothing but collections */
+	*type = found.exact ? found.type ? found.type : pstrdup("collection") : NULL;
+	*other_case = found.other_case;
+	return true;
+}
+
 /* MongoDB has views and time series, but no changes of them. */
 static void
 refuse_type(const Stream *stream, const char *type)

@@ -60,7 +60,26 @@ extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *
 /* What is written in the dialect, as plain SQL; other text comes back as it is. */
 extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
 
+/* Raise unless MongoDB can have and watch such a database, of which "*" is all, or collection. */
+extern void mcs_stream_check_database_name(const char *name);
+extern void mcs_stream_check_collection_name(const char *name, const char *database);
+
+/* ---- namespace.c: any backend ---- */
+
+/*
+ * What MongoDB has of a collection's name: *type is "collection", "view" or
+ * "timeseries", NULL where there is none; *other_case one that differs in nothing
+ * but the case of letters, or NULL.  False where MongoDB does not say.
+ */
+extern bool mcs_namespace_look(MongoSession *session, const char *database, const char *collection, char **type, char **other_case);
+
 /* ---- command.c: any backend, in a function that a user calls ---- */
+
+/* The SQL functions; for who calls them in a user's name. */
+extern PGDLLEXPORT Datum mcs_create_change_stream(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_pause_change_stream(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_resume_change_stream(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_drop_change_stream(PG_FUNCTION_ARGS);
 
 /* The stream, of which the caller must be an owner. */
 extern Stream *mcs_stream_load_own(const char *name, bool for_update);

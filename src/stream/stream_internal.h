@@ -25,8 +25,6 @@ extern void mcs_stream_change_options(Stream *stream, const OptionChanges *chang
 
 extern void mcs_stream_refuse_snapshot(bool initial_snapshot);
 extern void mcs_stream_check_name(const char *name);
-extern void mcs_stream_check_database_name(const char *name);
-extern void mcs_stream_check_collection_name(const char *name, const char *database);
 
 /* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
 extern void mcs_stream_check_definition(Stream *stream, bool silent);

@@ -95,6 +95,26 @@ mcs_mirrors_of_stream(const char *stream)
 	return mirrors;
 }
 
+char *
+mcs_mirrors_of_table(const char *table, const char *but_mirror)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT mirror_name FROM @.change_mirrors WHERE table_name = $1 AND mirror_name <> $2 LIMIT 1", TEXTOID, TEXTOID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(table), CStringGetTextDatum(but_mirror)};
+	char	   *name = NULL;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		name = mcs_catalog_get_text(&row, "mirror_name");
+	}
+	mcs_catalog_end(&scope);
+	return name;
+}
+
 /* ---- what functions of users write: who may call them has been asked before ---- */
 
 /* The columns of change_mirrors that create_change_mirror and alter_change_mirror have in common, behind the key. */
@@ -105,6 +125,7 @@ set_definition(CatalogColumns *columns, const Mirror *mirror)
 	mcs_catalog_set_text(columns, "columns", mirror->columns);
 	mcs_catalog_set_text(columns, "filter", mirror->filter);
 	mcs_catalog_set_text(columns, "on_delete", mirror->on_delete == MIRROR_ON_DELETE_MARK ? "mark" : "delete");
+	mcs_catalog_set(columns, "owns_stream", BOOLOID, BoolGetDatum(mirror->owns_stream), false);
 	mcs_catalog_set_text(columns, "translated_columns", mirror->translated_columns);
 	mcs_catalog_set_text(columns, "translated_filter", mirror->translated_filter);
 	mcs_catalog_set_texts(columns, "settings", mirror->settings, false);
@@ -127,7 +148,6 @@ mcs_mirrors_insert(const Mirror *mirror)
 	mcs_catalog_set_text(&columns, "collection_name", mirror->collection);
 	set_definition(&columns, mirror);
 	mcs_catalog_set(&columns, "paused", BOOLOID, BoolGetDatum(mirror->paused), false);
-	mcs_catalog_set(&columns, "owns_stream", BOOLOID, BoolGetDatum(mirror->owns_stream), false);
 	/* its key decides between two who make a mirror of one name */
 	if (!mcs_catalog_insert("change_mirrors", &columns))
 		return false;

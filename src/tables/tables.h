@@ -428,6 +428,8 @@ extern Mirror *mcs_mirrors_load(const char *name, bool for_update, bool missing_
 extern List *mcs_mirrors_of_stream(const char *stream);
 
 /* With the stream's rows locked; these redefine the stream. */
+/* The mirror that fills a table, by the table's name as in Mirror, other than one; NULL where there is none. */
+extern char *mcs_mirrors_of_table(const char *table, const char *but_mirror);
 extern bool mcs_mirrors_insert(const Mirror *mirror);
 extern void mcs_mirrors_update(const Mirror *mirror);
 extern void mcs_mirrors_pause(const char *name);

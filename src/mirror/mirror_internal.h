@@ -1,0 +1,123 @@
+/*
+ * mirror/mirror_internal.h
+ *	  What the functions on mirrors share: what is asked for, the columns of a
+ *	  definition, the table that they are of, and the stream that feeds it.
+ */
+#ifndef MCS_MIRROR_INTERNAL_H
+#define MCS_MIRROR_INTERNAL_H
+
+#ifndef MCS_INSIDE_mirror
+#error "mirror/mirror_internal.h is for the files of its folder only"
+#endif
+
+#include "mirror/mirror.h"
+#include "nodes/primnodes.h"
+
+/* Columns of a mirror's table that are filled by their names. */
+#define MIRROR_ID			"_id"
+#define MIRROR_DOCUMENT		"document"
+#define MIRROR_CHANGED_AT	"changed_at"
+#define MIRROR_DELETED_AT	"deleted_at"
+
+/* What is asked for when a mirror is made; NULL pointers stand for the defaults. */
+typedef struct MirrorRequest
+{
+	char	   *name;
+	char	   *collection;
+	char	   *stream;
+	RangeVar   *table;
+	char	   *columns;
+	char	   *filter;
+	char	   *on_delete;
+	char	   *database;
+	char	   *server;
+} MirrorRequest;
+
+/* ---- columns.c: the texts of a definition ---- */
+
+/* A column that a definition names. */
+typedef struct MirrorColumn
+{
+	char	   *name;
+	Oid			type;			/* InvalidOid: not said, it is the table's */
+	int32		typmod;
+	char	   *expression;		/* in plain SQL over the column "document" */
+} MirrorColumn;
+
+/* Reads columns as users write them: a List of MirrorColumn.  NULL and blank text are none. */
+extern List *mcs_mirror_read_columns(const char *source);
+
+/* The same as the worker has it, "name = expression, ..."; NULL for none. */
+extern char *mcs_mirror_plain_columns(List *columns);
+
+/* A filter in plain SQL over the column "document"; NULL for none. */
+extern char *mcs_mirror_plain_filter(const char *text);
+
+/* Whether a text has nothing in it, which is how a definition says none. */
+extern bool mcs_mirror_is_blank(const char *text);
+
+/* A type as SQL has it in any session, or as a user reads it. */
+extern char *mcs_mirror_type_name(Oid type, int32 typmod, bool qualified);
+
+/* ---- target.c: the table ---- */
+
+/*
+ * Finds the table and puts its name into mirror->table; InvalidOid where there is
+ * none, and it is to be made.  mirror->owner is known.  Raises where it is no
+ * table of that owner.  It is locked against other definitions until the
+ * transaction's end.
+ */
+extern Oid	mcs_mirror_find_table(Mirror *mirror, const RangeVar *name);
+
+/* The same of a mirror that there is. */
+extern Oid	mcs_mirror_find_again(Mirror *mirror);
+
+/*
+ * Raises unless the table is no other mirror's, and has the columns of a definition
+ * with the types that that says; those that are missing are added where add says
+ * so, by the caller.  Whether they can be filled says mcs_mirror_check_as_owner.
+ */
+extern void mcs_mirror_check_table(const Mirror *mirror, Oid table, List *columns, bool add);
+
+/* Makes the table, by the caller's rights, and checks what has come of it.  Drops it by them, too. */
+extern void mcs_mirror_make_table(Mirror *mirror, List *columns);
+extern void mcs_mirror_drop_table(const Mirror *mirror);
+
+/* ---- source.c: the stream ---- */
+
+/* Sees whether the stream that a request names can feed the mirror, whose stream, owner, database and collection it fills in. */
+extern void mcs_mirror_find_source(Mirror *mirror, const MirrorRequest *request);
+
+/* Asks MongoDB about the collection; makes the stream if there is none yet. */
+extern void mcs_mirror_open_source(Mirror *mirror, const MirrorRequest *request);
+
+/* The same look at the stream with its rows locked. */
+extern void mcs_mirror_recheck_source(const Mirror *mirror, const Stream *stream);
+
+/* The functions on streams, for the stream of a mirror. */
+extern void mcs_mirror_pause_stream(const char *stream);
+extern void mcs_mirror_resume_stream(const char *stream, const char *start_at);
+extern void mcs_mirror_drop_stream(const char *stream);
+
+/* Tells that a mirror waits for its stream, if that does not run. */
+extern void mcs_mirror_tell_if_waiting(const Mirror *mirror, const Stream *stream);
+
+/* ---- create.c ---- */
+
+extern void mcs_mirror_create(const MirrorRequest *request);
+
+/* What on_delete says; NULL: the default. */
+extern MirrorOnDelete mcs_mirror_read_on_delete(const char *text);
+
+/* Begins a copy, which the stream's process makes as soon as it sees it; sweep: rows may be there already. */
+extern void mcs_mirror_begin_copy(const Mirror *mirror, bool sweep);
+
+/* Compiles the definition as the mirror's owner, which raises what is wrong with it. */
+extern void mcs_mirror_check_as_owner(const Mirror *mirror);
+
+/* ---- propose.c ---- */
+
+/* Columns by what a sample of a collection's documents holds. */
+extern char *mcs_mirror_propose(const MongoTarget *target, const char *database, const char *collection, int sample);
+
+#endif							/* MCS_MIRROR_INTERNAL_H */
