@@ -194,6 +194,9 @@ extern EventMask *mcs_event_mask_make(List *exclude, List *replace);
 extern const char *mcs_event_mask_problem(const char *path);
 extern void mcs_event_mask(const EventMask *mask, ChangeEvent *event);
 
+/* The same of a document that is no event's; its _id stays. */
+extern void mcs_event_mask_document(const EventMask *mask, DocumentValue *document);
+
 /* ---- events_map.c: our columns in the events table as it is now ---- */
 
 /* A row as we make it, in the types that the extension gave its columns; it borrows what it points to. */

@@ -591,17 +591,35 @@ mask_others(ChangeEvent *event, const MaskStates *states)
 	event->others = others;
 }
 
-/* Takes out of an event what shall not be stored; new bytes in the current memory context. */
-void
-mcs_event_mask(const EventMask *mask, ChangeEvent *event)
+/* All paths, from their begin. */
+static MaskStates
+begin_states(const EventMask *mask)
 {
 	MaskStates	states = {0};
 
 	for (int i = 0; i < mask->count; i++)
 		add_state(&states, &mask->paths[i], 0);
+	return states;
+}
+
+/* Takes out of an event what shall not be stored; new bytes in the current memory context. */
+void
+mcs_event_mask(const EventMask *mask, ChangeEvent *event)
+{
+	MaskStates	states = begin_states(mask);
+
 	mask_document(&event->full_document, &states);
 	mask_document(&event->full_document_before_change, &states);
 	mask_description(&event->update_description, &states);
 	mask_others(event, &states);
+	pfree(states.states);
+}
+
+void
+mcs_event_mask_document(const EventMask *mask, DocumentValue *document)
+{
+	MaskStates	states = begin_states(mask);
+
+	mask_document(document, &states);
 	pfree(states.states);
 }

@@ -99,6 +99,8 @@ mcs_expression_valid(const StreamExpressions *expressions)
 	foreach(cell, expressions->cached)
 		if (!((CachedExpression *) lfirst(cell))->is_valid)
 			return false;
+	if (!expressions->of_events)
+		return true;
 	/* what is cached does not hear of columns */
 	events = table_open(mcs_extension_events(), AccessShareLock);
 	same = has_same_columns(RelationGetDescr(events), expressions->slot->tts_tupleDescriptor);
@@ -203,4 +205,44 @@ mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const 
 	}
 	mcs_document_end(&builder);
 	return DocumentPGetDatum(mcs_document_finish(&builder));
+}
+
+/* ---- the expressions of a mirror ---- */
+
+int
+mcs_expression_fields(const StreamExpressions *expressions)
+{
+	return expressions->field_count;
+}
+
+const char *
+mcs_expression_field(const StreamExpressions *expressions, int field, Oid *type)
+{
+	*type = expressions->fields[field].type;
+	return expressions->fields[field].name;
+}
+
+void
+mcs_expression_set_document(StreamExpressions *expressions, const Document *document)
+{
+	TupleTableSlot *slot = expressions->slot;
+
+	/* frees what the document before has left */
+	ResetExprContext(expressions->econtext);
+	ExecClearTuple(slot);
+	slot->tts_values[0] = DocumentPGetDatum(document);
+	slot->tts_isnull[0] = false;
+	ExecStoreVirtualTuple(slot);
+}
+
+bool
+mcs_expression_passes(StreamExpressions *expressions)
+{
+	return expressions->filter == NULL || ExecQual(expressions->filter, expressions->econtext);
+}
+
+Datum
+mcs_expression_value(StreamExpressions *expressions, int field, bool *isnull)
+{
+	return ExecEvalExprSwitchContext(expressions->fields[field].state, expressions->econtext, isnull);
 }

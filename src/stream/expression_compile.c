@@ -7,7 +7,8 @@
  * what comes out must be exactly that: text that brings clauses or statements
  * of its own is refused before anything in it is looked at.  Parse analysis
  * knows one relation, the events table, of which only the event columns may
- * be used; errors point into the user's own text.
+ * be used; or, for mirrors, no relation but one column "document".  Errors point
+ * into the user's own text.
  */
 #include "mongo_change_stream.h"
 
@@ -39,7 +40,8 @@ typedef struct ExpressionSource
 	const char *argument;
 	const char *text;
 	int			prefix;			/* characters before it in what is parsed */
-	const char *alias;			/* of the events table; NULL: none */
+	const char *alias;			/* of the events table, in handlers; NULL: none */
+	bool		of_mirror;
 } ExpressionSource;
 
 /* ---- parsing ---- */
@@ -59,8 +61,9 @@ source_error_callback(void *arg)
 		internalerrquery(source->text);
 	}
 	if (geterrcode() == ERRCODE_UNDEFINED_TABLE)
-		errhint("A field of a document is written as full_document['status'].");
-	errcontext("%s of a change %s", source->argument, source->alias ? "handler" : "stream");
+		errhint("A field of a document is written as %s['status'].",
+				source->of_mirror ? "document" : "full_document");
+	errcontext("%s of a change %s", source->argument, source->of_mirror ? "mirror" : source->alias ? "handler" : "stream");
 }
 
 /* Raises that a text is more than it may be. */
@@ -138,7 +141,8 @@ parse_fields(const ExpressionSource *source)
 			if (strcmp(list_nth_node(ResTarget, update->targetList, i)->name, target->name) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("field \"%s\" is added more than once", target->name)));
+						 source->of_mirror ? errmsg("column \"%s\" is given more than once", target->name)
+						 : errmsg("field \"%s\" is added more than once", target->name)));
 	}
 	return update->targetList;
 }
@@ -222,6 +226,17 @@ has_user_functions(Node *node, Oid *extension)
 		expression_tree_walker(node, has_user_functions, extension);
 }
 
+/* The column "document" of a mirror's expressions, which is no relation's; anything else is looked for as ever, in vain. */
+static Node *
+document_column(ParseState *pstate, ColumnRef *reference)
+{
+	Node	   *name = linitial(reference->fields);
+
+	if (list_length(reference->fields) != 1 || !IsA(name, String) || strcmp(strVal(name), "document") != 0)
+		return NULL;
+	return (Node *) makeVar(1, 1, mcs_extension_document(), -1, InvalidOid, 0);
+}
+
 /* An expression that is analysed and planned, kept outside of any context of ours until it is forgotten. */
 static Expr *
 analyse(StreamExpressions *expressions, Relation events, Node *raw, const ExpressionSource *source, bool is_filter)
@@ -235,10 +250,13 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 	/* positions count from the begin of what was parsed */
 	pstate->p_sourcetext = source->prefix ? psprintf(SET_LIST_PREFIX "%s", source->text) : source->text;
 	/* rights on the table are not asked for: that is done where a plan starts, and here the values are of the event at hand */
-	addNSItemToQuery(pstate,
-					 addRangeTableEntryForRelation(pstate, events, AccessShareLock,
-												   source->alias ? makeAlias(source->alias, NIL) : NULL, false, true),
-					 false, true, true);
+	if (events)
+		addNSItemToQuery(pstate,
+						 addRangeTableEntryForRelation(pstate, events, AccessShareLock,
+													   source->alias ? makeAlias(source->alias, NIL) : NULL, false, true),
+						 false, true, true);
+	else
+		pstate->p_pre_columnref_hook = document_column;
 	/* EXPR_KIND_OTHER refuses nothing by itself, and has no words of its own for its errors: check_kind has ours */
 	expression = transformExpr(pstate, raw, EXPR_KIND_OTHER);
 	check_kind(pstate, expression, source);
@@ -249,7 +267,8 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 		expression = coerce_to_common_type(pstate, expression, TEXTOID, source->argument);
 	/* transformExpr leaves this to the statement that an expression is part of */
 	assign_expr_collations(pstate, expression);
-	(void) check_columns(expression, &check);
+	if (events)
+		(void) check_columns(expression, &check);
 	expressions->columns |= check.columns;
 	if (is_filter)
 	{
@@ -272,9 +291,8 @@ analyse(StreamExpressions *expressions, Relation events, Node *raw, const Expres
 
 /* The filter, or a condition, as an ExprState: executor state is made in the context of the expressions. */
 static void
-compile_filter(StreamExpressions *expressions, Relation events, const char *argument, const char *text, const char *alias)
+compile_filter(StreamExpressions *expressions, Relation events, ExpressionSource source)
 {
-	ExpressionSource source = {argument, text, 0, alias};
 	ErrorContextCallback callback = {.callback = source_error_callback,.arg = &source};
 	Expr	   *expression;
 	MemoryContext old;
@@ -290,11 +308,10 @@ compile_filter(StreamExpressions *expressions, Relation events, const char *argu
 	error_context_stack = callback.previous;
 }
 
-/* The added fields; each may be there once. */
+/* The added fields, or columns; each may be there once. */
 static void
-compile_fields(StreamExpressions *expressions, Relation events, const char *text)
+compile_fields(StreamExpressions *expressions, Relation events, ExpressionSource source)
 {
-	ExpressionSource source = {"add_fields", text, strlen(SET_LIST_PREFIX), NULL};
 	ErrorContextCallback callback = {.callback = source_error_callback,.arg = &source};
 	List	   *targets;
 	ListCell   *cell;
@@ -331,7 +348,17 @@ forget_cached(void *arg)
 	expressions->cached = NIL;
 }
 
-/* Everything but the expressions themselves. */
+/* A description of the one column that a mirror's expressions see. */
+static TupleDesc
+document_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
+
+	TupleDescInitEntry(desc, 1, "document", mcs_extension_document(), -1, 0);
+	return desc;
+}
+
+/* Everything but the expressions themselves; events NULL: they are of a mirror. */
 static StreamExpressions *
 make_expressions(Relation events)
 {
@@ -345,10 +372,15 @@ make_expressions(Relation events)
 	expressions->forget.arg = expressions;
 	/* before anything is cached: an error deletes the context with the caller's, and with it what was */
 	MemoryContextRegisterResetCallback(context, &expressions->forget);
-	mcs_events_map(events, &expressions->map);
-	expressions->conversion = mcs_events_map_conversion(events, &expressions->map);
+	expressions->of_events = events != NULL;
+	if (events)
+	{
+		mcs_events_map(events, &expressions->map);
+		expressions->conversion = mcs_events_map_conversion(events, &expressions->map);
+	}
 	/* a copy of the description, since the relation is closed before the expressions are evaluated */
-	expressions->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(events)), &TTSOpsVirtual);
+	expressions->slot = MakeSingleTupleTableSlot(events ? CreateTupleDescCopy(RelationGetDescr(events)) : document_desc(),
+												 &TTSOpsVirtual);
 	expressions->econtext = CreateStandaloneExprContext();
 	expressions->econtext->ecxt_scantuple = expressions->slot;
 	MemoryContextSwitchTo(old);
@@ -361,9 +393,10 @@ mcs_expression_compile(Relation events, const char *filter, const char *add_fiel
 	StreamExpressions *expressions = make_expressions(events);
 
 	if (filter)
-		compile_filter(expressions, events, "filter", filter, NULL);
+		compile_filter(expressions, events, (ExpressionSource) {"filter", filter, 0, NULL, false});
 	if (add_fields)
-		compile_fields(expressions, events, add_fields);
+		compile_fields(expressions, events,
+					   (ExpressionSource) {"add_fields", add_fields, strlen(SET_LIST_PREFIX), NULL, false});
 	return expressions;
 }
 
@@ -372,6 +405,19 @@ mcs_expression_compile_condition(Relation events, const char *condition)
 {
 	StreamExpressions *expressions = make_expressions(events);
 
-	compile_filter(expressions, events, "condition", condition, "change");
+	compile_filter(expressions, events, (ExpressionSource) {"condition", condition, 0, "change", false});
+	return expressions;
+}
+
+StreamExpressions *
+mcs_expression_compile_mirror(const char *columns, const char *filter)
+{
+	StreamExpressions *expressions = make_expressions(NULL);
+
+	if (filter)
+		compile_filter(expressions, NULL, (ExpressionSource) {"filter", filter, 0, NULL, true});
+	if (columns)
+		compile_fields(expressions, NULL,
+					   (ExpressionSource) {"columns", columns, strlen(SET_LIST_PREFIX), NULL, true});
 	return expressions;
 }

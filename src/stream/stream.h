@@ -150,6 +150,9 @@ extern StreamExpressions *mcs_expression_compile(Relation events, const char *fi
 /* A handler's condition, which may also call the event "change". */
 extern StreamExpressions *mcs_expression_compile_condition(Relation events, const char *condition);
 
+/* A mirror's columns, 'name = expression, ...', and its filter, over one column "document"; either may be NULL. */
+extern StreamExpressions *mcs_expression_compile_mirror(const char *columns, const char *filter);
+
 /* They live in the memory context of the compilation, or in another one from now on, or no longer. */
 extern void mcs_expression_keep(StreamExpressions *expressions, MemoryContext parent);
 extern void mcs_expression_free(StreamExpressions *expressions);
@@ -170,6 +173,17 @@ extern bool mcs_expression_condition_holds(StreamExpressions *expressions, HeapT
 
 /* The event's extra with the added fields behind its own; Datum of a document, or NULL (isnull). */
 extern Datum mcs_expression_extra(StreamExpressions *expressions, const Datum *values, const bool *nulls, bool *isnull);
+
+/*
+ * Of a mirror: its columns in the order in which they were given.  A document is
+ * set, which is borrowed, and then its filter and columns are asked for; a value is good
+ * until the next document is set.
+ */
+extern int	mcs_expression_fields(const StreamExpressions *expressions);
+extern const char *mcs_expression_field(const StreamExpressions *expressions, int field, Oid *type);
+extern void mcs_expression_set_document(StreamExpressions *expressions, const Document *document);
+extern bool mcs_expression_passes(StreamExpressions *expressions);
+extern Datum mcs_expression_value(StreamExpressions *expressions, int field, bool *isnull);
 
 /* ---- writer.c: as the stream's owner, one batch in the caller's transaction ---- */
 

@@ -100,6 +100,7 @@ struct StreamExpressions
 	MemoryContext context;
 	MemoryContextCallback forget;	/* frees what is cached outside of context */
 	List	   *cached;			/* of CachedExpression */
+	bool		of_events;		/* over the columns of an event; else, of a mirror, over one document */
 	EventsMap	map;			/* of the events table */
 	EventsConversion *conversion;
 	uint32		columns;		/* that any expression reads: bits by EventColumn */
