@@ -10,6 +10,7 @@
 #error "mirror/mirror_internal.h is for the files of its folder only"
 #endif
 
+#include "executor/spi.h"
 #include "mirror/mirror.h"
 #include "nodes/primnodes.h"
 
@@ -119,5 +120,91 @@ extern void mcs_mirror_check_as_owner(const Mirror *mirror);
 
 /* Columns by what a sample of a collection's documents holds. */
 extern char *mcs_mirror_propose(const MongoTarget *target, const char *database, const char *collection, int sample);
+
+/* ---- table.c, value.c: a mirror's table as it is written ---- */
+
+/* A column that the mirror fills. */
+typedef struct TableColumn
+{
+	char	   *name;
+	Oid			type;			/* the table's, a domain maybe */
+	int32		typmod;
+	Oid			base;			/* the type below domains */
+	int16		length;			/* of base, as pg_type has them */
+	bool		by_value;
+	char		align;
+	int			field;			/* of the expressions; -1: none of them */
+
+	/* how values get into statements: as arrays of base, or of text where there are none */
+	bool		as_text;
+	Oid			array;
+	FmgrInfo	out;			/* for as_text */
+
+	/* from the type of the expression; conversion NULL: there is nothing to do */
+	bool		from_document;
+	ExprState  *conversion;
+	int			most;			/* bytes of a type that would cut the rest; 0: it does not */
+	ExprState  *fixed;			/* to that type, from text */
+} TableColumn;
+
+/* Statements, each prepared when it is first needed. */
+typedef enum TableStatement
+{
+	STATEMENT_INSERT,			/* of rows that are all new */
+	STATEMENT_UPSERT,
+	STATEMENT_DELETE,
+	STATEMENT_MARK,
+	STATEMENT_DELETE_ALL,
+	STATEMENT_MARK_ALL,
+	STATEMENT_STORED,			/* which documents rows are of, where _id alone does not tell */
+	STATEMENT_FIRST_IDS,
+	STATEMENT_NEXT_IDS,
+	STATEMENTS
+} TableStatement;
+
+struct MirrorTable
+{
+	MemoryContext context;
+	MemoryContextCallback forget;
+	dlist_node	node;			/* in the list of those that are open */
+	Mirror		definition;
+	const EventMask *mask;
+
+	Oid			relation;
+	Oid			index;			/* the unique one on _id */
+	bool		suspect;		/* something about the table has changed, perhaps */
+
+	/* columns: _id first, then those that are there of document, the definition's, changed_at */
+	TableColumn *columns;
+	int			column_count;
+	TableColumn *document;		/* NULL: there is none */
+	TableColumn *changed_at;
+	bool		has_deleted_at;
+	bool		id_is_document; /* else _id is of another type, and two documents may have one value */
+	StreamExpressions *expressions; /* NULL: no columns of the definition's, and no filter */
+	ExprContext *econtext;		/* of conversions */
+
+	const char *sql[STATEMENTS];
+	SPIPlanPtr	plans[STATEMENTS];
+
+	/* rows are tried to be inserted as new ones, unless that has failed of late */
+	int			tries_left_out; /* statements until the next try */
+	int			tries_pause;	/* how many are left out after the next failure */
+};
+
+/* The parts of a table's statements. */
+extern SPIPlanPtr mcs_table_plan(MirrorTable *table, TableStatement statement);
+
+/* Makes ready to turn values of a type into the column's; raises where nothing leads there. */
+extern void mcs_value_prepare(MirrorTable *table, TableColumn *column, Oid from);
+
+/* A value as the column has it, in the current memory context; runs user code and raises what that raises. */
+extern Datum mcs_value_convert(MirrorTable *table, const TableColumn *column, Datum value, bool *isnull);
+
+/* The _id of a document as the column _id has it; raises where it does not fit. */
+extern Datum mcs_value_of_id(MirrorTable *table, const DocumentValue *id);
+
+/* An array of a column's values, for statements. */
+extern Datum mcs_value_array(const TableColumn *column, Datum *values, bool *nulls, int count);
 
 #endif							/* MCS_MIRROR_INTERNAL_H */
