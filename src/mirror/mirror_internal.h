@@ -129,6 +129,7 @@ typedef struct TableColumn
 	char	   *name;
 	Oid			type;			/* the table's, a domain maybe */
 	int32		typmod;
+	Oid			collation;
 	Oid			base;			/* the type below domains */
 	int16		length;			/* of base, as pg_type has them */
 	bool		by_value;
@@ -193,18 +194,29 @@ struct MirrorTable
 };
 
 /* The parts of a table's statements. */
-extern SPIPlanPtr mcs_table_plan(MirrorTable *table, TableStatement statement);
+extern SPIPlanPtr mcs_mirror_plan(MirrorTable *table, TableStatement statement);
 
 /* Makes ready to turn values of a type into the column's; raises where nothing leads there. */
-extern void mcs_value_prepare(MirrorTable *table, TableColumn *column, Oid from);
+extern void mcs_mirror_value_prepare(MirrorTable *table, TableColumn *column, Oid from);
 
 /* A value as the column has it, in the current memory context; runs user code and raises what that raises. */
-extern Datum mcs_value_convert(MirrorTable *table, const TableColumn *column, Datum value, bool *isnull);
+extern Datum mcs_mirror_value_convert(MirrorTable *table, const TableColumn *column, Datum value, bool *isnull);
 
 /* The _id of a document as the column _id has it; raises where it does not fit. */
-extern Datum mcs_value_of_id(MirrorTable *table, const DocumentValue *id);
+extern Datum mcs_mirror_value_of_id(MirrorTable *table, const DocumentValue *id);
 
 /* An array of a column's values, for statements. */
-extern Datum mcs_value_array(const TableColumn *column, Datum *values, bool *nulls, int count);
+extern Datum mcs_mirror_value_array(const TableColumn *column, Datum *values, bool *nulls, int count);
+
+/* ---- typed_id.c: a column _id of another type than document ---- */
+
+/* An _id for messages. */
+extern char *mcs_typed_id_text(const DocumentValue *id);
+
+/* Raises where two documents have one value. */
+extern void mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *values, const DocumentValue *const *ids, int count);
+
+/* Which values have rows of other documents, or an error where they are refused; inside of SPI. */
+extern bool *mcs_typed_id_find_others(MirrorTable *table, Datum *values, const DocumentValue *const *ids, int count, bool refuses);
 
 #endif							/* MCS_MIRROR_INTERNAL_H */

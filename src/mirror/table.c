@@ -258,6 +258,7 @@ add_column(MirrorTable *table, Form_pg_attribute attribute)
 	column->name = pstrdup(NameStr(attribute->attname));
 	column->type = attribute->atttypid;
 	column->typmod = attribute->atttypmod;
+	column->collation = attribute->attcollation;
 	column->base = getBaseType(column->type);
 	column->field = -1;
 	get_typlenbyvalalign(column->base, &column->length, &column->by_value, &column->align);
@@ -291,7 +292,7 @@ add_fields(MirrorTable *table, Relation relation)
 					 errhint("Leave it out of columns: where the table has it, it is filled without being named.")));
 		column = add_column(table, find_column(relation, name, false));
 		column->field = i;
-		mcs_value_prepare(table, column, type);
+		mcs_mirror_value_prepare(table, column, type);
 	}
 }
 
@@ -311,7 +312,7 @@ find_columns(MirrorTable *table, Relation relation)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of %s cannot be of type %s", MIRROR_ID, table_name(relation), format_type_be(id->type))));
-	mcs_value_prepare(table, id, document);
+	mcs_mirror_value_prepare(table, id, document);
 	if ((attribute = find_typed(relation, MIRROR_DOCUMENT, document, "document")) != NULL)
 		table->document = add_column(table, attribute);
 	if (table->expressions)
@@ -534,7 +535,7 @@ plan_by_index(SPIPlanPtr plan)
 
 /* The plan of a statement, inside of SPI. */
 SPIPlanPtr
-mcs_table_plan(MirrorTable *table, TableStatement statement)
+mcs_mirror_plan(MirrorTable *table, TableStatement statement)
 {
 	if (table->plans[statement] == NULL)
 	{

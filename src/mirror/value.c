@@ -87,11 +87,12 @@ static Node *
 cast_value(Node *value, Oid from, Oid to)
 {
 	Oid			document = mcs_extension_document();
+	Oid			element = get_base_element_type(from);
 
 	if (getBaseType(from) == document)
 		return cast_document(from == document ? value : cast(value, from, document), to);
 	/* so that their elements become texts as documents do */
-	if (getBaseType(get_base_element_type(from)) == document && to != from)
+	if (OidIsValid(element) && getBaseType(element) == document && to != from)
 		return cast_document(call("to_document", value, ANYELEMENTOID, document), to);
 	return cast(value, from, to);
 }
@@ -112,7 +113,7 @@ most_bytes(Oid type)
 }
 
 void
-mcs_value_prepare(MirrorTable *table, TableColumn *column, Oid from)
+mcs_mirror_value_prepare(MirrorTable *table, TableColumn *column, Oid from)
 {
 	Oid			to;
 	Node	   *value = NULL;
@@ -170,7 +171,7 @@ copy_value(const TableColumn *column, Datum value)
 }
 
 Datum
-mcs_value_convert(MirrorTable *table, const TableColumn *column, Datum value, bool *isnull)
+mcs_mirror_value_convert(MirrorTable *table, const TableColumn *column, Datum value, bool *isnull)
 {
 	if (!*isnull && column->from_document)
 		*isnull = is_null_document(value);
@@ -211,7 +212,7 @@ has_changed(const TableColumn *column, const DocumentValue *id, Datum value)
 }
 
 Datum
-mcs_value_of_id(MirrorTable *table, const DocumentValue *id)
+mcs_mirror_value_of_id(MirrorTable *table, const DocumentValue *id)
 {
 	const TableColumn *column = &table->columns[0];
 	Document   *document = mcs_document_make(id->type, id->data, id->size);
@@ -220,7 +221,7 @@ mcs_value_of_id(MirrorTable *table, const DocumentValue *id)
 
 	if (table->id_is_document)
 		return DocumentPGetDatum(document);
-	value = mcs_value_convert(table, column, DocumentPGetDatum(document), &isnull);
+	value = mcs_mirror_value_convert(table, column, DocumentPGetDatum(document), &isnull);
 	/* a cast may round, and then two documents would be one row */
 	if (isnull || has_changed(column, id, value))
 		ereport(ERROR,
@@ -230,7 +231,7 @@ mcs_value_of_id(MirrorTable *table, const DocumentValue *id)
 }
 
 Datum
-mcs_value_array(const TableColumn *column, Datum *values, bool *nulls, int count)
+mcs_mirror_value_array(const TableColumn *column, Datum *values, bool *nulls, int count)
 {
 	int			low = 1;
 

@@ -53,6 +53,8 @@ typedef struct Change
 	uint64		time;
 	bool		went;			/* it was gone before it came (again) */
 	bool		hidden;			/* the filter does not let it through */
+	bool		has_key;
+	Datum		key;			/* the _id as the column has it, where that has another type than document */
 } Change;
 
 typedef struct ChangeEntry
@@ -84,6 +86,8 @@ hash_id(DocumentValue id)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+typedef struct Rows Rows;
+
 struct MirrorChanges
 {
 	MirrorTable *table;
@@ -98,6 +102,8 @@ struct MirrorChanges
 	/* while it is written */
 	MirrorResult *result;
 	MemoryContext scratch;		/* of one statement */
+	int			at;				/* the next change */
+	Rows	   *rows;			/* those of the statement */
 };
 
 MirrorChanges *
@@ -241,7 +247,7 @@ field_value(MirrorChanges *changes, const TableColumn *column, bool *isnull)
 		bool		value_isnull;
 		Datum		value = mcs_expression_value(table->expressions, column->field, &value_isnull);
 
-		result = mcs_value_convert(table, column, value, &value_isnull);
+		result = mcs_mirror_value_convert(table, column, value, &value_isnull);
 		null = value_isnull;
 	}
 	PG_CATCH();
@@ -265,45 +271,24 @@ shown(MirrorChanges *changes, const Change *change)
 	return document;
 }
 
-/* A subtransaction in which values are evaluated; it is none where none of them can fail. */
-typedef struct Evaluation
-{
-	bool		begun;
-	MemoryContext context;
-	ResourceOwner owner;
-} Evaluation;
-
+/* Does what evaluates values in a subtransaction; what says nothing about them is raised. */
 static void
-begin_evaluation(Evaluation *evaluation, bool needed)
+evaluate(MirrorChanges *changes, void (*action) (void *))
 {
-	evaluation->begun = needed;
-	evaluation->context = CurrentMemoryContext;
-	evaluation->owner = CurrentResourceOwner;
-	if (needed)
-		BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(evaluation->context);
-}
+	MemoryContext old = MemoryContextSwitchTo(changes->scratch);
+	ErrorData  *error = mcs_attempt(action, changes);
 
-static void
-end_evaluation(const Evaluation *evaluation)
-{
-	if (evaluation->begun)
-		ReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(evaluation->context);
-	CurrentResourceOwner = evaluation->owner;
+	if (error)
+		ReThrowError(error);
+	MemoryContextSwitchTo(old);
 }
 
 /* Finds out which documents the filter does not let through: they are gone, for the mirror. */
 static void
-filter(MirrorChanges *changes)
+filter(void *arg)
 {
-	Evaluation	evaluation;
-	MemoryContext old;
+	MirrorChanges *changes = arg;
 
-	if (changes->table->definition.translated_filter == NULL)
-		return;
-	old = MemoryContextSwitchTo(changes->scratch);
-	begin_evaluation(&evaluation, true);
 	for (int i = 0; i < changes->count; i++)
 	{
 		Change	   *change = &changes->changes[i];
@@ -318,8 +303,70 @@ filter(MirrorChanges *changes)
 		change->hidden = !passes(changes);
 		MemoryContextReset(changes->scratch);
 	}
-	end_evaluation(&evaluation);
-	MemoryContextSwitchTo(old);
+}
+
+/* Whether a document has a row when all is written. */
+static bool
+comes(const Change *change)
+{
+	return change->document.type != 0 && !change->hidden;
+}
+
+/* Says which _id it was that did not fit. */
+static void
+id_context(void *arg)
+{
+	errcontext("_id %s", mcs_typed_id_text(arg));
+}
+
+/* The _id of a change as the column has it.  A document that is gone and whose _id does not fit has no row. */
+static void
+find_key(MirrorChanges *changes, Change *change)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorContextCallback callback = {.previous = error_context_stack,.callback = id_context,.arg = &change->id};
+
+	PG_TRY();
+	{
+		error_context_stack = &callback;
+		change->key = mcs_mirror_value_of_id(changes->table, &change->id);
+		change->has_key = true;
+		error_context_stack = callback.previous;
+	}
+	PG_CATCH();
+	{
+		if (comes(change))
+			PG_RE_THROW();
+		(void) take_error(context);
+	}
+	PG_END_TRY();
+}
+
+/* All of them, which must be different ones. */
+static void
+find_keys(void *arg)
+{
+	MirrorChanges *changes = arg;
+	Datum	   *keys;
+	const DocumentValue **ids;
+	int			count = 0;
+
+	MemoryContextSwitchTo(changes->context);
+	keys = palloc(sizeof(Datum) * Max(changes->count, 1));
+	ids = palloc(sizeof(DocumentValue *) * Max(changes->count, 1));
+	for (int i = 0; i < changes->count; i++)
+	{
+		Change	   *change = &changes->changes[i];
+
+		CHECK_FOR_INTERRUPTS();
+		find_key(changes, change);
+		ResetExprContext(changes->table->econtext);
+		if (!comes(change))
+			continue;
+		keys[count] = change->key;
+		ids[count++] = &change->id;
+	}
+	mcs_typed_id_check_distinct(changes->table, keys, ids, count);
 }
 
 /* ---- statements ---- */
@@ -327,73 +374,30 @@ filter(MirrorChanges *changes)
 static void
 execute(MirrorChanges *changes, TableStatement statement, Datum *values)
 {
-	SPIPlanPtr	plan = mcs_table_plan(changes->table, statement);
+	SPIPlanPtr	plan = mcs_mirror_plan(changes->table, statement);
 	int			result = SPI_execute_plan(plan, values, NULL, false, 0);
 
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", changes->table->sql[statement], SPI_result_code_string(result));
-	if (statement != STATEMENT_STORED)
-		changes->result->rows_written += SPI_processed;
-}
-
-/* The _id of a change, for an error. */
-static char *
-id_text(const DocumentValue *id)
-{
-	char	   *text = mcs_document_out_text(mcs_document_make(id->type, id->data, id->size));
-
-	return pnstrdup(text, pg_mbcliplen(text, strlen(text), 200));
-}
-
-/* Says which _id it was that did not fit. */
-static void
-id_context(void *arg)
-{
-	errcontext("_id %s", id_text(arg));
-}
-
-/* The value of an _id as the column has it; false where it has none, and none may be needed. */
-static bool
-id_value(MirrorChanges *changes, const Change *change, bool needed, Datum *value)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ErrorContextCallback callback = {.previous = error_context_stack,.callback = id_context,.arg = unconstify(DocumentValue *, &change->id)};
-	volatile bool has = true;
-
-	if (changes->table->id_is_document || needed)
-	{
-		error_context_stack = &callback;
-		*value = mcs_value_of_id(changes->table, &change->id);
-		error_context_stack = callback.previous;
-		return true;
-	}
-	/* a document whose _id does not fit has no row */
-	PG_TRY();
-	{
-		*value = mcs_value_of_id(changes->table, &change->id);
-	}
-	PG_CATCH();
-	{
-		(void) take_error(context);
-		has = false;
-	}
-	PG_END_TRY();
-	return has;
+	changes->result->rows_written += SPI_processed;
 }
 
 /* The rows of one statement while they are gathered: changes, and the values of each column. */
-typedef struct Rows
+struct Rows
 {
 	int			count;
 	Size		bytes;
-	const Change *changes[STATEMENT_ROWS];
+	const DocumentValue *ids[STATEMENT_ROWS];
+	uint64		times[STATEMENT_ROWS];
 	Datum	  **values;			/* by column */
 	bool	  **nulls;
-} Rows;
+};
 
-static void
-begin_rows(Rows *rows, int columns)
+static Rows *
+make_rows(int columns)
 {
+	Rows	   *rows = palloc(sizeof(Rows));
+
 	rows->count = 0;
 	rows->bytes = 0;
 	rows->values = palloc(sizeof(Datum *) * columns);
@@ -403,6 +407,7 @@ begin_rows(Rows *rows, int columns)
 		rows->values[i] = palloc(sizeof(Datum) * STATEMENT_ROWS);
 		rows->nulls[i] = palloc0(sizeof(bool) * STATEMENT_ROWS);
 	}
+	return rows;
 }
 
 static bool
@@ -411,89 +416,17 @@ is_full(const Rows *rows)
 	return rows->count == STATEMENT_ROWS || rows->bytes >= STATEMENT_BYTES;
 }
 
-/* Whether values are evaluated that may fail. */
-static bool
-evaluates(const MirrorTable *table)
-{
-	return !table->id_is_document || table->definition.translated_columns;
-}
-
-/* Adds a row with its _id; false where the column has no value for that. */
-static bool
-add_row(MirrorChanges *changes, Rows *rows, const Change *change, bool needed)
-{
-	if (!id_value(changes, change, needed, &rows->values[0][rows->count]))
-		return false;
-	rows->changes[rows->count] = change;
-	rows->bytes += change->id.size;
-	return true;
-}
-
-/* ---- _ids of other types ---- */
-
-/* Raises that two documents would be one row. */
-static void pg_attribute_noreturn()
-refuse_other(MirrorChanges *changes, const Change *change, const DocumentValue *other)
-{
-	const TableColumn *id = &changes->table->columns[0];
-
-	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
-			 errmsg("two documents would be the same row of %s", changes->table->definition.table),
-			 errdetail("Their _ids are %s and %s, which are one value of type %s.",
-					   id_text(other), id_text(&change->id), format_type_be(id->type)),
-			 errhint("Let column \"%s\" have type document.", MIRROR_ID)));
-}
-
-/*
- * Where _id has another type than document, the row of a value may be that of
- * another document.  One that is to be removed has no row then; one that is
- * to be written must not take the other's.
- */
+/* Begins a row; it counts when all of it is there. */
 static void
-check_stored(MirrorChanges *changes, Rows *rows, bool removes)
+begin_row(MirrorChanges *changes, const Change *change)
 {
-	Datum	   *numbers;
-	bool	   *others;
-	Datum		values[2];
-	int			count = 0;
+	Rows	   *rows = changes->rows;
 
-	if (changes->table->sql[STATEMENT_STORED] == NULL)
-		return;
-	numbers = palloc(sizeof(Datum) * rows->count);
-	others = palloc0(sizeof(bool) * rows->count);
-	for (int i = 0; i < rows->count; i++)
-		numbers[i] = Int32GetDatum(i);
-	values[0] = mcs_value_array(&changes->table->columns[0], rows->values[0], NULL, rows->count);
-	values[1] = PointerGetDatum(construct_array(numbers, rows->count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	execute(changes, STATEMENT_STORED, values);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		int			number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		Datum		stored = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
-		DocumentValue id;
-
-		/* no document: a row that somebody else has made */
-		if (isnull)
-			continue;
-		id = mcs_document_take(DatumGetDocumentP(stored));
-		if (mcs_document_compare(&id, &rows->changes[number]->id) == 0)
-			continue;
-		if (!removes)
-			refuse_other(changes, rows->changes[number], &id);
-		others[number] = true;
-	}
-	SPI_freetuptable(SPI_tuptable);
-	for (int i = 0; i < rows->count; i++)
-	{
-		if (others[i])
-			continue;
-		rows->values[0][count] = rows->values[0][i];
-		rows->changes[count++] = rows->changes[i];
-	}
-	if (removes)
-		rows->count = count;
+	rows->values[0][rows->count] = changes->table->id_is_document
+		? DocumentPGetDatum(mcs_document_make(change->id.type, change->id.data, change->id.size)) : change->key;
+	rows->ids[rows->count] = &change->id;
+	rows->times[rows->count] = change->time;
+	rows->bytes += change->id.size;
 }
 
 /* ---- rows that go ---- */
@@ -502,10 +435,27 @@ check_stored(MirrorChanges *changes, Rows *rows, bool removes)
 static bool
 goes(const MirrorChanges *changes, const Change *change)
 {
-	if (change->document.type == 0 || change->hidden)
-		return true;
-	/* one that came again: a mark is taken away when it is written */
-	return change->went && changes->table->definition.on_delete == MIRROR_ON_DELETE_DELETE;
+	if (!changes->table->id_is_document && !change->has_key)
+		return false;
+	/* one that came again, too: a mark is taken away when it is written */
+	return !comes(change) || (change->went && changes->table->definition.on_delete == MIRROR_ON_DELETE_DELETE);
+}
+
+/* Leaves out rows of other documents, whose _id is the same value of the column's type. */
+static void
+leave_others(MirrorTable *table, Rows *rows)
+{
+	bool	   *others = mcs_typed_id_find_others(table, rows->values[0], rows->ids, rows->count, false);
+	int			count = 0;
+
+	for (int i = 0; i < rows->count; i++)
+	{
+		if (others[i])
+			continue;
+		rows->values[0][count] = rows->values[0][i];
+		rows->times[count++] = rows->times[i];
+	}
+	rows->count = count;
 }
 
 /* Deletes or marks the rows that were gathered. */
@@ -515,16 +465,17 @@ write_gone(MirrorChanges *changes, Rows *rows)
 	MirrorTable *table = changes->table;
 	Datum		values[2];
 
-	check_stored(changes, rows, true);
+	if (table->sql[STATEMENT_STORED])
+		leave_others(table, rows);
 	if (rows->count == 0)
 		return;
-	values[0] = mcs_value_array(&table->columns[0], rows->values[0], NULL, rows->count);
+	values[0] = mcs_mirror_value_array(&table->columns[0], rows->values[0], NULL, rows->count);
 	if (table->definition.on_delete == MIRROR_ON_DELETE_MARK)
 	{
 		Datum	   *times = palloc(sizeof(Datum) * rows->count);
 
 		for (int i = 0; i < rows->count; i++)
-			times[i] = TimestampTzGetDatum(mcs_event_timestamp(rows->changes[i]->time));
+			times[i] = TimestampTzGetDatum(mcs_event_timestamp(rows->times[i]));
 		values[1] = PointerGetDatum(construct_array(times, rows->count, TIMESTAMPTZOID, sizeof(int64),
 													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 		execute(changes, STATEMENT_MARK, values);
@@ -533,22 +484,23 @@ write_gone(MirrorChanges *changes, Rows *rows)
 		execute(changes, STATEMENT_DELETE, values);
 }
 
-/* The next statement of those rows, from a change on; returns the change behind. */
-static int
-write_next_gone(MirrorChanges *changes, int at)
+/* The next statement of those rows. */
+static void
+write_next_gone(MirrorChanges *changes)
 {
-	Evaluation	evaluation;
-	Rows		rows;
+	Rows	   *rows = changes->rows = make_rows(1);
 
-	begin_rows(&rows, 1);
-	begin_evaluation(&evaluation, evaluates(changes->table));
-	for (; at < changes->count && !is_full(&rows); at++)
-		if (goes(changes, &changes->changes[at]) && add_row(changes, &rows, &changes->changes[at], false))
-			rows.count++;
-	end_evaluation(&evaluation);
-	if (rows.count > 0)
-		write_gone(changes, &rows);
-	return at;
+	for (; changes->at < changes->count && !is_full(rows); changes->at++)
+	{
+		const Change *change = &changes->changes[changes->at];
+
+		if (!goes(changes, change))
+			continue;
+		begin_row(changes, change);
+		rows->count++;
+	}
+	if (rows->count > 0)
+		write_gone(changes, rows);
 }
 
 /* All rows, where no document exists any more. */
@@ -577,13 +529,14 @@ set_value(Rows *rows, int column, Datum value, bool isnull, bool by_reference)
 
 /* The values of a document's row. */
 static void
-add_document(MirrorChanges *changes, Rows *rows, const Change *change)
+add_row(MirrorChanges *changes, const Change *change)
 {
 	MirrorTable *table = changes->table;
+	Rows	   *rows = changes->rows;
 	DocumentValue value = shown(changes, change);
 	Document   *document = NULL;
 
-	(void) add_row(changes, rows, change, true);
+	begin_row(changes, change);
 	if (table->document || table->expressions)
 		document = mcs_document_make(value.type, value.data, value.size);
 	if (table->expressions)
@@ -591,8 +544,6 @@ add_document(MirrorChanges *changes, Rows *rows, const Change *change)
 	for (int i = 1; i < table->column_count; i++)
 	{
 		TableColumn *column = &table->columns[i];
-		bool		isnull;
-		Datum		field;
 
 		if (column == table->document)
 			set_value(rows, i, DocumentPGetDatum(document), false, true);
@@ -600,12 +551,28 @@ add_document(MirrorChanges *changes, Rows *rows, const Change *change)
 			set_value(rows, i, TimestampTzGetDatum(mcs_event_timestamp(change->time)), false, false);
 		else
 		{
-			field = field_value(changes, column, &isnull);
+			bool		isnull;
+			Datum		field = field_value(changes, column, &isnull);
+
 			set_value(rows, i, field, isnull, column->as_text || column->length == -1);
 		}
 	}
 	ResetExprContext(table->econtext);
 	rows->count++;
+}
+
+/* As many as a statement takes. */
+static void
+add_rows(void *arg)
+{
+	MirrorChanges *changes = arg;
+
+	for (; changes->at < changes->count && !is_full(changes->rows); changes->at++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (comes(&changes->changes[changes->at]))
+			add_row(changes, &changes->changes[changes->at]);
+	}
 }
 
 /* The statement that takes all rows for new ones. */
@@ -660,62 +627,66 @@ write_rows(MirrorChanges *changes, Rows *rows)
 	MirrorTable *table = changes->table;
 	Datum	   *values = palloc(sizeof(Datum) * table->column_count);
 
-	check_stored(changes, rows, false);
+	if (table->sql[STATEMENT_STORED])
+		(void) mcs_typed_id_find_others(table, rows->values[0], rows->ids, rows->count, true);
 	for (int i = 0; i < table->column_count; i++)
-		values[i] = mcs_value_array(&table->columns[i], rows->values[i], rows->nulls[i], rows->count);
+		values[i] = mcs_mirror_value_array(&table->columns[i], rows->values[i], rows->nulls[i], rows->count);
 	if (!try_new(changes, values, rows->count))
 		execute(changes, STATEMENT_UPSERT, values);
 }
 
-/* The next statement of those rows, from a change on; returns the change behind. */
-static int
-write_next_rows(MirrorChanges *changes, int at)
+/* The next statement of those rows. */
+static void
+write_next_rows(MirrorChanges *changes)
 {
-	Evaluation	evaluation;
-	Rows		rows;
-
-	begin_rows(&rows, changes->table->column_count);
-	begin_evaluation(&evaluation, evaluates(changes->table));
-	for (; at < changes->count && !is_full(&rows); at++)
-	{
-		const Change *change = &changes->changes[at];
-
-		CHECK_FOR_INTERRUPTS();
-		if (change->document.type != 0 && !change->hidden)
-			add_document(changes, &rows, change);
-	}
-	end_evaluation(&evaluation);
-	if (rows.count > 0)
-		write_rows(changes, &rows);
-	return at;
+	changes->rows = make_rows(changes->table->column_count);
+	if (changes->table->definition.translated_columns)
+		evaluate(changes, add_rows);
+	else
+		add_rows(changes);
+	if (changes->rows->count > 0)
+		write_rows(changes, changes->rows);
 }
 
 /* ---- all of it ---- */
 
-/* Says which mirror it was, and more where PostgreSQL's own words say nothing of it. */
 static void
 write_context(void *arg)
 {
 	const MirrorTable *table = arg;
 
-	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && !table->id_is_document)
-		errhint("The _ids of two documents are one value of the type of column \"%s\".  Let it have type document.", MIRROR_ID);
 	errcontext("mirror \"%s\"", table->definition.name);
 }
 
 /* Goes through the changes, one statement after the other. */
 static void
-write_all(MirrorChanges *changes, int (*write_next) (MirrorChanges *changes, int at))
+write_all(MirrorChanges *changes, void (*write_next) (MirrorChanges *changes))
 {
-	for (int at = 0; at < changes->count;)
+	changes->at = 0;
+	while (changes->at < changes->count)
 	{
 		MemoryContext old = MemoryContextSwitchTo(changes->scratch);
 
 		CHECK_FOR_INTERRUPTS();
-		at = write_next(changes, at);
+		write_next(changes);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(changes->scratch);
 	}
+}
+
+/* All of it, in order: what users hang on other columns may not have room for both who goes and who comes. */
+static void
+write_changes(MirrorChanges *changes)
+{
+	if (changes->table->definition.translated_filter)
+		evaluate(changes, filter);
+	if (!changes->table->id_is_document)
+		evaluate(changes, find_keys);
+	if (changes->emptied)
+		write_emptied(changes);
+	else
+		write_all(changes, write_next_gone);
+	write_all(changes, write_next_rows);
 }
 
 void
@@ -731,12 +702,7 @@ mcs_mirror_write(MirrorChanges *changes, MirrorResult *result)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	filter(changes);
-	if (changes->emptied)
-		write_emptied(changes);
-	else
-		write_all(changes, write_next_gone);
-	write_all(changes, write_next_rows);
+	write_changes(changes);
 	PopActiveSnapshot();
 	SPI_finish();
 	MemoryContextDelete(changes->scratch);
@@ -759,7 +725,7 @@ mcs_mirror_next_ids(MirrorTable *table, const Document *after, int limit)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result = SPI_execute_plan(mcs_table_plan(table, statement), &value, NULL, false, limit);
+	result = SPI_execute_plan(mcs_mirror_plan(table, statement), &value, NULL, false, limit);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\": %s", table->sql[statement], SPI_result_code_string(result));
 	MemoryContextSwitchTo(context);
