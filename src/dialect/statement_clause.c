@@ -53,6 +53,13 @@ static const ClauseForm forms[] = {
 	{"RESET", reset_clause, true, true},
 };
 
+/* WITH SNAPSHOT: what is called snapshot and WITH a condition would need an operator in between. */
+static bool
+begins_snapshot(const TokenReader *reader, int i)
+{
+	return i < reader->end && mcs_dialect_token_is(reader->source, &reader->tokens[i], "SNAPSHOT");
+}
+
 /* Whether a clause begins at a token, or the statement ends there. */
 static bool
 begins_clause(const TokenReader *reader, int i)
@@ -61,7 +68,8 @@ begins_clause(const TokenReader *reader, int i)
 		return true;
 	for (int n = 0; n < lengthof(forms); n++)
 		if (mcs_dialect_token_is(reader->source, &reader->tokens[i], forms[n].word))
-			return !forms[n].brackets || reader->tokens[i + 1].type == '(';
+			return !forms[n].brackets || reader->tokens[i + 1].type == '(' ||
+				(forms[n].read == with_clause && begins_snapshot(reader, i + 1));
 	return false;
 }
 
@@ -199,10 +207,20 @@ pipeline_clause(TokenReader *reader, StreamClauses *clauses)
 	reader->current = close + 1;
 }
 
-/* WITH (name = value, ...) and SET (name = value, ...) */
+/* WITH (name = value, ...) and SET (name = value, ...); WITH SNAPSHOT, which is initial_snapshot */
 static void
 with_clause(TokenReader *reader, StreamClauses *clauses)
 {
+	if (begins_snapshot(reader, reader->current))
+	{
+		StatementOption *option = palloc(sizeof(StatementOption));
+
+		option->name = "initial_snapshot";
+		option->value = "true";
+		option->token = reader->current++;
+		clauses->options = lappend(clauses->options, option);
+		return;
+	}
 	/* SET WITH (...) is taken, too */
 	(void) mcs_reader_skip(reader, "WITH");
 	mcs_dialect_read_options(reader, &clauses->options, false);

@@ -92,6 +92,11 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	 * somebody else's by now.
 	 */
 	stream = mcs_stream_load_own(handler->stream, true);
+	if (!stream->keep_events)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" keeps no events, which a handler needs", stream->name),
+				 errhint("SELECT alter_change_stream(%s, keep_events => true);", quote_literal_cstr(stream->name))));
 	last_event_id = mcs_handler_start(handler, stream);
 	if (!mcs_handlers_insert(handler, last_event_id))
 		refuse_duplicate(handler->name);

@@ -217,8 +217,14 @@ static void
 forget_remains(const Stream *stream)
 {
 	int64		handlers = mcs_restore_pause_handlers(stream->name);
+	int64		mirrors = mcs_restore_pause_mirrors(stream->name);
 
 	mcs_grants_forget_stream(stream->name);
+	if (mirrors > 0)
+		ereport(NOTICE,
+				(errmsg("mirrors that an earlier change stream \"%s\" has left are paused", stream->name),
+				 errdetail("They would be written with the rights of the new one's owner."),
+				 errhint("See change_mirrors, and resume_change_mirror or drop_change_mirror.")));
 	if (handlers > 0)
 		ereport(NOTICE,
 				(errmsg("handlers that an earlier change stream \"%s\" has left are paused", stream->name),
@@ -244,6 +250,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	OptionChanges *options;
 	StreamStart start = {START_NONE, NULL, true};
 	MongoTarget *target;
+	List	   *collections = NIL;
 
 	/* now, rather than when the first statement writes: MongoDB is asked before */
 	PreventCommandIfReadOnly("create_change_stream()");
@@ -258,6 +265,8 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	mcs_stream_change_options(stream, options);
 	target = take_place(stream, &arguments);
 	take_start(&start, stream);
+	if (stream->initial_snapshot)
+		mcs_stream_check_snapshot(stream, false);
 	stream->settings = mcs_owner_capture_settings();
 	/* without the scope of check_as_owner: the caller is the owner, and the settings are those that he has now */
 	mcs_stream_check_definition(stream, false);
@@ -266,11 +275,15 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	if (mcs_streams_load(stream->name, false, true))
 		refuse_duplicate(stream->name);
 	fix_start(stream, target, &start);
+	/* behind the position, so that what comes in between is an event; of one that is paused when it is resumed */
+	if (stream->initial_snapshot && !stream->paused)
+		collections = mcs_stream_plan_snapshot(stream, target, stream->resume_token);
 	/* before the insertion, which wants the number to go on from; if that is refused, the error takes this back */
 	take_kept_events(stream);
 	forget_remains(stream);
 	if (!mcs_streams_insert(stream))
 		refuse_duplicate(stream->name);
+	mcs_stream_begin_snapshot(stream, collections);
 	mcs_wake_at_commit(stream->name);
 	tell_if_not_preloaded(stream);
 	PG_RETURN_VOID();
@@ -296,6 +309,7 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	Arguments	arguments;
 	OptionChanges *options;
 	Stream	   *stream;
+	Stream		before;
 
 	PreventCommandIfReadOnly("alter_change_stream()");
 	stream = mcs_stream_load_own(name, false);
@@ -314,9 +328,14 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 
 	/* from here on with the rows locked: what was looked at above may have been changed meanwhile */
 	stream = mcs_stream_load_own(name, true);
+	before = *stream;
 	mcs_stream_change_options(stream, options);
 	check_as_owner(stream, false);
+	mcs_stream_check_dependents(stream, &before);
 	mcs_streams_update(stream);
+	/* who reads by number misses what was not kept, and shall be told why */
+	if (stream->keep_events && !before.keep_events && stream->last_event_id > 0)
+		mcs_writer_leave_gap(name, NULL, stream->resume_token, "events up to here were not kept (keep_events was false)");
 	/* the event that it stopped at is dealt with otherwise now */
 	if (stream->stopped_token && stream->on_error != STREAM_ON_ERROR_STOP)
 		mcs_streams_forget_stop(name);
@@ -377,22 +396,36 @@ compare_positions(const char *a, const char *b)
 	return mcs_token_compare(a, strlen(a), b, strlen(b));
 }
 
-/* A row for what lies between the stored position and the new one, or that events repeat from there. */
-static void
-leave_gap(const Stream *stream, const char *token)
+/* What a gap row says of a move from the stored position to another; NULL where it is no move. */
+static const char *
+move_reason(const Stream *stream, const char *token)
 {
-	int			compared;
+	int			compared = compare_positions(stream->resume_token, token);
 
-	if (stream->resume_token == NULL)
-		return;
-	compared = compare_positions(stream->resume_token, token);
 	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
-		mcs_writer_leave_gap(stream->name, stream->resume_token, token, "history lost");
-	else if (compared < 0)
-		mcs_writer_leave_gap(stream->name, stream->resume_token, token, "resume_change_stream was told to start there");
-	else if (compared > 0)
-		mcs_writer_leave_gap(stream->name, stream->resume_token, token,
-					  "resume_change_stream was told to go back: from here on events repeat that the stream has had");
+		return "history lost";
+	if (compared < 0)
+		return "resume_change_stream was told to start there";
+	if (compared > 0)
+		return "resume_change_stream was told to go back: from here on events repeat that the stream has had";
+	return NULL;
+}
+
+/*
+ * A row for what lies between the stored position and the new one (NULL: it
+ * stays), or that events repeat from there; and one before a snapshot, which
+ * says what exists, whatever the rows before it say.
+ */
+static void
+leave_gap(const Stream *stream, const char *token, bool snapshot)
+{
+	const char *reason = token && stream->resume_token ? move_reason(stream, token) : NULL;
+	const char *follows = "the documents that exist follow as rows of operation_type snapshot";
+
+	if (snapshot && stream->last_event_id > 0)
+		reason = reason ? psprintf("%s; %s", reason, follows) : psprintf("resume_change_stream was told to copy: %s", follows);
+	if (reason)
+		mcs_writer_leave_gap(stream->name, stream->resume_token, token ? token : stream->resume_token, reason);
 }
 
 /* The token of the event to leave out, if it can be the one that is in the way; moved: the position is not the stored one. */
@@ -430,28 +463,45 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	char	   *name = mcs_stream_name_argument(fcinfo);
 	char	   *start_at = text_argument(fcinfo, 1);
 	char	   *skip = text_argument(fcinfo, 3);
+	bool		snapshot = bool_argument(fcinfo, 2);
+	List	   *collections = NIL;
 	Stream	   *stream;
 	char	   *token;
 
 	PreventCommandIfReadOnly("resume_change_stream()");
 	stream = mcs_stream_load_own(name, false);
-	mcs_stream_refuse_snapshot(bool_argument(fcinfo, 2));
+	/* what create_change_stream was asked for and, as it was to be paused, has left */
+	snapshot |= stream->initial_snapshot && stream->paused && stream->never_ran;
+	if (snapshot)
+		mcs_stream_check_snapshot(stream, false);
+	/* a position that is lost says nothing; the documents of now say all */
+	if (snapshot && !start_at && stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
+		start_at = "now";
 	/* its form before MongoDB is asked; whether it fits the position is seen below */
 	if (skip)
 		(void) mcs_stream_check_token(skip, "skip");
 	token = resume_position(stream, start_at);
+	if (snapshot)
+		collections = mcs_stream_plan_snapshot(stream, mcs_mongo_target(stream->server, stream->owner),
+											   token ? token : stream->resume_token);
 
 	/* locked, and as it is now: somebody else may have moved it while MongoDB was asked */
 	stream = mcs_stream_load_own(name, true);
 	if (skip)
 		skip = check_skip(stream, skip, start_at ? token : stream->resume_token, start_at != NULL);
-	if (token && (start_at || stream->resume_token == NULL))
+	if (stream->resume_token && !start_at)
+		token = NULL;
+	if (snapshot)
+		mcs_stream_check_snapshot(stream, true);
+	leave_gap(stream, token, snapshot);
+	if (token)
 	{
-		leave_gap(stream, token);
 		mcs_progress_set_position(name, token);
+		mcs_snapshots_begin_again(name);
 	}
+	mcs_stream_begin_snapshot(stream, collections);
 	/* whoever resumes a stream that was restored in part has seen what there is of it */
-	mcs_restore_mend_handlers(name);
+	mcs_restore_mend_dependents(name);
 	mcs_streams_resume(name, skip);
 	if (stream->stopped_state)
 		mcs_alert_of_stream(name, stream->stopped_state, mcs_shared_state_name(STREAM_STARTING),
@@ -494,6 +544,24 @@ refuse_dead_letters(const char *name)
 						 quote_literal_cstr(name))));
 }
 
+/* A mirror is no more without its stream; its table is the user's. */
+static void
+tell_of_mirrors(const char *name)
+{
+	List	   *mirrors = mcs_mirrors_of_stream(name);
+	StringInfoData tables;
+	ListCell   *cell;
+
+	if (mirrors == NIL)
+		return;
+	initStringInfo(&tables);
+	foreach(cell, mirrors)
+		appendStringInfo(&tables, "%s%s", tables.len ? ", " : "", ((Mirror *) lfirst(cell))->table);
+	ereport(NOTICE,
+			(errmsg("mirrors of change stream \"%s\" are dropped with it", name),
+			 errdetail("Their tables stay as they are: %s.", tables.data)));
+}
+
 Datum
 mcs_drop_change_stream(PG_FUNCTION_ARGS)
 {
@@ -523,6 +591,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 	/* events before the stream: triggers on them may still look it up */
 	if (!keep_events)
 		mcs_events_delete_all(name, stream->owner);
+	tell_of_mirrors(name);
 	mcs_streams_delete(stream, keep_events);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();

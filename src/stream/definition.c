@@ -21,7 +21,7 @@
 #define MAX_DATABASE_NAME		63
 #define MAX_NAMESPACE			255
 
-/* MongoDB's types of events.  The value is 1 where only show_expanded_events lets the operation through. */
+/* MongoDB's types of events, and that of copied documents.  The value is 1 where only show_expanded_events lets the operation through. */
 static const OptionWord operation_words[] = {
 	{"insert", NULL, 0},
 	{"update", NULL, 0},
@@ -31,6 +31,7 @@ static const OptionWord operation_words[] = {
 	{"rename", NULL, 0},
 	{"dropDatabase", "drop_database", 0},
 	{"invalidate", NULL, 0},
+	{"snapshot", NULL, 0},
 	{"create", NULL, 1},
 	{"createIndexes", "create_indexes", 1},
 	{"dropIndexes", "drop_indexes", 1},
@@ -212,22 +213,6 @@ check_batch_size(const Option *option, Datum value)
 	return value;
 }
 
-void
-mcs_stream_refuse_snapshot(bool initial_snapshot)
-{
-	if (initial_snapshot)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("initial_snapshot is not supported yet")));
-}
-
-static Datum
-check_initial_snapshot(const Option *option, Datum value)
-{
-	mcs_stream_refuse_snapshot(DatumGetBool(value));
-	return value;
-}
-
 static Datum
 check_retention(const Option *option, Datum value)
 {
@@ -385,4 +370,86 @@ mcs_stream_check_definition(Stream *stream, bool silent)
 	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);
 	/* what MongoDB is sent may let through more than the filter, never less (match/match.h): then all of it is asked here */
 	stream->local_filter = exact ? NULL : stream->filter;
+}
+
+/* ---- what hangs on a stream ---- */
+
+/* Whether two lists of texts are not the same. */
+static bool
+texts_differ(List *a, List *b)
+{
+	ListCell   *x,
+			   *y;
+
+	if (list_length(a) != list_length(b))
+		return true;
+	forboth(x, a, y, b)
+		if (strcmp(lfirst(x), lfirst(y)) != 0)
+			return true;
+	return false;
+}
+
+/* Their mirrors' names, as a list. */
+static char *
+mirror_names(List *mirrors)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, mirrors)
+		appendStringInfo(&names, "%s%s", names.len ? ", " : "", ((Mirror *) lfirst(cell))->name);
+	return names.data;
+}
+
+/* A mirror is equal to its collection only if its stream has each event as MongoDB sends it. */
+static void
+check_mirrors(const Stream *stream, const Stream *before, List *mirrors)
+{
+	const char *option = stream->filter ? "filter" : stream->operations ? "operations" : stream->pipeline ? "pipeline" :
+		stream->add_fields ? "add_fields" : NULL;
+
+	if (option)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" feeds mirrors and cannot have %s", stream->name, option),
+				 errdetail("A table is kept equal to a collection by all of its events. Mirrors: %s.", mirror_names(mirrors)),
+				 errhint("Give the mirror a filter: SELECT alter_change_mirror(%s, filter => ...).",
+						 quote_literal_cstr(((Mirror *) linitial(mirrors))->name))));
+	if (texts_differ(stream->exclude_fields, before->exclude_fields) || texts_differ(stream->mask_fields, before->mask_fields))
+	{
+		mcs_snapshots_begin_again(stream->name);
+		ereport(NOTICE,
+				(errmsg("the mirrors of change stream \"%s\" are copied again", stream->name),
+				 errdetail("Other fields are hidden now, also in the rows that are there. Mirrors: %s.", mirror_names(mirrors))));
+	}
+}
+
+void
+mcs_stream_check_dependents(const Stream *stream, const Stream *before)
+{
+	List	   *mirrors = mcs_mirrors_of_stream(stream->name);
+	ListCell   *cell;
+
+	if (!stream->keep_events && stream->has_handlers)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("change stream \"%s\" has handlers, which need its events", stream->name),
+				 errhint("Drop each of them first, by drop_change_handler: change_handlers has their names.")));
+	if (mirrors != NIL)
+		check_mirrors(stream, before, mirrors);
+	if (stream->keep_events && !stream->pipeline)
+		return;
+	foreach(cell, mcs_snapshots_load(stream->name))
+	{
+		const CopyProgress *copy = lfirst(cell);
+
+		if (!copy->mirror && !copy->finished)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("change stream \"%s\" copies documents, and cannot have %s until that is done", stream->name,
+							stream->pipeline ? "a pipeline" : "keep_events => false"),
+					 errdetail("Collection \"%s.%s\" is not copied yet.", copy->database, copy->collection),
+					 errhint("See change_stream_snapshots.")));
+	}
 }

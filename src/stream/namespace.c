@@ -12,9 +12,13 @@
  * same, nothing is said.
  *
  * What can never work is an error, what may come is a NOTICE.
+ *
+ * And which collections there are of those that a stream follows, for copies of
+ * what is in them.
  */
 #include "mongo_change_stream.h"
 
+#include "miscadmin.h"
 #include "stream/stream_internal.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -259,4 +263,187 @@ mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSessio
 				(errmsg("change stream \"%s\" starts in the future", stream->name),
 				 errdetail("It waits until %s; what is written before is not part of it.",
 						   timestamptz_to_str(mcs_event_second(mcs_token_time(token))))));
+}
+
+/* ---- the collections that a stream follows ---- */
+
+/* What is known of them while replies are read. */
+typedef struct Listing
+{
+	MongoSession *session;
+	uint64		now;			/* MongoDB's time */
+	List	   *collections;	/* of StreamCollection */
+	List	   *others;			/* char *, of those that have no changes */
+} Listing;
+
+/* Names that a NOTICE lists. */
+#define LISTED_NAMES	10
+
+static void
+add_collection(Listing *listing, const char *database, const DocumentValue *element)
+{
+	char	   *name = string_field(element, "name");
+	char	   *type = string_field(element, "type");
+	StreamCollection *collection;
+
+	/* of MongoDB's own nobody is told: a time series has one, and a database with views */
+	if (name == NULL || strncmp(name, "system.", 7) == 0)
+		return;
+	if (type && strcmp(type, "collection") != 0)
+	{
+		listing->others = lappend(listing->others, psprintf("%s.%s", database, name));
+		return;
+	}
+	collection = palloc(sizeof(StreamCollection));
+	collection->database = pstrdup(database);
+	collection->collection = name;
+	listing->collections = lappend(listing->collections, collection);
+}
+
+/* Adds what a reply says; the cursor's id, 0 at the end. */
+static int64
+add_reply(Listing *listing, const char *database, const MongoReply *reply, const char *batch)
+{
+	DocumentValue cursor;
+	DocumentValue elements;
+	DocumentValue value;
+	DocumentIterator it;
+	int64		id = 0;
+
+	listing->now = Max(listing->now, mcs_session_operation_time(reply));
+	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
+		!mcs_document_find(cursor.data, cursor.size, batch, &elements) || elements.type != DOCUMENT_ARRAY)
+		return 0;
+	mcs_document_iterate(&it, elements.data, elements.size);
+	while (mcs_document_next(&it))
+		add_collection(listing, database, &it.value);
+	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
+		(void) mcs_document_get_int64(&value, &id);
+	return id;
+}
+
+/* The first question, or with an id of a cursor the next. */
+static Document *
+list_command(const char *collection, int64 id)
+{
+	DocumentBuilder builder;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	if (id != 0)
+	{
+		mcs_document_append_int64(&builder, "getMore", id);
+		mcs_document_append_string(&builder, "collection", "$cmd.listCollections");
+	}
+	else
+	{
+		mcs_document_append_int32(&builder, "listCollections", 1);
+		if (collection)
+		{
+			mcs_document_begin_object(&builder, "filter");
+			mcs_document_append_string(&builder, "name", collection);
+			mcs_document_end(&builder);
+		}
+		mcs_document_append_bool(&builder, "nameOnly", true);
+		mcs_document_append_bool(&builder, "authorizedCollections", true);
+	}
+	mcs_document_end(&builder);
+	return mcs_document_finish(&builder);
+}
+
+/* Those of a database, or the one of a name. */
+static void
+list_database(Listing *listing, const char *database, const char *collection)
+{
+	int64		id = 0;
+
+	do
+	{
+		Document   *command = list_command(collection, id);
+		MongoReply *reply;
+
+		CHECK_FOR_INTERRUPTS();
+		reply = mcs_session_command(listing->session, database, DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+									psprintf("list the collections of database \"%s\"", database), NULL);
+		id = add_reply(listing, database, reply, id == 0 ? "firstBatch" : "nextBatch");
+		mcs_session_free_reply(reply);
+	} while (id != 0);
+}
+
+/* Those of every database that the role may read, but MongoDB's own. */
+static void
+list_deployment(Listing *listing)
+{
+	Document   *command = mcs_document_in_text("{\"listDatabases\": 1, \"nameOnly\": true}");
+	MongoReply *reply = mcs_session_command(listing->session, "admin", DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+											"list the databases", NULL);
+	List	   *names = NIL;
+	DocumentValue array;
+	DocumentIterator it;
+	ListCell   *cell;
+
+	if (found_array(reply, false, &array))
+	{
+		mcs_document_iterate(&it, array.data, array.size);
+		while (mcs_document_next(&it))
+		{
+			char	   *name = string_field(&it.value, "name");
+
+			if (name && strcmp(name, "admin") != 0 && strcmp(name, "config") != 0 && strcmp(name, "local") != 0)
+				names = lappend(names, name);
+		}
+	}
+	mcs_session_free_reply(reply);
+	foreach(cell, names)
+		list_database(listing, lfirst(cell), NULL);
+}
+
+/* Tells of views and time series, of which there are no changes. */
+static void
+tell_others(const Listing *listing)
+{
+	StringInfoData names;
+	ListCell   *cell;
+	int			count = list_length(listing->others);
+
+	if (count == 0)
+		return;
+	initStringInfo(&names);
+	foreach(cell, listing->others)
+		if (foreach_current_index(cell) < LISTED_NAMES)
+			appendStringInfo(&names, "%s%s", names.len ? ", " : "", (char *) lfirst(cell));
+	if (count > LISTED_NAMES)
+		appendStringInfo(&names, " and %d others", count - LISTED_NAMES);
+	ereport(NOTICE,
+			(errmsg_plural("a view or time series is left out", "views and time series are left out", count),
+			 errdetail("MongoDB has no changes of %s.", names.data)));
+}
+
+/*
+ * The collections of a stream, of which there are changes, in MongoDB's order: a
+ * list of StreamCollection.  That of a stream on one collection is one of them also
+ * while it does not exist.  *now becomes MongoDB's time.
+ */
+List *
+mcs_stream_collections(const Stream *stream, const MongoTarget *target, uint64 *now)
+{
+	Listing		listing = {0};
+
+	listing.session = mcs_session_open(target, stream->name);
+	if (strcmp(stream->database, "*") == 0)
+		list_deployment(&listing);
+	else
+		list_database(&listing, stream->database, stream->collection);
+	mcs_session_close(listing.session);
+	tell_others(&listing);
+	if (stream->collection && listing.collections == NIL && listing.others == NIL)
+	{
+		StreamCollection *collection = palloc(sizeof(StreamCollection));
+
+		collection->database = stream->database;
+		collection->collection = stream->collection;
+		listing.collections = list_make1(collection);
+	}
+	*now = listing.now;
+	return listing.collections;
 }

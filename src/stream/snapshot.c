@@ -5,12 +5,86 @@
  */
 #include "mongo_change_stream.h"
 
+#include "miscadmin.h"
 #include "stream/stream_internal.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_position_time);
 PG_FUNCTION_INFO_V1(mcs_change_stream_copy_reason);
+
+/* ---- asking for them ---- */
+
+/*
+ * Refuses what a snapshot cannot be together with and, unless it is to be silent,
+ * tells of what makes no rows of it.
+ */
+void
+mcs_stream_check_snapshot(const Stream *stream, bool silent)
+{
+	ListCell   *cell;
+	bool		wanted = stream->operations == NIL;
+
+	if (mcs_extension_is_old())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("initial_snapshot needs the extension's schema of a newer version"),
+				 errhint("ALTER EXTENSION %s UPDATE;", MCS_EXTENSION)));
+	if (stream->pipeline)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("initial_snapshot and pipeline cannot be combined"),
+				 errdetail("The stages of a pipeline are made for events, and cannot be applied to documents."),
+				 errhint("Say the same by filter and add_fields, which decide over a snapshot's rows, too.")));
+	if (!stream->keep_events)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("initial_snapshot needs keep_events"),
+				 errdetail("A snapshot is rows of change_stream_events, which a stream with keep_events => false does not have."),
+				 errhint("Leave out one of the two; a mirror copies the documents by itself: create_change_mirror.")));
+	foreach(cell, stream->operations)
+		wanted |= strcmp(lfirst(cell), "snapshot") == 0;
+	if (!wanted && !silent)
+		ereport(NOTICE,
+				(errmsg("operations does not have \"snapshot\", so no document becomes a row"),
+				 errhint("SELECT alter_change_stream(%s, operations => ...) with it among them.", quote_literal_cstr(stream->name))));
+}
+
+/* The collections to be copied, which MongoDB is asked for; without a lock.  The stream's position is known. */
+List *
+mcs_stream_plan_snapshot(const Stream *stream, const MongoTarget *target, const char *position)
+{
+	uint64		now;
+	List	   *collections = mcs_stream_collections(stream, target, &now);
+
+	/* documents as of a time that has not come cannot be read */
+	if (position && now != 0 && mcs_token_time(position) >> 32 > now >> 32)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no snapshot of the future"),
+				 errdetail("Change stream \"%s\" starts at %s, MongoDB's time is %s.", stream->name,
+						   pstrdup(timestamptz_to_str(mcs_event_second(mcs_token_time(position)))),
+						   pstrdup(timestamptz_to_str(mcs_event_second(now)))),
+				 errhint("Leave out start_at, or initial_snapshot until then.")));
+	return collections;
+}
+
+/* Begins the copies; with the stream's rows locked, or made by this transaction. */
+void
+mcs_stream_begin_snapshot(const Stream *stream, List *collections)
+{
+	ListCell   *cell;
+
+	foreach(cell, collections)
+	{
+		const StreamCollection *collection = lfirst(cell);
+		CopyProgress copy = {.stream = stream->name,.database = collection->database,
+		.collection = collection->collection,.documents_estimated = -1};
+
+		CHECK_FOR_INTERRUPTS();
+		mcs_snapshots_begin(&copy);
+	}
+}
 
 /* ---- how far they are ---- */
 

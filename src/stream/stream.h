@@ -190,7 +190,7 @@ extern Datum mcs_expression_value(StreamExpressions *expressions, int field, boo
 typedef struct StreamWriter
 {
 	const Stream *stream;
-	EventsTable *table;
+	EventsTable *table;			/* with keep_events; else NULL, and there are no rows */
 	EventRow   *rows;
 	int			count;
 	int			room;
@@ -214,7 +214,10 @@ typedef struct StreamWriter
  */
 extern StreamWriter *mcs_writer_begin(const Stream *stream);
 
-/* Adds an event: EVENT_COLUMNS values and null flags, which the writer borrows until the end. */
+/* Whether it wants to know more of an event than that there was one. */
+extern bool mcs_writer_takes_values(const StreamWriter *writer);
+
+/* Adds an event: EVENT_COLUMNS values and null flags, which the writer borrows until the end; NULL where it does not take them. */
 extern void mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, TimestampTz received_at);
 
 /* Adds a gap row; token is its resume_token and gives its cluster_time. */
@@ -259,6 +262,22 @@ extern void mcs_writer_gap_values(const Stream *stream, const char *token, const
  * NULL.
  */
 extern void mcs_writer_leave_gap(const char *stream, const char *from, const char *to, const char *reason);
+
+/* ---- namespace.c: any backend ---- */
+
+typedef struct StreamCollection
+{
+	char	   *database;
+	char	   *collection;
+} StreamCollection;
+
+/*
+ * What a stream follows and MongoDB has, in its order: a list of
+ * StreamCollection.  A NOTICE names views and time series.  The collection of a
+ * stream on one is there even if MongoDB does not have it.  Raises where MongoDB
+ * does not answer; *now becomes its time.
+ */
+extern List *mcs_stream_collections(const Stream *stream, const MongoTarget *target, uint64 *now);
 
 /* ---- snapshot.c: whoever tells how far a copy is ---- */
 

@@ -23,11 +23,18 @@
 /* Puts what a call says of options into a definition. */
 extern void mcs_stream_change_options(Stream *stream, const OptionChanges *changes);
 
-extern void mcs_stream_refuse_snapshot(bool initial_snapshot);
 extern void mcs_stream_check_name(const char *name);
 
 /* What depends on more than one field; raises or, unless it is to be silent, gives NOTICEs, and fills the parts of the filter. */
 extern void mcs_stream_check_definition(Stream *stream, bool silent);
+
+/* What hangs on the stream, whose rows are locked, and is not as its definition, which changes, was: raises, or makes it so. */
+extern void mcs_stream_check_dependents(const Stream *stream, const Stream *before);
+
+/* ---- snapshot.c ---- */
+extern void mcs_stream_check_snapshot(const Stream *stream, bool silent);
+extern List *mcs_stream_plan_snapshot(const Stream *stream, const MongoTarget *target, const char *position);
+extern void mcs_stream_begin_snapshot(const Stream *stream, List *collections);
 
 /* ---- start.c ---- */
 

@@ -17,6 +17,9 @@
  *
  * How rows get into the table, and whose code runs by that, is in
  * event/events_table.c.  A notification is data, which nobody runs.
+ *
+ * A stream without keep_events numbers its events and notifies of them as any
+ * other; only rows are not made of them, and the events table is not opened.
  */
 #include "mongo_change_stream.h"
 
@@ -42,7 +45,8 @@ mcs_writer_begin(const Stream *stream)
 
 	initStringInfo(&name);
 	writer->stream = stream;
-	writer->table = mcs_events_table_open(CMD_INSERT, NULL, 0);
+	if (stream->keep_events)
+		writer->table = mcs_events_table_open(CMD_INSERT, NULL, 0);
 	writer->stream_name = CStringGetTextDatum(stream->name);
 	writer->status = CStringGetTextDatum(stream->has_handlers ? "pending" : "processed");
 	if (stream->notify == STREAM_NOTIFY_HEADS)
@@ -58,6 +62,9 @@ mcs_writer_begin(const Stream *stream)
 void
 mcs_writer_be_careful(StreamWriter *writer)
 {
+	/* without rows there is none that can't be written */
+	if (!writer->stream->keep_events)
+		return;
 	writer->room = 64;
 	writer->rows = palloc(sizeof(EventRow) * writer->room);
 	writer->positions = palloc(sizeof(char *) * writer->room);
@@ -141,12 +148,26 @@ add_head(StreamWriter *writer, int64 event_id, const Datum *values, const bool *
 	}
 }
 
+bool
+mcs_writer_takes_values(const StreamWriter *writer)
+{
+	return writer->stream->keep_events || writer->heads.data;
+}
+
 void
 mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, TimestampTz received_at)
 {
 	int64		event_id = writer->stream->last_event_id + writer->count + 1;
-	EventRow   *row = next_row(writer);
+	EventRow   *row;
 
+	if (writer->heads.data)
+		add_head(writer, event_id, values, nulls);
+	if (!writer->stream->keep_events)
+	{
+		writer->count++;
+		return;
+	}
+	row = next_row(writer);
 	set_column(row, ROW_STREAM_NAME, writer->stream_name);
 	set_column(row, ROW_EVENT_ID, Int64GetDatum(event_id));
 	for (int i = 0; i < EVENT_COLUMNS; i++)
@@ -166,8 +187,6 @@ mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, Tim
 	if (!writer->stream->has_handlers)
 		set_column(row, ROW_PROCESSING_TIME_MS, writer->processing_time_ms);
 	set_column(row, ROW_PROCESSING_ATTEMPTS, Int32GetDatum(0));
-	if (writer->heads.data)
-		add_head(writer, event_id, values, nulls);
 }
 
 static void
@@ -282,9 +301,10 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 
 	/* first of all the progress row: whoever else numbers events has locked it, too */
 	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, progress);
-	if (saved && count > 0)
+	if (saved && count > 0 && writer->table)
 		mcs_events_table_insert(writer->table, writer->rows, count);
-	mcs_events_table_close(writer->table);
+	if (writer->table)
+		mcs_events_table_close(writer->table);
 	if (saved && count > 0)
 		mcs_writer_announce(writer, progress);
 	return saved;

@@ -177,6 +177,8 @@ prepare(CatalogStatement *statement)
 {
 	Oid			types[CATALOG_MAX_ARGS];
 	SPIPlanPtr	plan;
+	/* read before: planning takes invalidations in, after which the names that it was given may be old */
+	uint64		version = mcs_extension_objects()->version;
 
 	/* forgotten before it is replaced: planning may fail, and then nobody shall find what was freed */
 	if (statement->plan)
@@ -192,7 +194,7 @@ prepare(CatalogStatement *statement)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
 	/* kept by now: until then it was in SPI's memory, and an error took it away */
 	statement->plan = plan;
-	statement->planned_for = mcs_extension_objects()->version;
+	statement->planned_for = version;
 }
 
 /* Runs a plan; snapshot NULL: as the transaction's isolation has it. */

@@ -144,14 +144,14 @@ mcs_progress_restart(const char *stream)
 
 /* ---- after a TRUNCATE ---- */
 
-/* The streams that have had events, by name: List of TruncatedStream. */
+/* The streams that have had events, and keep them, by name: List of TruncatedStream. */
 List *
 mcs_progress_truncated(void)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
 		"SELECT p.stream_name, p.last_event_id, p.resume_token "
 		"FROM @.change_stream_progress p JOIN @.change_streams s USING (stream_name) "
-		"WHERE p.last_event_id > 0 AND s.owner IN (SELECT oid FROM pg_catalog.pg_roles) ORDER BY p.stream_name");
+		"WHERE p.last_event_id > 0 AND {s.keep_events|true} AND s.owner IN (SELECT oid FROM pg_catalog.pg_roles) ORDER BY p.stream_name");
 	CatalogScope scope;
 	List	   *streams = NIL;
 	uint64		count;

@@ -14,6 +14,10 @@
  * who may read all of it anyway goes on numbering after them, and its handlers
  * wait until they are resumed: they would run with the rights of the new owner.
  *
+ * What mirrors show was written with a position.  Where that has not come back
+ * they are copied again, as are those whose copy's row has not; and of a stream
+ * that is not there they wait, as handlers do.
+ *
  * Nothing is made while a restore may still be about to bring it: a restored
  * stream is left alone until somebody resumes or changes it.
  */
@@ -39,7 +43,11 @@ mcs_restore_mend_progress(const char *stream)
 		"(SELECT FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name) ON CONFLICT DO NOTHING", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
-	return mcs_catalog_execute(&mend, values, NULL) > 0;
+	if (mcs_catalog_execute(&mend, values, NULL) == 0)
+		return false;
+	/* the position is that of the last event that is there: mirrors may have been ahead of it */
+	mcs_snapshots_begin_again(stream);
+	return true;
 }
 
 /* All of that, for a worker that begins; true where the stream's own position was missing. */
@@ -52,13 +60,13 @@ mcs_restore_mend_stream(const char *stream)
 	mcs_catalog_begin(&scope);
 	mended = mcs_restore_mend_progress(stream);
 	mcs_catalog_end(&scope);
-	mcs_restore_mend_handlers(stream);
+	mcs_restore_mend_dependents(stream);
 	return mended;
 }
 
-/* Makes the missing positions of a stream's handlers, and its row for the owner's metrics. */
+/* Makes the missing positions of a stream's handlers, its row for the owner's metrics, and the copies that its mirrors lack. */
 void
-mcs_restore_mend_handlers(const char *stream)
+mcs_restore_mend_dependents(const char *stream)
 {
 	static CatalogStatement mend = CATALOG_STATEMENT(
 		"INSERT INTO @.change_handler_progress (handler_name, worker, last_event_id) "
@@ -69,10 +77,19 @@ mcs_restore_mend_handlers(const char *stream)
 		"ON CONFLICT DO NOTHING", TEXTOID);
 	static CatalogStatement metrics = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1) ON CONFLICT DO NOTHING", TEXTOID);
+	static CatalogStatement copies = CATALOG_STATEMENT(
+		"INSERT INTO @.change_stream_snapshots (stream_name, database_name, collection_name, mirror_name, sweep, copy_number) "
+		"SELECT m.stream_name, m.database_name, m.collection_name, m.mirror_name, true, row_number() OVER (ORDER BY m.mirror_name) "
+		"+ (SELECT coalesce(max(o.copy_number), 0) FROM @.change_stream_snapshots o WHERE o.stream_name = $1) "
+		"FROM @.change_mirrors m WHERE m.stream_name = $1 AND NOT EXISTS "
+		"(SELECT FROM @.change_stream_snapshots c WHERE c.stream_name = m.stream_name AND c.mirror_name = m.mirror_name) "
+		"ON CONFLICT DO NOTHING", TEXTOID);
 	Datum		values[1] = {CStringGetTextDatum(stream)};
 
 	(void) mcs_catalog_run(&mend, values, NULL);
 	(void) mcs_catalog_run(&metrics, values, NULL);
+	if (!mcs_extension_is_old())
+		(void) mcs_catalog_run(&copies, values, NULL);
 }
 
 /* Whether there are events, be they given up or put aside, or a position of a stream that is not there. */
@@ -103,7 +120,7 @@ mcs_restore_remains(const char *stream, StreamRemains *remains)
 	return found;
 }
 
-/* Pauses handlers whose stream is not there; how many there are. */
+/* Pauses handlers, or mirrors, whose stream is not there; how many there are. */
 int64
 mcs_restore_pause_handlers(const char *stream)
 {
@@ -111,4 +128,15 @@ mcs_restore_pause_handlers(const char *stream)
 		"UPDATE @.change_handlers SET paused = true, state_since = now() WHERE stream_name = $1", TEXTOID);
 
 	return (int64) mcs_catalog_run_for(&pause, stream);
+}
+
+int64
+mcs_restore_pause_mirrors(const char *stream)
+{
+	static CatalogStatement pause = CATALOG_STATEMENT(
+		"UPDATE @.change_mirrors SET paused = true, state_since = now() WHERE stream_name = $1", TEXTOID);
+
+	/* a copy that was under way would go on into the new stream's events */
+	mcs_snapshots_forget(stream, NULL);
+	return mcs_extension_is_old() ? 0 : (int64) mcs_catalog_run_for(&pause, stream);
 }

@@ -105,8 +105,8 @@ mcs_roles_drop_streams(Oid role)
 		/* as drop_change_stream locks: handlers before the stream, and again those that were made before it was locked */
 		mcs_handlers_lock_all(lfirst(cell));
 		stream = mcs_streams_load(lfirst(cell), true, true);
-		/* somebody else has dropped it meanwhile */
-		if (!stream)
+		/* somebody else has dropped it meanwhile, or given it to another role */
+		if (!stream || stream->owner != role)
 			continue;
 		mcs_handlers_lock_all(stream->name);
 		/* as its owner, since triggers on the table run; before the stream, which they may look up */

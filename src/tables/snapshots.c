@@ -189,6 +189,27 @@ mcs_snapshots_announce(const CopyProgress *copy)
 	return died;
 }
 
+/*
+ * In a stream that goes on elsewhere: what was copied and not finished is of a
+ * time that does not meet the new position, and what mirrors show, too.  Copies
+ * of the stream's own that were finished are rows like others, and stay.
+ */
+void
+mcs_snapshots_begin_again(const char *stream)
+{
+	static CatalogStatement begin = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_snapshots SET documents_done = 0, documents_estimated = NULL, last_key = NULL, exact_since = NULL, "
+		"finished_at = NULL, sweep = mirror_name IS NOT NULL, swept_key = NULL, inexact_until = NULL, started_at = clock_timestamp(), "
+		"updated_at = clock_timestamp(), busy = '0', starts = 0, "
+		"copy_number = copy_number + (SELECT max(o.copy_number) FROM @.change_stream_snapshots o WHERE o.stream_name = $1) "
+		"WHERE stream_name = $1 AND (mirror_name IS NOT NULL OR finished_at IS NULL)", TEXTOID);
+
+	if (mcs_extension_is_old())
+		return;
+	(void) mcs_catalog_run_for(&begin, stream);
+	mcs_progress_redefine(stream);
+}
+
 void
 mcs_snapshots_forget(const char *stream, const char *mirror)
 {

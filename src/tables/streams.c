@@ -45,6 +45,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->events_processed = mcs_catalog_get_int64(row, "events_processed");
 	stream->restarts = mcs_catalog_get_int32(row, "restarts");
 	stream->consecutive_errors = mcs_catalog_get_int32(row, "consecutive_errors");
+	stream->never_ran = mcs_catalog_get_bool(row, "never_ran");
 	stream->keeps_history = !mcs_extension_is_old();
 	stream->last_event_token = mcs_catalog_get_text(row, "last_event_token");
 	stream->deployment = mcs_catalog_get_document(row, "deployment");
@@ -53,12 +54,29 @@ stream_from_row(const CatalogRow *row, const char *name)
 
 /*
  * Rows are read by the names of their columns: 1.0's, which lack some, need no
- * statements of their own.  has_handlers is not locked: it is what the statement's
- * snapshot shows, even where the rows' locks were waited for.
+ * statements of their own.
  */
+#define HAS_HANDLERS	"EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = $1) AS has_handlers"
 #define STREAM_QUERY(join) \
-	"SELECT s.*, p.*, EXISTS (SELECT FROM @.change_handlers h WHERE h.stream_name = s.stream_name) AS has_handlers " \
+	"SELECT s.*, p.*, p.updated_at = s.created_at AS never_ran, " HAS_HANDLERS " " \
 	"FROM @.change_streams s " join " @.change_stream_progress p USING (stream_name) WHERE s.stream_name = $1"
+
+/*
+ * Whether a stream whose rows are locked has handlers, which nobody gives it or
+ * takes from it without those locks.  By a statement of its own: that which
+ * locked the rows shows what there was before it waited for them.
+ */
+static bool
+has_handlers_now(const CatalogScope *scope, const char *name)
+{
+	static CatalogStatement find = CATALOG_STATEMENT("SELECT " HAS_HANDLERS, TEXTOID);
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	CatalogRow	row;
+
+	(void) mcs_catalog_execute(&find, values, NULL);
+	row = mcs_catalog_row(scope, 0);
+	return mcs_catalog_get_bool(&row, "has_handlers");
+}
 
 Stream *
 mcs_streams_load(const char *name, bool for_update, bool missing_ok)
@@ -84,6 +102,8 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 		CatalogRow	row = mcs_catalog_row(&scope, 0);
 
 		stream = stream_from_row(&row, name);
+		if (for_update)
+			stream->has_handlers = has_handlers_now(&scope, name);
 	}
 	mcs_catalog_end(&scope);
 	if (stream == NULL && !missing_ok)
@@ -195,7 +215,7 @@ mcs_streams_insert(const Stream *stream)
 	/* a restore may have left a position without its stream: what the caller has made of it is in last_event_id */
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
-		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id",
+		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id, updated_at = now()",
 		TEXTOID, TEXTOID, INT8OID);
 	static CatalogStatement insert_metrics = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1) ON CONFLICT DO NOTHING",
@@ -296,6 +316,10 @@ mcs_streams_delete(const Stream *stream, bool keep_events)
 		CATALOG_STATEMENT("DELETE FROM @.change_streams WHERE stream_name = $1", TEXTOID)
 	};
 	static CatalogStatement delete_new[] = {	/* of tables that 1.0's schema has not */
+		CATALOG_STATEMENT("DELETE FROM @.change_stream_snapshots WHERE stream_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_mirror_progress WHERE mirror_name IN "
+						  "(SELECT m.mirror_name FROM @.change_mirrors m WHERE m.stream_name = $1)", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_mirrors WHERE stream_name = $1", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_grants WHERE stream_name = $1", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_parked_events WHERE stream_name = $1", TEXTOID)
 	};

@@ -80,7 +80,7 @@ typedef struct OptionList
 	ROW(resume_after, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
 	ROW(start_after, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
 	ROW(start_at, OPTION_TEXT, NULL, NULL, OPTION_CREATE_ONLY, NULL) \
-	ROW(initial_snapshot, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, check_initial_snapshot) \
+	ROW(initial_snapshot, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL) \
 	ROW(retention, OPTION_INTERVAL, NULL, NULL, 0, check_retention) \
 	ROW(notify, OPTION_WORD, notify_words, "ids", 0, NULL) \
 	ROW(exclude_fields, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_hidden_fields) \
@@ -189,6 +189,7 @@ typedef struct Stream
 	int64		events_processed;
 	int			restarts;
 	int			consecutive_errors;
+	bool		never_ran;		/* no position was saved since it was made */
 	bool		keeps_history;	/* the schema has what follows, as 1.0's has not */
 	char	   *last_event_token;	/* of the last event that can be looked for, or NULL */
 	Document   *deployment;		/* what MongoDB said of itself, or NULL */
@@ -290,9 +291,10 @@ typedef struct StreamRemains
 } StreamRemains;
 
 extern bool mcs_restore_mend_stream(const char *stream);
-extern void mcs_restore_mend_handlers(const char *stream);
+extern void mcs_restore_mend_dependents(const char *stream);
 extern bool mcs_restore_remains(const char *stream, StreamRemains *remains);
 extern int64 mcs_restore_pause_handlers(const char *stream);
+extern int64 mcs_restore_pause_mirrors(const char *stream);
 
 /* ---- tables/events.c: change_stream_events ---- */
 
@@ -387,8 +389,11 @@ extern bool mcs_snapshots_save(const CopyProgress *copy);
 /* Notes that a chunk is written next, flushed by the commit; returns how many processes have done so without one that was saved. */
 extern int	mcs_snapshots_announce(const CopyProgress *copy);
 
-/* Notes that a chunk is written next, flushed by the commit; returns how many processes have done so without one that was saved. */
-extern int	mcs_snapshots_announce(const CopyProgress *copy);
+/*
+ * The stream's position was moved, or is not certain: begins those again that
+ * are not finished, and all of mirrors.  As mcs_snapshots_begin.
+ */
+extern void mcs_snapshots_begin_again(const char *stream);
 
 /* Forgets those of a stream (mirror NULL: all, its mirrors' too), or of a mirror. */
 extern void mcs_snapshots_forget(const char *stream, const char *mirror);

@@ -212,6 +212,8 @@ keep(StreamWorker *worker, Document *deployment, const char *doubt)
 		mcs_writer_leave_gap(worker->process.name, stream->resume_token, stream->resume_token,
 					  psprintf("%s, and whether it is another deployment can't be seen any more: events may be missing here or have no meaning there",
 							   doubt));
+		/* what mirrors show may be of the other one */
+		mcs_snapshots_begin_again(worker->process.name);
 		/* the row has taken an event_id */
 		worker->process.reload = true;
 	}

@@ -187,6 +187,9 @@ mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit
 	int			written = 0;
 
 	memset(culprit, 0, sizeof(*culprit));
+	/* without rows nothing is an event's own doing */
+	if (!stream->keep_events)
+		return mcs_writer_finish(writer, progress);
 	progress->events = count;
 	progress->last_event_id = stream->last_event_id + count;
 	mcs_events_table_close(writer->table);

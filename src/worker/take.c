@@ -237,6 +237,12 @@ store_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 	Datum		values[EVENT_COLUMNS];
 	bool		nulls[EVENT_COLUMNS];
 
+	/* a stream without keep_events counts it */
+	if (!has_expressions(stream) && !mcs_writer_takes_values(writer))
+	{
+		mcs_writer_add(writer, NULL, NULL, worker->read.received_at);
+		return;
+	}
 	/* before filter and add_fields, which are not to see what is not stored */
 	if (worker->mask)
 		mcs_event_mask(worker->mask, event);
