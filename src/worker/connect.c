@@ -105,7 +105,7 @@ mcs_worker_open_stream(StreamWorker *worker)
 
 	memset(&spec, 0, sizeof(spec));
 	mcs_stream_spec(stream, worker->mongo.at_collection, &spec);
-	if (mcs_lookup_is_ours(worker))
+	if (mcs_worker_plan_looks_up(worker))
 		spec.full_document = NULL;
 	/* of no other stream anywhere, as cursors that have it and that nobody reads are ended */
 	spec.comment = psprintf("mongo_change_stream: %s (" UINT64_FORMAT "/%u)", stream->name, GetSystemIdentifier(), MyDatabaseId);
@@ -153,7 +153,8 @@ mcs_worker_open_stream(StreamWorker *worker)
 void
 mcs_worker_close_stream(StreamWorker *worker)
 {
-	/* replies are the cursor's to free, so before it */
+	/* plans are about events of replies, and replies are the cursor's to free: in this order */
+	mcs_worker_plan_forget(worker);
 	mcs_gather_forget(worker);
 	if (worker->mongo.cursor)
 		mcs_cursor_close(worker->mongo.cursor);

@@ -58,7 +58,7 @@
 static bool
 is_at_work(const StreamWorker *worker, const CopyProgress *copy)
 {
-	return !copy->finished && (!copy->mirror || mcs_mirrors_of_copy(worker, copy));
+	return !copy->finished && (!copy->mirror || mcs_mirroring_of_copy(worker, copy));
 }
 
 /* The copy to go on with; NULL: none. */
@@ -107,6 +107,7 @@ mcs_copy_forget(StreamWorker *worker)
 	worker->copy.copies = NIL;
 	worker->copy.current = NULL;
 	worker->copy.events_since = 0;
+	worker->copy.words[0] = '\0';
 }
 
 /* Whether it is a chunk's turn, and not that of events which wait. */
@@ -142,24 +143,35 @@ mcs_copy_has_turn(StreamWorker *worker)
 
 /* ---- what is told of it ---- */
 
-const char *
-mcs_copy_words(const StreamWorker *worker, bool *of_stream)
+/* Puts into words how far it is. */
+static void
+find_words(StreamWorker *worker)
 {
-	const StreamCopy *copy = &worker->copy;
-	const CopyProgress *progress = copy->copies == NIL ? NULL : next_copy(worker);
+	StreamCopy *copy = &worker->copy;
+	const CopyProgress *progress = next_copy(worker);
 	const StreamMirror *mirror;
 	CopyProgress now;
 
+	copy->words[0] = '\0';
 	if (!progress)
-		return NULL;
-	*of_stream = progress->mirror == NULL;
+		return;
+	copy->of_stream = progress->mirror == NULL;
 	now = *progress;
 	if (copy->current == progress)
 		now.busy += GetCurrentTimestamp() - copy->started_at;
-	mirror = mcs_mirrors_of_copy(worker, progress);
-	return psprintf("%s.%s%s%s: %s%s", progress->database, progress->collection, mirror ? " into " : "",
-					mirror ? mirror->definition->table : "", mcs_stream_copy_reason(&now, 0),
-					mcs_documents_read_at_times(worker) ? "" : "; MongoDB cannot be read as of the stream's position, so the copy is exact when the stream has passed the time of reading");
+	mirror = mcs_mirroring_of_copy(worker, progress);
+	mcs_text_format(copy->words, sizeof(copy->words), "%s.%s%s%s: %s%s", progress->database, progress->collection,
+					mirror ? " into " : "", mirror ? mirror->definition->table : "", mcs_stream_copy_reason(&now, 0),
+					mcs_documents_read_at_times(worker) ? "" : "; MongoDB cannot be read as of the stream's position, "
+					"so the copy is exact when the stream has passed the time of reading");
+}
+
+void
+mcs_copy_attach(StreamWorker *worker)
+{
+	worker->copy.copies = mcs_snapshots_load(worker->process.name);
+	mcs_mirroring_attach(worker);
+	find_words(worker);
 }
 
 /* Shows how far it is, now and then. */
@@ -171,6 +183,7 @@ tell(StreamWorker *worker, bool at_once)
 	if (!at_once && !TimestampDifferenceExceeds(worker->copy.told_at, now, WORDS_INTERVAL_MS))
 		return;
 	worker->copy.told_at = now;
+	find_words(worker);
 	mcs_worker_show_active(worker);
 }
 
@@ -180,13 +193,13 @@ tell(StreamWorker *worker, bool at_once)
 static bool
 handle_refusal(StreamWorker *worker, CopyProgress *progress, const MongoError *error)
 {
-	StreamMirror *mirror = mcs_mirrors_of_copy(worker, progress);
+	StreamMirror *mirror = mcs_mirroring_of_copy(worker, progress);
 	const char *hint = mcs_mongo_hint(error);
 
 	close_find(worker);
 	if (mirror)
 	{
-		mcs_mirrors_refused(worker, mirror, error);
+		mcs_mirroring_refused(worker, mirror, error);
 		return true;
 	}
 	MemoryContextSwitchTo(worker->process.definition_context);
@@ -220,6 +233,7 @@ open_find(StreamWorker *worker, CopyProgress *progress)
 	MemoryContext old = MemoryContextSwitchTo(copy->context);
 	FindSpec   *spec = &copy->spec;
 
+	mcs_worker_plan_forget(worker);
 	memset(spec, 0, sizeof(*spec));
 	spec->database = progress->database;
 	spec->collection = progress->collection;
@@ -255,6 +269,8 @@ begin_copy(StreamWorker *worker, CopyProgress *progress)
 	MemoryContext old;
 
 	close_find(worker);
+	/* lookups for events that wait are read by the same session */
+	mcs_worker_plan_forget(worker);
 	if (!copy->context)
 		copy->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream copy", ALLOCSET_DEFAULT_SIZES);
 	copy->current = progress;
@@ -300,7 +316,7 @@ save_copy(StreamWorker *worker, CopyProgress *progress, uint64 inexact_until)
 		progress->inexact_until = inexact_until;
 	if (!mcs_snapshots_save(progress))
 		return false;
-	return mcs_mirrors_reached(worker, get_token(&worker->read.token));
+	return mcs_mirroring_reached(worker, get_token(&worker->read.token));
 }
 
 /* A chunk's documents, behind the one that is copied already. */
@@ -400,7 +416,7 @@ write_events(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, u
 	progress->finished = chunk->last && copied == chunk->count;
 	if (saved)
 		saved = save_copy(worker, progress, inexact_until);
-	mcs_follow_commit(worker, &stream_progress, saved);
+	mcs_worker_commit(worker, &stream_progress, saved);
 	worker->write.in_progress = false;
 	worker->write.careful = culprit.count > 0;
 	if (!worker->process.reload)
@@ -411,9 +427,9 @@ write_events(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, u
 static void
 write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uint64 inexact_until)
 {
-	StreamMirror *mirror = mcs_mirrors_of_copy(worker, progress);
+	StreamMirror *mirror = mcs_mirroring_of_copy(worker, progress);
 	StreamProgress stream_progress;
-	MirrorChanges *changes = mcs_mirrors_changes(worker, mirror);
+	MirrorChanges *changes = mcs_mirroring_changes(worker, mirror);
 	bool		saved;
 
 	begin_progress(worker, &stream_progress);
@@ -422,7 +438,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 		mcs_mirror_put(changes, &chunk->documents[i], worker->copy.time);
 	worker->write.in_progress = true;
 	if (saved)
-		(void) mcs_mirrors_write(worker);
+		(void) mcs_mirroring_write(worker);
 	if (saved && !mirror->stopped)
 	{
 		if (chunk->count > 0)
@@ -430,7 +446,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 		progress->finished = chunk->last;
 		saved = save_copy(worker, progress, inexact_until);
 	}
-	mcs_follow_commit(worker, &stream_progress, saved);
+	mcs_worker_commit(worker, &stream_progress, saved);
 	worker->write.in_progress = false;
 }
 
@@ -441,7 +457,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 static bool
 announce(StreamWorker *worker, CopyProgress *progress)
 {
-	StreamMirror *mirror = mcs_mirrors_of_copy(worker, progress);
+	StreamMirror *mirror = mcs_mirroring_of_copy(worker, progress);
 	int			deaths;
 	char	   *reason;
 	const char *name;
@@ -462,7 +478,7 @@ announce(StreamWorker *worker, CopyProgress *progress)
 					  mirror ? "resync_change_mirror" : "resume_change_stream", name);
 	MemoryContextSwitchTo(worker->process.batch_context);
 	if (mirror)
-		mcs_mirrors_give_up(worker, mirror, reason);
+		mcs_mirroring_give_up(worker, mirror, reason);
 	else
 		mcs_worker_stop(worker, STREAM_ERROR, reason, "the process that followed the change stream died", NULL);
 	return false;
@@ -534,7 +550,7 @@ mcs_copy_step(StreamWorker *worker)
 	if (progress->sweep)
 	{
 		MongoError	error;
-		ReadOutcome outcome = mcs_sweep_step(worker, mcs_mirrors_of_copy(worker, progress), &error);
+		ReadOutcome outcome = mcs_sweep_step(worker, mcs_mirroring_of_copy(worker, progress), &error);
 
 		goes_on = outcome == READ_REPLY ? !worker->process.reload : handle_no_reply(worker, progress, outcome, &error);
 	}

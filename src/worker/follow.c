@@ -34,65 +34,6 @@ begin_waiting(StreamWorker *worker)
 	worker->read.waiting = true;
 }
 
-/* After a commit: what is stored is what was read. */
-static void
-published(StreamWorker *worker, const StreamProgress *progress)
-{
-	Stream	   *stream = worker->stream;
-	/* no position is known before the first whole event or empty reply: fragments alone have none */
-	bool		moved = worker->read.token.len > 0 &&
-		(!stream->resume_token || strcmp(stream->resume_token, worker->read.token.data) != 0);
-
-	/*
-	 * Of a large transaction all events have the time that was started at: more
-	 * of them that are written may come.  And fragments alone are no progress,
-	 * nor is the position of the reply that opens a change stream.
-	 */
-	if (progress->events > 0 || (worker->read.moved && moved))
-		worker->process.failures = 0;
-	if (moved)
-	{
-		worker->mongo.from_time = false;
-		if (stream->resume_token)
-			pfree(stream->resume_token);
-		stream->resume_token = MemoryContextStrdup(worker->process.definition_context, worker->read.token.data);
-	}
-	stream->last_event_id = progress->last_event_id;
-	stream->events_processed += progress->events;
-	worker->process.rate_events += progress->events;
-	/* the row has forgotten it in the same transaction */
-	if (worker->write.skipped)
-		stream->skip_token = NULL;
-	/* an event was written that no process died of */
-	if (worker->crash.after_death && progress->events > 0)
-	{
-		worker->crash.starts = 0;
-		mcs_slot_trusted();
-	}
-	worker->write.failures = 0;
-	worker->write.saved_at = GetCurrentTimestamp();
-	mcs_slot_saved(stream->resume_token ? mcs_token_time(stream->resume_token) : 0, worker->read.drained, worker->read.asked_at, worker->process.rate);
-	if (stream->has_handlers && progress->events > 0)
-		mcs_slot_wake_handlers(stream->last_event_id);
-}
-
-/*
- * Commits, or rolls back where another session has moved the position or
- * changed the definition meanwhile: then both are to be read again.
- */
-void
-mcs_follow_commit(StreamWorker *worker, const StreamProgress *progress, bool saved)
-{
-	/* the condition under which it was saved decides; the flag only says it earlier */
-	if (saved && !mcs_slot_is_changed())
-	{
-		mcs_process_commit(&worker->process);
-		published(worker, progress);
-	}
-	else
-		mcs_process_roll_back(&worker->process);
-}
-
 /*
  * Whether the transaction at work may commit without waiting for the disk.
  * Under a backlog that wait is a quarter of the time.  A crash may then take
@@ -114,9 +55,9 @@ may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
 static bool
 finish_mirrors(StreamWorker *worker, const StreamProgress *progress)
 {
-	if (worker->mirror_count > 0 && !mcs_mirrors_write(worker))
+	if (worker->mirror_count > 0 && !mcs_mirroring_write(worker))
 		return false;
-	return mcs_mirrors_reached(worker, progress->token);
+	return mcs_mirroring_reached(worker, progress->token);
 }
 
 /*
@@ -153,7 +94,7 @@ write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *prog
 	}
 	if (saved)
 		saved = finish_mirrors(worker, progress);
-	mcs_follow_commit(worker, progress, saved);
+	mcs_worker_commit(worker, progress, saved);
 	worker->write.culprit = culprit;
 	if (worker->process.reload)
 		worker->write.culprit.reason = NULL;
@@ -196,7 +137,7 @@ write_transaction(StreamWorker *worker)
 
 	/* what was read for a copy is older than what is written now */
 	mcs_copy_interrupt(worker);
-	if (!mcs_lookup_prepare(worker))
+	if (!mcs_worker_plan_prepare(worker))
 		return;
 	/* before this transaction, since what kills the process takes all of it away */
 	if (worker->crash.singly > 0)
@@ -226,11 +167,12 @@ write_transaction(StreamWorker *worker)
 	else
 	{
 		saved = mcs_writer_finish(writer, &progress) && finish_mirrors(worker, &progress);
-		mcs_follow_commit(worker, &progress, saved);
+		mcs_worker_commit(worker, &progress, saved);
 	}
 	worker->write.in_progress = false;
-	mcs_lookup_forget(worker);
-	if (mcs_mirrors_begin_copies(worker))
+	mcs_worker_plan_done(worker, worker->read.taken);
+	mcs_gather_free_spent(worker);
+	if (mcs_mirroring_begin_copies(worker))
 		worker->process.reload = true;
 }
 
@@ -262,8 +204,8 @@ take_empty_batch(StreamWorker *worker)
 	mcs_process_begin(&worker->process);
 	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, &progress);
 	if (saved)
-		saved = mcs_mirrors_reached(worker, progress.token);
-	mcs_follow_commit(worker, &progress, saved);
+		saved = mcs_mirroring_reached(worker, progress.token);
+	mcs_worker_commit(worker, &progress, saved);
 }
 
 bool

@@ -33,11 +33,43 @@
 #define HOLD_STEP_MS	1000
 
 void
-mcs_gather_free_batch(StreamWorker *worker)
+mcs_gather_end_batch(StreamWorker *worker)
 {
-	if (worker->read.have_batch)
-		mcs_cursor_free_batch(&worker->read.batch);
+	MemoryContext old;
+	MongoBatch *batch;
+
+	if (!worker->read.have_batch)
+		return;
 	worker->read.have_batch = false;
+	if (worker->plan.events == 0)
+	{
+		mcs_cursor_free_batch(&worker->read.batch);
+		return;
+	}
+	/* lookups and mirrors borrow from it until all is written */
+	old = MemoryContextSwitchTo(worker->mongo.session_context);
+	batch = palloc(sizeof(MongoBatch));
+	*batch = worker->read.batch;
+	worker->read.spent = lappend(worker->read.spent, batch);
+	MemoryContextSwitchTo(old);
+}
+
+/* Frees replies of a list, and it. */
+static List *
+free_replies(List *replies)
+{
+	ListCell   *cell;
+
+	foreach(cell, replies)
+		mcs_cursor_free_batch(lfirst(cell));
+	list_free_deep(replies);
+	return NIL;
+}
+
+void
+mcs_gather_free_spent(StreamWorker *worker)
+{
+	worker->read.spent = free_replies(worker->read.spent);
 }
 
 void
@@ -50,14 +82,10 @@ mcs_gather_forget_fragments(StreamWorker *worker)
 void
 mcs_gather_forget(StreamWorker *worker)
 {
-	ListCell   *cell;
-
-	mcs_gather_free_batch(worker);
+	mcs_gather_end_batch(worker);
 	mcs_gather_forget_fragments(worker);
-	foreach(cell, worker->read.replies)
-		mcs_cursor_free_batch(lfirst(cell));
-	list_free_deep(worker->read.replies);
-	worker->read.replies = NIL;
+	mcs_gather_free_spent(worker);
+	worker->read.replies = free_replies(worker->read.replies);
 }
 
 /* Makes a reply the one at hand. */
@@ -254,6 +282,22 @@ mcs_gather(StreamWorker *worker)
 			worker->read.held_time = time;
 		return true;
 	}
+}
+
+bool
+mcs_gather_ahead(StreamWorker *worker, uint64 *before)
+{
+	const MongoBatch *last;
+	uint64		time;
+
+	/* one that was gathered and not taken is enough */
+	if (worker->read.replies == NIL && !read_ahead(worker, 0))
+		return false;
+	last = llast(worker->read.replies);
+	if (last->event_count == 0)
+		return false;
+	*before = reply_end(worker, last, &time) == END_PASSED ? 0 : time;
+	return true;
 }
 
 /*

@@ -130,16 +130,15 @@ mcs_worker_show_active(StreamWorker *worker)
 	const char *following = worker->mongo.at_collection ? "following the collection, as the role may not watch the database"
 		: "following the change stream";
 	char		reason[sizeof(worker->process.report.reason)];
-	bool		of_stream = false;
-	const char *copying = mcs_copy_words(worker, &of_stream);
+	const StreamCopy *copy = &worker->copy;
 
-	if (copying && of_stream)
+	if (copy->words[0] && copy->of_stream)
 	{
-		mcs_worker_set_state(worker, STREAM_SNAPSHOT, copying, NULL, 0);
+		mcs_worker_set_state(worker, STREAM_SNAPSHOT, copy->words, NULL, 0);
 		return;
 	}
-	if (copying)
-		mcs_text_format(reason, sizeof(reason), "%s; %s", following, copying);
+	if (copy->words[0])
+		mcs_text_format(reason, sizeof(reason), "%s; %s", following, copy->words);
 	else if (worker->chores.kept)
 		mcs_text_format(reason, sizeof(reason), "%s; events past their retention are kept (" INT64_FORMAT "): %s",
 						following, worker->chores.kept, worker->chores.kept_reason);

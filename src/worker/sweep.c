@@ -52,7 +52,7 @@ next_rows(StreamWorker *worker, StreamMirror *mirror, Sweep *sweep)
 	List	   *ids = NIL;
 
 	mcs_process_begin(&worker->process);
-	changes = mcs_mirrors_changes(worker, mirror);
+	changes = mcs_mirroring_changes(worker, mirror);
 	if (changes)
 	{
 		mirror->changes = NULL;
@@ -68,7 +68,7 @@ next_rows(StreamWorker *worker, StreamMirror *mirror, Sweep *sweep)
 		sweep->ids = lappend(sweep->ids, memcpy(palloc(VARSIZE_ANY(id)), id, VARSIZE_ANY(id)));
 	}
 	sweep->found = palloc0(sizeof(bool) * Max(list_length(ids), 1));
-	mcs_mirrors_stop_failed(worker);
+	mcs_mirroring_stop_failed(worker);
 	mcs_process_commit(&worker->process);
 	return changes != NULL;
 }
@@ -165,7 +165,7 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 
 	mcs_process_begin(&worker->process);
 	saved = mcs_progress_save(worker->stream, worker->stream->last_event_id, worker->stream->resume_token, &progress);
-	changes = saved ? mcs_mirrors_changes(worker, mirror) : NULL;
+	changes = saved ? mcs_mirroring_changes(worker, mirror) : NULL;
 	if (changes && sweep->all)
 		mcs_mirror_empty(changes, sweep->time);
 	foreach(cell, sweep->ids)
@@ -176,7 +176,7 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 			mcs_mirror_remove(changes, &id, sweep->time);
 	}
 	if (saved)
-		(void) mcs_mirrors_write(worker);
+		(void) mcs_mirroring_write(worker);
 	if (saved && !mirror->stopped)
 	{
 		copy->sweep = !sweep->all && sweep->ids != NIL;
@@ -191,7 +191,7 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 		copy->inexact_until = Max(copy->inexact_until, sweep->inexact_until);
 		saved = mcs_snapshots_save(copy);
 	}
-	mcs_follow_commit(worker, &progress, saved);
+	mcs_worker_commit(worker, &progress, saved);
 }
 
 ReadOutcome
@@ -200,6 +200,7 @@ mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, MongoError *error)
 	Sweep		sweep = {.time = mcs_progress_time(worker->stream->resume_token)};
 	ReadOutcome outcome = READ_REPLY;
 
+	mcs_worker_plan_forget(worker);
 	MemoryContextReset(worker->copy.context);
 	if (!next_rows(worker, mirror, &sweep))
 		return READ_REPLY;

@@ -81,7 +81,7 @@ mcs_take_end_reply(StreamWorker *worker)
 	worker->read.asked_at = batch->event_count == 0 && !batch->opened ? batch->asked_at : 0;
 	worker->read.drained = worker->read.asked_at != 0 && worker->read.moved;
 	worker->read.closed = batch->closed;
-	mcs_gather_free_batch(worker);
+	mcs_gather_end_batch(worker);
 }
 
 /* Says that a server repeats events, once for a cursor. */
@@ -279,8 +279,8 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 			break;
 	}
 	event->too_large = worker->mongo.too_large >= TOO_LARGE_NO_IMAGES;
-	if (mcs_event_text_is(&event->operation_type, "update") && mcs_lookup_is_ours(worker))
-		(void) mcs_lookup_get(worker, event, &event->full_document);
+	if (mcs_event_text_is(&event->operation_type, "update") && mcs_worker_plan_looks_up(worker))
+		(void) mcs_lookups_get(worker, event, &event->full_document);
 	store_event(worker, writer, event);
 }
 
@@ -320,7 +320,6 @@ event_context(void *arg)
 typedef struct Taken
 {
 	bool		any;
-	int			events;
 	Size		bytes;
 	uint64		time;			/* of the newest event */
 	bool		singly;			/* only what was noted before is taken: see crash.c */
@@ -334,7 +333,7 @@ ends_here(const StreamWorker *worker, const StreamWriter *writer, const Taken *t
 
 	/* what was looked up is of the events that were planned, and as of their end; a reply's end may follow them */
 	if (worker->plan.events > 0)
-		return taken->events >= worker->plan.events && mcs_document_next(&ahead);
+		return worker->read.taken >= worker->plan.events && mcs_document_next(&ahead);
 	/* after a death: the event that was noted, and those of its time unless one of them killed a process */
 	if (taken->singly && taken->any &&
 		(worker->crash.single_time == taken->time || !mcs_gather_goes_on(worker, taken->time)))
@@ -358,7 +357,7 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 				 errmsg("an event came without a resume token"),
 				 errdetail("Its _id is missing or was changed by the stream's pipeline.")));
 	taken->any = true;
-	taken->events++;
+	worker->read.taken++;
 	taken->time = mcs_token_time(event->token.data);
 	if (worker->crash.singly > 0 && worker->crash.single_time != taken->time)
 		worker->crash.singly--;
@@ -369,7 +368,7 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 	mcs_writer_at(writer, get_token(&worker->read.token));
 	/* mirrors first: for the stream's rows an event may be changed */
 	if (worker->mirror_count > 0)
-		mcs_mirrors_take(worker, event);
+		mcs_mirroring_take(worker, event);
 	take_event(worker, writer, event);
 	note_last_event(worker, event);
 	set_token(&worker->read.token, event->token.data, event->token.length);
@@ -386,6 +385,7 @@ take_events(StreamWorker *worker, StreamWriter *writer, void *unused)
 
 	memset(&event, 0, sizeof(event));
 	error_context_stack = &callback;
+	worker->read.taken = 0;
 	for (;;)
 	{
 		bool		written;

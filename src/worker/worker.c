@@ -40,8 +40,8 @@ load_stream(StreamWorker *worker)
 	MemoryContext old;
 
 	mcs_copy_forget(worker);
-	mcs_lookup_forget(worker);
-	mcs_mirrors_detach(worker);
+	mcs_worker_plan_forget(worker);
+	mcs_mirroring_detach(worker);
 	worker->stream = NULL;
 	worker->expressions = NULL;
 	worker->mask = NULL;
@@ -60,7 +60,7 @@ load_stream(StreamWorker *worker)
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		if (stream)
-			mcs_mirrors_attach(worker);
+			mcs_copy_attach(worker);
 		MemoryContextSwitchTo(old);
 		mcs_worker_set_events_table(mcs_extension_events());
 	}

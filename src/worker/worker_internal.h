@@ -12,14 +12,16 @@
  *	sweep.c		rows of a mirror whose documents do not
  *	follow.c	one transaction after the other
  *	take.c		events out of replies: what is a row
- *	lookup.c	how far the next transaction goes, and the documents that its updates need
- *	mirrors.c	the stream's mirrors: what events mean for their tables
+ *	plan.c		how far the next transaction goes, and the one behind it
+ *	lookups.c	documents that their updates need
+ *	mirroring.c	the stream's mirrors: what events mean for their tables
  *	documents.c	the second session, in which documents are read, and at which time
  *	connect.c	opens and closes the session and the change stream
  *	gather.c	the replies of one transaction
  *	on_error.c	events that cannot be written
  *	crash.c		care after processes that have died
  *	retry.c		when to try again
+ *	commit.c	the end of a transaction
  *	state.c		what others see of the stream
  *	process.c	what is alike in the process of a handler (worker/worker.h)
  */
@@ -92,7 +94,9 @@ typedef struct StreamReading
 	/* replies; all in session_context */
 	MongoBatch	batch;			/* at hand, if have_batch */
 	bool		have_batch;
-	List	   *replies;		/* of MongoBatch *: read behind it, for the same transaction */
+	List	   *replies;		/* of MongoBatch *: read behind it, for the same transaction or the next */
+	List	   *spent;			/* the same, before it: events of the transaction at work lie in them */
+	int			taken;			/* events of the transaction at work */
 	DocumentIterator events;	/* in the batch at hand */
 	TimestampTz received_at;	/* of the newest reply */
 	uint64		operation_time; /* the newest that was heard of */
@@ -175,20 +179,18 @@ typedef struct StreamDocuments
 } StreamDocuments;
 
 /*
- * How far the next transaction goes: so many whole events of those at hand, which
- * end at a time; and what was looked up for them.  lookup.c.
+ * How far a transaction goes: so many whole events of those at hand, which end at
+ * a time; and what was looked up for them.  plan.c.
  */
 typedef struct StreamPlan
 {
-	int			events;			/* 0: nothing was planned, and whatever is at hand is taken */
+	int			events;			/* 0: nothing is planned */
 	uint64		time;			/* of the last of them */
-	uint64		inexact_until;	/* not 0: lookups are as of this time, which is after that of the events */
-	struct LookupTable *documents;	/* NULL: none */
-	MemoryContext context;
-	uint64		one_time_until; /* a mirror has failed: up to this time each time goes alone; 0: no */
+	struct LookupTable *documents;
+	MemoryContext context;		/* of them */
 } StreamPlan;
 
-/* A mirror that is written: mirrors.c. */
+/* A mirror that is written: mirroring.c. */
 typedef struct StreamMirror
 {
 	Mirror	   *definition;
@@ -215,6 +217,8 @@ typedef struct StreamCopy
 	TimestampTz events_since;	/* events wait, or have their turn, since; 0: none do */
 	TimestampTz events_at;		/* when some last did */
 	TimestampTz told_at;		/* how far it is */
+	char		words[400];		/* the same as the status says it; empty: nothing is copied */
+	bool		of_stream;		/* that is for the stream, and not a mirror */
 	TimestampTz started_at;		/* the current one in this process, and how far it was then */
 	int64		started_with;
 	MemoryContext context;		/* of the cursor and its replies */
@@ -238,6 +242,8 @@ typedef struct StreamWorker
 	StreamReading read;
 	StreamDocuments documents;
 	StreamPlan	plan;
+	StreamPlan	next_plan;		/* of the transaction behind that */
+	uint64		one_time_until; /* a mirror has failed: up to this time each time goes alone; 0: no */
 	StreamCopy	copy;
 	StreamWriting write;
 	StreamCrash crash;
@@ -310,11 +316,18 @@ extern bool mcs_gather(StreamWorker *worker);
 
 /* Takes the next of the replies that were gathered; false where there is none. */
 extern bool mcs_gather_next(StreamWorker *worker);
+/* Sees to it that there is more than the transaction at work takes, if it has come; from which time on it is not complete, 0: it is. */
+extern bool mcs_gather_ahead(StreamWorker *worker, uint64 *before);
 extern bool mcs_gather_goes_on(const StreamWorker *worker, uint64 time);
 extern bool mcs_gather_is_held_back(const StreamWorker *worker);
 
-/* Frees the reply at hand; the fragments of an event; forgets all that was read and not written. */
-extern void mcs_gather_free_batch(StreamWorker *worker);
+/*
+ * Ends with the reply at hand, which is freed, or kept while a plan is about its
+ * events; frees those, the fragments of an event; forgets all that was read and
+ * not written.
+ */
+extern void mcs_gather_end_batch(StreamWorker *worker);
+extern void mcs_gather_free_spent(StreamWorker *worker);
 extern void mcs_gather_forget_fragments(StreamWorker *worker);
 extern void mcs_gather_forget(StreamWorker *worker);
 
@@ -390,55 +403,76 @@ extern bool mcs_documents_failure_passes(StreamWorker *worker, const MongoError 
 extern int64 mcs_documents_estimate(StreamWorker *worker, const char *database, const char *collection);
 extern void mcs_documents_close(StreamWorker *worker);
 
-/* ---- lookup.c: before a transaction ---- */
+/* ---- lookups.c: documents that events do not hold ---- */
+
+/* In a memory context, which ends it. */
+extern struct LookupTable *mcs_lookups_begin(MemoryContext context);
+extern void mcs_lookups_want(struct LookupTable *table, const EventText *database, const EventText *collection_name, const DocumentValue *id);
+extern void mcs_lookups_start(StreamWorker *worker, struct LookupTable *table, uint64 time);
+extern ReadOutcome mcs_lookups_finish(StreamWorker *worker, struct LookupTable *table, Size most, MongoError *error);
+extern Size mcs_lookups_bytes(const struct LookupTable *table);
+
+/* Not 0: documents are as of this time, which is after that of the events. */
+extern uint64 mcs_lookups_inexact_until(const struct LookupTable *table);
+extern void mcs_lookups_failed(const struct LookupTable *table, EventText *database, EventText *collection);
+
+/* What was found for an event of the transaction at work: false where the document is gone; and whether it was looked for. */
+extern bool mcs_lookups_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document);
+extern bool mcs_lookups_wants(const StreamWorker *worker, const ChangeEvent *event);
+
+/* ---- plan.c: before a transaction ---- */
 
 /*
  * Plans the next transaction of what is at hand, and reads the documents that its
  * updates need; false where something else is to be done first, or mongo.failure
  * is set.
  */
-extern bool mcs_lookup_prepare(StreamWorker *worker);
-extern void mcs_lookup_forget(StreamWorker *worker);
+extern bool mcs_worker_plan_prepare(StreamWorker *worker);
 
-/* Whether an update's document is looked up here; and what was found: false where it is gone. */
-extern bool mcs_lookup_is_ours(const StreamWorker *worker);
-extern bool mcs_lookup_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document);
+/* That transaction has taken so many events; what was planned is of no use any more. */
+extern void mcs_worker_plan_done(StreamWorker *worker, int taken);
+extern void mcs_worker_plan_forget(StreamWorker *worker);
 
-/* Whether it was looked for, found or not. */
-extern bool mcs_lookup_wants(const StreamWorker *worker, const ChangeEvent *event);
+/* Whether documents of updates are looked up here for the stream's events. */
+extern bool mcs_worker_plan_looks_up(const StreamWorker *worker);
 
-/* ---- mirrors.c: in a transaction, but for the first ---- */
+/* ---- mirroring.c: in a transaction, but for the first ---- */
 
 /* After the definition was read; in its transaction and memory. */
-extern void mcs_mirrors_attach(StreamWorker *worker);
-extern void mcs_mirrors_detach(StreamWorker *worker);
+extern void mcs_mirroring_attach(StreamWorker *worker);
+extern void mcs_mirroring_detach(StreamWorker *worker);
 
 /* The first of those that watch a collection, and how many there are; 0: none. */
-extern int	mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first);
+extern int	mcs_mirroring_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first);
 
 /*
  * Notes what an event means for the tables; writes all that was noted; notes which
  * copies are exact with a position.  False where the transaction is to be rolled back.
  */
-extern void mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event);
-extern bool mcs_mirrors_write(StreamWorker *worker);
-extern bool mcs_mirrors_reached(StreamWorker *worker, const char *token);
+extern void mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event);
+extern bool mcs_mirroring_write(StreamWorker *worker);
+extern bool mcs_mirroring_reached(StreamWorker *worker, const char *token);
 
 /* Whether one begins its copy again in the transaction at work. */
-extern bool mcs_mirrors_begin_copies(const StreamWorker *worker);
+extern bool mcs_mirroring_begin_copies(const StreamWorker *worker);
 
 /* Writes a chunk of a copy, or what a sweep has found. */
-extern MirrorChanges *mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror);
-extern StreamMirror *mcs_mirrors_of_copy(const StreamWorker *worker, const CopyProgress *copy);
+extern MirrorChanges *mcs_mirroring_changes(StreamWorker *worker, StreamMirror *mirror);
+extern StreamMirror *mcs_mirroring_of_copy(const StreamWorker *worker, const CopyProgress *copy);
 
 /* Stops those whose table could not be opened. */
-extern void mcs_mirrors_stop_failed(StreamWorker *worker);
+extern void mcs_mirroring_stop_failed(StreamWorker *worker);
 
 /* Stops one that processes have died of. */
-extern void mcs_mirrors_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason);
+extern void mcs_mirroring_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason);
 
 /* Ends one, in no transaction: MongoDB does not let its collection be read; or as the reason says. */
-extern void mcs_mirrors_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error);
+extern void mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error);
+
+/* ---- commit.c ---- */
+
+/* Commits what was written with a position; or rolls back where that, or the definition, is another by now. */
+extern void mcs_worker_commit(StreamWorker *worker, const StreamProgress *progress, bool saved);
 
 /* ---- copy.c: between transactions ---- */
 extern bool mcs_copy_is_wanted(const StreamWorker *worker);
@@ -447,14 +481,12 @@ extern bool mcs_copy_has_turn(StreamWorker *worker);
 /* Does a part of it; false where mongo.failure, reload or a culprit says why it cannot go on. */
 extern bool mcs_copy_step(StreamWorker *worker);
 
-/* Before the definition is read again. */
+/* After the definition was read, in its transaction and memory: with the mirrors; and before it is read again. */
+extern void mcs_copy_attach(StreamWorker *worker);
 extern void mcs_copy_forget(StreamWorker *worker);
 
 /* Events are written next, behind which what was read for it is worth nothing. */
 extern void mcs_copy_interrupt(StreamWorker *worker);
-
-/* What the status says of it, or NULL; whether it is for the stream, and not a mirror. */
-extern const char *mcs_copy_words(const StreamWorker *worker, bool *of_stream);
 
 /* ---- sweep.c ---- */
 
@@ -463,8 +495,6 @@ extern ReadOutcome mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, Mo
 
 /* ---- follow.c: transactions ---- */
 
-/* Commits what was written with a position; or rolls back where that, or the definition, is another by now. */
-extern void mcs_follow_commit(StreamWorker *worker, const StreamProgress *progress, bool saved);
 
 /*
  * Reads and writes what has come, waiting at most timeout_ms for it; false

@@ -1,5 +1,5 @@
 /*
- * worker/mirrors.c
+ * worker/mirroring.c
  *	  The mirrors of the stream: which of them an event is for, what it means
  *	  for their tables, and when each equals its collection.
  *
@@ -59,7 +59,7 @@ compare_mirrors(const void *a, const void *b)
 }
 
 int
-mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first)
+mcs_mirroring_find(const StreamWorker *worker, const EventText *database, const EventText *collection, StreamMirror **first)
 {
 	int			low = 0;
 	int			high = worker->mirror_count;
@@ -87,12 +87,11 @@ mcs_mirrors_find(const StreamWorker *worker, const EventText *database, const Ev
 }
 
 void
-mcs_mirrors_attach(StreamWorker *worker)
+mcs_mirroring_attach(StreamWorker *worker)
 {
 	List	   *mirrors = mcs_mirrors_of_stream(worker->process.name);
 	ListCell   *cell;
 
-	worker->copy.copies = mcs_snapshots_load(worker->process.name);
 	worker->mirrors = palloc0(sizeof(StreamMirror) * Max(list_length(mirrors), 1));
 	worker->mirror_count = 0;
 	foreach(cell, mirrors)
@@ -117,7 +116,7 @@ mcs_mirrors_attach(StreamWorker *worker)
 }
 
 void
-mcs_mirrors_detach(StreamWorker *worker)
+mcs_mirroring_detach(StreamWorker *worker)
 {
 	for (int i = 0; i < worker->mirror_count; i++)
 		if (worker->mirrors[i].table)
@@ -127,7 +126,7 @@ mcs_mirrors_detach(StreamWorker *worker)
 }
 
 StreamMirror *
-mcs_mirrors_of_copy(const StreamWorker *worker, const CopyProgress *copy)
+mcs_mirroring_of_copy(const StreamWorker *worker, const CopyProgress *copy)
 {
 	for (int i = 0; i < worker->mirror_count; i++)
 		if (worker->mirrors[i].copy == copy && !worker->mirrors[i].stopped)
@@ -201,7 +200,7 @@ stop_mirror(StreamWorker *worker, StreamMirror *mirror, const char *reason, cons
 }
 
 void
-mcs_mirrors_stop_failed(StreamWorker *worker)
+mcs_mirroring_stop_failed(StreamWorker *worker)
 {
 	for (int i = 0; i < worker->mirror_count; i++)
 	{
@@ -214,7 +213,7 @@ mcs_mirrors_stop_failed(StreamWorker *worker)
 
 /* The same for a reason of MongoDB's, in a transaction of its own. */
 void
-mcs_mirrors_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error)
+mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error)
 {
 	const char *hint = mcs_mongo_hint(error);
 
@@ -230,7 +229,7 @@ mcs_mirrors_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError
 }
 
 void
-mcs_mirrors_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason)
+mcs_mirroring_give_up(StreamWorker *worker, StreamMirror *mirror, const char *reason)
 {
 	mcs_process_begin(&worker->process);
 	stop_mirror(worker, mirror, reason, "the process that wrote it died");
@@ -246,7 +245,7 @@ rethrow_others(ErrorData *error)
 }
 
 MirrorChanges *
-mcs_mirrors_changes(StreamWorker *worker, StreamMirror *mirror)
+mcs_mirroring_changes(StreamWorker *worker, StreamMirror *mirror)
 {
 	MirrorAction action = {.worker = worker,.mirror = mirror};
 	ErrorData  *error;
@@ -285,11 +284,19 @@ copy_again(StreamMirror *mirror)
 	mirror->begins_copy = true;
 }
 
+/* Copies a value into memory that lasts until the transaction's end. */
+static void
+keep_value(DocumentValue *value)
+{
+	if (value->type != 0)
+		value->data = memcpy(MemoryContextAllocHuge(CurrentMemoryContext, value->size + 1), value->data, value->size);
+}
+
 /* What an event of a mirror's own collection means for it. */
 static void
 take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event, uint64 time)
 {
-	MirrorChanges *changes = mcs_mirrors_changes(worker, mirror);
+	MirrorChanges *changes = mcs_mirroring_changes(worker, mirror);
 	const EventText *operation = &event->operation_type;
 	DocumentValue document = event->full_document;
 	DocumentValue id;
@@ -305,6 +312,12 @@ take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event,
 	if (event->document_key.type != DOCUMENT_OBJECT ||
 		!mcs_document_find(event->document_key.data, event->document_key.size, "_id", &id))
 		return;
+	/* the parts of a large event go before all is written */
+	if (worker->read.fragments != NIL)
+	{
+		keep_value(&id);
+		keep_value(&document);
+	}
 	if (mcs_event_text_is(operation, "delete"))
 	{
 		mcs_mirror_remove(changes, &id, time);
@@ -314,16 +327,18 @@ take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event,
 	if (!update && !mcs_event_text_is(operation, "insert") && !mcs_event_text_is(operation, "replace"))
 		return;
 	/* one that was looked up is as of the end; one that MongoDB kept as of the event, so of the end, too, if it is the last */
-	if (mcs_lookup_get(worker, event, &document))
+	if (mcs_lookups_get(worker, event, &document))
 		mcs_mirror_put(changes, &document, time);
-	else if (document.type == DOCUMENT_OBJECT && !(update && mcs_lookup_wants(worker, event)))
+	else if (document.type == DOCUMENT_OBJECT && !(update && mcs_lookups_wants(worker, event)))
 		mcs_mirror_put(changes, &document, time);
-	else
+	else if (mcs_lookups_wants(worker, event))
 		mcs_mirror_remove(changes, &id, time);
+	else
+		elog(ERROR, "the document of an event was not looked up");
 }
 
 void
-mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event)
+mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event)
 {
 	static const EventText none = {NULL, 0};
 	const EventText *to_database = event->to_database.data ? &event->to_database : &none;
@@ -331,16 +346,16 @@ mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event)
 	StreamMirror *mirror;
 	int			count;
 
-	count = mcs_mirrors_find(worker, &event->database, &event->collection, &mirror);
+	count = mcs_mirroring_find(worker, &event->database, &event->collection, &mirror);
 	for (int i = 0; i < count; i++)
 		take_event(worker, &mirror[i], event, time);
 	if (mcs_event_text_is(&event->operation_type, "rename"))
 	{
-		count = mcs_mirrors_find(worker, to_database, &event->to_collection, &mirror);
+		count = mcs_mirroring_find(worker, to_database, &event->to_collection, &mirror);
 		for (int i = 0; i < count; i++)
 			if (mirror[i].copy && !mirror[i].stopped)
 			{
-				MirrorChanges *changes = mcs_mirrors_changes(worker, &mirror[i]);
+				MirrorChanges *changes = mcs_mirroring_changes(worker, &mirror[i]);
 
 				/* none of the old documents is there any more; the new ones have no events */
 				if (changes)
@@ -353,7 +368,7 @@ mcs_mirrors_take(StreamWorker *worker, const ChangeEvent *event)
 		for (int i = 0; i < worker->mirror_count; i++)
 			if (mcs_event_text_is(&event->database, worker->mirrors[i].definition->database))
 			{
-				MirrorChanges *changes = mcs_mirrors_changes(worker, &worker->mirrors[i]);
+				MirrorChanges *changes = mcs_mirroring_changes(worker, &worker->mirrors[i]);
 
 				if (changes)
 					mcs_mirror_empty(changes, time);
@@ -378,11 +393,12 @@ note_inexact(StreamMirror *mirror, uint64 until)
  * one failed that may succeed with less at once.
  */
 bool
-mcs_mirrors_write(StreamWorker *worker)
+mcs_mirroring_write(StreamWorker *worker)
 {
 	StreamPlan *plan = &worker->plan;
+	uint64		inexact_until = plan->documents ? mcs_lookups_inexact_until(plan->documents) : 0;
 
-	mcs_mirrors_stop_failed(worker);
+	mcs_mirroring_stop_failed(worker);
 	for (int i = 0; i < worker->mirror_count; i++)
 	{
 		StreamMirror *mirror = &worker->mirrors[i];
@@ -398,9 +414,9 @@ mcs_mirrors_write(StreamWorker *worker)
 		error = mcs_attempt(write_table, &action);
 		if (error)
 			rethrow_others(error);
-		if (error && plan->events > 1 && plan->one_time_until < plan->time)
+		if (error && plan->events > 1 && worker->one_time_until < plan->time)
 		{
-			plan->one_time_until = plan->time;
+			worker->one_time_until = plan->time;
 			return false;
 		}
 		if (error)
@@ -411,14 +427,14 @@ mcs_mirrors_write(StreamWorker *worker)
 		mirror->changes = NULL;
 		if (action.result.rows_written > 0 || action.result.column_errors > 0)
 			mcs_mirrors_count(mirror->definition->name, action.result.rows_written, action.result.column_errors, action.result.column_error);
-		if (!mirror->begins_copy && !note_inexact(mirror, plan->inexact_until))
+		if (!mirror->begins_copy && !note_inexact(mirror, inexact_until))
 			return false;
 	}
 	return true;
 }
 
 bool
-mcs_mirrors_begin_copies(const StreamWorker *worker)
+mcs_mirroring_begin_copies(const StreamWorker *worker)
 {
 	for (int i = 0; i < worker->mirror_count; i++)
 		if (worker->mirrors[i].begins_copy)
@@ -427,7 +443,7 @@ mcs_mirrors_begin_copies(const StreamWorker *worker)
 }
 
 bool
-mcs_mirrors_reached(StreamWorker *worker, const char *token)
+mcs_mirroring_reached(StreamWorker *worker, const char *token)
 {
 	uint64		time;
 	ListCell   *cell;
@@ -440,7 +456,7 @@ mcs_mirrors_reached(StreamWorker *worker, const char *token)
 		CopyProgress *copy = lfirst(cell);
 
 		if (!copy->finished || copy->exact_since != 0 || time < copy->inexact_until ||
-			(copy->mirror && !mcs_mirrors_of_copy(worker, copy)))
+			(copy->mirror && !mcs_mirroring_of_copy(worker, copy)))
 			continue;
 		copy->exact_since = mcs_event_timestamp(time);
 		copy->inexact_until = 0;

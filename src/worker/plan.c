@@ -1,0 +1,358 @@
+/*
+ * worker/plan.c
+ *	  How far a transaction goes whose events need documents that are looked up.
+ *
+ * No network is waited for in a transaction.  So before it begins it is decided
+ * which of the events at hand it takes: as many as its bounds allow, up to the end
+ * of a time.  What they want is looked up as of that time (lookups.c).  And where
+ * more events are at hand already, those of the transaction behind it are planned,
+ * too, and their lookups begun, before the first one is written.
+ *
+ * What is found is held in memory, some 64 MB of it: where it is more, the
+ * transaction takes fewer events.  Only where the updates of a single MongoDB
+ * transaction have more documents than that, it is parted.
+ *
+ * A plan is about events that lie behind one another from where reading is.  It
+ * names documents by bytes of replies, which therefore stay until its events are
+ * written.
+ */
+#include "mongo_change_stream.h"
+
+#include "utils/memutils.h"
+#include "worker/worker_internal.h"
+
+/* Bound of the documents that are held for one transaction. */
+#define LOOKUP_BYTES		(64 * 1024 * 1024)
+
+/* ---- events ahead ---- */
+
+/* What of an event says whether its document is to be looked up; of one in fragments, what the last of them leaves. */
+typedef struct Glance
+{
+	EventText	operation;
+	EventText	database;
+	EventText	collection;
+	DocumentValue id;
+	bool		has_document;
+	uint64		time;
+} Glance;
+
+static void
+glance_text(const DocumentValue *value, EventText *text)
+{
+	const char *string;
+	uint32		size;
+
+	if (mcs_document_get_string(value, &string, &size))
+	{
+		text->data = string;
+		text->length = size;
+	}
+}
+
+/* Looks at an event, or at a fragment of one. */
+static void
+glance(Glance *seen, const DocumentValue *event)
+{
+	DocumentIterator it;
+	DocumentValue found;
+	TokenParts	token;
+
+	if (event->type != DOCUMENT_OBJECT)
+		return;
+	mcs_document_iterate(&it, event->data, event->size);
+	while (mcs_document_next(&it))
+	{
+		if (strcmp(it.key, "_id") == 0)
+		{
+			if (mcs_token_parts(&it.value, &token))
+				seen->time = mcs_token_time(token.data);
+		}
+		else if (strcmp(it.key, "operationType") == 0)
+			glance_text(&it.value, &seen->operation);
+		else if (strcmp(it.key, "fullDocument") == 0)
+			seen->has_document = it.value.type == DOCUMENT_OBJECT;
+		else if (strcmp(it.key, "ns") == 0 && it.value.type == DOCUMENT_OBJECT)
+		{
+			if (mcs_document_find(it.value.data, it.value.size, "db", &found))
+				glance_text(&found, &seen->database);
+			if (mcs_document_find(it.value.data, it.value.size, "coll", &found))
+				glance_text(&found, &seen->collection);
+		}
+		else if (strcmp(it.key, "documentKey") == 0 && it.value.type == DOCUMENT_OBJECT)
+		{
+			if (!mcs_document_find(it.value.data, it.value.size, "_id", &seen->id))
+				seen->id.type = 0;
+		}
+	}
+}
+
+/* A walk over the events of the replies at hand, from where reading is. */
+typedef struct Ahead
+{
+	const StreamWorker *worker;
+	DocumentIterator it;
+	int			next;			/* of the replies that were gathered */
+	Glance		seen;
+	bool		begun;			/* fragments of an event that is not whole yet have been seen */
+	Size		size;			/* of the event that was seen last */
+} Ahead;
+
+static void
+look_ahead(Ahead *ahead, const StreamWorker *worker)
+{
+	ListCell   *cell;
+
+	memset(ahead, 0, sizeof(*ahead));
+	ahead->worker = worker;
+	ahead->it = worker->read.events;
+	ahead->begun = worker->read.fragments != NIL;
+	foreach(cell, worker->read.fragments)
+		glance(&ahead->seen, lfirst(cell));
+}
+
+/* The next event that is whole; false where there is none. */
+static bool
+next_ahead(Ahead *ahead)
+{
+	for (;;)
+	{
+		EventFragment fragment;
+		const MongoBatch *reply;
+
+		if (mcs_document_next(&ahead->it))
+		{
+			if (!ahead->begun)
+				memset(&ahead->seen, 0, sizeof(Glance));
+			glance(&ahead->seen, &ahead->it.value);
+			ahead->size += ahead->it.value.size;
+			if (ahead->it.value.type != DOCUMENT_OBJECT)
+				return false;
+			fragment = mcs_event_fragment(ahead->it.value.data, ahead->it.value.size);
+			ahead->begun = fragment.number < fragment.of;
+			if (!ahead->begun)
+				return true;
+			continue;
+		}
+		if (ahead->next >= list_length(ahead->worker->read.replies))
+			return false;
+		reply = list_nth(ahead->worker->read.replies, ahead->next++);
+		mcs_document_iterate(&ahead->it, reply->events, reply->events_size);
+	}
+}
+
+/* ---- what is wanted ---- */
+
+/* Whether MongoDB is asked for no image that shows the document as of the update. */
+static bool
+has_no_images(const Stream *stream)
+{
+	return strcmp(stream->full_document, "whenAvailable") != 0 && strcmp(stream->full_document, "required") != 0;
+}
+
+bool
+mcs_worker_plan_looks_up(const StreamWorker *worker)
+{
+	return !worker->documents.refused && mcs_pipeline_may_look_up(worker->stream);
+}
+
+/* Whether the document of an event is needed, which is not in it. */
+static bool
+is_wanted(const StreamWorker *worker, const Glance *seen)
+{
+	StreamMirror *first;
+	bool		update;
+
+	if (!seen->operation.data || !seen->database.data || !seen->collection.data || seen->id.type == 0)
+		return false;
+	update = mcs_event_text_is(&seen->operation, "update");
+	/* an image in an update is of its time only where MongoDB has kept it */
+	if (seen->has_document && !(update && has_no_images(worker->stream)))
+		return false;
+	if (update && mcs_worker_plan_looks_up(worker) &&
+		(!worker->stream->collection || mcs_event_text_is(&seen->collection, worker->stream->collection)))
+		return true;
+	/* an insert that came without its document was too large with it */
+	return (update || mcs_event_text_is(&seen->operation, "insert") || mcs_event_text_is(&seen->operation, "replace")) &&
+		mcs_mirroring_find(worker, &seen->database, &seen->collection, &first) > 0;
+}
+
+/* ---- plans ---- */
+
+/* Where a plan ends, beside the bounds of every transaction. */
+typedef struct PlanBounds
+{
+	int			events;			/* at most so many, if they end at a time */
+	bool		parts_times;	/* or do not */
+	uint64		before;			/* of times that are complete; 0: all are */
+} PlanBounds;
+
+/* Whether the transaction ends before an event of a time; bytes: of those before it. */
+static bool
+ends_before(const StreamWorker *worker, const StreamPlan *plan, uint64 time, Size bytes, const PlanBounds *bounds)
+{
+	if ((worker->read.held_time != 0 && time >= worker->read.held_time) ||
+		(bounds->before != 0 && time >= bounds->before))
+		return true;
+	if (plan->events == 0)
+		return false;
+	/* an event that processes have died of goes alone */
+	if ((worker->crash.singly > 0 && worker->crash.single_time == plan->time) ||
+		(bounds->parts_times && plan->events >= bounds->events))
+		return true;
+	if (time == plan->time)
+		return false;
+	return worker->crash.singly > 0 || worker->write.careful || plan->time <= worker->one_time_until ||
+		plan->events >= Min(bounds->events, BATCH_EVENTS) || bytes >= BATCH_BYTES;
+}
+
+static void
+forget(StreamPlan *plan)
+{
+	plan->events = 0;
+	plan->time = 0;
+	plan->documents = NULL;
+	/* the cursor, too, if one is open */
+	if (plan->context)
+		MemoryContextReset(plan->context);
+	else
+		plan->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream plan", ALLOCSET_DEFAULT_SIZES);
+}
+
+/* Decides what a transaction takes behind so many events, and notes what that wants. */
+static void
+make_plan(StreamWorker *worker, StreamPlan *plan, int behind, const PlanBounds *bounds)
+{
+	Ahead		ahead;
+	Size		before = 0;
+
+	forget(plan);
+	plan->documents = mcs_lookups_begin(plan->context);
+	look_ahead(&ahead, worker);
+	while (behind-- > 0 && next_ahead(&ahead))
+		before = ahead.size;
+	ahead.size -= before;
+	before = 0;
+	while (next_ahead(&ahead))
+	{
+		/* one without a token is refused when it is taken */
+		uint64		time = ahead.seen.time ? ahead.seen.time : plan->time;
+
+		if (ends_before(worker, plan, time, before, bounds))
+			break;
+		plan->events++;
+		plan->time = time;
+		before = ahead.size;
+		if (is_wanted(worker, &ahead.seen))
+			mcs_lookups_want(plan->documents, &ahead.seen.database, &ahead.seen.collection, &ahead.seen.id);
+	}
+	mcs_lookups_start(worker, plan->documents, plan->time);
+}
+
+/* Whether fewer events are to be taken, as their documents are too many to hold. */
+static bool
+is_too_much(const StreamPlan *plan)
+{
+	return plan->events > 1 && mcs_lookups_bytes(plan->documents) > LOOKUP_BYTES;
+}
+
+/*
+ * The role may not find, or the collection can't be read so: events are looked up
+ * by MongoDB, and mirrors stop.
+ */
+static void
+handle_refusal(StreamWorker *worker, const MongoError *error)
+{
+	EventText	database;
+	EventText	collection;
+	StreamMirror *mirror;
+	int			count;
+
+	mcs_lookups_failed(worker->plan.documents, &database, &collection);
+	count = mcs_mirroring_find(worker, &database, &collection, &mirror);
+	if (mcs_worker_plan_looks_up(worker))
+	{
+		worker->documents.refused = true;
+		ereport(LOG,
+				(errmsg("change stream \"%s\" leaves the lookup of documents to MongoDB, which costs it more", worker->process.name),
+				 errdetail("Its role may not read them: %s", error->message)));
+	}
+	for (int i = 0; i < count; i++)
+		mcs_mirroring_refused(worker, &mirror[i], error);
+	worker->process.reload = true;
+}
+
+/* Plans the transaction behind the one that is ready, and begins its lookups. */
+static void
+plan_ahead(StreamWorker *worker)
+{
+	PlanBounds	bounds = {.events = INT_MAX};
+
+	/* the next transaction may be another one where something is wrong with this */
+	if (worker->crash.singly > 0 || worker->write.careful || worker->plan.time <= worker->one_time_until ||
+		worker->mongo.too_large != TOO_LARGE_NO || worker->read.held_time != 0)
+		return;
+	if (!mcs_gather_ahead(worker, &bounds.before))
+		return;
+	make_plan(worker, &worker->next_plan, worker->plan.events, &bounds);
+}
+
+bool
+mcs_worker_plan_prepare(StreamWorker *worker)
+{
+	PlanBounds	bounds = {.events = INT_MAX};
+	StreamPlan *plan = &worker->plan;
+	MongoError	error;
+	ReadOutcome outcome;
+
+	if (!mcs_worker_plan_looks_up(worker) && worker->mirror_count == 0)
+		return true;
+	/* or it was made while the last one was written */
+	if (plan->events == 0)
+		make_plan(worker, plan, 0, &bounds);
+	for (;;)
+	{
+		outcome = mcs_lookups_finish(worker, plan->documents, plan->events > 1 ? LOOKUP_BYTES : SIZE_MAX, &error);
+		if (outcome != READ_REPLY || !is_too_much(plan))
+			break;
+		/* half of it, then; where that was all of one time already, a part of that */
+		bounds.parts_times |= plan->events > bounds.events;
+		bounds.events = plan->events / 2;
+		make_plan(worker, plan, 0, &bounds);
+	}
+	if (outcome == READ_REPLY)
+	{
+		plan_ahead(worker);
+		return true;
+	}
+	if (outcome == READ_FAILED && !mcs_documents_failure_passes(worker, &error))
+		handle_refusal(worker, &error);
+	return false;
+}
+
+void
+mcs_worker_plan_done(StreamWorker *worker, int taken)
+{
+	StreamPlan	next = worker->next_plan;
+	bool		as_planned = worker->plan.events == taken && next.events > 0;
+
+	if (worker->plan.events == 0)
+		return;
+	forget(&worker->plan);
+	if (as_planned)
+	{
+		worker->next_plan = worker->plan;
+		worker->plan = next;
+	}
+	else
+		forget(&worker->next_plan);
+}
+
+void
+mcs_worker_plan_forget(StreamWorker *worker)
+{
+	if (worker->plan.context)
+		forget(&worker->plan);
+	if (worker->next_plan.context)
+		forget(&worker->next_plan);
+}
