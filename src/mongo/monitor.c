@@ -81,6 +81,25 @@ typedef enum OperationState
 	OPERATION_UNKNOWN
 } OperationState;
 
+/*
+ * Appends how what is waited for is known in currentOp.  Not by the command, of
+ * which large ones are cut there.  By appName only where there is no session: a
+ * process may have several connections, and what goes on on another is no answer.
+ */
+static void
+append_operation(const Driver *driver, bson_t *command)
+{
+	bson_iter_t iter;
+
+	if (driver->in_get_more)
+		BSON_APPEND_INT64(command, "command.getMore", driver->cursor_id);
+	else if (driver->session != NULL &&
+			 bson_iter_init_find(&iter, mongoc_client_session_get_lsid(driver->session), "id"))
+		bson_append_iter(command, "lsid.id", -1, &iter);
+	else
+		BSON_APPEND_UTF8(command, "appName", mongoc_uri_get_appname(driver->uri));
+}
+
 /* Whether a server is at work on what is waited for. */
 static OperationState
 find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const mongoc_read_prefs_t *prefs)
@@ -96,10 +115,7 @@ find_operation(Driver *driver, mongoc_client_t *client, uint32 server_id, const 
 	/* $ownOps takes no privilege: a user may always see its own operations */
 	BSON_APPEND_INT32(&command, "currentOp", 1);
 	BSON_APPEND_BOOL(&command, "$ownOps", true);
-	if (driver->in_get_more)
-		BSON_APPEND_INT64(&command, "command.getMore", driver->cursor_id);
-	else
-		BSON_APPEND_UTF8(&command, "appName", mongoc_uri_get_appname(driver->uri));
+	append_operation(driver, &command);
 	reply = mcs_client_run(driver, client, NULL, server_id, "admin", &command, prefs, false, &ignored);
 	bson_destroy(&command);
 	if (reply == NULL)
@@ -340,7 +356,7 @@ look_at_set(Driver *driver, MongoError *error)
 static bson_t *
 build_orphans(const Driver *driver)
 {
-	/* by the server's clock, as that is the one it notes times by */
+	/* by the server's clock, as that is the one it notes times by; a find may be the stream's own, in its other session */
 	return BCON_NEW("aggregate", BCON_INT32(1),
 					"pipeline", "[",
 					"{", "$currentOp", "{",
@@ -348,6 +364,7 @@ build_orphans(const Driver *driver)
 					"{", "$match", "{",
 					"type", BCON_UTF8("idleCursor"),
 					"cursor.originatingCommand.comment", BCON_UTF8(driver->cursor_comment),
+					"cursor.originatingCommand.find", "{", "$exists", BCON_BOOL(false), "}",
 					"cursor.cursorId", "{", "$ne", BCON_INT64(driver->cursor_id), "}",
 					"$expr", "{", "$lt", "[", BCON_UTF8("$cursor.lastAccessDate"),
 					"{", "$subtract", "[", BCON_UTF8("$$NOW"), BCON_INT32(IDLE_MS), "]", "}", "]", "}",
