@@ -19,7 +19,7 @@ CREATE TABLE change_stream_snapshots (
   busy interval NOT NULL DEFAULT '0',
   copy_number bigint NOT NULL,
   starts int NOT NULL DEFAULT 0,
-  UNIQUE NULLS NOT DISTINCT (stream_name, database_name, collection_name, mirror_name)
+  CONSTRAINT change_stream_snapshots_key UNIQUE NULLS NOT DISTINCT (stream_name, database_name, collection_name, mirror_name)
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_snapshots
   IS 'copies of collections that change streams and their mirrors make, or have made: how far each is, committed with what was copied';

@@ -15,13 +15,15 @@ SELECT m.mirror_name,
        m.table_name,
        CASE WHEN m.stopped_reason IS NOT NULL THEN 'error'
             WHEN m.paused THEN 'paused'
+            WHEN s.stream_name IS NULL THEN 'error'
             WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot']) THEN s.state
             WHEN c.finished_at IS NULL THEN 'snapshot'
             ELSE 'active' END AS state,
        CASE WHEN m.stopped_reason IS NOT NULL THEN m.stopped_reason
             WHEN m.paused THEN 'paused by its owner'
             ELSE nullif(pg_catalog.concat_ws('; ',
-              CASE WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot'])
+              CASE WHEN s.stream_name IS NULL THEN 'its change stream does not exist, as after a restore of a part'
+                   WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot'])
                      THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason)
                    WHEN c.mirror_name IS NULL THEN 'its copy is missing, as after a restore of a part: resync_change_mirror()'
                    WHEN c.finished_at IS NULL

@@ -51,7 +51,7 @@ BEGIN ATOMIC
     SELECT 4, i.indexrelid::pg_catalog.int8, pg_catalog.concat(pg_catalog.pg_get_indexdef(i.indexrelid), ';')
     FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) t.oid
          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid
-    WHERE c.relname OPERATOR(pg_catalog.<>) ALL (ARRAY['change_stream_events_cluster_time_idx', 'change_handlers_stream_name_idx', 'change_handler_dead_letters_event_idx'])
+    WHERE c.relname OPERATOR(pg_catalog.<>) ALL (ARRAY['change_stream_events_cluster_time_idx', 'change_handlers_stream_name_idx', 'change_handler_dead_letters_event_idx', 'change_mirrors_stream_name_idx'])
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid OPERATOR(pg_catalog.=) i.indexrelid AND k.conrelid OPERATOR(pg_catalog.=) i.indrelid)
     UNION ALL
     SELECT 4, x.oid::pg_catalog.int8, pg_catalog.concat(pg_catalog.pg_get_statisticsobjdef(x.oid), ';')
@@ -68,7 +68,7 @@ BEGIN ATOMIC
              CASE WHEN p.polwithcheck IS NOT NULL THEN pg_catalog.format('WITH CHECK (%s)', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) END), ';')
     FROM tables t JOIN pg_catalog.pg_policy p ON p.polrelid OPERATOR(pg_catalog.=) t.oid
     WHERE p.polname OPERATOR(pg_catalog.<>) ALL (ARRAY['own_streams', 'granted_streams', 'own_kept_events', 'own_progress', 'own_events', 'own_metrics',
-      'own_grants', 'own_parked_events', 'own_handlers', 'own_handler_progress', 'own_dead_letters', 'read_all'])
+      'own_grants', 'own_parked_events', 'own_handlers', 'own_handler_progress', 'own_dead_letters', 'own_snapshots', 'own_mirrors', 'own_mirror_progress', 'read_all'])
     UNION ALL
     SELECT 6, r.oid::pg_catalog.int8, pg_catalog.pg_get_ruledef(r.oid)
     FROM tables t JOIN pg_catalog.pg_rewrite r ON r.ev_class OPERATOR(pg_catalog.=) t.oid

@@ -12,6 +12,10 @@ CREATE VIEW all_changes AS SELECT * FROM orders;
 SELECT change_stream_translate($q$-- a comment
 create or replace change_stream "Mixed" on shop.userActivities with (fullDocument = updateLookup, maxAwaitTimeMS = 500, Operations => ARRAY['insert'], showExpandedEvents = on) filter (a > 5) pipeline (add_fields (x = a.b), filter (x = 'y'), add_fields(x = 1, z = x));$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON DATABASE * WITH (pipeline = [{"$match": {"ns.coll": "orders"}}], start_at = 'earliest', batchSize = 10);$q$);
+SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders WHERE total > 5 WITH SNAPSHOT WITH (batch_size = 5)$q$);
+SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON DATABASE WITH SNAPSHOT$q$);
+SELECT change_stream_translate($q$ALTER CHANGE STREAM s WITH SNAPSHOT$q$);
+SELECT change_stream_translate($q$RESUME CHANGE STREAM s FROM 'now' WITH SNAPSHOT$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders WITH (nosuch = 1)$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders WITH (batch_size = 'x', batchSize = 1)$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders FILTER ()$q$);

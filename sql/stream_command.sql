@@ -65,7 +65,29 @@ SELECT wait, refused_create(format('database => %L, max_await_time => %L', 'shop
 FROM unnest(ARRAY['0', '-1 second', '999 microseconds', '61 minutes', '178000000 years']) AS wait;
 SELECT span, refused_create(format('database => %L, retention => %L', 'shop', span))
 FROM unnest(ARRAY['0', '-1 day', '1 month -31 days']) AS span;
-SELECT refused_create($$ database => 'shop', initial_snapshot => true $$);
+-- a snapshot, and what it cannot be together with; of a paused stream it waits for resume_change_stream, which needs MongoDB
+SELECT refused_create($$ database => 'shop', initial_snapshot => true, pipeline => '[{"$match": {"a": 1}}]' $$);
+SELECT refused_create($$ database => 'shop', initial_snapshot => true, keep_events => false $$);
+SELECT create_change_stream('copied', 'orders', 'shop', initial_snapshot => true, operations => '{insert}', paused => true);
+SELECT create_change_stream('copies', 'orders', 'shop', initial_snapshot => true, operations => '{insert,snapshot}', paused => true);
+SELECT initial_snapshot, operations FROM change_streams WHERE stream_name = 'copies';
+SELECT count(*) FROM change_stream_snapshots;
+SELECT refused($$ SELECT resume_change_stream('copies') $$);
+SELECT drop_change_stream('copied'), drop_change_stream('copies');
+
+-- events that are not kept: no handlers, in either order
+SELECT create_change_stream('counts', 'orders', 'shop', keep_events => false, paused => true);
+SELECT refused($$ SELECT create_change_handler('h', 'counts', body => 'BEGIN END') $$);
+SELECT refused($$ SELECT resume_change_stream('counts', initial_snapshot => true) $$);
+SELECT alter_change_stream('counts', keep_events => true);
+SELECT create_change_handler('h', 'counts', body => 'BEGIN END');
+SELECT refused($$ SELECT alter_change_stream('counts', keep_events => false) $$);
+SELECT drop_change_handler('h');
+UPDATE change_stream_progress SET last_event_id = 7 WHERE stream_name = 'counts';
+SELECT alter_change_stream('counts', keep_events => false);
+SELECT alter_change_stream('counts', reset => '{keep_events}');
+SELECT event_id, operation_type, extra FROM change_stream_events WHERE stream_name = 'counts';
+SELECT drop_change_stream('counts');
 SELECT create_change_stream('words', 'orders', 'shop', full_document => 'update_lookup', full_document_before_change => 'when_available',
   batch_size => 50, max_await_time => '2 minutes', retention => '1 mon', notify => 'heads', paused => true);
 SELECT create_change_stream('nulls', 'orders', 'shop', full_document => NULL, full_document_before_change => NULL, show_expanded_events => NULL,

@@ -366,7 +366,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 static char *
 resume_position(const Stream *stream, const char *start_at)
 {
-	StreamStart start = {START_NONE, NULL, false};
+	StreamStart start = {START_NONE, NULL, stream->resume_token == NULL};
 	char	   *token;
 
 	if (start_at)
@@ -474,8 +474,9 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 	snapshot |= stream->initial_snapshot && stream->paused && stream->never_ran;
 	if (snapshot)
 		mcs_stream_check_snapshot(stream, false);
-	/* a position that is lost says nothing; the documents of now say all */
-	if (snapshot && !start_at && stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
+	/* a position that is lost says nothing; the documents of now say all, and need MongoDB */
+	if (snapshot && !start_at &&
+		(!stream->resume_token || (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)))
 		start_at = "now";
 	/* its form before MongoDB is asked; whether it fits the position is seen below */
 	if (skip)
