@@ -62,6 +62,26 @@ UPDATE change_stream_snapshots SET finished_at = now() WHERE mirror_name IS NOT 
 SELECT alter_change_stream('shop', mask_fields => '{card}');
 SELECT mirror_name, sweep, finished_at IS NULL FROM change_stream_snapshots ORDER BY copy_number;
 
+-- a mirror follows its table to another name
+CREATE SCHEMA "Odd ""one";
+CREATE TABLE a ();
+CREATE TABLE b ();
+CREATE TEMP TABLE c ();
+ALTER TABLE a RENAME TO "A.b";
+ALTER TABLE "A.b" SET SCHEMA "Odd ""one";
+ALTER INDEX b RENAME TO b2;
+ALTER TABLE c RENAME TO c2;
+ALTER TABLE IF EXISTS nowhere RENAME TO c3;
+SELECT mirror_name, table_name FROM change_mirrors ORDER BY mirror_name;
+ALTER SCHEMA "Odd ""one" RENAME TO even;
+SELECT table_name FROM change_mirrors WHERE mirror_name = 'done';
+BEGIN;
+ALTER TABLE even."A.b" SET SCHEMA public;
+ROLLBACK;
+ALTER TABLE even."A.b" RENAME COLUMN nosuch TO other;
+SELECT table_name FROM change_mirrors WHERE mirror_name = 'done';
+SELECT definition_version > 3 FROM change_stream_progress;
+
 -- they go with it
 SELECT drop_change_stream('shop');
 SELECT (SELECT count(*) FROM change_mirrors), (SELECT count(*) FROM change_mirror_progress), (SELECT count(*) FROM change_stream_snapshots);
@@ -76,3 +96,5 @@ SELECT paused FROM change_mirrors;
 SELECT count(*) FROM change_stream_snapshots;
 SELECT drop_change_stream('gone');
 DROP SERVER nowhere CASCADE;
+DROP SCHEMA even CASCADE;
+DROP TABLE b2;

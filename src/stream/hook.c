@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -30,6 +31,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
@@ -315,7 +317,16 @@ before_statement(Node *statement)
 	}
 }
 
-/* The roles that a statement drops, to be remembered until it has. */
+/* What is known before a statement and not behind it. */
+typedef struct StatementBefore
+{
+	List	   *roles;			/* that it drops, by OID, as afterwards their names lead nowhere */
+	Oid			table;			/* whose name it changes; InvalidOid: none */
+	char	   *schema;			/* and what that is */
+	char	   *name;
+} StatementBefore;
+
+/* The roles that a statement drops. */
 static List *
 roles_to_drop(Node *statement)
 {
@@ -335,6 +346,54 @@ roles_to_drop(Node *statement)
 	return roles;
 }
 
+/* Notes the name of the table that a statement is about to rename, or to move into another schema; it may be called an index or a view there. */
+static void
+note_table(StatementBefore *before, Node *statement)
+{
+	RangeVar   *relation = NULL;
+
+	if (IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType != OBJECT_COLUMN)
+		relation = ((RenameStmt *) statement)->relation;
+	else if (IsA(statement, AlterObjectSchemaStmt))
+		relation = ((AlterObjectSchemaStmt *) statement)->relation;
+	if (relation == NULL)
+		return;
+	/* not locked: the statement does that, and waits for who makes a mirror of it */
+	before->table = RangeVarGetRelid(relation, NoLock, true);
+	if (!OidIsValid(before->table))
+		return;
+	before->schema = get_namespace_name(get_rel_namespace(before->table));
+	before->name = get_rel_name(before->table);
+	/* dropped this very moment */
+	if (before->schema == NULL || before->name == NULL)
+		before->table = InvalidOid;
+}
+
+/* Mirrors follow a table, or all tables of a schema, with another name. */
+static void
+follow_names(const StatementBefore *before, Node *statement)
+{
+	char	   *schema;
+	char	   *name;
+
+	if (!OidIsValid(before->table))
+	{
+		mcs_mirrors_rename_table(((RenameStmt *) statement)->subname, NULL, ((RenameStmt *) statement)->newname, NULL);
+		return;
+	}
+	schema = get_namespace_name(get_rel_namespace(before->table));
+	name = get_rel_name(before->table);
+	if (schema && name && (strcmp(schema, before->schema) != 0 || strcmp(name, before->name) != 0))
+		mcs_mirrors_rename_table(before->schema, before->name, schema, name);
+}
+
+/* ALTER SCHEMA ... RENAME TO */
+static bool
+renames_schema(Node *statement)
+{
+	return IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_SCHEMA;
+}
+
 /* ALTER SERVER ... RENAME TO */
 static bool
 renames_server(Node *statement)
@@ -344,24 +403,28 @@ renames_server(Node *statement)
 
 /*
  * DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another;
- * what dropped roles were granted ends; streams follow a server that is renamed.
+ * what dropped roles were granted ends; streams follow a server that is renamed,
+ * mirrors a table.
  */
 static void
-after_statement(Node *statement, List *dropped_roles)
+after_statement(Node *statement, const StatementBefore *before)
 {
 	ListCell   *cell;
 
-	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && dropped_roles == NIL && !renames_server(statement))
+	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && before->roles == NIL && !renames_server(statement) &&
+		!OidIsValid(before->table) && !renames_schema(statement))
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
 	/* what the statement has done is to be seen by what follows from it */
 	CommandCounterIncrement();
-	if (dropped_roles != NIL)
+	if (before->roles != NIL)
 	{
-		foreach(cell, dropped_roles)
+		foreach(cell, before->roles)
 			mcs_grants_forget_role(lfirst_oid(cell));
 	}
+	else if (OidIsValid(before->table) || renames_schema(statement))
+		follow_names(before, statement);
 	else if (IsA(statement, RenameStmt))
 		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
@@ -388,18 +451,18 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 {
 	ProcessUtility_hook_type next = previous_process_utility ? previous_process_utility : standard_ProcessUtility;
 	bool		ours = mcs_shared_ready() && !RecoveryInProgress() && IsTransactionState();
-	List	   *dropped_roles = NIL;
+	StatementBefore before = {0};
 
 	if (ours)
 	{
 		before_statement(pstmt->utilityStmt);
-		/* by OID, as afterwards their names lead nowhere */
-		dropped_roles = roles_to_drop(pstmt->utilityStmt);
+		before.roles = roles_to_drop(pstmt->utilityStmt);
+		note_table(&before, pstmt->utilityStmt);
 	}
 	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	/* a procedure or DROP DATABASE may have ended the transaction */
 	if (ours && IsTransactionState())
-		after_statement(pstmt->utilityStmt, dropped_roles);
+		after_statement(pstmt->utilityStmt, &before);
 }
 
 /* Installs the hook; only in the postmaster, so that every session has it. */

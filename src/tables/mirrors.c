@@ -216,6 +216,55 @@ mcs_mirrors_delete(const char *name)
 	change(&delete_mirror, name);
 }
 
+/* ---- statements of others ---- */
+
+/*
+ * A table, or (NULL) each of a schema, has got another name: its mirrors go on
+ * with it.  Names are compared as SQL reads them, however they were quoted.  What
+ * a worker has made and not committed may be that it found no such table.
+ */
+void
+mcs_mirrors_rename_table(const char *schema, const char *table, const char *new_schema, const char *new_table)
+{
+#define OF_TABLE \
+		"(parse_ident(m.table_name))[1] = $1 AND ($2 IS NULL OR (parse_ident(m.table_name))[2] = $2)"
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT DISTINCT m.stream_name FROM @.change_mirrors m WHERE " OF_TABLE, TEXTOID, TEXTOID);
+	static CatalogStatement rename = CATALOG_STATEMENT(
+		"UPDATE @.change_mirrors m SET table_name = format('%I.%I', $3, coalesce($4, (parse_ident(m.table_name))[2])) WHERE " OF_TABLE,
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+	CatalogScope scope;
+	CatalogValues values = {0};
+	List	   *streams = NIL;
+	ListCell   *cell;
+	uint64		count;
+
+	if (mcs_extension_is_old())
+		return;
+	mcs_catalog_add_text(&values, schema);
+	mcs_catalog_add_text(&values, table);
+	mcs_catalog_add_text(&values, new_schema);
+	mcs_catalog_add_text(&values, new_table);
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&find, values.values, values.nulls);
+	for (uint64 i = 0; i < count; i++)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+
+		streams = mcs_catalog_append(&row, streams, mcs_catalog_get_text(&row, "stream_name"));
+	}
+	mcs_catalog_end(&scope);
+	if (streams == NIL)
+		return;
+	/* before the mirrors' rows: see the top */
+	foreach(cell, streams)
+	{
+		mcs_progress_redefine(lfirst(cell));
+		mcs_wake_at_commit(lfirst(cell));
+	}
+	(void) mcs_catalog_run(&rename, values.values, values.nulls);
+}
+
 /* ---- what workers write, in a transaction that has saved the stream's position ---- */
 
 void
