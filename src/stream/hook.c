@@ -378,13 +378,13 @@ follow_names(const StatementBefore *before, Node *statement)
 
 	if (!OidIsValid(before->table))
 	{
-		mcs_mirrors_rename_table(((RenameStmt *) statement)->subname, NULL, ((RenameStmt *) statement)->newname, NULL);
+		mcs_mirrors_rename_table(((RenameStmt *) statement)->subname, NULL, InvalidOid, ((RenameStmt *) statement)->newname, NULL);
 		return;
 	}
 	schema = get_namespace_name(get_rel_namespace(before->table));
 	name = get_rel_name(before->table);
 	if (schema && name && (strcmp(schema, before->schema) != 0 || strcmp(name, before->name) != 0))
-		mcs_mirrors_rename_table(before->schema, before->name, schema, name);
+		mcs_mirrors_rename_table(before->schema, before->name, mcs_base_relation_owner(before->table), schema, name);
 }
 
 /* ALTER SCHEMA ... RENAME TO */

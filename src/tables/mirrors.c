@@ -219,20 +219,23 @@ mcs_mirrors_delete(const char *name)
 /* ---- statements of others ---- */
 
 /*
- * A table, or (NULL) each of a schema, has got another name: its mirrors go on
- * with it.  Names are compared as SQL reads them, however they were quoted.  What
- * a worker has made and not committed may be that it found no such table.
+ * A table of an owner's, or (NULL) each of a schema, has got another name: its
+ * mirrors go on with it.  Those of others never had it, though one of this name
+ * may have been theirs once.  Names are compared as SQL reads them, however they
+ * were quoted.  What a worker has made and not committed may be that it found no
+ * such table.
  */
 void
-mcs_mirrors_rename_table(const char *schema, const char *table, const char *new_schema, const char *new_table)
+mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const char *new_schema, const char *new_table)
 {
 #define OF_TABLE \
-		"(parse_ident(m.table_name))[1] = $1 AND ($2 IS NULL OR (parse_ident(m.table_name))[2] = $2)"
+		"FROM @.change_streams s WHERE s.stream_name = m.stream_name AND (parse_ident(m.table_name))[1] = $1 " \
+		"AND ($2 IS NULL OR ((parse_ident(m.table_name))[2] = $2 AND s.owner = $3::pg_catalog.regrole))"
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT DISTINCT m.stream_name FROM @.change_mirrors m WHERE " OF_TABLE, TEXTOID, TEXTOID);
+		"SELECT DISTINCT m.stream_name FROM @.change_mirrors m WHERE EXISTS (SELECT " OF_TABLE ")", TEXTOID, TEXTOID, OIDOID);
 	static CatalogStatement rename = CATALOG_STATEMENT(
-		"UPDATE @.change_mirrors m SET table_name = format('%I.%I', $3, coalesce($4, (parse_ident(m.table_name))[2])) WHERE " OF_TABLE,
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+		"UPDATE @.change_mirrors m SET table_name = format('%I.%I', $4, coalesce($5, (parse_ident(m.table_name))[2])) " OF_TABLE,
+		TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID);
 	CatalogScope scope;
 	CatalogValues values = {0};
 	List	   *streams = NIL;
@@ -243,6 +246,7 @@ mcs_mirrors_rename_table(const char *schema, const char *table, const char *new_
 		return;
 	mcs_catalog_add_text(&values, schema);
 	mcs_catalog_add_text(&values, table);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(owner), false);
 	mcs_catalog_add_text(&values, new_schema);
 	mcs_catalog_add_text(&values, new_table);
 	mcs_catalog_begin(&scope);

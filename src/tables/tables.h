@@ -441,8 +441,8 @@ extern void mcs_mirrors_pause(const char *name);
 extern void mcs_mirrors_resume(const char *name);	/* also after it has stopped */
 extern void mcs_mirrors_delete(const char *name);
 
-/* Behind ALTER TABLE and ALTER SCHEMA: table NULL is each of the schema's. */
-extern void mcs_mirrors_rename_table(const char *schema, const char *table, const char *new_schema, const char *new_table);
+/* Behind ALTER TABLE and ALTER SCHEMA: table NULL is each of the schema's, whoever owns it. */
+extern void mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const char *new_schema, const char *new_table);
 
 /* In the worker, which goes on without it: why, with the command that helps, and the error that it was. */
 extern void mcs_mirrors_stop(const char *name, const char *reason, const char *error);
