@@ -178,6 +178,8 @@ GRANT SELECT ON change_mirror_status TO PUBLIC;
 -- @create mirror_functions.sql resume_change_mirror
 -- @create mirror_functions.sql alter_change_mirror
 -- @create mirror_functions.sql resync_change_mirror
+-- @create mirror_functions.sql propose_mirror_columns
+-- @create mirror_functions.sql create_change_mirrors
 
 -- the dialect
 

@@ -26,3 +26,13 @@ COMMENT ON FUNCTION alter_change_mirror(text, text, text, text)
 CREATE FUNCTION resync_change_mirror(mirror_name text) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_resync_change_mirror' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION resync_change_mirror(text) IS 'copy the collection again while the mirror runs; rows that MongoDB does not have go';
+
+CREATE FUNCTION propose_mirror_columns(collection text, database text = NULL, server text = NULL, sample int = 1000) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_propose_mirror_columns' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION propose_mirror_columns(text, text, text, int)
+  IS 'columns for create_change_mirror by what a collection''s documents hold: names, the narrowest types that fit, and how many have them';
+
+CREATE FUNCTION create_change_mirrors(stream_name text, schema text, collections text[] = NULL, columns text = 'none') RETURNS SETOF text
+  AS 'MODULE_PATHNAME', 'mcs_create_change_mirrors' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 30;
+COMMENT ON FUNCTION create_change_mirrors(text, text, text[], text)
+  IS 'one mirror for each collection of a change stream that has none, with tables in a schema; columns auto takes what propose_mirror_columns finds';

@@ -32,6 +32,7 @@ typedef struct MirrorRequest
 	char	   *on_delete;
 	char	   *database;
 	char	   *server;
+	bool		known;			/* the collection is there, as MongoDB has just said */
 } MirrorRequest;
 
 /* ---- columns.c: the texts of a definition ---- */
@@ -116,10 +117,50 @@ extern void mcs_mirror_begin_copy(const Mirror *mirror, bool sweep);
 /* Compiles the definition as the mirror's owner, which raises what is wrong with it. */
 extern void mcs_mirror_check_as_owner(const Mirror *mirror);
 
+/* ---- sample.c ---- */
+
+/* Of what kinds the values of a field are: bits. */
+#define FIELD_INT32			0x0001
+#define FIELD_INT64			0x0002
+#define FIELD_LARGE			0x0004	/* one of them that a double would round */
+#define FIELD_DOUBLE		0x0008
+#define FIELD_DECIMAL		0x0010
+#define FIELD_BOOL			0x0020
+#define FIELD_DATE			0x0040
+#define FIELD_TEXT			0x0080
+#define FIELD_OBJECT_ID		0x0100
+#define FIELD_UUID			0x0200
+#define FIELD_BINARY		0x0400
+#define FIELD_OBJECT		0x0800
+#define FIELD_ARRAY			0x1000
+#define FIELD_OTHER			0x2000	/* what no SQL type but document holds */
+
+typedef struct SampledField
+{
+	struct SampledField *parent;	/* NULL: the document itself */
+	int			depth;			/* 0: the document */
+	char	   *key;
+	uint32		kinds;			/* 0: nothing but nulls */
+	int64		seen;			/* documents, or objects in them, that have a value there */
+	List	   *fields;			/* of SampledField: of the objects that it holds */
+	bool		many;			/* they have more fields than these */
+} SampledField;
+
+typedef struct Sample
+{
+	int64		documents;
+	SampledField root;
+} Sample;
+
+extern Sample *mcs_mirror_sample(const MongoTarget *target, const char *database, const char *collection, int documents);
+
 /* ---- propose.c ---- */
 
-/* Columns by what a sample of a collection's documents holds. */
-extern char *mcs_mirror_propose(const MongoTarget *target, const char *database, const char *collection, int sample);
+/* How many documents are looked at unless something else is said. */
+#define MIRROR_SAMPLE	1000
+
+/* Columns by what a sample of a collection's documents holds; "" where it holds nothing. */
+extern char *mcs_mirror_propose(const MongoTarget *target, const char *database, const char *collection, int documents);
 
 /* ---- table.c, value.c: a mirror's table as it is written ---- */
 

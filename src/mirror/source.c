@@ -324,7 +324,7 @@ mcs_mirror_open_source(Mirror *mirror, const MirrorRequest *request)
 	}
 	stream = mcs_stream_load_own(mirror->stream, false);
 	/* one that is paused may be so since MongoDB is away */
-	if (!stream->paused && !stream->stopped_state)
+	if (!request->known && !stream->paused && !stream->stopped_state)
 		look_at_collection(mirror, stream);
 }
 
