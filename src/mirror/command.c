@@ -131,12 +131,25 @@ mcs_pause_change_mirror(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Columns as the mirror has them, or is to have them: names in them are looked up where its creator's were. */
+static List *
+read_columns(const Mirror *mirror, const char *text)
+{
+	OwnerScope	scope;
+	List	   *columns;
+
+	mcs_owner_begin(&scope, mirror->owner, mirror->settings, false);
+	columns = mcs_mirror_read_columns(text);
+	mcs_owner_end(&scope);
+	return columns;
+}
+
 /* Raises where the mirror's table cannot be filled; makes it again where it is gone.  Before the stream's rows are locked. */
 static void
 prepare_table(Mirror *mirror)
 {
 	Oid			table = mcs_mirror_find_again(mirror);
-	List	   *columns = mcs_mirror_read_columns(mirror->columns);
+	List	   *columns = read_columns(mirror, mirror->columns);
 
 	if (OidIsValid(table))
 		mcs_mirror_check_table(mirror, table, columns, false);
@@ -222,50 +235,71 @@ typedef struct MirrorChange
 	char	   *on_delete;
 } MirrorChange;
 
-/* Puts a change into a definition; blank texts are none. */
+/* Puts a change into a definition, as its owner; blank texts are none. */
 static void
 apply_change(Mirror *mirror, const MirrorChange *change, List *columns)
 {
+	OwnerScope	scope;
+
 	if (change->columns)
 	{
 		mirror->columns = columns ? change->columns : NULL;
 		mirror->translated_columns = mcs_mirror_plain_columns(columns);
 	}
-	if (change->filter)
-	{
-		mirror->translated_filter = mcs_mirror_plain_filter(change->filter);
-		mirror->filter = mirror->translated_filter ? change->filter : NULL;
-	}
 	if (change->on_delete)
 		mirror->on_delete = mcs_mirror_read_on_delete(change->on_delete);
-}
-
-/* The columns as they will be, and the definition with them; under the settings that it has run under so far. */
-static List *
-take_change(Mirror *mirror, const MirrorChange *change)
-{
-	OwnerScope	scope;
-	List	   *columns;
-
+	if (change->filter == NULL)
+		return;
 	mcs_owner_begin(&scope, mirror->owner, mirror->settings, false);
-	columns = mcs_mirror_read_columns(change->columns ? change->columns : mirror->columns);
-	apply_change(mirror, change, columns);
+	mirror->translated_filter = mcs_mirror_plain_filter(change->filter);
 	mcs_owner_end(&scope);
-	return columns;
+	mirror->filter = mirror->translated_filter ? change->filter : NULL;
 }
 
-/* What a change asks for beyond the next documents: rows that are there already are as they were. */
-static void
-copy_after_change(const Mirror *mirror, const MirrorChange *change, Stream *stream)
+static bool
+has_column(List *columns, const char *name)
 {
-	if (mirror->paused)
-		return;
-	if (!change->columns && !change->filter && !change->on_delete)
-		return;
-	ereport(NOTICE,
-			(errmsg("collection \"%s.%s\" is copied again for change mirror \"%s\"", mirror->database, mirror->collection, mirror->name),
-			 errdetail("The table is kept up meanwhile, and only rows that differ are written.")));
-	copy_again(mirror, stream);
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		if (strcmp(((MirrorColumn *) lfirst(cell))->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Columns that the definition no longer has keep what they have, which is soon old. */
+static void
+tell_of_left_columns(const Mirror *mirror, List *before, List *after)
+{
+	StringInfoData names;
+	StringInfoData drops;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	initStringInfo(&drops);
+	foreach(cell, before)
+	{
+		const char *name = quote_identifier(((MirrorColumn *) lfirst(cell))->name);
+
+		if (has_column(after, ((MirrorColumn *) lfirst(cell))->name))
+			continue;
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", name);
+		appendStringInfo(&drops, "%sDROP COLUMN %s", drops.len > 0 ? ", " : "", name);
+	}
+	if (names.len > 0)
+		ereport(NOTICE,
+				(errmsg("columns of table %s are no longer filled: %s", mirror->table, names.data),
+				 errhint("ALTER TABLE %s %s;", mirror->table, drops.data)));
+}
+
+/* Whether rows that are there are not as a new definition has them. */
+static bool
+needs_copy(const Mirror *mirror, const MirrorChange *change)
+{
+	/* rows that were marked go; those that went before do not come back to be marked */
+	bool		unmarks = change->on_delete && mirror->on_delete == MIRROR_ON_DELETE_DELETE;
+
+	return (change->columns || change->filter || unmarks) && !mirror->paused;
 }
 
 Datum
@@ -275,7 +309,8 @@ mcs_alter_change_mirror(PG_FUNCTION_ARGS)
 	Mirror	   *seen;
 	Mirror	   *mirror;
 	Stream	   *stream;
-	List	   *columns;
+	List	   *before;
+	List	   *after;
 	Oid			table;
 
 	PreventCommandIfReadOnly("alter_change_mirror()");
@@ -283,15 +318,18 @@ mcs_alter_change_mirror(PG_FUNCTION_ARGS)
 	change.columns = text_argument(fcinfo, 1);
 	change.filter = text_argument(fcinfo, 2);
 	change.on_delete = text_argument(fcinfo, 3);
-	columns = take_change(seen, &change);
+	before = read_columns(seen, seen->columns);
+	after = change.columns ? read_columns(seen, change.columns) : before;
+	apply_change(seen, &change, after);
 	table = mcs_mirror_find_again(seen);
 	if (OidIsValid(table))
-		mcs_mirror_check_table(seen, table, columns, true);
+		mcs_mirror_check_table(seen, table, after, true);
 	else
-		mcs_mirror_make_table(seen, columns);
+		mcs_mirror_make_table(seen, after);
 	mcs_mirror_check_as_owner(seen);
+	tell_of_left_columns(seen, before, after);
 
-	/* locked, and as it is now; what was read above was read of the same texts */
+	/* locked, and as it is now, but for what was read above */
 	mirror = lock_own(seen, &stream);
 	mirror->columns = change.columns ? seen->columns : mirror->columns;
 	mirror->translated_columns = change.columns ? seen->translated_columns : mirror->translated_columns;
@@ -300,7 +338,13 @@ mcs_alter_change_mirror(PG_FUNCTION_ARGS)
 	mirror->on_delete = change.on_delete ? seen->on_delete : mirror->on_delete;
 	mcs_mirrors_update(mirror);
 	mcs_wake_at_commit(mirror->stream);
-	copy_after_change(mirror, &change, stream);
+	if (needs_copy(mirror, &change))
+	{
+		ereport(NOTICE,
+				(errmsg("change mirror \"%s\" copies its collection again", mirror->name),
+				 errdetail("The table is kept up meanwhile, and only rows that differ are written.")));
+		copy_again(mirror, stream);
+	}
 	PG_RETURN_VOID();
 }
 

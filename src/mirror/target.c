@@ -183,7 +183,7 @@ deal_with_missing(const Mirror *mirror, const char *name, Oid type, int32 typmod
 
 /* Raises unless a column has the type that the definition says, if it does. */
 static void
-check_type(Relation table, const MirrorColumn *column)
+check_type(const Mirror *mirror, Relation table, const MirrorColumn *column)
 {
 	Form_pg_attribute found = find_column(table, column->name);
 
@@ -199,8 +199,9 @@ check_type(Relation table, const MirrorColumn *column)
 				 errmsg("column \"%s\" of table \"%s\" is of type %s, not %s", column->name, RelationGetRelationName(table),
 						mcs_mirror_type_name(found->atttypid, found->atttypmod, false),
 						mcs_mirror_type_name(column->type, column->typmod, false)),
-				 errhint("Write %s %s = ... in columns, or leave the type out.", quote_identifier(column->name),
-						 mcs_mirror_type_name(found->atttypid, found->atttypmod, false))));
+				 errhint("Write %s %s = ... in columns, or ALTER TABLE %s ALTER COLUMN %s TYPE %s;", quote_identifier(column->name),
+						 mcs_mirror_type_name(found->atttypid, found->atttypmod, false), mirror->table,
+						 quote_identifier(column->name), mcs_mirror_type_name(column->type, column->typmod, false))));
 }
 
 /* Tells of columns that no row could be without, if the mirror leaves them out. */
@@ -258,7 +259,7 @@ mcs_mirror_check_table(const Mirror *mirror, Oid oid, List *columns, bool add)
 	add_columns(mirror, oid, columns, add);
 	table = relation_open(oid, NoLock);
 	foreach(cell, columns)
-		check_type(table, lfirst(cell));
+		check_type(mirror, table, lfirst(cell));
 	tell_of_required(table, columns);
 	/* the lock stays until the transaction's end */
 	relation_close(table, NoLock);
