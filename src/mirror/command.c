@@ -177,7 +177,7 @@ copy_again(const Mirror *mirror, Stream *stream)
 	}
 	mcs_mirrors_resume(mirror->name);
 	mcs_mirror_begin_copy(mirror, true);
-	mcs_mirror_tell_if_waiting(mirror, stream);
+	mcs_mirror_tell_if_waiting(stream);
 }
 
 Datum
@@ -201,7 +201,7 @@ mcs_resume_change_mirror(PG_FUNCTION_ARGS)
 	if (mirror->paused || mirror->stopped_reason || (stream->stopped_state && has_stream_alone(mirror, stream)))
 		copy_again(mirror, stream);
 	else
-		mcs_mirror_tell_if_waiting(mirror, stream);
+		mcs_mirror_tell_if_waiting(stream);
 	PG_RETURN_VOID();
 }
 

@@ -106,6 +106,7 @@ mcs_mirror_create(const MirrorRequest *request)
 	{
 		mcs_mirror_check_table(mirror, table, columns, false);
 		mcs_mirror_check_as_owner(mirror);
+		mcs_mirror_tell_of_required(table, columns);
 	}
 	mcs_mirror_open_source(mirror, request);
 	if (!OidIsValid(table))
@@ -121,5 +122,6 @@ mcs_mirror_create(const MirrorRequest *request)
 		refuse_duplicate(mirror->name);
 	/* in a table that was just made there is nothing to look through */
 	mcs_mirror_begin_copy(mirror, OidIsValid(table));
-	mcs_mirror_tell_if_waiting(mirror, stream);
+	if (!request->quiet)
+		mcs_mirror_tell_if_waiting(stream);
 }

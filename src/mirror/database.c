@@ -19,121 +19,26 @@
 
 PG_FUNCTION_INFO_V1(mcs_create_change_mirrors);
 
-/* ---- what there is ---- */
-
-/* A string field of an object, palloc'ed; NULL where there is none that is text. */
-static char *
-string_field(const DocumentValue *object, const char *key)
-{
-	DocumentValue value;
-	const char *string;
-	uint32		size;
-
-	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
-		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size) || memchr(string, '\0', size))
-		return NULL;
-	return pnstrdup(string, size);
-}
-
-/* Collections as MongoDB lists them. */
-typedef struct Collections
-{
-	List	   *names;			/* of char *: those that have changes */
-	StringInfoData others;		/* the others, for a message */
-} Collections;
-
-/* What an element of listCollections says. */
-static void
-take_collection(Collections *collections, const DocumentValue *element)
-{
-	char	   *name = string_field(element, "name");
-	char	   *type = string_field(element, "type");
-
-	/* a name that is no text cannot be that of a stream's collection either */
-	if (name == NULL)
-		return;
-	if (strncmp(name, "system.", 7) == 0)
-		type = "of MongoDB's own";
-	else if (type == NULL || strcmp(type, "collection") == 0)
-	{
-		collections->names = lappend(collections->names, name);
-		return;
-	}
-	else if (strcmp(type, "timeseries") == 0)
-		type = "time series";
-	appendStringInfo(&collections->others, "%s%s (%s)", collections->others.len > 0 ? ", " : "", name, type);
-}
-
-/* What a reply holds; the cursor's id, 0 at the end. */
-static int64
-take_reply(Collections *collections, const MongoReply *reply, const char *batch)
-{
-	DocumentValue cursor;
-	DocumentValue elements;
-	DocumentValue value;
-	DocumentIterator it;
-	int64		id = 0;
-
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(cursor.data, cursor.size, batch, &elements) || elements.type != DOCUMENT_ARRAY)
-		return 0;
-	mcs_document_iterate(&it, elements.data, elements.size);
-	while (mcs_document_next(&it))
-		take_collection(collections, &it.value);
-	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
-		(void) mcs_document_get_int64(&value, &id);
-	return id;
-}
-
-/* listCollections, of what the role may read, or (cursor not 0) what follows. */
-static Document *
-command(int64 cursor)
-{
-	DocumentBuilder builder;
-
-	if (cursor == 0)
-		return mcs_document_in_text("{\"listCollections\": 1, \"nameOnly\": true, \"authorizedCollections\": true}");
-	mcs_document_build(&builder);
-	mcs_document_begin_object(&builder, NULL);
-	mcs_document_append_int64(&builder, "getMore", cursor);
-	mcs_document_append_string(&builder, "collection", "$cmd.listCollections");
-	mcs_document_end(&builder);
-	return mcs_document_finish(&builder);
-}
+/* ---- which collections ---- */
 
 static int
-compare_collections(const ListCell *a, const ListCell *b)
+compare_names(const ListCell *a, const ListCell *b)
 {
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-/* The collections of a stream's database, by name; those without changes are told of. */
+/* Those of a stream that MongoDB has, by name; a NOTICE says what has no changes. */
 static List *
 list_collections(const Stream *stream, const MongoTarget *target)
 {
-	MongoSession *session = mcs_cache_session(target);
-	Collections collections = {NIL};
-	const char *batch = "firstBatch";
-	int64		cursor = 0;
+	uint64		now;
+	List	   *names = NIL;
+	ListCell   *cell;
 
-	initStringInfo(&collections.others);
-	do
-	{
-		Document   *question = command(cursor);
-		MongoReply *reply = mcs_session_command(session, stream->database, DOCUMENT_VALUE(question),
-												DOCUMENT_VALUE_SIZE(question), "list collections", NULL);
-
-		cursor = take_reply(&collections, reply, batch);
-		mcs_session_free_reply(reply);
-		batch = "nextBatch";
-	}
-	while (cursor != 0);
-	if (collections.others.len > 0)
-		ereport(NOTICE,
-				(errmsg("what has no changes in MongoDB gets no mirror"),
-				 errdetail("Database \"%s\" has: %s.", stream->database, collections.others.data)));
-	list_sort(collections.names, compare_collections);
-	return collections.names;
+	foreach(cell, mcs_stream_collections(stream, target, &now))
+		names = lappend(names, ((StreamCollection *) lfirst(cell))->collection);
+	list_sort(names, compare_names);
+	return names;
 }
 
 /* ---- a mirror for each ---- */
@@ -182,7 +87,7 @@ error_callback(void *arg)
 static char *
 create_one(const Stream *stream, const MongoTarget *target, char *collection, char *schema, bool listed, bool propose)
 {
-	MirrorRequest request = {.collection = collection,.stream = stream->name,.database = stream->database,.known = listed};
+	MirrorRequest request = {.collection = collection,.stream = stream->name,.database = stream->database,.known = listed,.quiet = true};
 	ErrorContextCallback callback = {error_context_stack, error_callback, &request};
 
 	error_context_stack = &callback;
@@ -223,7 +128,7 @@ collections_argument(FunctionCallInfo fcinfo, int number, const Stream *stream, 
 	ArrayType  *array;
 
 	if (PG_ARGISNULL(number))
-		return stream->collection ? list_make1(stream->collection) : list_collections(stream, target);
+		return list_collections(stream, target);
 	array = PG_GETARG_ARRAYTYPE_P(number);
 	if (array_contains_nulls(array))
 		ereport(ERROR,
@@ -245,6 +150,7 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 	MongoTarget *target;
 	List	   *collections;
 	ListCell   *cell;
+	bool		made = false;
 
 	PreventCommandIfReadOnly("create_change_mirrors()");
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -270,10 +176,13 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 		if (!has_mirror(mcs_mirrors_of_stream(name), stream, collection))
 		{
 			value = CStringGetTextDatum(create_one(stream, target, collection, schema, PG_ARGISNULL(2), propose));
+			made = true;
 			tuplestore_putvalues(result->setResult, result->setDesc, &value, &isnull);
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(scratch);
 	}
+	if (made)
+		mcs_mirror_tell_if_waiting(stream);
 	PG_RETURN_NULL();
 }

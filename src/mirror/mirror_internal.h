@@ -33,6 +33,7 @@ typedef struct MirrorRequest
 	char	   *database;
 	char	   *server;
 	bool		known;			/* the collection is there, as MongoDB has just said */
+	bool		quiet;			/* whether the stream runs is told by the caller */
 } MirrorRequest;
 
 /* ---- columns.c: the texts of a definition ---- */
@@ -81,6 +82,9 @@ extern Oid	mcs_mirror_find_again(Mirror *mirror);
  */
 extern void mcs_mirror_check_table(const Mirror *mirror, Oid table, List *columns, bool add);
 
+/* Tells of columns that must not be null and that the mirror leaves out. */
+extern void mcs_mirror_tell_of_required(Oid table, List *columns);
+
 /* Makes the table, by the caller's rights, and checks what has come of it.  Drops it by them, too. */
 extern void mcs_mirror_make_table(Mirror *mirror, List *columns);
 extern void mcs_mirror_drop_table(const Mirror *mirror);
@@ -101,8 +105,8 @@ extern void mcs_mirror_pause_stream(const char *stream);
 extern void mcs_mirror_resume_stream(const char *stream, const char *start_at);
 extern void mcs_mirror_drop_stream(const char *stream);
 
-/* Tells that a mirror waits for its stream, if that does not run. */
-extern void mcs_mirror_tell_if_waiting(const Mirror *mirror, const Stream *stream);
+/* Tells that mirrors wait for their stream, if that does not run. */
+extern void mcs_mirror_tell_if_waiting(const Stream *stream);
 
 /* ---- create.c ---- */
 

@@ -329,18 +329,18 @@ mcs_mirror_open_source(Mirror *mirror, const MirrorRequest *request)
 }
 
 void
-mcs_mirror_tell_if_waiting(const Mirror *mirror, const Stream *stream)
+mcs_mirror_tell_if_waiting(const Stream *stream)
 {
 	const char *name = quote_literal_cstr(stream->name);
 
 	if (stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)
 		ereport(NOTICE,
-				(errmsg("change stream \"%s\" has stopped, and mirror \"%s\" waits for it", stream->name, mirror->name),
+				(errmsg("change stream \"%s\" has stopped, and nothing is copied until it runs", stream->name),
 				 errdetail("MongoDB no longer has the history that it would go on with."),
 				 errhint("SELECT resume_change_stream(%s, start_at => 'now'); after that its mirrors are copied again.", name)));
 	else if (stream->paused || stream->stopped_state || stream->restored)
 		ereport(NOTICE,
-				(errmsg("change stream \"%s\" %s, and mirror \"%s\" waits for it", stream->name,
-						stream->stopped_state ? "has stopped" : "is paused", mirror->name),
+				(errmsg("change stream \"%s\" %s, and nothing is copied until it runs", stream->name,
+						stream->stopped_state ? "has stopped" : "is paused"),
 				 errhint("SELECT resume_change_stream(%s);", name)));
 }

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 /* ---- finding ---- */
@@ -204,10 +205,34 @@ check_type(const Mirror *mirror, Relation table, const MirrorColumn *column)
 						 quote_identifier(column->name), mcs_mirror_type_name(column->type, column->typmod, false))));
 }
 
-/* Tells of columns that no row could be without, if the mirror leaves them out. */
+/*
+ * Raises where no _id of MongoDB's could be a value of the column: that takes a
+ * document itself, its plain text, or what it is cast to.  Types that some text
+ * happens to be a value of are not meant.
+ */
 static void
-tell_of_required(Relation table, List *columns)
+check_id_type(Relation table)
 {
+	Form_pg_attribute column = find_column(table, MIRROR_ID);
+	Oid			base = column ? getBaseType(column->atttypid) : InvalidOid;
+
+	/* that there is none, the writer says with all else that it needs */
+	if (column == NULL || base == mcs_extension_document() || base == TEXTOID || base == VARCHAROID || base == BPCHAROID ||
+		SearchSysCacheExists2(CASTSOURCETARGET, ObjectIdGetDatum(mcs_extension_document()), ObjectIdGetDatum(base)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"_id\" of table \"%s\" is of type %s", RelationGetRelationName(table),
+					mcs_mirror_type_name(column->atttypid, column->atttypmod, false)),
+			 errdetail("It can be of type document, which has every _id, or of one that a document is cast to, such as text, uuid or bigint.")));
+}
+
+/* Tells of columns that no row could be without, if the mirror leaves them out. */
+void
+mcs_mirror_tell_of_required(Oid oid, List *columns)
+{
+	Relation	table = relation_open(oid, NoLock);
+
 	for (int i = 0; i < RelationGetNumberOfAttributes(table); i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(table), i);
@@ -224,6 +249,7 @@ tell_of_required(Relation table, List *columns)
 					 errdetail("Unless a trigger fills it, the mirror will stop at its first row."),
 					 errhint("Give it a default, or name it in columns.")));
 	}
+	relation_close(table, NoLock);
 }
 
 /* The columns that are to be there; those that are missing are added, which nothing may have the table open for. */
@@ -260,7 +286,7 @@ mcs_mirror_check_table(const Mirror *mirror, Oid oid, List *columns, bool add)
 	table = relation_open(oid, NoLock);
 	foreach(cell, columns)
 		check_type(mirror, table, lfirst(cell));
-	tell_of_required(table, columns);
+	check_id_type(table);
 	/* the lock stays until the transaction's end */
 	relation_close(table, NoLock);
 }
