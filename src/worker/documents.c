@@ -30,18 +30,19 @@ session_of(StreamWorker *worker)
 {
 	StreamDocuments *documents = &worker->documents;
 	MongoTarget *target;
-	MemoryContext old;
+	MemoryContext caller = CurrentMemoryContext;
 
 	if (documents->session)
 		return documents->session;
 	if (!documents->context)
 		documents->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream documents", ALLOCSET_DEFAULT_SIZES);
 	mcs_process_begin(&worker->process);
-	old = MemoryContextSwitchTo(documents->context);
+	MemoryContextSwitchTo(documents->context);
 	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
 	documents->session = mcs_session_open(target, worker->process.name);
-	MemoryContextSwitchTo(old);
 	mcs_process_commit(&worker->process);
+	/* replies are held in the caller's context, and not in one that the next commit empties */
+	MemoryContextSwitchTo(caller);
 	return documents->session;
 }
 
