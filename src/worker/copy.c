@@ -27,6 +27,7 @@
 #include "shared/shared.h"
 #include "tables/tables.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker_internal.h"
@@ -439,6 +440,13 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 	worker->write.in_progress = true;
 	if (saved)
 		(void) mcs_mirroring_write(worker);
+	/*
+	 * While the disk works the next chunk is written.  A crash takes rows and the
+	 * place behind them away together, and they are copied again; not so for
+	 * events, which somebody may have seen under their numbers.
+	 */
+	if (!chunk->last)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	if (saved && !mirror->stopped)
 	{
 		if (chunk->count > 0)
