@@ -236,6 +236,10 @@ struct MirrorTable
 	/* rows are tried to be inserted as new ones, unless that has failed of late */
 	int			tries_left_out; /* statements until the next try */
 	int			tries_pause;	/* how many are left out after the next failure */
+
+	/* while values are evaluated: where those that fail are counted */
+	MirrorResult *result;
+	MemoryContext result_context;
 };
 
 /* The parts of a table's statements. */
@@ -252,6 +256,17 @@ extern Datum mcs_mirror_value_of_id(MirrorTable *table, const DocumentValue *id)
 
 /* An array of a column's values, for statements. */
 extern Datum mcs_mirror_value_array(const TableColumn *column, Datum *values, bool *nulls, int count);
+
+/* ---- evaluate.c: values of documents, which may fail ---- */
+
+/* Does what evaluates values; all below, and what else may fail by a value, is done in it. */
+extern void mcs_evaluate(void (*action) (void *), void *arg, MemoryContext context);
+extern const char *mcs_evaluate_take_error(MemoryContext context);
+
+/* Puts a document in front of the filter and the columns, without what is masked. */
+extern Document *mcs_evaluate_show(MirrorTable *table, const DocumentValue *document);
+extern bool mcs_evaluate_passes(MirrorTable *table);
+extern Datum mcs_evaluate_field(MirrorTable *table, const TableColumn *column, bool *isnull);
 
 /* ---- typed_id.c: a column _id of another type than document ---- */
 

@@ -14,26 +14,18 @@
  * it is undone, and the statement that looks for such rows goes in its place.
  *
  * All runs as the owner, who is the current user, under the settings of who
- * defined the mirror.  The values of a statement are evaluated before it, in a
- * subtransaction that is begun again when one of them fails, so that nothing
- * but values is lost.
+ * defined the mirror.  The values of a statement are evaluated before it
+ * (mirror/evaluate.c).
  */
 #include "mongo_change_stream.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/executor.h"
 #include "mirror/mirror_internal.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 /* What one statement takes: that many bytes of values, or the row that alone has more. */
 #define STATEMENT_BYTES		(1024 * 1024)
@@ -178,110 +170,7 @@ mcs_mirror_empty(MirrorChanges *changes, uint64 time)
 	changes->emptied_at = time;
 }
 
-/* ---- evaluating ---- */
-
-/* Counts a value that does not fit, and says of what; name NULL: the filter. */
-static void
-count_error(MirrorChanges *changes, const char *name, const char *message)
-{
-	MirrorResult *result = changes->result;
-	MemoryContext old = MemoryContextSwitchTo(changes->context);
-
-	result->column_errors++;
-	if (result->column_error)
-		pfree(result->column_error);
-	result->column_error = psprintf("%s: %s", name ? name : "filter", message);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * Takes an error of a value, in a subtransaction that is begun again.  One that
- * says nothing about the value, as a full disk or a cancel, is raised.
- */
-static char *
-take_error(MemoryContext context)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	if (!mcs_event_is_cause(error))
-		ReThrowError(error);
-	return error->message ? error->message : "unknown error";
-}
-
-/* Whether the filter lets the document through that is set; unknown is not, nor is an error. */
-static bool
-passes(MirrorChanges *changes)
-{
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool result = false;
-
-	PG_TRY();
-	{
-		result = mcs_expression_passes(changes->table->expressions);
-	}
-	PG_CATCH();
-	{
-		count_error(changes, NULL, take_error(context));
-	}
-	PG_END_TRY();
-	return result;
-}
-
-/* A value of the definition's, of the document that is set; null where it does not fit. */
-static Datum
-field_value(MirrorChanges *changes, const TableColumn *column, bool *isnull)
-{
-	MirrorTable *table = changes->table;
-	MemoryContext context = CurrentMemoryContext;
-	volatile Datum result = (Datum) 0;
-	volatile bool null = true;
-
-	PG_TRY();
-	{
-		bool		value_isnull;
-		Datum		value = mcs_expression_value(table->expressions, column->field, &value_isnull);
-
-		result = mcs_mirror_value_convert(table, column, value, &value_isnull);
-		null = value_isnull;
-	}
-	PG_CATCH();
-	{
-		count_error(changes, column->name, take_error(context));
-		null = true;
-	}
-	PG_END_TRY();
-	*isnull = null;
-	return result;
-}
-
-/* What of a document is stored. */
-static DocumentValue
-shown(MirrorChanges *changes, const Change *change)
-{
-	DocumentValue document = change->document;
-
-	if (changes->table->mask)
-		mcs_event_mask_document(changes->table->mask, &document);
-	return document;
-}
-
-/* Does what evaluates values in a subtransaction; what says nothing about them is raised. */
-static void
-evaluate(MirrorChanges *changes, void (*action) (void *))
-{
-	MemoryContext old = MemoryContextSwitchTo(changes->scratch);
-	ErrorData  *error = mcs_attempt(action, changes);
-
-	if (error)
-		ReThrowError(error);
-	MemoryContextSwitchTo(old);
-}
+/* ---- what becomes of them ---- */
 
 /* Finds out which documents the filter does not let through: they are gone, for the mirror. */
 static void
@@ -292,15 +181,12 @@ filter(void *arg)
 	for (int i = 0; i < changes->count; i++)
 	{
 		Change	   *change = &changes->changes[i];
-		DocumentValue document;
 
 		CHECK_FOR_INTERRUPTS();
 		if (change->document.type == 0)
 			continue;
-		document = shown(changes, change);
-		mcs_expression_set_document(changes->table->expressions,
-									mcs_document_make(document.type, document.data, document.size));
-		change->hidden = !passes(changes);
+		(void) mcs_evaluate_show(changes->table, &change->document);
+		change->hidden = !mcs_evaluate_passes(changes->table);
 		MemoryContextReset(changes->scratch);
 	}
 }
@@ -337,7 +223,7 @@ find_key(MirrorChanges *changes, Change *change)
 	{
 		if (comes(change))
 			PG_RE_THROW();
-		(void) take_error(context);
+		(void) mcs_evaluate_take_error(context);
 	}
 	PG_END_TRY();
 }
@@ -533,14 +419,9 @@ add_row(MirrorChanges *changes, const Change *change)
 {
 	MirrorTable *table = changes->table;
 	Rows	   *rows = changes->rows;
-	DocumentValue value = shown(changes, change);
-	Document   *document = NULL;
+	Document   *document = mcs_evaluate_show(table, &change->document);
 
 	begin_row(changes, change);
-	if (table->document || table->expressions)
-		document = mcs_document_make(value.type, value.data, value.size);
-	if (table->expressions)
-		mcs_expression_set_document(table->expressions, document);
 	for (int i = 1; i < table->column_count; i++)
 	{
 		TableColumn *column = &table->columns[i];
@@ -552,7 +433,7 @@ add_row(MirrorChanges *changes, const Change *change)
 		else
 		{
 			bool		isnull;
-			Datum		field = field_value(changes, column, &isnull);
+			Datum		field = mcs_evaluate_field(table, column, &isnull);
 
 			set_value(rows, i, field, isnull, column->as_text || column->length == -1);
 		}
@@ -641,7 +522,7 @@ write_next_rows(MirrorChanges *changes)
 {
 	changes->rows = make_rows(changes->table->column_count);
 	if (changes->table->definition.translated_columns)
-		evaluate(changes, add_rows);
+		mcs_evaluate(add_rows, changes, changes->scratch);
 	else
 		add_rows(changes);
 	if (changes->rows->count > 0)
@@ -679,9 +560,9 @@ static void
 write_changes(MirrorChanges *changes)
 {
 	if (changes->table->definition.translated_filter)
-		evaluate(changes, filter);
+		mcs_evaluate(filter, changes, changes->scratch);
 	if (!changes->table->id_is_document)
-		evaluate(changes, find_keys);
+		mcs_evaluate(find_keys, changes, changes->scratch);
 	if (changes->emptied)
 		write_emptied(changes);
 	else
@@ -698,6 +579,8 @@ mcs_mirror_write(MirrorChanges *changes, MirrorResult *result)
 	error_context_stack = &callback;
 	memset(result, 0, sizeof(*result));
 	changes->result = result;
+	changes->table->result = result;
+	changes->table->result_context = changes->context;
 	changes->scratch = AllocSetContextCreate(changes->context, "mirror rows", ALLOCSET_DEFAULT_SIZES);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -707,6 +590,7 @@ mcs_mirror_write(MirrorChanges *changes, MirrorResult *result)
 	SPI_finish();
 	MemoryContextDelete(changes->scratch);
 	changes->scratch = NULL;
+	changes->table->result = NULL;
 	error_context_stack = callback.previous;
 	mcs_owner_end_settings(level);
 }
