@@ -180,6 +180,7 @@ GRANT SELECT ON change_mirror_status TO PUBLIC;
 -- @create mirror_functions.sql resync_change_mirror
 -- @create mirror_functions.sql propose_mirror_columns
 -- @create mirror_functions.sql create_change_mirrors
+-- @create mirror_check.sql check_change_mirror
 
 -- the dialect
 

@@ -19,5 +19,6 @@
 -- @file handler_functions.sql
 -- @file handler_views.sql
 -- @file mirror_functions.sql
+-- @file mirror_check.sql
 -- @file mirror_views.sql
 -- @file dialect.sql

@@ -123,3 +123,23 @@ mcs_evaluate_field(MirrorTable *table, const TableColumn *column, bool *isnull)
 	*isnull = null;
 	return result;
 }
+
+/* The _id of a document as the column has it; false where it does not fit. */
+bool
+mcs_evaluate_id(MirrorTable *table, const DocumentValue *id, Datum *key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool fits = true;
+
+	PG_TRY();
+	{
+		*key = mcs_mirror_value_of_id(table, id);
+	}
+	PG_CATCH();
+	{
+		(void) mcs_evaluate_take_error(context);
+		fits = false;
+	}
+	PG_END_TRY();
+	return fits;
+}

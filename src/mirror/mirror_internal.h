@@ -12,6 +12,7 @@
 
 #include "executor/spi.h"
 #include "mirror/mirror.h"
+#include "nodes/execnodes.h"
 #include "nodes/primnodes.h"
 
 /* Columns of a mirror's table that are filled by their names. */
@@ -203,8 +204,10 @@ typedef enum TableStatement
 	STATEMENT_DELETE_ALL,
 	STATEMENT_MARK_ALL,
 	STATEMENT_STORED,			/* which documents rows are of, where _id alone does not tell */
-	STATEMENT_FIRST_IDS,
+	STATEMENT_FIRST_IDS,		/* _id as the column has it, and as a document */
 	STATEMENT_NEXT_IDS,
+	STATEMENT_SOME_IDS,			/* the same of some, by _id */
+	STATEMENT_ROWS,				/* by _id: the number it was given, and the columns */
 	STATEMENTS
 } TableStatement;
 
@@ -267,6 +270,38 @@ extern const char *mcs_evaluate_take_error(MemoryContext context);
 extern Document *mcs_evaluate_show(MirrorTable *table, const DocumentValue *document);
 extern bool mcs_evaluate_passes(MirrorTable *table);
 extern Datum mcs_evaluate_field(MirrorTable *table, const TableColumn *column, bool *isnull);
+extern bool mcs_evaluate_id(MirrorTable *table, const DocumentValue *id, Datum *key);
+
+/* ---- numbers by _id: 1 and 1.0 are one ---- */
+
+typedef struct IdEntry
+{
+	DocumentValue id;
+	int			number;
+	uint32		hash;
+	char		status;
+} IdEntry;
+
+static inline uint32
+mcs_mirror_hash_id(DocumentValue id)
+{
+	uint64		hash = mcs_document_hash_value(&id, 0);
+
+	return (uint32) (hash ^ (hash >> 32));
+}
+
+#define SH_PREFIX		ids
+#define SH_ELEMENT_TYPE	IdEntry
+#define SH_KEY_TYPE		DocumentValue
+#define SH_KEY			id
+#define SH_HASH_KEY(tb, key)	mcs_mirror_hash_id(key)
+#define SH_EQUAL(tb, a, b)		(mcs_document_compare(&(a), &(b)) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a)		(a)->hash
+#define SH_SCOPE		static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* ---- typed_id.c: a column _id of another type than document ---- */
 
@@ -278,5 +313,58 @@ extern void mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *v
 
 /* Which values have rows of other documents, or an error where they are refused; inside of SPI. */
 extern bool *mcs_typed_id_find_others(MirrorTable *table, Datum *values, const DocumentValue *const *ids, int count, bool refuses);
+
+/* ---- check.c, check_read.c, compare.c: whether a mirror equals its collection ---- */
+
+typedef struct MirrorCheck
+{
+	Mirror	   *mirror;
+	EventMask  *mask;
+	MongoTarget *target;
+	MirrorTable *table;
+	MirrorResult evaluated;		/* values that do not fit are null in the table, too */
+	ReturnSetInfo *rows;		/* the result */
+	MemoryContext context;		/* of the whole call, and of the part at hand */
+	MemoryContext part;
+
+	uint64		time;			/* of MongoDB, that the part's snapshot shows */
+	List	   *documents;		/* of the part: DocumentValue * */
+	bool		ended;			/* MongoDB has no more of what was asked for */
+	Document   *last_document;	/* _id of the last document that was compared */
+	int			rows_read;		/* of the part */
+	bool		has_last_key;
+	Datum		last_key;		/* _id of the last row, as its column has it */
+	ids_hash   *asked;			/* what MongoDB is asked for: numbers in asked_rows */
+	void	   *asked_rows;
+
+	/* a sample */
+	int			sample;
+	List	   *some_ids;		/* of Document * */
+	Datum	   *chosen;			/* _id of rows, as their column has it */
+	int			chosen_count;
+	int			chosen_at;
+
+	/* what passes */
+	TimestampTz failing_since;	/* 0: it does not fail */
+	MongoError	failure;
+	uint64		gone_at;		/* a time at which the collection was not there; 0: none */
+
+	int64		documents_done;
+	int64		rows_done;
+	int64		estimated;
+	TimestampTz told_at;
+} MirrorCheck;
+
+/* Reads documents as of the part's time; false where the part is to be tried again. */
+extern bool mcs_check_read(MirrorCheck *check, FindSpec *spec);
+
+/* Puts differences between the part's documents and their rows into the result. */
+extern void mcs_compare_documents(MirrorCheck *check);
+extern Document *mcs_compare_ids_filter(List *ids);
+
+/* Parts that look whether rows have documents. */
+extern bool mcs_compare_next_rows(MirrorCheck *check);
+extern bool mcs_compare_choose_rows(MirrorCheck *check);
+extern bool mcs_compare_chosen_rows(MirrorCheck *check);
 
 #endif							/* MCS_MIRROR_INTERNAL_H */

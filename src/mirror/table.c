@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -144,7 +145,14 @@ check_rights(Relation relation, Oid owner)
 				 errhint("ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; others stay bound by the policies.", table_name(relation))));
 }
 
-/* The relation by the name that the definition has, locked as for writing it. */
+/* Writing it; on a standby it can only be compared. */
+static LOCKMODE
+table_lock(void)
+{
+	return RecoveryInProgress() ? AccessShareLock : RowExclusiveLock;
+}
+
+/* The relation by the name that the definition has, locked. */
 static Relation
 open_relation(const Mirror *mirror)
 {
@@ -153,7 +161,7 @@ open_relation(const Mirror *mirror)
 												  ,NULL
 #endif
 		);
-	Oid			oid = RangeVarGetRelid(makeRangeVarFromNameList(names), RowExclusiveLock, true);
+	Oid			oid = RangeVarGetRelid(makeRangeVarFromNameList(names), table_lock(), true);
 
 	if (!OidIsValid(oid))
 		ereport(ERROR,
@@ -442,6 +450,35 @@ id_operator(const MirrorTable *table, StrategyNumber strategy)
 	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))), result);
 }
 
+/* The _id of a row's document as an expression. */
+static char *
+document_id(const MirrorTable *table)
+{
+	char	   *of_column = psprintf("%s(m.\"%s\")", qualified(mcs_extension_schema(), "to_document"), MIRROR_ID);
+
+	if (table->id_is_document)
+		return psprintf("m.\"%s\"", MIRROR_ID);
+	/* rows that somebody else has made may have none */
+	return table->document ? psprintf("COALESCE((m.\"%s\")['%s'], %s)", MIRROR_DOCUMENT, MIRROR_ID, of_column) : of_column;
+}
+
+/* Rows by _id, for who compares them. */
+static char *
+rows_sql(const MirrorTable *table, const char *own, const char *equal)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT u.n");
+	for (int i = 0; i < table->column_count; i++)
+		appendStringInfo(&sql, ", m.%s", quote_identifier(table->columns[i].name));
+	appendStringInfo(&sql, " FROM (SELECT pg_catalog.unnest($1) AS i, pg_catalog.unnest($2) AS n) AS u, %s AS m "
+					 "WHERE m.\"%s\" %s u.i", own, MIRROR_ID, equal);
+	if (table->definition.on_delete == MIRROR_ON_DELETE_MARK)
+		appendStringInfo(&sql, " AND m.\"%s\" IS NULL", MIRROR_DELETED_AT);
+	return sql.data;
+}
+
 /* The statements of rows that go, or are looked at. */
 static void
 make_statements(MirrorTable *table, Relation relation)
@@ -475,10 +512,13 @@ make_statements(MirrorTable *table, Relation relation)
 			psprintf("SELECT u.n, (m.\"%s\")['%s'] FROM (SELECT pg_catalog.unnest($1) AS i, pg_catalog.unnest($2) AS n) AS u, %s AS m "
 					 "WHERE m.\"%s\" %s u.i%s", MIRROR_DOCUMENT, MIRROR_ID, own, MIRROR_ID, equal,
 					 table->has_deleted_at ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "");
-	if (!table->id_is_document)
-		return;
+	table->sql[STATEMENT_ROWS] = rows_sql(table, own, equal);
+	table->sql[STATEMENT_SOME_IDS] = psprintf("SELECT m.\"%s\", %s FROM %s AS m WHERE m.\"%s\" %s ANY ($1)%s", MIRROR_ID,
+											  document_id(table), own, MIRROR_ID, equal,
+											  marks ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "");
 	for (TableStatement i = STATEMENT_FIRST_IDS; i <= STATEMENT_NEXT_IDS; i++)
-		table->sql[i] = psprintf("SELECT m.\"%s\" FROM %s AS m WHERE %s%s ORDER BY m.\"%s\" USING %s", MIRROR_ID, own,
+		table->sql[i] = psprintf("SELECT m.\"%s\", %s FROM %s AS m WHERE %s%s ORDER BY m.\"%s\" USING %s", MIRROR_ID,
+								 document_id(table), own,
 								 i == STATEMENT_FIRST_IDS ? "true" : psprintf("m.\"%s\" %s $1", MIRROR_ID, greater),
 								 marks ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "", MIRROR_ID, less);
 }
@@ -499,10 +539,12 @@ parameter_types(const MirrorTable *table, TableStatement statement, Oid *types)
 			types[1] = TIMESTAMPTZARRAYOID;
 			return 2;
 		case STATEMENT_STORED:
+		case STATEMENT_ROWS:
 			types[0] = table->columns[0].array;
 			types[1] = INT4ARRAYOID;
 			return 2;
 		case STATEMENT_DELETE:
+		case STATEMENT_SOME_IDS:
 			types[0] = table->columns[0].array;
 			return 1;
 		case STATEMENT_MARK_ALL:
@@ -643,7 +685,7 @@ bool
 mcs_mirror_is_valid(const MirrorTable *table)
 {
 	/* what others have done to it is heard of when it is locked, and then they can't any more */
-	LockRelationOid(table->relation, RowExclusiveLock);
+	LockRelationOid(table->relation, table_lock());
 	return !table->suspect && (table->expressions == NULL || mcs_expression_valid(table->expressions));
 }
 
@@ -662,5 +704,6 @@ mcs_mirror_definition(const MirrorTable *table)
 bool
 mcs_mirror_can_sweep(const MirrorTable *table)
 {
-	return table->sql[STATEMENT_NEXT_IDS] != NULL;
+	/* else the values of a page could not be told from those of the next */
+	return table->id_is_document;
 }

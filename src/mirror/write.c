@@ -20,7 +20,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
+#include "executor/executor.h"
 #include "mirror/mirror_internal.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -49,42 +49,13 @@ typedef struct Change
 	Datum		key;			/* the _id as the column has it, where that has another type than document */
 } Change;
 
-typedef struct ChangeEntry
-{
-	DocumentValue id;
-	int			number;			/* of the change */
-	uint32		hash;
-	char		status;
-} ChangeEntry;
-
-static inline uint32
-hash_id(DocumentValue id)
-{
-	uint64		hash = mcs_document_hash_value(&id, 0);
-
-	return (uint32) (hash ^ (hash >> 32));
-}
-
-#define SH_PREFIX		changes
-#define SH_ELEMENT_TYPE	ChangeEntry
-#define SH_KEY_TYPE		DocumentValue
-#define SH_KEY			id
-#define SH_HASH_KEY(tb, key)	hash_id(key)
-#define SH_EQUAL(tb, a, b)		(mcs_document_compare(&(a), &(b)) == 0)
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a)		(a)->hash
-#define SH_SCOPE		static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 typedef struct Rows Rows;
 
 struct MirrorChanges
 {
 	MirrorTable *table;
 	MemoryContext context;		/* that it was begun in */
-	changes_hash *by_id;
+	ids_hash   *by_id;
 	Change	   *changes;
 	int			count;
 	int			room;
@@ -105,7 +76,7 @@ mcs_mirror_begin(MirrorTable *table)
 
 	changes->table = table;
 	changes->context = CurrentMemoryContext;
-	changes->by_id = changes_create(CurrentMemoryContext, 256, NULL);
+	changes->by_id = ids_create(CurrentMemoryContext, 256, NULL);
 	return changes;
 }
 
@@ -114,7 +85,7 @@ static Change *
 change_of(MirrorChanges *changes, const DocumentValue *id)
 {
 	bool		found;
-	ChangeEntry *entry = changes_insert(changes->by_id, *id, &found);
+	IdEntry    *entry = ids_insert(changes->by_id, *id, &found);
 	Change	   *change;
 
 	if (!found)
@@ -164,7 +135,7 @@ mcs_mirror_remove(MirrorChanges *changes, const DocumentValue *id, uint64 time)
 void
 mcs_mirror_empty(MirrorChanges *changes, uint64 time)
 {
-	changes_reset(changes->by_id);
+	ids_reset(changes->by_id);
 	changes->count = 0;
 	changes->emptied = true;
 	changes->emptied_at = time;
@@ -209,23 +180,17 @@ id_context(void *arg)
 static void
 find_key(MirrorChanges *changes, Change *change)
 {
-	MemoryContext context = CurrentMemoryContext;
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = id_context,.arg = &change->id};
 
-	PG_TRY();
+	if (!comes(change))
 	{
-		error_context_stack = &callback;
-		change->key = mcs_mirror_value_of_id(changes->table, &change->id);
-		change->has_key = true;
-		error_context_stack = callback.previous;
+		change->has_key = mcs_evaluate_id(changes->table, &change->id, &change->key);
+		return;
 	}
-	PG_CATCH();
-	{
-		if (comes(change))
-			PG_RE_THROW();
-		(void) mcs_evaluate_take_error(context);
-	}
-	PG_END_TRY();
+	error_context_stack = &callback;
+	change->key = mcs_mirror_value_of_id(changes->table, &change->id);
+	change->has_key = true;
+	error_context_stack = callback.previous;
 }
 
 /* All of them, which must be different ones. */

@@ -233,6 +233,12 @@ mcs_catalog_execute_latest(CatalogStatement *statement)
 }
 
 uint64
+mcs_catalog_execute_active(CatalogStatement *statement, const Datum *values)
+{
+	return execute(statement, values, NULL, GetActiveSnapshot());
+}
+
+uint64
 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls)
 {
 	CatalogScope scope;

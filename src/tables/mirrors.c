@@ -72,6 +72,38 @@ mcs_mirrors_load(const char *name, bool for_update, bool missing_ok)
 	return mirror;
 }
 
+MirrorStanding *
+mcs_mirrors_standing(const char *name)
+{
+	static CatalogStatement load = CATALOG_STATEMENT(
+		"SELECT m.paused, m.stopped_reason, coalesce(c.finished_at IS NOT NULL, false) AS copied, "
+		"coalesce(c.finished_at IS NOT NULL AND c.exact_since IS NOT NULL, false) AS exact, "
+		"coalesce(c.documents_done, 0) AS documents_done, coalesce(c.documents_estimated, -1) AS documents_estimated, q.resume_token "
+		"FROM @.change_mirrors m JOIN @.change_stream_progress q USING (stream_name) "
+		"LEFT JOIN @.change_stream_snapshots c ON c.stream_name = m.stream_name AND c.mirror_name = m.mirror_name "
+		"WHERE m.mirror_name = $1", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	MirrorStanding *standing = NULL;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute_active(&load, values) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		standing = MemoryContextAllocZero(row.target, sizeof(MirrorStanding));
+		standing->paused = mcs_catalog_get_bool(&row, "paused");
+		standing->stopped_reason = mcs_catalog_get_text(&row, "stopped_reason");
+		standing->copied = mcs_catalog_get_bool(&row, "copied");
+		standing->exact = mcs_catalog_get_bool(&row, "exact");
+		standing->documents_done = mcs_catalog_get_int64(&row, "documents_done");
+		standing->documents_estimated = mcs_catalog_get_int64(&row, "documents_estimated");
+		standing->token = mcs_catalog_get_text(&row, "resume_token");
+	}
+	mcs_catalog_end(&scope);
+	return standing;
+}
+
 List *
 mcs_mirrors_of_stream(const char *stream)
 {

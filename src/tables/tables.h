@@ -429,6 +429,21 @@ typedef struct Mirror
 /* The stream's rows are locked before the mirror's: see tables/mirrors.c. */
 extern Mirror *mcs_mirrors_load(const char *name, bool for_update, bool missing_ok);
 
+/* How a mirror stands, as of the active snapshot, by which its table can be read, too. */
+typedef struct MirrorStanding
+{
+	bool		paused;
+	char	   *stopped_reason; /* NULL: it has not */
+	bool		copied;
+	bool		exact;			/* the table equals the collection as of the position's time */
+	int64		documents_done;
+	int64		documents_estimated;	/* -1: not known */
+	char	   *token;			/* the stream's position; NULL: it has none yet */
+} MirrorStanding;
+
+/* NULL where there is no such mirror any more. */
+extern MirrorStanding *mcs_mirrors_standing(const char *name);
+
 /* Those that hang on a stream, by name, stopped and paused ones, too: List of Mirror. */
 extern List *mcs_mirrors_of_stream(const char *stream);
 

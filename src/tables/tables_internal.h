@@ -46,6 +46,9 @@ extern uint64 mcs_catalog_execute(CatalogStatement *statement, const Datum *valu
 /* The same without arguments, reading what is committed now, whatever snapshot the transaction keeps. */
 extern uint64 mcs_catalog_execute_latest(CatalogStatement *statement);
 
+/* The same with arguments, by the caller's active snapshot. */
+extern uint64 mcs_catalog_execute_active(CatalogStatement *statement, const Datum *values);
+
 /* A statement alone, with all that it needs around it. */
 extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
 
