@@ -241,7 +241,11 @@ static bool
 can_be_id(const DocumentValue *id)
 {
 	DocumentIterator it;
+	uint32		size;
 
+	/* whoever can write the table can have put there what is no value */
+	if (!mcs_document_value_size(id->type, id->data, id->size, &size) || size != id->size)
+		return false;
 	if (id->type == DOCUMENT_ARRAY || id->type == DOCUMENT_REGEX || id->type == DOCUMENT_UNDEFINED)
 		return false;
 	if (id->type != DOCUMENT_OBJECT)
@@ -264,7 +268,7 @@ mcs_compare_ids_filter(List *ids)
 	mcs_document_begin_array(&filter, "$in");
 	foreach(cell, ids)
 	{
-		DocumentValue id = mcs_document_take(lfirst(cell));
+		DocumentValue id = mcs_document_value(lfirst(cell));
 
 		if (can_be_id(&id))
 			mcs_document_append_value(&filter, NULL, &id);
@@ -330,7 +334,7 @@ gather_ids(const MirrorTable *table, CheckedRow *rows, int count, ids_hash *numb
 
 	for (int i = 0; i < count; i++)
 	{
-		DocumentValue id = mcs_document_take(rows[i].id);
+		DocumentValue id = mcs_document_value(rows[i].id);
 		List	   *candidates = list_make1(rows[i].id);
 		ListCell   *cell;
 

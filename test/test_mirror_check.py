@@ -1,0 +1,181 @@
+"""check_change_mirror: differences are found and named, none is invented while both sides change."""
+import threading
+import uuid
+
+import bson
+import pytest
+
+from harness.machine import wait_until
+from streams import call, error_of, pause
+
+
+def mirror(db, name, **options):
+    return call(db, "create_change_mirror", name, **options)
+
+
+def wait_exact(db, name):
+    wait_until(lambda: db.value("SELECT exact_at IS NOT NULL FROM change_mirror_status WHERE mirror_name = %s", name), 60, f"{name} is exact")
+
+
+CHECK = "SELECT difference, _id::text, here::text, there::text FROM check_change_mirror(%s, %s)"
+
+
+def check(db, name, sample=None):
+    return sorted(db.execute(CHECK, name, sample), key=str)
+
+
+@pytest.fixture
+def orders(linked, mdb):
+    mdb.orders.insert_many([{"_id": number, "status": "new", "total": number * 1.5} for number in range(2500)]
+                           + [{"_id": value} for value in ("a", "A", bson.ObjectId(), None, bson.MinKey(), bson.MaxKey(), {"a": 1}, 1.5, b"x", bson.Binary.from_uuid(uuid.uuid4()))])
+    mirror(linked, "orders", columns="status text = status, total numeric = total")
+    wait_exact(linked, "orders")
+    return linked
+
+
+def test_equal(orders):
+    assert check(orders, "orders") == []
+    assert check(orders, "orders", 100) == []
+
+
+def test_each_difference(orders):
+    """Rows that somebody else has changed, deleted, made."""
+    orders.execute("DELETE FROM orders WHERE _id = '7'")
+    orders.execute("UPDATE orders SET document = '{\"_id\": 8}' WHERE _id = '8'")
+    orders.execute("UPDATE orders SET total = NULL WHERE _id = '9'")
+    orders.execute("UPDATE orders SET status = 'old' WHERE _id = '10'")
+    orders.execute("INSERT INTO orders (_id, document) VALUES ('99999', '{\"_id\": 99999}'), ('[1]', NULL), ('{\"$ne\": 1}', NULL)")
+    orders.execute("UPDATE orders SET _id = '11.0' WHERE _id = '11'")
+    assert check(orders, "orders") == sorted([
+        ("missing here", "7", None, '{"_id": 7, "status": "new", "total": 10.5}'),
+        ("document differs", "8", '{"_id": 8}', '{"_id": 8, "status": "new", "total": 12.0}'),
+        ("column total differs", "9", None, '{"$numberDecimal": "13.5"}'),
+        ("column status differs", "10", '"old"', '"new"'),
+        ("not in MongoDB", "99999", '{"_id": 99999}', None),
+        ("not in MongoDB", "[1]", None, None),
+        ("not in MongoDB", '{"$ne": 1}', None, None),
+        ("column _id differs", "11", "11.0", "11")], key=str)
+    assert {row[0] for row in check(orders, "orders", 3000)} == {"missing here", "document differs", "column total differs", "column status differs",
+                                                               "not in MongoDB", "column _id differs"}
+    orders.execute("SELECT resync_change_mirror('orders')")
+    wait_exact(orders, "orders")
+    assert check(orders, "orders") == []
+
+
+def test_values_that_do_not_fit(linked, mdb):
+    """Their nulls are no difference; a value of theirs would be one."""
+    mdb.c.insert_many([{"_id": 1, "n": "x"}, {"_id": 2, "n": 2}, {"_id": 3, "n": None}, {"_id": 4}])
+    mirror(linked, "c", columns="n int = n, tags text[] = tags, at timestamptz = at")
+    wait_exact(linked, "c")
+    assert check(linked, "c") == []
+    linked.execute("UPDATE c SET n = 5 WHERE _id = '1'")
+    assert check(linked, "c") == [("column n differs", "1", "5", None)]
+
+
+def test_filter_and_masks(linked, mdb):
+    """Only what passes is compared, as it is stored."""
+    mdb.c.insert_many([{"_id": 1, "n": 1, "secret": 1}, {"_id": 2, "n": 20, "secret": 2}])
+    call(linked, "create_change_stream", "s", exclude_fields=["secret"], keep_events=False)
+    mirror(linked, "c", stream_name="s", filter="n < 10")
+    wait_exact(linked, "c")
+    assert check(linked, "c") == []
+    linked.execute("INSERT INTO c (_id, document) VALUES ('2', '{\"_id\": 2}')")
+    assert check(linked, "c") == [("not in MongoDB", "2", '{"_id": 2}', None)]
+
+
+@pytest.mark.parametrize("kind, ids", [
+    ("text", ["a", bson.ObjectId(), 5, 2.5, bson.Decimal128("0.1"), "2024-01-01", {"a": 1}]),
+    ("uuid", [bson.Binary.from_uuid(uuid.uuid4()), bson.Binary.from_uuid(uuid.uuid4())]),
+    ("bigint", [1, 2.0, bson.Int64(2**40)])])
+@pytest.mark.parametrize("document", ["", ", document document"])
+def test_other_types_of_id(linked, mdb, kind, ids, document):
+    """Rows tell which document they are of, by it or by their _id's text."""
+    linked.execute(f"CREATE TABLE c (_id {kind} PRIMARY KEY{document})")
+    mdb.c.insert_many([{"_id": value} for value in ids if document or not isinstance(value, dict)])
+    mirror(linked, "c")
+    wait_exact(linked, "c")
+    assert check(linked, "c") == []
+    assert check(linked, "c", 10) == []
+    linked.execute("DELETE FROM c WHERE ctid = (SELECT min(ctid) FROM c)")
+    linked.execute("INSERT INTO c VALUES (%s)", {"text": "zz", "uuid": str(uuid.UUID(int=1)), "bigint": 77}[kind])
+    assert [row[0] for row in check(linked, "c")] == ["missing here", "not in MongoDB"]
+
+
+def test_collation(linked, mdb):
+    """An order of strings that is not ours, and strings that MongoDB takes for equal."""
+    mdb.create_collection("c", collation={"locale": "en", "strength": 2})
+    mdb.c.insert_many([{"_id": value} for value in ("b", "A", "c", "É", "z", "_")])
+    mirror(linked, "c")
+    wait_exact(linked, "c")
+    assert check(linked, "c") == []
+    linked.execute("INSERT INTO c VALUES ('\"B\"', '{\"_id\": \"B\"}')")
+    assert check(linked, "c") == [("not in MongoDB", '"B"', '{"_id": "B"}', None)]
+
+
+def test_no_collection(linked, mdb):
+    """There is nothing on both sides, or only here."""
+    mirror(linked, "nothing")
+    wait_exact(linked, "nothing")
+    assert check(linked, "nothing") == []
+    linked.execute("INSERT INTO nothing VALUES ('1', '{\"_id\": 1}')")
+    assert check(linked, "nothing") == [("not in MongoDB", "1", '{"_id": 1}', None)]
+
+
+def test_while_both_change(orders, mdb):
+    """A writer is at work; whatever the moment, nothing differs."""
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            mdb.orders.update_many({"_id": {"$gte": number % 2500, "$lt": number % 2500 + 50}}, {"$inc": {"total": 1}})
+            mdb.orders.delete_one({"_id": number % 2500})
+            mdb.orders.insert_one({"_id": number % 2500, "again": number})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            assert check(orders, "orders") == []
+            assert check(orders, "orders", 200) == []
+        with orders.connection.transaction():
+            orders.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            assert check(orders, "orders") == []
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_when_it_is_not_exact(orders):
+    """A stream that does not run is as of its position; a mirror that is paused, or has stopped, is of no time."""
+    pause(orders, "orders")
+    assert check(orders, "orders") == []
+    orders.execute("SELECT resume_change_mirror('orders')")
+    orders.execute("DROP TABLE orders")
+    orders.execute("CREATE TABLE orders (_id int)")
+    assert error_of(orders, CHECK, "nosuch", None).sqlstate == "42704"
+    assert error_of(orders, CHECK, "orders", 0).sqlstate == "22023"
+
+
+def test_rights(orders, postgres):
+    """It is the owner's, and runs as him whoever asks."""
+    orders.execute("CREATE ROLE checker_stranger LOGIN")
+    try:
+        orders.execute("SET SESSION AUTHORIZATION checker_stranger")
+        assert error_of(orders, CHECK, "orders", None).sqlstate in ("42501", "42704")
+    finally:
+        orders.execute("RESET SESSION AUTHORIZATION")
+        orders.execute("DROP ROLE checker_stranger")
+
+
+def test_cancel(orders, mongo):
+    """It ends at once, and the session goes on."""
+    mongo.fail_command(["find"], blockConnection=True, blockTimeMS=5000)
+    try:
+        orders.execute("SET statement_timeout = '500ms'")
+        assert error_of(orders, CHECK, "orders", None).sqlstate == "57014"
+        orders.execute("RESET statement_timeout")
+    finally:
+        mongo.stop_failing()
+    assert check(orders, "orders", 5) == []
