@@ -167,7 +167,7 @@ next_documents(MirrorCheck *check)
 
 	if (!mcs_check_read(check, &spec))
 		return false;
-	mcs_compare_documents(check);
+	mcs_mirror_compare_documents(check);
 	if (check->documents == NIL)
 		return true;
 	check->documents_done += list_length(check->documents);
@@ -193,7 +193,7 @@ check_all(MirrorCheck *check)
 		do_part(check, next_documents);
 	while (!check->ended || check->documents != NIL);
 	do
-		do_part(check, mcs_compare_next_rows);
+		do_part(check, mcs_mirror_compare_next_rows);
 	while (check->rows_read > 0);
 }
 
@@ -253,11 +253,11 @@ sample_documents(MirrorCheck *check, int sample)
 static bool
 some_documents(MirrorCheck *check)
 {
-	FindSpec	spec = {.filter = mcs_compare_ids_filter(check->some_ids)};
+	FindSpec	spec = {.filter = mcs_mirror_compare_ids_filter(check->some_ids)};
 
 	if (!mcs_check_read(check, &spec))
 		return false;
-	mcs_compare_documents(check);
+	mcs_mirror_compare_documents(check);
 	check->documents_done += list_length(check->documents);
 	return true;
 }
@@ -278,9 +278,9 @@ check_sample(MirrorCheck *check, int sample)
 		do_part(check, some_documents);
 	}
 	check->sample = sample;
-	do_part(check, mcs_compare_choose_rows);
+	do_part(check, mcs_mirror_compare_choose_rows);
 	for (check->chosen_at = 0; check->chosen_at < check->chosen_count; check->chosen_at += PART_DOCUMENTS)
-		do_part(check, mcs_compare_chosen_rows);
+		do_part(check, mcs_mirror_compare_chosen_rows);
 }
 
 /* check_change_mirror(mirror_name text, sample int) returns table (difference, _id, here, there) */

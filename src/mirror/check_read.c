@@ -27,7 +27,7 @@ refuse_time(const MirrorCheck *check, const MongoError *error)
 						   timestamptz_to_str(mcs_event_timestamp(check->time)), error->message),
 				 IsolationUsesXactSnapshot()
 				 ? errhint("Compare in a transaction of isolation READ COMMITTED, which sees the table as it is now.")
-				 : errhint("Let change stream \"%s\" run and catch up: SELECT state, reason, lag FROM change_stream_status;", mirror->stream)));
+				 : errhint("Let change stream \"%s\" run and catch up; change_stream_status tells how far behind it is, and why.", mirror->stream)));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("MongoDB cannot read collection \"%s.%s\" as of a time", mirror->database, mirror->collection),

@@ -195,7 +195,7 @@ compare_row(MirrorCheck *check, const Expected *expected, uint64 row)
 
 /* Compares the part's documents with their rows. */
 void
-mcs_compare_documents(MirrorCheck *check)
+mcs_mirror_compare_documents(MirrorCheck *check)
 {
 	Expectations expectations = {check, NULL, 0};
 	Datum	   *keys;
@@ -257,7 +257,7 @@ can_be_id(const DocumentValue *id)
 
 /* {_id: {$in: [...]}} of a list of Document *. */
 Document *
-mcs_compare_ids_filter(List *ids)
+mcs_mirror_compare_ids_filter(List *ids)
 {
 	DocumentBuilder filter;
 	ListCell   *cell;
@@ -398,7 +398,7 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 		return true;
 	check->asked = ids_create(CurrentMemoryContext, count * 2, NULL);
 	check->asked_rows = rows;
-	spec.filter = mcs_compare_ids_filter(gather_ids(check->table, rows, count, check->asked));
+	spec.filter = mcs_mirror_compare_ids_filter(gather_ids(check->table, rows, count, check->asked));
 	mcs_document_build(&projection);
 	mcs_document_begin_object(&projection, NULL);
 	mcs_document_append_int32(&projection, MIRROR_ID, 1);
@@ -464,7 +464,7 @@ take_rows(MirrorCheck *check)
 
 /* The next rows by _id. */
 bool
-mcs_compare_next_rows(MirrorCheck *check)
+mcs_mirror_compare_next_rows(MirrorCheck *check)
 {
 	TableStatement statement = check->has_last_key ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
 	CheckedRow *rows;
@@ -502,7 +502,7 @@ sample_percent(const MirrorCheck *check)
 
 /* Chooses rows, whose _ids outlive the part. */
 bool
-mcs_compare_choose_rows(MirrorCheck *check)
+mcs_mirror_compare_choose_rows(MirrorCheck *check)
 {
 	char	   *sql = psprintf("SELECT m.\"%s\" FROM %s AS m TABLESAMPLE SYSTEM (%f)%s", MIRROR_ID, check->table->definition.table,
 							   sample_percent(check),
@@ -525,7 +525,7 @@ mcs_compare_choose_rows(MirrorCheck *check)
 
 /* The next of them, if they are there still. */
 bool
-mcs_compare_chosen_rows(MirrorCheck *check)
+mcs_mirror_compare_chosen_rows(MirrorCheck *check)
 {
 	int			count = Min(check->chosen_count - check->chosen_at, PART_ROWS);
 	Datum		keys = mcs_mirror_value_array(&check->table->columns[0], check->chosen + check->chosen_at, NULL, count);

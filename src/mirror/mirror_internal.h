@@ -359,12 +359,12 @@ typedef struct MirrorCheck
 extern bool mcs_check_read(MirrorCheck *check, FindSpec *spec);
 
 /* Puts differences between the part's documents and their rows into the result. */
-extern void mcs_compare_documents(MirrorCheck *check);
-extern Document *mcs_compare_ids_filter(List *ids);
+extern void mcs_mirror_compare_documents(MirrorCheck *check);
+extern Document *mcs_mirror_compare_ids_filter(List *ids);
 
 /* Parts that look whether rows have documents. */
-extern bool mcs_compare_next_rows(MirrorCheck *check);
-extern bool mcs_compare_choose_rows(MirrorCheck *check);
-extern bool mcs_compare_chosen_rows(MirrorCheck *check);
+extern bool mcs_mirror_compare_next_rows(MirrorCheck *check);
+extern bool mcs_mirror_compare_choose_rows(MirrorCheck *check);
+extern bool mcs_mirror_compare_chosen_rows(MirrorCheck *check);
 
 #endif							/* MCS_MIRROR_INTERNAL_H */
