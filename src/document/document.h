@@ -209,6 +209,7 @@ extern const char *mcs_document_type_name(uint8 type);
 
 /* validate.c */
 extern bool mcs_document_is_utf8(const char *string, uint32 size);
+extern char *mcs_document_find_text(const DocumentValue *object, const char *key);
 extern void mcs_document_malformed(void) pg_attribute_noreturn();
 
 /* The value of a stored document, whose bytes may have come from anywhere; raises where they are no value. */

@@ -64,6 +64,21 @@ mcs_document_is_utf8(const char *string, uint32 size)
 	return true;
 }
 
+/* A string of an object as text, palloc'ed; NULL where there is none, or it is no text: a zero byte is in it, or it is not UTF-8. */
+char *
+mcs_document_find_text(const DocumentValue *object, const char *key)
+{
+	DocumentValue value;
+	const char *string;
+	uint32		size;
+
+	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
+		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size) ||
+		memchr(string, '\0', size) != NULL)
+		return NULL;
+	return pnstrdup(string, size);
+}
+
 /* A text that PostgreSQL can hold: U+FFFD stands for zero characters and for bytes that are not UTF-8. */
 const char *
 mcs_document_mend_text(const char *string, uint32 *size)

@@ -38,8 +38,6 @@
 /* How far wall clocks of a replica set's members are taken to differ. */
 #define CLOCKS_DIFFER_S		600
 
-#define UNIX_EPOCH_OFFSET_S ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
-
 #define ORDINAL_MAX			PG_UINT32_MAX
 
 /* A time before any that MongoDB has; 0 would not do as one. */

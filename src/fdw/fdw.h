@@ -27,6 +27,10 @@
 #include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Seconds from 1970, where MongoDB's times begin, to where PostgreSQL's do. */
+#define UNIX_EPOCH_OFFSET_S ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
 /* ---- a table and its options (fdw/table.c) ---- */
 

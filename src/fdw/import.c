@@ -49,22 +49,6 @@ typedef struct Import
 
 /* ---- asking MongoDB ---- */
 
-/* A string field of an object, palloc'ed; NULL where there is none that is text. */
-static char *
-find_text(const DocumentValue *object, const char *key)
-{
-	DocumentValue value;
-	const char *string;
-	uint32		length;
-
-	/* names become identifiers, so they must be text in every respect */
-	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
-		!mcs_document_get_string(&value, &string, &length) || !mcs_document_is_utf8(string, length) ||
-		memchr(string, '\0', length))
-		return NULL;
-	return pnstrdup(string, length);
-}
-
 /* An object or an array in an object. */
 static bool
 find_object(const DocumentValue *object, const char *key, DocumentValue *found)
@@ -87,9 +71,9 @@ add_collection(Import *import, const DocumentValue *element)
 	Collection *collection = palloc0(sizeof(Collection));
 	DocumentValue value;
 
-	collection->name = find_text(element, "name");
-	collection->type = find_text(element, "type");
-	/* a name that is no UTF-8 cannot be a table's, nor an option */
+	/* names become identifiers, so they must be text in every respect */
+	collection->name = mcs_document_find_text(element, "name");
+	collection->type = mcs_document_find_text(element, "type");
 	if (collection->name == NULL)
 		return;
 	if (find_object(element, "options", &value) && find_object(&value, "changeStreamPreAndPostImages", &value) &&
@@ -223,6 +207,7 @@ ask_collections(Import *import)
 		/* the session may have lost its connection long ago */
 		mcs_session_close(import->session);
 		import->session = mcs_cache_session(import->target);
+		import->collections = NIL;	/* what the first replies have said */
 		import->options_known = list_collections(import, false, &error);
 	}
 	if (!import->options_known)

@@ -45,8 +45,6 @@ PG_FUNCTION_INFO_V1(mcs_mongo_change_stream_handler);
 #define UNKNOWN_EVENTS		100000.0
 #define UNKNOWN_SPAN_S		86400.0
 
-#define UNIX_EPOCH_OFFSET_S ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
-
 /* A query that wants no more rows than this is better served by a small reply. */
 #define SMALL_LIMIT			500
 

@@ -302,7 +302,7 @@ epoch_to_timestamp(double seconds)
 		return DT_NOEND;
 	if (seconds < -limit)
 		return DT_NOBEGIN;
-	return ((int64) seconds - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
+	return ((int64) seconds - UNIX_EPOCH_OFFSET_S) * USECS_PER_SEC;
 }
 
 /* A value that a shifted time is compared with, as what a clock in UTC shows. */

@@ -71,21 +71,6 @@ command(const char *database, const char *collection)
 	return mcs_document_finish(&builder);
 }
 
-/* A string field of an object, palloc'ed; NULL where there is none that is text. */
-static char *
-string_field(const DocumentValue *object, const char *key)
-{
-	DocumentValue value;
-	const char *string;
-	uint32		size;
-
-	if (object->type != DOCUMENT_OBJECT || !mcs_document_find(object->data, object->size, key, &value) ||
-		!mcs_document_get_string(&value, &string, &size) || !mcs_document_is_utf8(string, size) ||
-		memchr(string, '\0', size))
-		return NULL;
-	return pnstrdup(string, size);
-}
-
 /* The array of what was found in a reply; false where there is none. */
 static bool
 found_array(const MongoReply *reply, bool collections, DocumentValue *array)
@@ -122,14 +107,14 @@ look_for(MongoSession *session, const char *database, const char *collection, Fo
 	mcs_document_iterate(&it, array.data, array.size);
 	while (mcs_document_next(&it))
 	{
-		char	   *name = string_field(&it.value, "name");
+		char	   *name = mcs_document_find_text(&it.value, "name");
 
 		if (name == NULL)
 			continue;
 		if (strcmp(name, wanted) == 0)
 		{
 			found->exact = true;
-			found->type = string_field(&it.value, "type");
+			found->type = mcs_document_find_text(&it.value, "type");
 		}
 		else
 			found->other_case = name;
@@ -282,8 +267,8 @@ typedef struct Listing
 static void
 add_collection(Listing *listing, const char *database, const DocumentValue *element)
 {
-	char	   *name = string_field(element, "name");
-	char	   *type = string_field(element, "type");
+	char	   *name = mcs_document_find_text(element, "name");
+	char	   *type = mcs_document_find_text(element, "type");
 	StreamCollection *collection;
 
 	/* of MongoDB's own nobody is told: a time series has one, and a database with views */
@@ -387,7 +372,7 @@ list_deployment(Listing *listing)
 		mcs_document_iterate(&it, array.data, array.size);
 		while (mcs_document_next(&it))
 		{
-			char	   *name = string_field(&it.value, "name");
+			char	   *name = mcs_document_find_text(&it.value, "name");
 
 			if (name && strcmp(name, "admin") != 0 && strcmp(name, "config") != 0 && strcmp(name, "local") != 0)
 				names = lappend(names, name);
