@@ -13,6 +13,7 @@ SET client_min_messages = notice;
 SELECT change_mirror_translate_filter($$status = 'paid' AND shipping.address.city IS NOT NULL$$);
 SELECT change_mirror_translate_filter($$user.name = 'x' OR ns.coll = 'y' OR operationType = 'z'$$);
 SELECT change_mirror_translate_filter($$document['a.b'] = 1 AND document.c.d = 2$$);
+SELECT change_mirror_translate_filter('event_id.x.y = full_document.z AND pg_class.oid');
 SELECT change_mirror_translate_filter('order');
 SELECT change_mirror_translate_filter('a, b');
 SELECT change_mirror_translate_filter('a FROM pg_class');
@@ -47,6 +48,11 @@ SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a record = a
 SELECT create_change_mirror('m', stream_name => 'shop', columns => 'ctid text = a');
 SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = nothing(1)');
 SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = count(b)');
+SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = (SELECT 1)');
+SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = generate_series(1, n)');
+SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = row_number() OVER ()');
+SELECT create_change_mirror('m', stream_name => 'shop', columns => 'a int = $1');
+SELECT create_change_mirror('m', stream_name => 'shop', columns => 'U&"a" int = b');
 SELECT create_change_mirror('m', stream_name => 'shop', filter => 'a +');
 SELECT create_change_mirror('m', stream_name => 'shop', filter => 'now()');
 SELECT create_change_mirror('m', stream_name => 'shop', table_name => 'no_such_schema.m');
@@ -95,6 +101,10 @@ SELECT create_change_mirror('orders', stream_name => 'orders', table_name => 'ty
 SELECT create_change_mirror('orders', stream_name => 'orders');
 SELECT create_change_mirror('more', 'orders', stream_name => 'orders', table_name => 'public.typed');
 SELECT create_change_mirror('more', 'Customers', stream_name => 'all');
+INSERT INTO without_id DEFAULT VALUES;
+ALTER TABLE without_id ADD COLUMN _id text UNIQUE;
+SELECT create_change_mirror('with rows', stream_name => 'shop', table_name => 'without_id', on_delete => 'delete');
+SELECT drop_change_mirror('with rows');
 CREATE TABLE required (_id uuid PRIMARY KEY, tenant int NOT NULL, made timestamptz NOT NULL DEFAULT now());
 SELECT create_change_mirror('required', stream_name => 'shop');
 SELECT mirror_name, stream_name, database_name, collection_name, table_name, columns, filter, on_delete, paused, owns_stream, translated_columns, translated_filter

@@ -130,7 +130,8 @@ read_column(Oid namespace, const char *source, const DialectToken *tokens, int f
 	MemoryContext scratch;
 	char	   *expression;
 
-	if (tokens[first].value == NULL || tokens[first].type == TOKEN_STRING || tokens[first].type == TOKEN_UNICODE_STRING)
+	/* U&"..." is a name, too, but what it spells the scanner leaves to the parser */
+	if (tokens[first].type != TOKEN_WORD)
 		syntax_error(source, &tokens[first], "a column's name is expected in columns", form);
 	if (equals == end)
 		syntax_error(source, &tokens[first], psprintf("column \"%s\" is given no value in columns", tokens[first].value), form);

@@ -106,7 +106,7 @@ mcs_mirror_create(const MirrorRequest *request)
 	{
 		mcs_mirror_check_table(mirror, table, columns, false);
 		mcs_mirror_check_as_owner(mirror);
-		mcs_mirror_tell_of_required(table, columns);
+		mcs_mirror_tell_of_table(mirror, table, columns);
 	}
 	mcs_mirror_open_source(mirror, request);
 	if (!OidIsValid(table))

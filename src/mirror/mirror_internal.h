@@ -83,8 +83,8 @@ extern Oid	mcs_mirror_find_again(Mirror *mirror);
  */
 extern void mcs_mirror_check_table(const Mirror *mirror, Oid table, List *columns, bool add);
 
-/* Tells of columns that must not be null and that the mirror leaves out. */
-extern void mcs_mirror_tell_of_required(Oid table, List *columns);
+/* Tells what becomes of rows that are there, and of columns that must not be null and that the mirror leaves out. */
+extern void mcs_mirror_tell_of_table(const Mirror *mirror, Oid table, List *columns);
 
 /* Makes the table, by the caller's rights, and checks what has come of it.  Drops it by them, too. */
 extern void mcs_mirror_make_table(Mirror *mirror, List *columns);

@@ -227,11 +227,33 @@ check_id_type(Relation table)
 			 errdetail("It can be of type document, which has every _id, or of one that a document is cast to, such as text, uuid or bigint.")));
 }
 
-/* Tells of columns that no row could be without, if the mirror leaves them out. */
+/* Whether a table has any row. */
+static bool
+has_rows(const Mirror *mirror)
+{
+	bool		result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", mirror->table), false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for rows of %s", mirror->table);
+	result = SPI_processed > 0;
+	SPI_finish();
+	return result;
+}
+
+/* Tells what somebody may not expect of a table that was there before: rows go, or cannot come for want of other columns. */
 void
-mcs_mirror_tell_of_required(Oid oid, List *columns)
+mcs_mirror_tell_of_table(const Mirror *mirror, Oid oid, List *columns)
 {
 	Relation	table = relation_open(oid, NoLock);
+
+	if (has_rows(mirror))
+		ereport(NOTICE,
+				(errmsg("table %s has rows, which become those of the collection", mirror->table),
+				 mirror->on_delete == MIRROR_ON_DELETE_MARK
+				 ? errdetail("Rows whose _id MongoDB does not have are marked as deleted.")
+				 : errdetail("Rows whose _id MongoDB does not have are deleted.")));
 
 	for (int i = 0; i < RelationGetNumberOfAttributes(table); i++)
 	{
