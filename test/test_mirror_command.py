@@ -1,5 +1,8 @@
 """The functions on mirrors where they meet MongoDB: what is made, what is refused, what a change, a pause and a drop leave."""
 import datetime
+import random
+import threading
+import time
 import uuid
 
 import bson
@@ -448,3 +451,72 @@ def test_dialect_of_expressions(linked, mdb):
     assert linked.row("SELECT n, number, const FROM c WHERE _id = '2'") == (None, "five", 2)
     there = status(linked, "c")
     assert there["column_errors"] == 2 and "n: " in there["reason"]
+
+
+def test_functions_beside_each_other_and_a_writer(linked, mdb):
+    """Whatever is called while the collection is written and others call, too: errors are of the known kinds, and in the end the tables are equal."""
+    mdb.orders.insert_many({"_id": number, "n": 0} for number in range(300))
+    create(linked, "all", keep_events=False)
+    names = ("one", "two")
+    for name in names:
+        mirror(linked, name, collection="orders", stream_name="all", columns="n int = n")
+    ended, strange = threading.Event(), []
+
+    def write():
+        chooser = random.Random(1)
+        while not ended.is_set():
+            number = chooser.randrange(400)
+            mdb.orders.replace_one({"_id": number}, {"n": chooser.randrange(1000)}, upsert=True)
+            if number % 5 == 0:
+                mdb.orders.delete_one({"_id": chooser.randrange(400)})
+
+    def meddle(seed):
+        chooser = random.Random(seed)
+        with linked.connect() as connection:
+            connection.execute("SET deadlock_timeout = '100ms'; SET client_min_messages = error")
+            while not ended.is_set():
+                name = chooser.choice(names)
+                call_of = chooser.choice(["pause_change_mirror('{0}')", "resume_change_mirror('{0}')", "resync_change_mirror('{0}')", "alter_change_mirror('{0}', filter => 'n > 10')",
+                                          "alter_change_mirror('{0}', columns => 'n int = n, m{1} int = n', filter => '')", "drop_change_mirror('{0}', true)",
+                                          "create_change_mirror('{0}', 'orders', stream_name => 'all', columns => 'n int = n')", "create_change_mirrors('all', 'public', '{{orders}}')"])
+                try:
+                    connection.execute("SELECT " + call_of.format(name, chooser.randrange(3)))
+                except psycopg.Error as error:
+                    # taken, gone, of somebody else meanwhile; two that wait for each other
+                    if error.sqlstate not in ("42710", "42704", "40001", "55006", "40P01", "42P01", "42P07"):
+                        strange.append((call_of, error.sqlstate, str(error)))
+
+    threads = [threading.Thread(target=write), *(threading.Thread(target=meddle, args=(seed,)) for seed in range(3))]
+    for thread in threads:
+        thread.start()
+    time.sleep(12)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert strange == []
+    for name in names:
+        if not status(linked, name):
+            mirror(linked, name, collection="orders", stream_name="all", columns="n int = n")
+        call(linked, "resume_change_mirror", name)
+        call(linked, "alter_change_mirror", name, columns="n int = n", filter="")
+    wait_exact(linked, *names)
+    sync(linked, "all")
+    there = sorted((document["_id"], document["n"]) for document in mdb.orders.find())
+    for name in names:
+        assert sorted(linked.execute(f"SELECT _id::int, n FROM {name}")) == there
+    assert linked.value("SELECT restarts FROM change_stream_progress WHERE stream_name = 'all'") == 0
+
+
+def test_two_of_one_name(linked, mdb):
+    """Whoever comes second learns that the name is taken, or the table."""
+    create(linked, "all", keep_events=False)
+    with linked.connect(autocommit=False) as first, linked.connect() as second:
+        first.execute("SELECT create_change_mirror('orders', stream_name => 'all')")
+        results = []
+        thread = threading.Thread(target=lambda: results.append(error_of(second, "SELECT create_change_mirror('orders', stream_name => 'all')")))
+        thread.start()
+        linked.wait_for("SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'", second.info.backend_pid, expect=1)
+        first.commit()
+        thread.join()
+    assert results[0].sqlstate in ("42710", "42P07", "55006")
+    assert linked.value("SELECT count(*) FROM change_mirrors") == 1

@@ -271,6 +271,8 @@ mcs_mirror_find_source(Mirror *mirror, const MirrorRequest *request)
 		mirror->stream = mirror->name;
 		/* not the session's user: a mirror that a SECURITY DEFINER function makes is its owner's, as its stream is */
 		mirror->owner = GetUserId();
+		/* raises where the caller may not use the server */
+		(void) mcs_mongo_target(request->server, mirror->owner);
 		check_new_stream(mirror);
 		return;
 	}
