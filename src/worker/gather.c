@@ -290,8 +290,8 @@ mcs_gather_ahead(StreamWorker *worker, uint64 *before)
 	const MongoBatch *last;
 	uint64		time;
 
-	/* one that was gathered and not taken is enough */
-	if (worker->read.replies == NIL && !read_ahead(worker, 0))
+	/* one that was gathered and not taken is enough; behind the last one of a cursor nothing comes */
+	if (worker->read.replies == NIL && (worker->read.batch.closed || !read_ahead(worker, 0)))
 		return false;
 	last = llast(worker->read.replies);
 	if (last->event_count == 0)
