@@ -141,6 +141,7 @@ mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error)
 	switch (error->class)
 	{
 		case MONGO_ERROR_TRANSIENT:
+		case MONGO_ERROR_NO_SNAPSHOT:	/* of a read as of now: no fault of the question's */
 		case MONGO_ERROR_DRIVER_ENDED:
 		case MONGO_ERROR_HANGING:
 			mcs_documents_close(worker);

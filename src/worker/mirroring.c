@@ -388,9 +388,37 @@ note_inexact(StreamMirror *mirror, uint64 until)
 	return mcs_snapshots_save(mirror->copy);
 }
 
+/* Notes in the tables what was written for a mirror; false as below. */
+static bool
+note_written(StreamMirror *mirror, const MirrorResult *result, uint64 inexact_until)
+{
+	mirror->changes = NULL;
+	if (result->rows_written > 0 || result->column_errors > 0)
+		mcs_mirrors_count(mirror->definition->name, result->rows_written, result->column_errors, result->column_error);
+	return mirror->begins_copy || note_inexact(mirror, inexact_until);
+}
+
+/* One of them, in a subtransaction; the error where it fails by its own doing. */
+static ErrorData *
+write_mirror(StreamWorker *worker, StreamMirror *mirror, MirrorResult *result)
+{
+	/* what is deferred belongs to nobody when it fails at the commit: once it has, it is checked here */
+	MirrorAction action = {.worker = worker,.mirror = mirror,.check_deferred = worker->write.careful};
+	ErrorData  *error;
+
+	CHECK_FOR_INTERRUPTS();
+	error = mcs_attempt(write_table, &action);
+	if (error)
+		rethrow_others(error);
+	*result = action.result;
+	return error;
+}
+
 /*
  * Writes what was noted; false where the transaction is to be rolled back, since
- * one failed that may succeed with less at once.
+ * one failed that may succeed with less at once, or since somebody has begun a
+ * copy again.  Tables may refer to each other: who fails before the others are
+ * written is tried once more behind them.
  */
 bool
 mcs_mirroring_write(StreamWorker *worker)
@@ -400,36 +428,30 @@ mcs_mirroring_write(StreamWorker *worker)
 
 	mcs_mirroring_stop_failed(worker);
 	for (int i = 0; i < worker->mirror_count; i++)
-	{
-		StreamMirror *mirror = &worker->mirrors[i];
-		MirrorAction action = {.worker = worker,.mirror = mirror,.check_deferred = worker->write.careful};
-		ErrorData  *error;
-
-		if (!mirror->changes)
-			continue;
 		/* this makes a definition of it that is to be read again */
-		if (mirror->begins_copy)
-			mcs_snapshots_begin(mirror->copy);
-		CHECK_FOR_INTERRUPTS();
-		error = mcs_attempt(write_table, &action);
-		if (error)
-			rethrow_others(error);
-		if (error && plan->events > 1 && worker->one_time_until < plan->time)
+		if (worker->mirrors[i].changes && worker->mirrors[i].begins_copy)
+			mcs_snapshots_begin(worker->mirrors[i].copy);
+	for (int try = 0; try < 2; try++)
+		for (int i = 0; i < worker->mirror_count; i++)
 		{
-			worker->one_time_until = plan->time;
-			return false;
-		}
-		if (error)
-		{
+			StreamMirror *mirror = &worker->mirrors[i];
+			MirrorResult result;
+			ErrorData  *error;
+
+			if (!mirror->changes)
+				continue;
+			error = write_mirror(worker, mirror, &result);
+			if (error == NULL && !note_written(mirror, &result, inexact_until))
+				return false;
+			if (error == NULL || (try == 0 && worker->mirror_count > 1))
+				continue;
+			if (plan->events > 1 && worker->one_time_until < plan->time)
+			{
+				worker->one_time_until = plan->time;
+				return false;
+			}
 			stop_mirror(worker, mirror, stop_reason(mirror->definition, error), error->message);
-			continue;
 		}
-		mirror->changes = NULL;
-		if (action.result.rows_written > 0 || action.result.column_errors > 0)
-			mcs_mirrors_count(mirror->definition->name, action.result.rows_written, action.result.column_errors, action.result.column_error);
-		if (!mirror->begins_copy && !note_inexact(mirror, inexact_until))
-			return false;
-	}
 	return true;
 }
 
