@@ -350,6 +350,51 @@ def test_cursor(follows, liar, lie):
     follows.wait_for("SELECT state FROM change_stream_status", expect="active", timeout=30)
 
 
+# ---------------------------------------------------------------- documents
+
+def documents(*batch, number=0, **cursor):
+    """A lie about a find's replies: these documents, as of the time that was asked for."""
+    def lie(name, request, reply):
+        if name == "find":
+            reply["cursor"] |= {"firstBatch": list(batch), "id": bson.Int64(number)}
+            if "atClusterTime" in request.get("readConcern", {}):
+                reply["cursor"]["atClusterTime"] = request["readConcern"]["atClusterTime"]
+            reply["cursor"] |= cursor
+        elif name == "getMore" and request["getMore"] == number:
+            reply["cursor"] = {"nextBatch": list(batch), "id": bson.Int64(number), "ns": "shop.orders", **cursor}
+            reply["cursor"].pop("firstBatch", None)
+        elif name == "listCollections":
+            reply["cursor"]["firstBatch"] = [{"name": "orders", "type": "collection"}]
+    return lie
+
+
+DOCUMENTS = {
+    "numbers": documents(1, 2),
+    "no _id": documents({"a": 1}),
+    "no _id behind the first reply": documents({"a": 1}, number=88),
+    "no array": documents(firstBatch={"0": {"_id": 1}}),
+    "no batch": documents(firstBatch=None),
+    "id a double": documents({"_id": 1}, id=0.0),
+}
+
+
+@pytest.mark.parametrize("lie", DOCUMENTS)
+def test_documents(lied, liar, lie):
+    """A reply to a find that is none: the stream says so and tries again; what is copied then is copied once."""
+    liar.lie = documents()
+    lied.execute("SELECT create_change_stream('orders', collection => 'orders', initial_snapshot => true, paused => true)")
+    liar.lie = DOCUMENTS[lie]
+    lied.execute("SELECT resume_change_stream('orders')")
+    lied.wait_for("SELECT state FROM change_stream_status", expect="retrying", timeout=30)
+    wait_until(lambda: liar.count("find") >= 3, 60, "it is tried again")
+    assert status(lied)[2]
+    assert lied.value("SELECT count(*) FROM change_stream_events") == 0
+    liar.lie = documents({"_id": 1}, {"_id": "a"})
+    lied.wait_for("SELECT state FROM change_stream_status", expect="active", timeout=60)
+    lied.wait_for("SELECT finished_at IS NOT NULL FROM change_stream_snapshots")
+    assert lied.column("SELECT document_key->>'_id' FROM change_stream_events ORDER BY event_id") == ["1", "a"]
+
+
 def test_error_reply_of_stream(follows, liar):
     """An error with a code of 0 is answered by trying again, and takes no process down."""
     pid = follows.value("SELECT pid FROM change_stream_status")

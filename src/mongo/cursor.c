@@ -142,9 +142,9 @@ mcs_cursor_splits(const MongoCursor *cursor)
 	return cursor->session != NULL && mcs_thread_splits(cursor->session->thread);
 }
 
-/* How many elements an array has, and which is the last. */
+/* How many documents an array has, and which is the last; -1 where anything else is in it. */
 static int
-count_elements(const DocumentValue *array, DocumentValue *last)
+count_documents(const DocumentValue *array, DocumentValue *last)
 {
 	DocumentIterator it;
 	int			count = 0;
@@ -152,10 +152,12 @@ count_elements(const DocumentValue *array, DocumentValue *last)
 	mcs_document_iterate(&it, array->data, array->size);
 	while (mcs_document_next(&it))
 	{
+		if (it.value.type != DOCUMENT_OBJECT)
+			return -1;
 		*last = it.value;
 		count++;
 	}
-	return count;
+	return it.malformed ? -1 : count;
 }
 
 /* A token as text; NULL where it is none. */
@@ -203,7 +205,7 @@ read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
 		{
 			batch->events = it.value.data;
 			batch->events_size = it.value.size;
-			batch->event_count = count_elements(&it.value, last);
+			batch->event_count = count_documents(&it.value, last);
 		}
 		else if (strcmp(it.key, "atClusterTime") == 0)
 			batch->read_time = timestamp_value(&it.value);
@@ -215,7 +217,7 @@ read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
 				return false;
 		}
 	}
-	return batch->events != NULL;
+	return batch->events != NULL && batch->event_count >= 0;
 }
 
 /*
@@ -230,8 +232,7 @@ ask_for_rest(MongoCursor *cursor, MongoBatch *batch, const DocumentValue *last)
 	DocumentValue id;
 
 	cursor->wanted -= batch->event_count;
-	if (last->type == DOCUMENT_OBJECT &&
-		mcs_document_find(last->data, last->size, "_id", &id) && id.type == DOCUMENT_MAX_KEY)
+	if (last->size > 0 && mcs_document_find(last->data, last->size, "_id", &id) && id.type == DOCUMENT_MAX_KEY)
 		cursor->complete = true;
 	if (!batch->closed || cursor->wanted <= 0 || cursor->complete)
 		return;
@@ -277,7 +278,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	if (!read_batch(batch, &last, context))
 	{
 		mcs_session_free_reply(batch->reply);
-		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply holds no events");
+		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply holds no documents");
 		cursor->finished = true;
 		return MONGO_CURSOR_FAILED;
 	}
