@@ -456,6 +456,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 	}
 	mcs_worker_commit(worker, &stream_progress, saved);
 	worker->write.in_progress = false;
+	worker->write.careful = false;
 }
 
 /*

@@ -175,6 +175,8 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 		if (changes && !sweep->found[foreach_current_index(cell)])
 			mcs_mirror_remove(changes, &id, sweep->time);
 	}
+	/* an error of the commit may be the table's: see on_error.c */
+	worker->write.in_progress = true;
 	if (saved)
 		(void) mcs_mirroring_write(worker);
 	if (saved && !mirror->stopped)
@@ -192,6 +194,8 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 		saved = mcs_snapshots_save(copy);
 	}
 	mcs_worker_commit(worker, &progress, saved);
+	worker->write.in_progress = false;
+	worker->write.careful = false;
 }
 
 ReadOutcome
