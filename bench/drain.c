@@ -1,12 +1,15 @@
 /*
  * drain.c
- *	  Reads change events with bare libmongoc and throws them away: the limit of
- *	  what a consumer of a change stream can reach over one cursor.
+ *	  Reads change events, or documents, with bare libmongoc and throws them away:
+ *	  the limit of what can be reached over one cursor.
  *
- *	  drain URI DATABASE COLLECTION SECONDS ORDINAL EVENTS
+ *	  drain URI DATABASE COLLECTION SECONDS ORDINAL EVENTS [FULLDOCUMENT]
+ *	  drain URI DATABASE COLLECTION
  *
- * starts at the cluster time SECONDS, ORDINAL, ends after that many events and
- * prints how many it read, their bytes, the seconds it took and its own CPU seconds.
+ * The first starts at the cluster time SECONDS, ORDINAL and ends after that many
+ * events, whose option fullDocument may be given; the second reads all documents
+ * that there are.  Both print how many they read, their bytes, the seconds it took
+ * and their own CPU seconds.
  */
 #include <mongoc/mongoc.h>
 #include <stdio.h>
@@ -90,26 +93,40 @@ main(int argc, char **argv)
 	double		bytes = 0,
 				began;
 
-	if (argc != 7)
-		fail("usage", "drain URI DATABASE COLLECTION SECONDS ORDINAL EVENTS");
-	wanted = atol(argv[6]);
+	if (argc != 4 && argc != 7 && argc != 8)
+		fail("usage", "drain URI DATABASE COLLECTION [SECONDS ORDINAL EVENTS [FULLDOCUMENT]]");
 	mongoc_init();
 	client = mongoc_client_new(argv[1]);
 	if (client == NULL)
 		fail("uri", argv[1]);
 
 	began = now();
-	command = BCON_NEW("aggregate", BCON_UTF8(argv[3]),
-					   "pipeline", "[", "{", "$changeStream", "{", "startAtOperationTime",
-					   BCON_TIMESTAMP(strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10)), "}", "}", "]",
-					   "cursor", "{", "batchSize", BCON_INT32(0), "}");
-	cursor = run(client, argv[2], command, &events, &bytes);
-	bson_destroy(command);
-
-	command = BCON_NEW("getMore", BCON_INT64(cursor), "collection", BCON_UTF8(argv[3]), "batchSize", BCON_INT32(BATCH_SIZE));
-	while (events < wanted)
-		if (run(client, argv[2], command, &events, &bytes) == 0)
-			fail("cursor", "closed by the server");
+	if (argc == 4)
+	{
+		/* replies as large as MongoDB makes them, and the state that a consumer could rely on */
+		command = BCON_NEW("find", BCON_UTF8(argv[3]), "batchSize", BCON_INT32(INT32_MAX),
+						   "readConcern", "{", "level", BCON_UTF8("majority"), "}");
+		cursor = run(client, argv[2], command, &events, &bytes);
+		bson_destroy(command);
+		command = BCON_NEW("getMore", BCON_INT64(cursor), "collection", BCON_UTF8(argv[3]));
+		while (cursor != 0)
+			cursor = run(client, argv[2], command, &events, &bytes);
+	}
+	else
+	{
+		wanted = atol(argv[6]);
+		command = BCON_NEW("aggregate", BCON_UTF8(argv[3]),
+						   "pipeline", "[", "{", "$changeStream", "{", "startAtOperationTime",
+						   BCON_TIMESTAMP(strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10)),
+						   "fullDocument", BCON_UTF8(argc == 8 ? argv[7] : "default"), "}", "}", "]",
+						   "cursor", "{", "batchSize", BCON_INT32(0), "}");
+		cursor = run(client, argv[2], command, &events, &bytes);
+		bson_destroy(command);
+		command = BCON_NEW("getMore", BCON_INT64(cursor), "collection", BCON_UTF8(argv[3]), "batchSize", BCON_INT32(BATCH_SIZE));
+		while (events < wanted)
+			if (run(client, argv[2], command, &events, &bytes) == 0)
+				fail("cursor", "closed by the server");
+	}
 	printf("{\"events\": %ld, \"bytes\": %.0f, \"seconds\": %.3f, \"cpu\": %.3f}\n", events, bytes, now() - began, cpu_seconds());
 	bson_destroy(command);
 	mongoc_client_destroy(client);
