@@ -24,6 +24,7 @@ from harness.machine import CACHE, end_kept, exit_on_signals, wait_until  # noqa
 from shop import Shop  # noqa: E402
 
 KEPT = CACHE / "demo-kept"
+ORDERS = 20_000
 
 NEW_EVENTS = """
     SELECT event_id, cluster_time, operation_type,
@@ -32,7 +33,7 @@ NEW_EVENTS = """
            (full_document->'customer')->>'name' AS customer,
            changed_fields
     FROM change_stream_events
-    WHERE stream_name = 'orders' AND event_id > {mine}
+    WHERE stream_name = 'order_events' AND event_id > {mine}
     ORDER BY event_id"""
 
 PER_MINUTE = """
@@ -43,7 +44,7 @@ PER_MINUTE = """
            count(*) FILTER (WHERE full_document->>'status' = 'cancelled')  AS cancelled,
            sum((full_document->'total')::numeric) FILTER (WHERE operation_type = 'insert') AS ordered
     FROM change_stream_events
-    WHERE stream_name = 'orders'
+    WHERE stream_name = 'order_events'
     GROUP BY 1 ORDER BY 1"""
 
 PER_SECONDS = """
@@ -51,7 +52,7 @@ PER_SECONDS = """
            count(*) AS events,
            repeat('█', (count(*) / 12)::int) AS " "
     FROM change_stream_events
-    WHERE stream_name = 'orders'
+    WHERE stream_name = 'order_events'
     GROUP BY 1 ORDER BY 1"""
 
 
@@ -94,31 +95,68 @@ class Demo:
         self.db = self.postgres.create_database("shop", extension=False)
         self.shop.orders = self.mongo.client.ecommerce.orders
 
-    def connect(self):
-        screen.heading(1, "From CREATE EXTENSION to a running stream")
-        screen.prose("""A server says where MongoDB is. A stream is a named, durable subscription: from the moment its
-            creation returns, a background worker brings every change of the collection into a table.""")
-        self.since = self.mongo.client.admin.command("ping")["operationTime"]
+    def mirror(self):
+        screen.heading(1, "From CREATE EXTENSION to a live copy")
+        self.shop.fill(ORDERS)
+        screen.prose(f"""The shop has {ORDERS:,} orders in MongoDB, and goes on writing. A server says where MongoDB is; a mirror is a table
+            that equals a collection: what exists is copied by a background worker, while it follows what changes.""")
         self.show("CREATE EXTENSION mongo_change_stream")
         self.show(f"""
             CREATE SERVER mongo FOREIGN DATA WRAPPER mongo_change_stream
               OPTIONS (uri '{self.mongo.uri}', database 'ecommerce')""")
+        self.shop.open(rate=150)
+        self.show("SELECT create_change_mirror('orders', columns => 'status text = status, customer text = customer.name, total numeric = total')")
         print()
-        screen.prose("""The collection keeps images, so that each event shows the document as it was then, not as it is when
-            somebody looks.""")
+        self.watch_copy()
         self.show("""
-            SELECT mongo_command('{"create": "orders", "changeStreamPreAndPostImages": {"enabled": true}}') -> 'ok' AS ok""")
-        self.show("SELECT create_change_stream('orders', collection => 'orders', full_document => 'whenAvailable')")
+            SELECT status, count(*), round(sum(total)) AS total FROM orders GROUP BY status ORDER BY 2 DESC""")
+        print()
+        screen.prose("Equal to MongoDB? Compared document by document, at the very moment of MongoDB's that the table shows, while the shop writes:")
+        self.show("SELECT state, exact_at, documents_done, rows_written, lag FROM change_mirror_status")
+        self.check_mirror()
+        self.shop.close()
+
+    def watch_copy(self):
+        """Tells how far the copy is until it is done."""
+        begin, told = time.monotonic(), -1
+
+        def exact():
+            nonlocal told
+            done, estimated, at = self.db.row("SELECT documents_done, documents_estimated, exact_at FROM change_mirror_status")
+            if done != told and estimated:
+                told = done
+                screen.note(f"{time.monotonic() - begin:4.1f} s  {'█' * round(30 * min(1, done / estimated)):<30}  {done:,} of {estimated:,} orders")
+            return at
+
+        wait_until(exact, 60, "the mirror is exact", pause=0.1)
+
+    def check_mirror(self):
+        compared = "SELECT difference, _id FROM check_change_mirror('orders')"
+        begin = time.monotonic()
+        screen.sql(compared)
+        differences = self.db.execute(compared)
+        rows = self.db.value("SELECT count(*) FROM orders")
+        self.check(not differences, f"{rows:,} orders, {len(differences)} differences, compared in {time.monotonic() - begin:.1f} s")
+
+    def connect(self):
+        screen.heading(2, "A stream of events")
+        screen.prose("""A mirror shows what is. A stream keeps what happened: from the moment its creation returns, every change of
+            the collection becomes a row. The collection keeps images, so that each event shows the document as it was then.""")
+        self.show("""
+            SELECT mongo_command('{"collMod": "orders", "changeStreamPreAndPostImages": {"enabled": true}}') -> 'ok' AS ok""")
+        self.since = self.mongo.client.admin.command("ping")["operationTime"]
+        self.earlier = self.shop.writes
+        self.show("SELECT create_change_stream('order_events', collection => 'orders', full_document => 'whenAvailable')")
 
     def watch(self):
-        screen.heading(2, "Events arrive, and listeners hear of them")
-        screen.prose("""The shop begins to place, pay, ship and cancel orders in MongoDB. A client has said LISTEN orders;
+        screen.heading(3, "Events arrive, and listeners hear of them")
+        screen.prose("""The shop begins to place, pay, ship and cancel orders in MongoDB. A client has said LISTEN order_events;
             with each notification it reads what is new to it. Ids count 1, 2, 3 … without a gap, so remembering
             the last one is all a consumer has to do.""")
-        screen.sql("LISTEN orders")
+        screen.sql("LISTEN order_events")
         screen.sql(NEW_EVENTS.format(mine=":mine"))
         with self.db.connect() as listener:
-            listener.execute("LISTEN orders")
+            listener.execute("LISTEN order_events")
             print()
             self.shop.open(rate=6)
             end = time.monotonic() + 4
@@ -137,30 +175,30 @@ class Demo:
             self.mine = event[0]
 
     def pause(self):
-        screen.heading(3, "A pause, writes meanwhile, and each of them once")
-        self.show("SELECT sync_change_stream('orders')")
-        before = self.db.value("SELECT last_event_id FROM change_stream_progress")
-        self.show("SELECT pause_change_stream('orders')")
+        screen.heading(4, "A pause, writes meanwhile, and each of them once")
+        self.show("SELECT sync_change_stream('order_events')")
+        before = self.db.value("SELECT last_event_id FROM change_stream_progress WHERE stream_name = 'order_events'")
+        self.show("SELECT pause_change_stream('order_events')")
         written = self.shop.writes
         self.shop.open(rate=150)
         time.sleep(2)
         written = self.shop.close() - written
         self.show("SELECT stream_name, state, reason FROM change_stream_status")
-        still = self.db.value("SELECT last_event_id FROM change_stream_progress")
+        still = self.db.value("SELECT last_event_id FROM change_stream_progress WHERE stream_name = 'order_events'")
         self.check(still == before, f"the shop made {written} changes; the paused stream stayed at event {still}")
-        self.show("SELECT resume_change_stream('orders')")
-        self.show("SELECT sync_change_stream('orders')")
-        after = self.db.value("SELECT last_event_id FROM change_stream_progress")
+        self.show("SELECT resume_change_stream('order_events')")
+        self.show("SELECT sync_change_stream('order_events')")
+        after = self.db.value("SELECT last_event_id FROM change_stream_progress WHERE stream_name = 'order_events'")
         self.check(after - before == written, f"resumed: {after - before} new events for {written} changes")
 
     def crash(self):
-        screen.heading(4, "A worker killed with -9, nothing lost, nothing twice")
+        screen.heading(5, "A worker killed with -9, nothing lost, nothing twice")
         screen.prose("""Events and the position in MongoDB's history commit together, so a crash at any moment leaves
             both or neither. PostgreSQL answers a killed process by restarting all of them; the shop goes on writing.""")
         self.shop.open(rate=150)
         time.sleep(1)
-        screen.sql("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
-        worker = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'orders'")
+        screen.sql("SELECT pid FROM change_stream_status WHERE stream_name = 'order_events'")
+        worker = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'order_events'")
         print()
         screen.note(f"kill -9 {worker}")
         os.kill(worker, signal.SIGKILL)
@@ -169,13 +207,13 @@ class Demo:
         screen.note(f"after {time.monotonic() - begin:.1f} s process {another} follows the stream")
         time.sleep(1.5)
         self.shop.close()
-        self.show("SELECT sync_change_stream('orders')")
+        self.show("SELECT sync_change_stream('order_events')")
         self.compare()
 
     def worker_other_than(self, pid):
         """The stream's present worker, once there is a new one."""
         try:
-            now = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'orders' AND state = 'active'")
+            now = self.db.value("SELECT pid FROM change_stream_status WHERE stream_name = 'order_events' AND state = 'active'")
         except psycopg.OperationalError:
             return None
         return now if now != pid else None
@@ -192,7 +230,7 @@ class Demo:
                 theirs[change["operationType"]] += 1
         counted = """
             SELECT operation_type, count(*) AS events, count(DISTINCT resume_token) AS different
-            FROM change_stream_events WHERE stream_name = 'orders'
+            FROM change_stream_events WHERE stream_name = 'order_events'
             GROUP BY operation_type ORDER BY operation_type"""
         screen.sql(counted)
         ours = self.db.execute(counted)
@@ -200,11 +238,16 @@ class Demo:
                      [(operation, theirs[operation], events, different) for operation, events, different in ours])
         kept = [(operation, order, (int(token[2:10], 16), int(token[10:18], 16))) for operation, order, token in self.db.execute(
             "SELECT operation_type, (document_key->'_id')::int, resume_token FROM change_stream_events ORDER BY event_id")]
-        self.check(kept == history and len(kept) == self.shop.writes,
-                   f"{self.shop.writes} writes, {len(history)} changes in MongoDB's history, {len(kept)} events, in the same order")
+        writes = self.shop.writes - self.earlier
+        self.check(kept == history and len(kept) == writes,
+                   f"{writes} writes, {len(history)} changes in MongoDB's history, {len(kept)} events, in the same order")
+        print()
+        screen.prose("And the live copy, through the same crash:")
+        self.db.execute("SELECT sync_change_stream('orders')")
+        self.check_mirror()
 
     def analyse(self):
-        screen.heading(5, "Analytics are SQL")
+        screen.heading(6, "Analytics are SQL")
         screen.prose("The documents are whole and typed: a path, a cast, and what PostgreSQL can do with it.")
         self.show(PER_MINUTE)
         print()
@@ -212,33 +255,35 @@ class Demo:
         self.show(PER_SECONDS)
 
     def handle(self):
-        screen.heading(6, "SQL for each change")
+        screen.heading(7, "SQL for each change")
         screen.prose("""A handler runs for every change, exactly once: what it does, its position and the event's status commit
             together. It has a process of its own, so a slow or failing one holds up neither the stream nor another.""")
         self.show("CREATE TABLE revenue (customer text PRIMARY KEY, orders bigint NOT NULL, total numeric NOT NULL)")
         self.show("""
-            SELECT create_change_handler('revenue', 'orders', start_at => 'earliest', condition => $$operation_type = 'insert'$$, body => $$
+            SELECT create_change_handler('revenue', 'order_events', start_at => 'earliest', condition => $$operation_type = 'insert'$$, body => $$
             BEGIN
               INSERT INTO revenue AS r VALUES (change.full_document.customer.name, 1, change.full_document.total)
               ON CONFLICT (customer) DO UPDATE SET orders = r.orders + 1, total = r.total + excluded.total;
             END $$)""")
-        self.show("SELECT sync_change_stream('orders', handlers => true)")
+        self.show("SELECT sync_change_stream('order_events', handlers => true)")
         self.show("SELECT * FROM revenue ORDER BY total DESC LIMIT 3")
         handled = self.db.value("SELECT sum(orders)::bigint FROM revenue")
         placed = self.db.value("SELECT count(*) FROM change_stream_events WHERE operation_type = 'insert'")
         self.check(handled == placed, f"{placed} orders placed, {handled} handled")
 
     def scan(self):
-        screen.heading(7, "MongoDB's history as a table, without a stream")
+        screen.heading(8, "MongoDB's history as a table, without a stream")
         screen.prose("""A foreign table reads the changes that MongoDB still remembers. Conditions go to MongoDB, and EXPLAIN shows
             what is sent.""")
-        self.show("IMPORT FOREIGN SCHEMA ecommerce FROM SERVER mongo INTO public")
-        self.show("SELECT operation_type, count(*) FROM orders GROUP BY 1 ORDER BY 1")
-        self.show("EXPLAIN (COSTS OFF) SELECT count(*) FROM orders WHERE full_document ->> 'status' = 'cancelled'")
-        self.check(self.db.value("SELECT count(*) FROM orders") == self.shop.writes, f"the foreign table has all {self.shop.writes} changes")
+        self.show("CREATE SCHEMA history")
+        self.show("IMPORT FOREIGN SCHEMA ecommerce FROM SERVER mongo INTO history")
+        self.show("SELECT operation_type, count(*) FROM history.orders GROUP BY 1 ORDER BY 1")
+        self.show("EXPLAIN (COSTS OFF) SELECT count(*) FROM history.orders WHERE full_document ->> 'status' = 'cancelled'")
+        changes = ORDERS + self.shop.writes
+        self.check(self.db.value("SELECT count(*) FROM history.orders") == changes, f"the foreign table has all {changes:,} changes, those from before the stream, too")
 
     def speak(self):
-        screen.heading(8, "SQL with paths into documents")
+        screen.heading(9, "SQL with paths into documents")
         screen.prose("""Text in the dialect is translated into plain SQL, with the types of the documents kept; a block of
             it runs as it stands.""")
         statement = """
@@ -246,6 +291,7 @@ class Demo:
             FROM CHANGE_STREAM(orders)
             WHERE changed_fields CONTAINS 'status' AND full_document.status IN ('paid', 'shipped')
             GROUP BY full_document.customer.name ORDER BY spent DESC LIMIT 3"""
+        self.show("SET search_path = public, history")
         screen.sql(statement)
         translated = self.db.value("SELECT change_stream_translate(%s)", statement)
         print()
@@ -253,7 +299,7 @@ class Demo:
         self.show(translated)
 
     def status(self):
-        screen.heading(9, "How is it doing?")
+        screen.heading(10, "How is it doing?")
         statement = "SELECT * FROM change_stream_status"
         screen.sql(statement)
         cursor = self.db.connection.execute(statement)
@@ -266,16 +312,17 @@ class Demo:
             return
         psql = "psql" if shutil.which("psql") else self.postgres.installation.program("psql")
         KEPT.write_text(str(machine.folder))
-        screen.heading(10, "Yours to play with")
+        screen.heading(11, "Yours to play with")
         print(f"""
     {psql} -h 127.0.0.1 -p {self.postgres.port} -U postgres shop
 
   and in there, say,
 
-    LISTEN orders;
-    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 1, "status": "placed", "total": 12.5, "customer": {{"name": "You"}}}}]}}') -> 'n';
+    LISTEN order_events;
+    SELECT mongo_command('{{"insert": "orders", "documents": [{{"_id": 0, "status": "placed", "total": 12.5, "customer": {{"name": "You"}}}}]}}') -> 'n';
     SELECT event_id, operation_type, full_document FROM change_stream_events ORDER BY event_id DESC LIMIT 3;
     SELECT * FROM revenue WHERE customer = 'You';
+    SELECT * FROM orders WHERE customer = 'You';
 
   MongoDB itself: {self.mongo.uri}
   When you have seen enough: make demo-stop
@@ -309,6 +356,7 @@ def main():
     with Machine(keep=chosen.keep) as machine:
         try:
             demo.prepare(machine)
+            demo.mirror()
             demo.connect()
             demo.watch()
             demo.pause()

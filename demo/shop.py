@@ -20,15 +20,27 @@ class Shop:
         self._rest = threading.Event()
         self._thread = None
 
-    def _place(self):
+    def _order(self, status):
         name, tier = self.random.choice(CUSTOMERS)
         items = [{"sku": sku, "price": price, "quantity": self.random.randint(1, 3)}
                  for sku, price in self.random.sample(GOODS, self.random.randint(1, 3))]
         total = round(sum(item["price"] * item["quantity"] for item in items), 2)
-        self.orders.insert_one({"_id": self.next_number, "customer": {"name": name, "tier": tier}, "items": items,
-                                "total": total, "status": "placed", "createdAt": datetime.datetime.now(datetime.timezone.utc)})
-        self.placed.append(self.next_number)
         self.next_number += 1
+        return {"_id": self.next_number - 1, "customer": {"name": name, "tier": tier}, "items": items, "total": total, "status": status,
+                "createdAt": datetime.datetime.now(datetime.timezone.utc)}
+
+    def fill(self, count):
+        """Orders from before; the last of them are still in work."""
+        open_ones = 300
+        self.orders.insert_many([self._order("shipped") for _ in range(count - open_ones)])
+        last = [self._order("paid") for _ in range(open_ones)]
+        self.orders.insert_many(last)
+        self.paid += [order["_id"] for order in last]
+
+    def _place(self):
+        order = self._order("placed")
+        self.orders.insert_one(order)
+        self.placed.append(order["_id"])
 
     def _move(self, source, target, status):
         number = source.pop(self.random.randrange(len(source)))
