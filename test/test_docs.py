@@ -74,7 +74,7 @@ def shop(postgres, mongo):
     mongo.client.drop_database("shop")
 
 
-def trade(shop):
+def trade(shop, stream="order_events"):
     """Four orders, of which one is paid and one taken back; the third customer left no address."""
     orders = shop.mongo.client.shop.orders
     begin = orders.count_documents({})
@@ -82,7 +82,75 @@ def trade(shop):
                         "customer": {"name": "ab"[number % 2], **({"email": f"{number}@example.com"} if number != 3 else {})}} for number in range(1, 5))
     orders.update_one({"_id": begin + 1}, {"$set": {"status": "paid"}})
     orders.delete_one({"_id": begin + 4})
-    assert shop.value("SELECT sync_change_stream('orders')")
+    assert shop.value("SELECT sync_change_stream(%s)", stream)
+
+
+def equal(shop, *mirrors):
+    """The mirrors are copied, and equal their collections."""
+    for mirror in mirrors:
+        shop.wait_for("SELECT exact_at IS NOT NULL FROM change_mirror_status WHERE mirror_name = %s", mirror)
+        assert shop.execute("SELECT * FROM check_change_mirror(%s)", mirror) == []
+
+
+def first_mirror(shop, printed):
+    equal(shop, "orders")
+    trade(shop, "orders")
+    equal(shop, "orders")
+
+
+def what_the_mirror_shows(shop, printed):
+    assert [line.strip() for line in printed[:2]] == ["b|40", "a|20"]
+    mirror, = [line.split("|") for line in printed[2:]]
+    assert mirror[:2] == ["orders", "active"] and mirror[4].strip()
+
+
+def live_orders(shop, printed):
+    equal(shop, "live_orders")
+    assert shop.execute("SELECT status, count(*), sum(total) FROM live_orders GROUP BY 1 ORDER BY 1") == \
+        shop.execute("SELECT document ->> 'status', count(*), sum((document -> 'total')::numeric) FROM orders GROUP BY 1 ORDER BY 1")
+
+
+def proposed(shop, printed):
+    assert "status text = status" in "".join(printed)
+
+
+def open_orders(shop, printed):
+    equal(shop, "open_orders")
+    assert shop.value("SELECT count(*) FROM open_orders") == shop.mongo.client.shop.orders.count_documents({"status": "placed"})
+
+
+def paid(shop, printed):
+    equal(shop, "live_orders")
+    assert shop.value("SELECT bool_and(paid = (status = 'paid')) FROM live_orders")
+
+
+def own_write(shop, printed):
+    assert printed == ["t\n", "c|7\n"]
+
+
+def whole_database(shop, printed):
+    assert printed == ["orders\n"]
+    equal(shop, "orders")
+
+
+def called(shop, printed):
+    assert shop.execute("SELECT customer FROM open_orders WHERE note = 'called'") == [("c",)]
+
+
+def resynced(shop, printed):
+    equal(shop, "open_orders", "live_orders")
+    called(shop, printed)
+
+
+def partitioned(shop, printed):
+    equal(shop, "orders_by_key")
+    assert shop.value("SELECT count(*) FROM orders_by_key_0") > 0 and shop.value("SELECT count(*) FROM orders_by_key_1") > 0
+
+
+def existing(shop, printed):
+    shop.wait_for("SELECT finished_at IS NOT NULL FROM change_stream_snapshots WHERE stream_name = 'all_orders'")
+    assert shop.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'all_orders' AND operation_type = 'snapshot'") == \
+        shop.mongo.client.shop.orders.count_documents({})
 
 
 def first_orders(shop, printed):
@@ -91,27 +159,27 @@ def first_orders(shop, printed):
 
 def what_first_orders_show(shop, printed):
     rows = [line.split("|")[:4] for line in printed]
-    assert rows == [[str(number), "insert", str(number), "placed"] for number in range(1, 5)] + [["5", "update", "1", "paid"], ["6", "delete", "4", ""]]
+    assert rows == [[str(number), "insert", str(number + 3), "placed"] for number in range(1, 5)] + [["5", "update", "4", "paid"], ["6", "delete", "7", ""]]
 
 
 def all_is_well(shop, printed):
-    assert shop.value("SELECT state FROM change_stream_status") == "active"
+    assert shop.column("SELECT state FROM change_stream_status") == ["active"] * 2
     assert [line.split("|")[0] for line in printed if "|f|" in line] == ["images"], printed
 
 
 def revenue(shop, printed):
     trade(shop)
-    sync(shop, "orders")
+    sync(shop, "order_events")
     assert shop.execute("SELECT * FROM revenue ORDER BY 1") == [("a", 60), ("b", 40)]
 
 
 def spent(shop, printed):
-    assert dict(shop.execute("SELECT document_text(name), total::int FROM spent")) == {"a": 120, "b": 80}
+    assert dict(shop.execute("SELECT document_text(name), total::int FROM spent")) == {"a": 180, "b": 120}
 
 
 def one_letter(shop, printed):
     trade(shop)
-    sync(shop, "orders")
+    sync(shop, "order_events")
     assert shop.column("SELECT handler_name FROM change_stream_dead_letters") == ["new_orders"]
     assert shop.value("SELECT count(*) FROM notification_queue") == 3
 
@@ -122,42 +190,56 @@ def no_letter(shop, printed):
 
 
 def rebuilt(shop, printed):
-    assert dict(shop.execute("SELECT id, status FROM order_status")) == {str(order["_id"]): order["status"] for order in shop.mongo.client.shop.orders.find()}
+    seen = shop.column("SELECT DISTINCT document_key ->> '_id' FROM change_stream_events WHERE stream_name = 'order_events'")
+    assert dict(shop.execute("SELECT id, status FROM order_status")) == \
+        {str(order["_id"]): order["status"] for order in shop.mongo.client.shop.orders.find() if str(order["_id"]) in seen}
 
 
 def tokens(shop, printed):
     trade(shop)
     assert shop.value("SELECT r.resume_token = p.resume_token FROM change_stream_resume_tokens r JOIN change_stream_progress p USING (stream_name)"
-                      " WHERE stream_name = 'orders'") is not None
+                      " WHERE stream_name = 'order_events'") is not None
 
 
 def stopped(shop, printed):
-    shop.wait_for("SELECT state FROM change_stream_status WHERE stream_name = 'orders'", expect="error")
-    reason = shop.value("SELECT reason FROM change_stream_status WHERE stream_name = 'orders'")
+    shop.wait_for("SELECT state FROM change_stream_status WHERE stream_name = 'order_events'", expect="error")
+    reason = shop.value("SELECT reason FROM change_stream_status WHERE stream_name = 'order_events'")
     assert "plausible" in reason and "skip" in reason
 
 
 def parked(shop, printed):
     shop.wait_for("SELECT count(*) FROM change_stream_dead_letters WHERE handler_name IS NULL", expect=1)
-    assert shop.value("SELECT sync_change_stream('orders')")
+    assert shop.value("SELECT sync_change_stream('order_events')")
 
 
 def written(shop, printed):
     assert shop.value("SELECT count(*) FROM change_stream_dead_letters WHERE handler_name IS NULL") == 0
-    assert shop.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'orders' AND full_document['total'] = -5") == 1
+    assert shop.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'order_events' AND full_document['total'] = -5") == 1
 
 
 # Behind the block of a page in which this stands: what happens in MongoDB then, and what is to be seen.
 MEANWHILE = {
-    ("README.md", "SELECT create_change_stream('orders'"): first_orders,
+    ("README.md", "SELECT create_change_mirror('orders')"): first_mirror,
+    ("README.md", "check_change_mirror('orders')"): what_the_mirror_shows,
+    ("README.md", "SELECT create_change_stream('order_events'"): first_orders,
     ("README.md", "full_document ->> 'status' AS status"): what_first_orders_show,
     ("README.md", "SELECT * FROM check_mongo_server()"): all_is_well,
     ("README.md", "create_change_handler('revenue'"): revenue,
     ("README.md", "CREATE VIEW spent"): spent,
     ("README.md", "CREATE TRIGGER keep_tokens"): tokens,
+    ("docs/mirrors.md", "create_change_mirror('live_orders'"): live_orders,
+    ("docs/mirrors.md", "propose_mirror_columns"): proposed,
+    ("docs/mirrors.md", "create_change_mirror('open_orders'"): open_orders,
+    ("docs/mirrors.md", "alter_change_mirror('live_orders'"): paid,
+    ("docs/mirrors.md", "AS written"): own_write,
+    ("docs/mirrors.md", "create_change_mirrors("): whole_database,
+    ("docs/mirrors.md", "note = 'called'"): called,
+    ("docs/mirrors.md", "resync_change_mirror('live_orders')"): resynced,
+    ("docs/scaling.md", "create_change_mirror('orders_by_key'"): partitioned,
     ("docs/handlers.md", "create_change_handler('order_status'"): one_letter,
     ("docs/handlers.md", "discard_dead_letters('new_orders')"): no_letter,
     ("docs/handlers.md", "TRUNCATE order_status"): rebuilt,
+    ("docs/events.md", "initial_snapshot => true"): existing,
     ("docs/events.md", '"total": -5'): stopped,
     ("docs/events.md", "on_error => 'park'"): parked,
     ("docs/events.md", "retry_dead_letters(stream_name => 'orders')"): written,
@@ -183,6 +265,25 @@ def test_every_page_in_order(shop, repository):
     assert seen == set(MEANWHILE)
 
 
+def test_first_screen(shop, repository):
+    """Who types the README's first statements has a table of the documents that are there, and keeps it."""
+    orders = shop.mongo.client.shop.orders
+    orders.insert_many({"_id": number, "status": "placed", "total": number} for number in range(1, 2001))
+    reader = Reader(shop)
+    create, server, mirror, select = [statement.strip() for statement in blocks(repository, "README.md")[0].split(";")[:-1]]
+    assert create == "CREATE EXTENSION mongo_change_stream" and mirror == "SELECT create_change_mirror('orders')" and select == "SELECT * FROM orders"
+    for statement in (create, server.replace(MINE, shop.mongo.uri), mirror):
+        reader.types(statement + ";")
+    equal(shop, "orders")
+    assert len(reader.types(select + ";")) == 2000
+    orders.update_many({"_id": {"$lte": 10}}, {"$set": {"status": "paid"}})
+    orders.delete_one({"_id": 2000})
+    assert reader.types("SELECT sync_change_stream('orders');") == ["t\n"]
+    assert len(reader.types(select + ";")) == 1999
+    equal(shop, "orders")
+    reader.leaves()
+
+
 def test_all_sql_is_typed(repository):
     """An example stands in a fence, where it is typed; indented are only commands of a shell, what is printed, and what is translated."""
     for page in pages(repository):
@@ -194,7 +295,9 @@ def test_all_sql_is_typed(repository):
 def test_consumer_of_the_readme(shop, repository, tmp_path):
     """It prints what comes, goes on by another connection when the first breaks, and no document ends it."""
     reader = Reader(shop)
-    reader.types(blocks(repository, "README.md")[0].replace(MINE, shop.mongo.uri))
+    typed = blocks(repository, "README.md")
+    reader.types(typed[0].replace(MINE, shop.mongo.uri))
+    reader.types(next(block for block in typed if "create_change_stream('order_events'" in block))
     program, = blocks(repository, "README.md", "python")
     connection = psycopg.conninfo.make_conninfo(host=shop.cluster.folder, port=shop.cluster.port, user="postgres", dbname=shop.name,
                                                 application_name="consumer")
