@@ -48,7 +48,7 @@ def test_functions(db, page):
         JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
         WHERE e.extname = 'mongo_change_stream'""")}
     listed = set()
-    for name in ("README.md", "docs/handlers.md", "docs/dialect.md"):
+    for name in ("README.md", "docs/handlers.md", "docs/mirrors.md", "docs/dialect.md"):
         for function, arguments, result in signatures(page(name)):
             if function not in catalog:
                 continue
@@ -170,7 +170,7 @@ def test_columns_of_events(db, page):
 
 @pytest.mark.parametrize("view, name, heading", [("change_stream_status", "README.md", "\nColumns of `change_stream_status`:\n"),
                                                  ("change_handler_status", "docs/handlers.md", "\n## Where it is\n"),
-                                                 ("change_mirror_status", "README.md", "\nColumns of `change_mirror_status`:\n")])
+                                                 ("change_mirror_status", "docs/mirrors.md", "\n## When something fails\n")])
 def test_columns_of_status(db, page, view, name, heading):
     listed = [column for row in table(page(name).split(heading)[1]) for column in CODE.findall(row[0])]
     assert sorted(listed) == sorted(column for column, _ in columns_of(db, view))
