@@ -14,6 +14,26 @@ def example(linked, postgres, repository):
     return lambda name: postgres.psql((repository / "examples" / name).read_text(), linked.name)
 
 
+def test_mirror(linked, mdb, example):
+    mdb.customers.insert_many({"_id": name, "name": name.title(), "address": {"country": "AT"}} for name in ("ann", "bob"))
+    mdb.orders.insert_many({"_id": number, "customerId": ("ann", "bob")[number % 2], "status": "placed", "total": 10 * number,
+                            "items": [{"sku": f"s{number}", "quantity": number, "price": 10}]} for number in range(1, 5))
+    example("mirror.sql")
+    for mirror in ("customers", "orders"):
+        linked.wait_for("SELECT exact_at IS NOT NULL FROM change_mirror_status WHERE mirror_name = %s", mirror)
+    linked.execute("UPDATE customers SET credit = 50 WHERE _id = 'bob'")
+    with mdb.client.start_session() as session:
+        mdb.orders.update_one({"_id": 2}, {"$set": {"status": "cancelled"}}, session=session)
+        mdb.customers.update_one({"_id": "bob"}, {"$set": {"address.country": "FR"}}, session=session)
+        written = session.operation_time
+    assert linked.value("SELECT sync_change_stream('shop', operation_time => %s)", f'{{"$timestamp": {{"t": {written.time}, "i": {written.inc}}}}}')
+    assert linked.execute("SELECT _id, country, orders, ordered, over_credit FROM customer_accounts ORDER BY 1") == \
+        [("ann", "AT", 1, 40, True), ("bob", "FR", 2, 40, False)]
+    assert linked.execute("SELECT sku, quantity, price FROM order_items ORDER BY 1") == [("s1", 1, 10), ("s3", 3, 10), ("s4", 4, 10)]
+    for mirror in ("customers", "orders"):
+        assert linked.execute("SELECT * FROM check_change_mirror(%s)", mirror) == []
+
+
 def test_services(linked, mdb, example):
     example("services.sql")
     for number in range(1, 6):
