@@ -243,7 +243,7 @@ MEANWHILE = {
     ("docs/events.md", "initial_snapshot => true"): existing,
     ("docs/events.md", '"total": -5'): stopped,
     ("docs/events.md", "on_error => 'park'"): parked,
-    ("docs/events.md", "retry_dead_letters(stream_name => 'orders')"): written,
+    ("docs/events.md", "retry_dead_letters(stream_name => 'order_events')"): written,
 }
 
 
