@@ -337,8 +337,19 @@ take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event,
 		elog(ERROR, "the document of an event was not looked up");
 }
 
+/* An event that is left out, perhaps since processes have died of it, leaves the mirror behind its collection. */
+static void
+skip_event(StreamMirror *mirror, const ChangeEvent *event)
+{
+	if (mirror->stopped || mirror->failure)
+		return;
+	mirror->changes = NULL;
+	mirror->failure = palloc0(sizeof(ErrorData));
+	mirror->failure->message = psprintf("event %.*s was skipped by resume_change_stream", (int) event->token.length, event->token.data);
+}
+
 void
-mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event)
+mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event, bool skipped)
 {
 	static const EventText none = {NULL, 0};
 	const EventText *to_database = event->to_database.data ? &event->to_database : &none;
@@ -348,7 +359,12 @@ mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event)
 
 	count = mcs_mirroring_find(worker, &event->database, &event->collection, &mirror);
 	for (int i = 0; i < count; i++)
-		take_event(worker, &mirror[i], event, time);
+	{
+		if (skipped)
+			skip_event(&mirror[i], event);
+		else
+			take_event(worker, &mirror[i], event, time);
+	}
 	if (mcs_event_text_is(&event->operation_type, "rename"))
 	{
 		count = mcs_mirroring_find(worker, to_database, &event->to_collection, &mirror);

@@ -229,6 +229,13 @@ token_of(const ChangeEvent *event)
 	return pnstrdup(event->token.data, event->token.length);
 }
 
+/* Whether it is the one that somebody has asked to leave out. */
+static bool
+is_skipped(const StreamWorker *worker, const ChangeEvent *event)
+{
+	return worker->stream->skip_token && mcs_token_same_event(token_of(event), worker->stream->skip_token);
+}
+
 /* Makes a row of an event, unless the filter says otherwise. */
 static void
 store_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
@@ -257,7 +264,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 {
 	Stream	   *stream = worker->stream;
 
-	if (stream->skip_token && mcs_token_same_event(token_of(event), stream->skip_token))
+	if (is_skipped(worker, event))
 	{
 		char	   *token = token_of(event);
 
@@ -368,7 +375,7 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 	mcs_writer_at(writer, get_token(&worker->read.token));
 	/* mirrors first: for the stream's rows an event may be changed */
 	if (worker->mirror_count > 0)
-		mcs_mirroring_take(worker, event);
+		mcs_mirroring_take(worker, event, is_skipped(worker, event));
 	take_event(worker, writer, event);
 	note_last_event(worker, event);
 	set_token(&worker->read.token, event->token.data, event->token.length);

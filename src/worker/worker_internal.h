@@ -449,7 +449,7 @@ extern int	mcs_mirroring_find(const StreamWorker *worker, const EventText *datab
  * Notes what an event means for the tables; writes all that was noted; notes which
  * copies are exact with a position.  False where the transaction is to be rolled back.
  */
-extern void mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event);
+extern void mcs_mirroring_take(StreamWorker *worker, const ChangeEvent *event, bool skipped);
 extern bool mcs_mirroring_write(StreamWorker *worker);
 extern bool mcs_mirroring_reached(StreamWorker *worker, const char *token);
 
