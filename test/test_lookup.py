@@ -142,3 +142,23 @@ def test_lookups_when_the_time_is_gone(linked, mongo, mdb):
     mdb.c.update_many({}, {"$set": {"n": 1}})
     sync(linked, "s")
     assert sources(linked, "s") == [("update", "lookup", "1")] * 3
+
+
+def test_lookups_in_a_clustered_collection(linked, mongo, mdb):
+    """MongoDB would read all between the smallest _id and the largest; each is looked up by itself."""
+    def read_so_far():
+        return mongo.client.admin.command("serverStatus")["metrics"]["queryExecutor"]["scannedObjects"]
+
+    mdb.create_collection("c", clusteredIndex={"key": {"_id": 1}, "unique": True})
+    mdb.c.insert_many([{"_id": number} for number in range(20000)])
+    create(linked, "s", collection="c", full_document="updateLookup")
+    sync(linked, "s")
+    pause(linked, "s")
+    changed = list(range(0, 20000, 500)) + [19999]
+    for number in changed:
+        mdb.c.update_one({"_id": number}, {"$set": {"n": number}})
+    before = read_so_far()
+    resume(linked, "s")
+    sync(linked, "s")
+    assert read_so_far() - before < 2000
+    assert linked.column("SELECT (full_document->>'n')::int FROM change_stream_events ORDER BY event_id") == changed

@@ -166,6 +166,60 @@ mcs_find_cannot_read_at(const MongoError *error)
 		(error->class == MONGO_ERROR_REFUSED || error->class == MONGO_ERROR_CONFIGURATION);
 }
 
+/* Whether a word stands anywhere in a reply. */
+static bool
+has_word(const MongoReply *reply, const char *word)
+{
+	const uint8 *end = reply->data + reply->size;
+	size_t		length = strlen(word);
+
+	for (const uint8 *at = reply->data; (at = memchr(at, word[0], end - at)) != NULL; at++)
+	{
+		if ((size_t) (end - at) < length)
+			break;
+		if (memcmp(at, word, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a collection is clustered, which who may find can see by the plan. */
+bool
+mcs_find_is_clustered(MongoSession *session, const char *database, const char *collection, MongoError *error)
+{
+	DocumentBuilder builder;
+	Document   *command;
+	MongoReply *reply;
+	bool		clustered;
+
+	mcs_document_build(&builder);
+	mcs_document_begin_object(&builder, NULL);
+	mcs_document_begin_object(&builder, "explain");
+	mcs_document_append_string(&builder, "find", collection);
+	mcs_document_begin_object(&builder, "filter");
+	mcs_document_begin_object(&builder, "_id");
+	mcs_document_begin_array(&builder, "$in");
+	mcs_document_append_int32(&builder, NULL, 0);
+	mcs_document_append_int32(&builder, NULL, 1);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_end(&builder);
+	mcs_document_append_string(&builder, "verbosity", "queryPlanner");
+	mcs_document_end(&builder);
+	command = mcs_document_finish(&builder);
+	memset(error, 0, sizeof(*error));
+	reply = mcs_session_command(session, database, DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
+								"ask how documents are found", error);
+	pfree(command);
+	if (reply == NULL)
+		return false;
+	/* wherever the plan stands in it, as that differs between versions, and between a mongod and a mongos */
+	clustered = has_word(reply, "CLUSTERED_IXSCAN");
+	mcs_session_free_reply(reply);
+	return clustered;
+}
+
 /* How many documents a collection has, about: of no condition MongoDB counts none, but looks it up. */
 int64
 mcs_find_estimate(MongoSession *session, const char *database, const char *collection, MongoError *error)

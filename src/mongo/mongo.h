@@ -383,6 +383,12 @@ extern MongoCursor *mcs_find_open(MongoSession *session, const FindSpec *spec);
  */
 extern bool mcs_find_cannot_read_at(const MongoError *error);
 
+/*
+ * Whether a collection is clustered: then a find by many _ids reads all between
+ * them, and one by one is faster.  False also with error->class set.
+ */
+extern bool mcs_find_is_clustered(MongoSession *session, const char *database, const char *collection, MongoError *error);
+
 /* How many documents a collection has, about, by its metadata; -1 with *error filled. */
 extern int64 mcs_find_estimate(MongoSession *session, const char *database, const char *collection, MongoError *error);
 

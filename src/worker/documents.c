@@ -21,6 +21,9 @@
 /* So long what the majority has is read without a try to read at a time. */
 #define AT_TIMES_AGAIN_MS	1000
 
+/* Collections of which is remembered how documents are found in them. */
+#define MAX_KINDS			256
+
 /* How long one wait for a reply is, between which the process looks around. */
 #define WAIT_STEP_MS		1000
 
@@ -55,6 +58,7 @@ mcs_documents_close(StreamWorker *worker)
 	if (documents->session)
 		mcs_session_close(documents->session);
 	documents->session = NULL;
+	documents->kinds = NIL;
 	if (documents->context)
 		MemoryContextReset(documents->context);
 }
@@ -151,6 +155,55 @@ mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error)
 		default:
 			return false;
 	}
+}
+
+/* What is known of a collection, while the session lasts. */
+typedef struct CollectionKind
+{
+	bool		clustered;
+	char		name[FLEXIBLE_ARRAY_MEMBER];	/* database.collection */
+} CollectionKind;
+
+/* Notes it. */
+static void
+note_kind(StreamDocuments *documents, const char *name, bool clustered)
+{
+	MemoryContext old = MemoryContextSwitchTo(documents->context);
+	CollectionKind *kind = palloc(offsetof(CollectionKind, name) + strlen(name) + 1);
+
+	/* a deployment may have any number of them, and make new ones all the time */
+	if (list_length(documents->kinds) >= MAX_KINDS)
+	{
+		list_free_deep(documents->kinds);
+		documents->kinds = NIL;
+	}
+	kind->clustered = clustered;
+	strcpy(kind->name, name);
+	documents->kinds = lappend(documents->kinds, kind);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+mcs_documents_go_singly(StreamWorker *worker, const char *database, const char *collection)
+{
+	MongoSession *session = session_of(worker);
+	char	   *name = psprintf("%s.%s", database, collection);
+	MongoError	error;
+	ListCell   *cell;
+	bool		clustered;
+
+	foreach(cell, worker->documents.kinds)
+	{
+		const CollectionKind *kind = lfirst(cell);
+
+		if (strcmp(kind->name, name) == 0)
+			return kind->clustered;
+	}
+	clustered = mcs_find_is_clustered(session, database, collection, &error);
+	/* what passes may be known the next time; a collection that changes its kind costs time only */
+	if (error.class != MONGO_ERROR_TRANSIENT)
+		note_kind(&worker->documents, name, clustered);
+	return clustered;
 }
 
 int64

@@ -152,9 +152,9 @@ mcs_lookups_want(struct LookupTable *table, const EventText *database, const Eve
 
 /* ---- finding ---- */
 
-/* {_id: {$in: […]}} of some of a collection's documents, from *next on, which is moved. */
+/* {_id: {$in: […]}} of some of a collection's documents, from *next on, which is moved; of so many at most. */
 static Document *
-ids_filter(const List *ids, int *next)
+ids_filter(const List *ids, int *next, int most)
 {
 	DocumentBuilder filter;
 	Size		bytes = 0;
@@ -163,7 +163,7 @@ ids_filter(const List *ids, int *next)
 	mcs_document_begin_object(&filter, NULL);
 	mcs_document_begin_object(&filter, "_id");
 	mcs_document_begin_array(&filter, "$in");
-	for (int n = 0; *next < list_length(ids) && n < FIND_IDS && bytes < FIND_IDS_BYTES; n++)
+	for (int n = 0; *next < list_length(ids) && n < most && bytes < FIND_IDS_BYTES; n++)
 	{
 		const DocumentValue *id = list_nth(ids, (*next)++);
 
@@ -206,6 +206,7 @@ next_find(StreamWorker *worker, struct LookupTable *table)
 {
 	FindSpec   *spec = &table->spec;
 	LookupCollection *collection;
+	bool		singly;
 
 	if (table->collection >= list_length(table->collections))
 		return false;
@@ -214,7 +215,9 @@ next_find(StreamWorker *worker, struct LookupTable *table)
 	memset(spec, 0, sizeof(*spec));
 	spec->database = pnstrdup(collection->database.data, collection->database.length);
 	spec->collection = pnstrdup(collection->collection.data, collection->collection.length);
-	spec->filter = ids_filter(collection->ids, &table->next_id);
+	/* a single document is found at once in any collection */
+	singly = list_length(collection->ids) > 1 && mcs_documents_go_singly(worker, spec->database, spec->collection);
+	spec->filter = ids_filter(collection->ids, &table->next_id, singly ? 1 : FIND_IDS);
 	spec->queue_bytes = LOOKUP_QUEUE_BYTES;
 	table->cursor = mcs_documents_find(worker, spec, table->time);
 	return true;

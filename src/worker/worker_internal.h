@@ -176,6 +176,7 @@ typedef struct StreamDocuments
 	bool		at_times_failed;	/* MongoDB could not read at a time when it was last asked to */
 	TimestampTz at_times_again; /* when that is tried again */
 	bool		now_next;		/* the next find is not to try it */
+	List	   *kinds;			/* of CollectionKind: what is known of collections */
 } StreamDocuments;
 
 /*
@@ -400,6 +401,8 @@ extern bool mcs_documents_read_at_times(const StreamWorker *worker);
 
 /* Whether a failure was left to mcs_worker_handle_failure. */
 extern bool mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error);
+/* Whether documents of a collection are better looked up one by one; asks MongoDB once, between two finds. */
+extern bool mcs_documents_go_singly(StreamWorker *worker, const char *database, const char *collection);
 extern int64 mcs_documents_estimate(StreamWorker *worker, const char *database, const char *collection);
 extern void mcs_documents_close(StreamWorker *worker);
 
