@@ -11,6 +11,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "tables/tables_internal.h"
 #include "utils/builtins.h"
@@ -301,10 +302,37 @@ mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const
 	(void) mcs_catalog_run(&rename, values.values, values.nulls);
 }
 
-/* ---- what workers write, in a transaction that has saved the stream's position ---- */
+/* ---- what workers write ---- */
 
-void
-mcs_mirrors_stop(const char *name, const char *reason, const char *error)
+/*
+ * Whether somebody else has changed what a stream and its mirrors are since it was
+ * loaded: a table may have another name now, and what the caller has found is of
+ * the old one.  This transaction itself may have redefined it, too.
+ */
+static bool
+is_redefined(const Stream *stream)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT xmin, definition_version FROM @.change_stream_progress WHERE stream_name = $1", TEXTOID);
+	CatalogScope scope;
+	Datum		values[1] = {CStringGetTextDatum(stream->name)};
+	bool		redefined = true;
+
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+		bool		isnull;
+
+		redefined = mcs_catalog_get_int32(&row, "definition_version") != stream->definition_version &&
+			!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(mcs_catalog_get_datum(&row, "xmin", &isnull)));
+	}
+	mcs_catalog_end(&scope);
+	return redefined;
+}
+
+bool
+mcs_mirrors_stop(const Stream *stream, const char *name, const char *reason, const char *error)
 {
 	static CatalogStatement stop = CATALOG_STATEMENT(
 		"UPDATE @.change_mirrors SET stopped_reason = $2, state_since = clock_timestamp() WHERE mirror_name = $1",
@@ -315,10 +343,13 @@ mcs_mirrors_stop(const char *name, const char *reason, const char *error)
 		TEXTOID, TEXTOID);
 	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(reason)};
 
+	if (is_redefined(stream))
+		return false;
 	/* the time by clock_timestamp(), as a worker's transaction may have begun long before */
 	(void) mcs_catalog_run(&stop, values, NULL);
 	values[1] = CStringGetTextDatum(error);
 	(void) mcs_catalog_run(&note, values, NULL);
+	return true;
 }
 
 void

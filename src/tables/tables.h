@@ -459,8 +459,13 @@ extern void mcs_mirrors_delete(const char *name);
 /* Behind ALTER TABLE and ALTER SCHEMA: table NULL is each of the schema's, whoever owns it. */
 extern void mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const char *new_schema, const char *new_table);
 
-/* In the worker, which goes on without it: why, with the command that helps, and the error that it was. */
-extern void mcs_mirrors_stop(const char *name, const char *reason, const char *error);
+/*
+ * In the worker, which goes on without it: why, with the command that helps, and
+ * the error that it was.  In a transaction that has saved the position, or in one
+ * of its own: then false where somebody has changed the stream or its mirrors
+ * since it was loaded, so that the reason may not be true any more.
+ */
+extern bool mcs_mirrors_stop(const Stream *stream, const char *name, const char *reason, const char *error);
 
 /* Adds to what it has done; column_error names columns and says why the newest value did not fit, or is NULL. */
 extern void mcs_mirrors_count(const char *name, int64 rows_written, int64 column_errors, const char *column_error);

@@ -188,15 +188,20 @@ stop_reason(const Mirror *mirror, const ErrorData *error)
 static void
 stop_mirror(StreamWorker *worker, StreamMirror *mirror, const char *reason, const char *message)
 {
-	mcs_mirrors_stop(mirror->definition->name, reason, message);
+	mirror->stopped = true;
+	mirror->changes = NULL;
+	mirror->failure = NULL;
+	/* it may be mended already: the table that is not there was renamed, say */
+	if (!mcs_mirrors_stop(worker->stream, mirror->definition->name, reason, message))
+	{
+		worker->process.reload = true;
+		return;
+	}
 	mcs_alert_of_stream(worker->process.name, NULL, NULL, psprintf("change mirror \"%s\" has stopped: %s", mirror->definition->name, reason),
 						psprintf("SELECT resync_change_mirror(%s);", quote_literal_cstr(mirror->definition->name)));
 	ereport(LOG,
 			(errmsg("change mirror \"%s\" has stopped: %s", mirror->definition->name, reason),
 			 errdetail("%s", message)));
-	mirror->stopped = true;
-	mirror->changes = NULL;
-	mirror->failure = NULL;
 }
 
 void

@@ -164,8 +164,11 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 	bool		saved;
 
 	mcs_process_begin(&worker->process);
+	/* the table is locked before the stream's rows, as by whoever alters one or the other */
+	changes = mcs_mirroring_changes(worker, mirror);
 	saved = mcs_progress_save(worker->stream, worker->stream->last_event_id, worker->stream->resume_token, &progress);
-	changes = saved ? mcs_mirroring_changes(worker, mirror) : NULL;
+	if (!saved)
+		changes = NULL;
 	if (changes && sweep->all)
 		mcs_mirror_empty(changes, sweep->time);
 	foreach(cell, sweep->ids)
