@@ -193,7 +193,8 @@ def test_owners_code_gets_nothing_of_a_superuser(attacked, mdb):
 
 
 TABLES = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
-          "change_stream_grants", "change_stream_parked_events", "change_handlers", "change_handler_progress", "change_handler_dead_letters")
+          "change_stream_grants", "change_stream_parked_events", "change_handlers", "change_handler_progress", "change_handler_dead_letters",
+          "change_stream_snapshots", "change_mirrors", "change_mirror_progress")
 
 
 def test_one_table_given_away_is_no_way_to_the_others_rights(attacked, mdb):
@@ -225,7 +226,7 @@ def test_tables_owner_gets_no_more_than_the_streams_owners_have(attacked, mdb):
                 " IF TG_LEVEL = 'ROW' AND TG_OP = 'DELETE' THEN RETURN old; ELSIF TG_LEVEL = 'ROW' THEN RETURN new; END IF; RETURN NULL; END $$")
     mallory.run("CREATE FUNCTION m.value(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN $1; END'")
     for table in TABLES:
-        column = "handler_name" if table in ("change_handler_progress",) else "stream_name"
+        column = {"change_handler_progress": "handler_name", "change_mirror_progress": "mirror_name"}.get(table, "stream_name")
         for time in ("BEFORE", "AFTER"):
             mallory.run(f"CREATE TRIGGER r{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION m.trigger()")
             mallory.run(f"CREATE TRIGGER s{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION m.trigger()")
@@ -238,9 +239,16 @@ def test_tables_owner_gets_no_more_than_the_streams_owners_have(attacked, mdb):
         mdb.c.insert_many([{"_id": 1}, {"_id": 2}])
         sync(attacked, "s")
         attacked.value("SELECT sync_change_stream('s', handlers => true)")
+        attacked.execute("CREATE SCHEMA alices AUTHORIZATION alice")
+        with attacked.connect("alice") as alice:
+            alice.execute("SELECT create_change_mirror('m', 'c', 's', 'alices.c')")
+        attacked.wait_for("SELECT exact_at IS NOT NULL FROM change_mirror_status")
+        attacked.execute("ALTER TABLE alices.c RENAME TO d")
         for statement in ("alter_change_stream('s', notify => 'heads')", "alter_change_handler('h', timeout => '2 minutes')",
                           "retry_dead_letters('h')", "replay_changes('h', 1, 2)", "pause_change_handler('h')", "resume_change_handler('h')",
-                          "pause_change_stream('s')", "resume_change_stream('s', start_at => 'now')", "discard_dead_letters('h')",
+                          "pause_change_stream('s')", "resume_change_stream('s', start_at => 'now')", "resume_change_stream('s', initial_snapshot => true)",
+                          "pause_change_mirror('m')", "resume_change_mirror('m')", "resync_change_mirror('m')", "alter_change_mirror('m', on_delete => 'delete')",
+                          "drop_change_mirror('m')", "discard_dead_letters('h')",
                           "drop_change_handler('h')", "drop_change_stream('s', keep_events => true)", "drop_change_stream('s')"):
             attacked.execute(f"SELECT {statement}")
         with attacked.connect("alice") as alice:
@@ -302,7 +310,7 @@ def test_stranger_and_other_owner_read_and_do_nothing(attacked, mdb):
 
 RELATIONS = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
              "change_stream_status", "change_handlers", "change_handler_progress", "change_handler_dead_letters", "change_stream_dead_letters",
-             "change_handler_status")
+             "change_handler_status", "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_status")
 OWN_STREAM = ("change_streams", "change_stream_progress", "change_stream_metrics", "change_stream_status")
 
 

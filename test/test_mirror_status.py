@@ -123,6 +123,7 @@ def test_renamed_table(shop, mdb):
     try:
         shop.execute("CREATE SCHEMA here")
         for turn in range(5):
+            call(shop, "resync_change_mirror", "orders")
             shop.execute("ALTER TABLE orders RENAME TO other")
             shop.execute("ALTER TABLE other SET SCHEMA here")
             shop.execute("ALTER SCHEMA here RENAME TO there")
@@ -133,6 +134,7 @@ def test_renamed_table(shop, mdb):
         stop.set()
         writer.join()
     assert shop.row("SELECT table_name, stopped_reason FROM change_mirrors") == ("public.orders", None)
+    exact(shop, "orders")
     sync(shop, "shop")
     assert len(rows(shop, "orders")) == mdb.orders.count_documents({})
 
