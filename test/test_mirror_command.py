@@ -194,6 +194,29 @@ def test_stream_of_another_role(linked, mdb):
     assert everything(linked) == before
 
 
+def test_superuser_changes_a_mirror_of_an_attacker(linked, mdb):
+    """Types, functions and triggers that a definition leads to are its owner's, and run as him whoever calls."""
+    mdb.orders.insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 2}])
+    linked.execute("CREATE ROLE attacker LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO attacker; CREATE SCHEMA evil AUTHORIZATION attacker; CREATE TABLE seen (who text)")
+    linked.execute("GRANT INSERT ON seen TO PUBLIC")
+    with linked.connect("attacker") as attacker:
+        attacker.execute("CREATE FUNCTION evil.note() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_user); RETURN true; END $$")
+        attacker.execute("CREATE FUNCTION evil.quietly(v public.document) RETURNS public.document IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.note(); RETURN v; END $$")
+        attacker.execute("CREATE DOMAIN evil.text AS pg_catalog.text CHECK (evil.note())")
+        attacker.execute("SET search_path = evil, pg_catalog, public")
+        attacker.execute("SELECT create_change_mirror('orders', columns => 'n public.document = evil.quietly(n)', table_name => 'evil.orders')")
+        wait_exact(linked, "orders")
+    call(linked, "alter_change_mirror", "orders", columns="n public.document = quietly('1'::public.document), status text = status, fresh text = 'x'", filter="note()")
+    wait_exact(linked, "orders")
+    linked.execute("DROP TABLE evil.orders")
+    call(linked, "resync_change_mirror", "orders")
+    call(linked, "pause_change_mirror", "orders")
+    call(linked, "resume_change_mirror", "orders")
+    wait_exact(linked, "orders")
+    call(linked, "drop_change_mirror", "orders", drop_table=True)
+    assert linked.column("SELECT DISTINCT who FROM seen") == ["attacker"]
+
+
 # ---- pause, resume, change
 
 def test_pause_and_resume(linked, mdb):

@@ -79,7 +79,7 @@ extern Oid	mcs_mirror_find_again(Mirror *mirror);
 /*
  * Raises unless the table is no other mirror's, and has the columns of a definition
  * with the types that that says; those that are missing are added where add says
- * so, by the caller.  Whether they can be filled says mcs_mirror_check_as_owner.
+ * so.  Whether they can be filled says mcs_mirror_check_as_owner.
  */
 extern void mcs_mirror_check_table(const Mirror *mirror, Oid table, List *columns, bool add);
 

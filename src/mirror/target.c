@@ -163,10 +163,12 @@ run(const char *statement)
 	SPI_finish();
 }
 
-/* A column that the table lacks: added, or how that is done is told. */
+/* A column that the table lacks: added, by its owner whoever calls, or how that is done is told. */
 static void
 deal_with_missing(const Mirror *mirror, const char *name, Oid type, int32 typmod, bool add)
 {
+	OwnerScope	scope;
+
 	if (!OidIsValid(type))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -178,8 +180,11 @@ deal_with_missing(const Mirror *mirror, const char *name, Oid type, int32 typmod
 				 errmsg("table %s has no column \"%s\"", mirror->table, name),
 				 errhint("ALTER TABLE %s ADD COLUMN %s %s;", mirror->table, quote_identifier(name),
 						 mcs_mirror_type_name(type, typmod, false))));
+	/* the type is what the definition's search_path has of that name: if it is a domain, rows are checked by code of its owner's */
+	mcs_owner_begin(&scope, mirror->owner, NIL, true);
 	run(psprintf("ALTER TABLE %s ADD COLUMN %s %s", mirror->table, quote_identifier(name),
 				 mcs_mirror_type_name(type, typmod, true)));
+	mcs_owner_end(&scope);
 }
 
 /* Raises unless a column has the type that the definition says, if it does. */
