@@ -357,7 +357,9 @@ def test_kinds_of_collections(linked, mongo, mdb, kind):
     create(linked, "s", collection="c", initial_snapshot=True, batch_size=2)
     copied(linked, "s")
     count, checked = check_copy(linked, "s", mongo, mdb.name, ["c"])
-    assert count == checked == len(ids)
+    # MongoDB does not read capped collections at a time
+    assert count == len(ids) and checked == (0 if kind == "capped" else count)
+    linked.wait_for("SELECT exact_since IS NOT NULL FROM change_stream_snapshots")
 
 
 @pytest.mark.timeout(180)
