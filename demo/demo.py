@@ -128,7 +128,7 @@ class Demo:
                 screen.note(f"{time.monotonic() - begin:4.1f} s  {'█' * round(30 * min(1, done / estimated)):<30}  {done:,} of {estimated:,} orders")
             return at
 
-        wait_until(exact, 60, "the mirror is exact", pause=0.1)
+        wait_until(exact, 60, "the mirror is exact", pause=0.05)
 
     def check_mirror(self):
         compared = "SELECT difference, _id FROM check_change_mirror('orders')"
