@@ -104,6 +104,12 @@ def test_arguments_of_a_handler(db, page):
     assert set(there) - set(listed) == {"handler_name", "stream_name", "body", "procedure", "paused"}
 
 
+def test_arguments_of_a_mirror(db, page):
+    text = page("docs/mirrors.md", "## Functions")
+    listed = [name for names, *_ in table(text[text.index("\n| argument |"):]) for name in CODE.findall(names)]
+    assert ["mirror_name", *listed] == list(arguments_of(db, "create_change_mirror"))
+
+
 def rows_of(repository, header, name):
     """The rows of a list in a header: the arguments of each ROW(...) or EVENT(...) of a macro."""
     text = re.search(rf"#define {name}\(.*?\) \\\n(.*?[^\\])\n", (repository / "src" / header).read_text(), re.S).group(1)
