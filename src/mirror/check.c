@@ -253,7 +253,7 @@ sample_documents(MirrorCheck *check, int sample)
 static bool
 some_documents(MirrorCheck *check)
 {
-	FindSpec	spec = {.filter = mcs_mirror_compare_ids_filter(check->some_ids)};
+	FindSpec	spec = {.filter = mcs_mirror_ids_filter(check->some_ids)};
 
 	if (!mcs_check_read(check, &spec))
 		return false;

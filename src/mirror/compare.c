@@ -20,7 +20,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-#include "utils/uuid.h"
 
 /* Rows of one part. */
 #define PART_ROWS	1000
@@ -236,112 +235,24 @@ mcs_mirror_compare_documents(MirrorCheck *check)
 
 /* ---- rows that are to have documents ---- */
 
-/* Whether a value can be an _id, so that MongoDB may be asked for it. */
-static bool
-can_be_id(const DocumentValue *id)
-{
-	DocumentIterator it;
-	uint32		size;
-
-	/* whoever can write the table can have put there what is no value */
-	if (!mcs_document_value_size(id->type, id->data, id->size, &size) || size != id->size)
-		return false;
-	if (id->type == DOCUMENT_ARRAY || id->type == DOCUMENT_REGEX || id->type == DOCUMENT_UNDEFINED)
-		return false;
-	if (id->type != DOCUMENT_OBJECT)
-		return true;
-	/* MongoDB would take it for an operator, and has no such _id */
-	mcs_document_iterate(&it, id->data, id->size);
-	return !mcs_document_next(&it) || it.key[0] != '$';
-}
-
-/* {_id: {$in: [...]}} of a list of Document *. */
-Document *
-mcs_mirror_compare_ids_filter(List *ids)
-{
-	DocumentBuilder filter;
-	ListCell   *cell;
-
-	mcs_document_build(&filter);
-	mcs_document_begin_object(&filter, NULL);
-	mcs_document_begin_object(&filter, MIRROR_ID);
-	mcs_document_begin_array(&filter, "$in");
-	foreach(cell, ids)
-	{
-		DocumentValue id = mcs_document_value(lfirst(cell));
-
-		if (can_be_id(&id))
-			mcs_document_append_value(&filter, NULL, &id);
-	}
-	mcs_document_end(&filter);
-	mcs_document_end(&filter);
-	mcs_document_end(&filter);
-	return mcs_document_finish(&filter);
-}
-
-/* What a text may be the plain text of, beside a string: a list of Document *. */
-static List *
-text_candidates(const DocumentValue *string)
-{
-	const char *text;
-	uint32		size;
-	uint8		bytes[UUID_LEN];
-	int64		milliseconds;
-	DocumentDecimal decimal;
-	List	   *candidates = NIL;
-
-	if (!mcs_document_get_string(string, &text, &size))
-		return NIL;
-	if (size == 24 && mcs_document_read_hex(text, size, bytes))
-		candidates = lappend(candidates, mcs_document_make(DOCUMENT_OBJECT_ID, bytes, 12));
-	if (mcs_document_date_in(text, size, &milliseconds))
-	{
-		uint8		date[sizeof(int64)];
-
-		mcs_document_write_int64(date, milliseconds);
-		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DATE, date, sizeof(date)));
-	}
-	if (mcs_document_decimal_in(text, size, &decimal) == DECIMAL_OK)
-	{
-		uint8		number[16];
-		uint8		binary[sizeof(double)];
-		double		value = strtod(pnstrdup(text, size), NULL);
-		int64		bits;
-
-		mcs_document_decimal_write(&decimal, number);
-		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DECIMAL128, number, sizeof(number)));
-		/* a double is not the decimal that it is written as */
-		memcpy(&bits, &value, sizeof(bits));
-		mcs_document_write_int64(binary, bits);
-		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DOUBLE, binary, sizeof(binary)));
-	}
-	return candidates;
-}
-
-/* A row that is to have a document, by its _id. */
+/* A row that is to have a document. */
 typedef struct CheckedRow
 {
+	MirrorRow	row;
 	Datum		key;
-	Document   *id;				/* as a document */
-	bool		found;
 } CheckedRow;
 
 /* What MongoDB is asked for, and which row each is of. */
 static List *
-gather_ids(const MirrorTable *table, CheckedRow *rows, int count, ids_hash *numbers)
+gather_ids(CheckedRow *rows, int count, ids_hash *numbers)
 {
 	List	   *ids = NIL;
 
 	for (int i = 0; i < count; i++)
 	{
-		DocumentValue id = mcs_document_value(rows[i].id);
-		List	   *candidates = list_make1(rows[i].id);
 		ListCell   *cell;
 
-		/* where there is no document, its text has to tell */
-		if (!table->id_is_document && table->document == NULL)
-			candidates = list_concat(candidates, text_candidates(&id));
-		foreach(cell, candidates)
+		foreach(cell, rows[i].row.ids)
 		{
 			bool		found;
 			IdEntry    *entry = ids_insert(numbers, mcs_document_value(lfirst(cell)), &found);
@@ -380,7 +291,7 @@ note_found(void *arg)
 			if (!mcs_evaluate_passes(table))
 				continue;
 		}
-		((CheckedRow *) check->asked_rows)[entry->number].found = true;
+		((CheckedRow *) check->asked_rows)[entry->number].row.found = true;
 	}
 }
 
@@ -398,7 +309,7 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 		return true;
 	check->asked = ids_create(CurrentMemoryContext, count * 2, NULL);
 	check->asked_rows = rows;
-	spec.filter = mcs_mirror_compare_ids_filter(gather_ids(check->table, rows, count, check->asked));
+	spec.filter = mcs_mirror_ids_filter(gather_ids(rows, count, check->asked));
 	mcs_document_build(&projection);
 	mcs_document_begin_object(&projection, NULL);
 	mcs_document_append_int32(&projection, MIRROR_ID, 1);
@@ -410,7 +321,7 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 	mcs_evaluate(note_found, check, CurrentMemoryContext);
 	for (int i = 0; i < count; i++)
 	{
-		if (rows[i].found)
+		if (rows[i].row.found)
 			continue;
 		keys[lonely] = rows[i].key;
 		numbers[lonely++] = Int32GetDatum(i);
@@ -419,7 +330,7 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 		return true;
 	read_rows(check, keys, numbers, lonely);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		put_difference(check, "not in MongoDB", rows[row_number(row)].id,
+		put_difference(check, "not in MongoDB", linitial(rows[row_number(row)].row.ids),
 					   row_document(check->table, row, check->table->document), NULL);
 	SPI_freetuptable(SPI_tuptable);
 	return true;
@@ -437,28 +348,17 @@ keep_key(MirrorCheck *check, Datum key)
 	return kept;
 }
 
-/* Rows that were read by _id, of two columns; in the part's memory. */
+/* Rows that were read by _id, in the part's memory. */
 static CheckedRow *
 take_rows(MirrorCheck *check)
 {
-	const TableColumn *id = &check->table->columns[0];
 	CheckedRow *rows = palloc0(sizeof(CheckedRow) * Max(SPI_processed, 1));
 
 	check->rows_read = 0;
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool		key_isnull;
-		bool		id_isnull;
-		Datum		key = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &key_isnull);
-		Datum		document = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2, &id_isnull);
-
-		/* at the end of the order, where the column may be null */
-		if (key_isnull || id_isnull)
-			continue;
-		rows[check->rows_read].key = id->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(key)) :
-			datumCopy(key, id->by_value, id->length);
-		rows[check->rows_read++].id = (Document *) PG_DETOAST_DATUM_COPY(document);
-	}
+	for (uint64 i = 0; i < SPI_processed; i++)
+		if (mcs_mirror_row_take(check->table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+								&rows[check->rows_read].row, &rows[check->rows_read].key))
+			check->rows_read++;
 	return rows;
 }
 

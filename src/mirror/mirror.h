@@ -66,12 +66,23 @@ typedef struct MirrorResult
 extern void mcs_mirror_write(MirrorChanges *changes, MirrorResult *result);
 
 /*
- * The _id of up to limit rows behind one (NULL: from the first), in the table's
- * order: a list of Document *; NIL at the end.  Only where mcs_mirror_can_sweep:
- * else the rows do not tell the _id of their documents, and the table is emptied
- * before a copy.
+ * The table's rows in the order of its _id, for who looks whether MongoDB has
+ * their documents.  Where _id has another type than document, the row's document
+ * tells its _id; where there is none, several may be meant.
  */
-extern bool mcs_mirror_can_sweep(const MirrorTable *table);
-extern List *mcs_mirror_next_ids(MirrorTable *table, const Document *after, int limit);
+typedef struct MirrorRow
+{
+	Document   *key;			/* its _id, behind which the next rows are asked for */
+	List	   *ids;			/* of Document *: the _ids that its document may have; by the first it is removed */
+	bool		exact;			/* to the byte: 1 is not 1.0 */
+	bool		found;			/* for the caller to note */
+} MirrorRow;
+
+/* Up to limit rows behind a key (NULL: from the first): a list of MirrorRow; NIL at the end. */
+extern List *mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit);
+
+/* {_id: {$in: [...]}} of all of them, and whether the document of an _id is that of a row. */
+extern Document *mcs_mirror_rows_filter(List *rows);
+extern bool mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id);
 
 #endif							/* MCS_MIRROR_H */

@@ -204,7 +204,7 @@ typedef enum TableStatement
 	STATEMENT_DELETE_ALL,
 	STATEMENT_MARK_ALL,
 	STATEMENT_STORED,			/* which documents rows are of, where _id alone does not tell */
-	STATEMENT_FIRST_IDS,		/* _id as the column has it, and as a document */
+	STATEMENT_FIRST_IDS,		/* _id as the column has it, the same as a document, and that of the row's document */
 	STATEMENT_NEXT_IDS,
 	STATEMENT_SOME_IDS,			/* the same of some, by _id */
 	STATEMENT_ROWS,				/* by _id: the number it was given, and the columns */
@@ -314,6 +314,14 @@ extern void mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *v
 /* Which values have rows of other documents, or an error where they are refused; inside of SPI. */
 extern bool *mcs_typed_id_find_others(MirrorTable *table, Datum *values, const DocumentValue *const *ids, int count, bool refuses);
 
+/* ---- row.c: which documents rows are of ---- */
+
+/* A row that one of STATEMENT_..._IDS has found, in the current memory context; false where it has no _id. */
+extern bool mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row, Datum *key);
+
+/* {_id: {$in: [...]}} of a list of Document *. */
+extern Document *mcs_mirror_ids_filter(List *ids);
+
 /* ---- check.c, check_read.c, compare.c: whether a mirror equals its collection ---- */
 
 typedef struct MirrorCheck
@@ -360,7 +368,6 @@ extern bool mcs_check_read(MirrorCheck *check, FindSpec *spec);
 
 /* Puts differences between the part's documents and their rows into the result. */
 extern void mcs_mirror_compare_documents(MirrorCheck *check);
-extern Document *mcs_mirror_compare_ids_filter(List *ids);
 
 /* Parts that look whether rows have documents. */
 extern bool mcs_mirror_compare_next_rows(MirrorCheck *check);

@@ -450,16 +450,16 @@ id_operator(const MirrorTable *table, StrategyNumber strategy)
 	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))), result);
 }
 
-/* The _id of a row's document as an expression. */
+/* What tells of a row: _id as the column has it, the same as a document, and the _id of the row's document. */
 static char *
-document_id(const MirrorTable *table)
+row_ids(const MirrorTable *table)
 {
-	char	   *of_column = psprintf("%s(m.\"%s\")", qualified(mcs_extension_schema(), "to_document"), MIRROR_ID);
+	char	   *key = psprintf("m.\"%s\"", MIRROR_ID);
+	char	   *key_document = table->id_is_document ? key
+		: psprintf("%s(%s)", qualified(mcs_extension_schema(), "to_document"), key);
 
-	if (table->id_is_document)
-		return psprintf("m.\"%s\"", MIRROR_ID);
-	/* rows that somebody else has made may have none */
-	return table->document ? psprintf("COALESCE((m.\"%s\")['%s'], %s)", MIRROR_DOCUMENT, MIRROR_ID, of_column) : of_column;
+	return psprintf("%s, %s, %s", key, key_document,
+					!table->id_is_document && table->document ? psprintf("(m.\"%s\")['%s']", MIRROR_DOCUMENT, MIRROR_ID) : "NULL");
 }
 
 /* Rows by _id, for who compares them. */
@@ -513,12 +513,11 @@ make_statements(MirrorTable *table, Relation relation)
 					 "WHERE m.\"%s\" %s u.i%s", MIRROR_DOCUMENT, MIRROR_ID, own, MIRROR_ID, equal,
 					 table->has_deleted_at ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "");
 	table->sql[STATEMENT_ROWS] = rows_sql(table, own, equal);
-	table->sql[STATEMENT_SOME_IDS] = psprintf("SELECT m.\"%s\", %s FROM %s AS m WHERE m.\"%s\" %s ANY ($1)%s", MIRROR_ID,
-											  document_id(table), own, MIRROR_ID, equal,
+	table->sql[STATEMENT_SOME_IDS] = psprintf("SELECT %s FROM %s AS m WHERE m.\"%s\" %s ANY ($1)%s",
+											  row_ids(table), own, MIRROR_ID, equal,
 											  marks ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "");
 	for (TableStatement i = STATEMENT_FIRST_IDS; i <= STATEMENT_NEXT_IDS; i++)
-		table->sql[i] = psprintf("SELECT m.\"%s\", %s FROM %s AS m WHERE %s%s ORDER BY m.\"%s\" USING %s", MIRROR_ID,
-								 document_id(table), own,
+		table->sql[i] = psprintf("SELECT %s FROM %s AS m WHERE %s%s ORDER BY m.\"%s\" USING %s", row_ids(table), own,
 								 i == STATEMENT_FIRST_IDS ? "true" : psprintf("m.\"%s\" %s $1", MIRROR_ID, greater),
 								 marks ? psprintf(" AND m.\"%s\" IS NULL", MIRROR_DELETED_AT) : "", MIRROR_ID, less);
 }
@@ -699,11 +698,4 @@ const Mirror *
 mcs_mirror_definition(const MirrorTable *table)
 {
 	return &table->definition;
-}
-
-bool
-mcs_mirror_can_sweep(const MirrorTable *table)
-{
-	/* else the values of a page could not be told from those of the next */
-	return table->id_is_document;
 }

@@ -559,35 +559,3 @@ mcs_mirror_write(MirrorChanges *changes, MirrorResult *result)
 	error_context_stack = callback.previous;
 	mcs_owner_end_settings(level);
 }
-
-/* ---- reading ---- */
-
-List *
-mcs_mirror_next_ids(MirrorTable *table, const Document *after, int limit)
-{
-	MemoryContext context = CurrentMemoryContext;
-	TableStatement statement = after ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
-	Datum		value = DocumentPGetDatum(after);
-	List	   *ids = NIL;
-	int			result;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetTransactionSnapshot());
-	result = SPI_execute_plan(mcs_mirror_plan(table, statement), &value, NULL, false, limit);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "could not execute \"%s\": %s", table->sql[statement], SPI_result_code_string(result));
-	MemoryContextSwitchTo(context);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Datum		id = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-
-		/* a unique column may be null, in rows that are not the mirror's */
-		if (!isnull)
-			ids = lappend(ids, PG_DETOAST_DATUM_COPY(id));
-	}
-	PopActiveSnapshot();
-	SPI_finish();
-	return ids;
-}

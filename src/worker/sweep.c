@@ -5,8 +5,7 @@
  *
  * The table's rows are gone through by _id, some at a time; MongoDB is asked
  * which of these it has as of the position's time, and the others go in a
- * transaction like that of a chunk.  Where rows do not tell the _id of their
- * documents, all of them go.
+ * transaction like that of a chunk.
  */
 #include "mongo_change_stream.h"
 
@@ -21,83 +20,31 @@
 /* What one step of a sweep goes through. */
 typedef struct Sweep
 {
-	List	   *ids;			/* of Document *; NIL at the end */
-	bool	   *found;
-	bool		all;			/* rows do not tell their _id */
+	List	   *rows;			/* of MirrorRow; NIL at the end */
 	uint64		time;
 	uint64		inexact_until;
 } Sweep;
-
-/* Whether a value can be a document's _id, so that MongoDB may be asked for it. */
-static bool
-can_be_id(const DocumentValue *id)
-{
-	DocumentIterator it;
-
-	if (id->type == DOCUMENT_ARRAY || id->type == DOCUMENT_REGEX || id->type == DOCUMENT_UNDEFINED)
-		return false;
-	if (id->type != DOCUMENT_OBJECT)
-		return true;
-	/* MongoDB would take it for an operator, and has no such _id */
-	mcs_document_iterate(&it, id->data, id->size);
-	return !mcs_document_next(&it) || it.key[0] != '$';
-}
 
 /* The next rows, in a transaction of its own. */
 static bool
 next_rows(StreamWorker *worker, StreamMirror *mirror, Sweep *sweep)
 {
 	MirrorChanges *changes;
-	ListCell   *cell;
-	List	   *ids = NIL;
 
 	mcs_process_begin(&worker->process);
 	changes = mcs_mirroring_changes(worker, mirror);
 	if (changes)
 	{
 		mirror->changes = NULL;
-		sweep->all = !mcs_mirror_can_sweep(mirror->table);
-		if (!sweep->all)
-			ids = mcs_mirror_next_ids(mirror->table, mirror->copy->swept_key, SWEEP_ROWS);
+		MemoryContextSwitchTo(worker->copy.context);
+		sweep->rows = mcs_mirror_next_rows(mirror->table, mirror->copy->swept_key, SWEEP_ROWS);
 	}
-	MemoryContextSwitchTo(worker->copy.context);
-	foreach(cell, ids)
-	{
-		Document   *id = lfirst(cell);
-
-		sweep->ids = lappend(sweep->ids, memcpy(palloc(VARSIZE_ANY(id)), id, VARSIZE_ANY(id)));
-	}
-	sweep->found = palloc0(sizeof(bool) * Max(list_length(ids), 1));
 	mcs_mirroring_stop_failed(worker);
 	mcs_process_commit(&worker->process);
 	return changes != NULL;
 }
 
-/* {_id: {$in: […]}} of the rows. */
-static Document *
-rows_filter(const Sweep *sweep)
-{
-	DocumentBuilder filter;
-	ListCell   *cell;
-
-	mcs_document_build(&filter);
-	mcs_document_begin_object(&filter, NULL);
-	mcs_document_begin_object(&filter, "_id");
-	mcs_document_begin_array(&filter, "$in");
-	foreach(cell, sweep->ids)
-	{
-		DocumentValue id = mcs_document_value(lfirst(cell));
-
-		if (can_be_id(&id))
-			mcs_document_append_value(&filter, NULL, &id);
-	}
-	mcs_document_end(&filter);
-	mcs_document_end(&filter);
-	mcs_document_end(&filter);
-	return mcs_document_finish(&filter);
-}
-
-/* Marks the rows whose _id a reply has, to the byte: 1 is not 1.0 here. */
+/* Marks the rows whose documents a reply has. */
 static void
 mark_found(Sweep *sweep, const MongoBatch *batch)
 {
@@ -111,12 +58,11 @@ mark_found(Sweep *sweep, const MongoBatch *batch)
 
 		if (it.value.type != DOCUMENT_OBJECT || !mcs_document_find(it.value.data, it.value.size, "_id", &id))
 			mcs_document_malformed();
-		foreach(cell, sweep->ids)
+		foreach(cell, sweep->rows)
 		{
-			DocumentValue row = mcs_document_value(lfirst(cell));
+			MirrorRow  *row = lfirst(cell);
 
-			if (row.type == id.type && row.size == id.size && memcmp(row.data, id.data, id.size) == 0)
-				sweep->found[foreach_current_index(cell)] = true;
+			row->found = row->found || mcs_mirror_row_is_of(row, &id);
 		}
 	}
 }
@@ -137,7 +83,7 @@ look_for_rows(StreamWorker *worker, const StreamMirror *mirror, Sweep *sweep, Mo
 	mcs_document_end(&projection);
 	spec.database = mirror->definition->database;
 	spec.collection = mirror->definition->collection;
-	spec.filter = rows_filter(sweep);
+	spec.filter = mcs_mirror_rows_filter(sweep->rows);
 	spec.projection = mcs_document_finish(&projection);
 	spec.queue_bytes = 1;
 	cursor = mcs_documents_find(worker, &spec, sweep->time);
@@ -169,13 +115,12 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 	saved = mcs_progress_save(worker->stream, worker->stream->last_event_id, worker->stream->resume_token, &progress);
 	if (!saved)
 		changes = NULL;
-	if (changes && sweep->all)
-		mcs_mirror_empty(changes, sweep->time);
-	foreach(cell, sweep->ids)
+	foreach(cell, sweep->rows)
 	{
-		DocumentValue id = mcs_document_value(lfirst(cell));
+		const MirrorRow *row = lfirst(cell);
+		DocumentValue id = mcs_document_value(linitial(row->ids));
 
-		if (changes && !sweep->found[foreach_current_index(cell)])
+		if (changes && !row->found)
 			mcs_mirror_remove(changes, &id, sweep->time);
 	}
 	/* an error of the commit may be the table's: see on_error.c */
@@ -184,10 +129,10 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 		(void) mcs_mirroring_write(worker);
 	if (saved && !mirror->stopped)
 	{
-		copy->sweep = !sweep->all && sweep->ids != NIL;
-		if (sweep->ids != NIL)
+		copy->sweep = sweep->rows != NIL;
+		if (sweep->rows != NIL)
 		{
-			DocumentValue id = mcs_document_value(llast(sweep->ids));
+			DocumentValue id = mcs_document_value(((MirrorRow *) llast(sweep->rows))->key);
 			MemoryContext old = MemoryContextSwitchTo(worker->process.definition_context);
 
 			copy->swept_key = mcs_document_make(id.type, id.data, id.size);
@@ -211,7 +156,7 @@ mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, MongoError *error)
 	MemoryContextReset(worker->copy.context);
 	if (!next_rows(worker, mirror, &sweep))
 		return READ_REPLY;
-	if (sweep.ids != NIL)
+	if (sweep.rows != NIL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(worker->copy.context);
 

@@ -1,0 +1,243 @@
+/*
+ * mirror/row.c
+ *	  Which documents the rows of a mirror's table are of, for who looks whether
+ *	  MongoDB has them.
+ *
+ * A column _id of type document tells.  One of another type has lost what the
+ * _id was: there the row's document tells, if the table has a column for it and
+ * the row was not made by somebody else.  Else MongoDB is asked for all that
+ * the value may have been.  Of numbers that is one, as MongoDB compares them by
+ * their values.
+ */
+#include "mongo_change_stream.h"
+
+#include "mirror/mirror_internal.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+
+/* Whether a value can be an _id, so that MongoDB may be asked for it. */
+static bool
+can_be_id(const DocumentValue *id)
+{
+	DocumentIterator it;
+	uint32		size;
+
+	/* whoever can write the table can have put there what is no value */
+	if (!mcs_document_value_size(id->type, id->data, id->size, &size) || size != id->size)
+		return false;
+	if (id->type == DOCUMENT_ARRAY || id->type == DOCUMENT_REGEX || id->type == DOCUMENT_UNDEFINED)
+		return false;
+	if (id->type != DOCUMENT_OBJECT)
+		return true;
+	/* MongoDB would take it for an operator, and has no such _id */
+	mcs_document_iterate(&it, id->data, id->size);
+	return !mcs_document_next(&it) || it.key[0] != '$';
+}
+
+/* {_id: {$in: [...]}} of a list of Document *. */
+Document *
+mcs_mirror_ids_filter(List *ids)
+{
+	DocumentBuilder filter;
+	ListCell   *cell;
+
+	mcs_document_build(&filter);
+	mcs_document_begin_object(&filter, NULL);
+	mcs_document_begin_object(&filter, MIRROR_ID);
+	mcs_document_begin_array(&filter, "$in");
+	foreach(cell, ids)
+	{
+		DocumentValue id = mcs_document_value(lfirst(cell));
+
+		if (can_be_id(&id))
+			mcs_document_append_value(&filter, NULL, &id);
+	}
+	mcs_document_end(&filter);
+	mcs_document_end(&filter);
+	mcs_document_end(&filter);
+	return mcs_document_finish(&filter);
+}
+
+/* How long the text of a UUID is. */
+#define UUID_TEXT	36
+
+/* A UUID, if a text is one. */
+static List *
+uuid_candidates(char *text)
+{
+	uint8		binary[sizeof(int32) + 1 + UUID_LEN];
+	int			digits = 0;
+	char		hex[UUID_LEN * 2];
+
+	for (const char *c = text; *c; c++)
+		if (*c != '-' && digits < UUID_LEN * 2)
+			hex[digits++] = *c;
+	if (digits != UUID_LEN * 2 || !mcs_document_read_hex(hex, digits, binary + sizeof(int32) + 1))
+		return NIL;
+	mcs_document_write_int32(binary, UUID_LEN);
+	/* BSON's subtype of UUIDs */
+	binary[sizeof(int32)] = 4;
+	return list_make1(mcs_document_make(DOCUMENT_BINARY, binary, sizeof(binary)));
+}
+
+/* What a text may be the plain text of, beside a string: a list of Document *. */
+static List *
+text_candidates(const DocumentValue *string)
+{
+	const char *text;
+	uint32		size;
+	uint8		bytes[UUID_LEN];
+	int64		milliseconds;
+	DocumentDecimal decimal;
+	List	   *candidates = NIL;
+
+	if (!mcs_document_get_string(string, &text, &size))
+		return NIL;
+	if (size == 4 && memcmp(text, "true", size) == 0)
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_BOOL, "\1", 1));
+	if (size == 5 && memcmp(text, "false", size) == 0)
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_BOOL, "\0", 1));
+	if (size == UUID_TEXT)
+		candidates = list_concat(candidates, uuid_candidates(pnstrdup(text, size)));
+	if (size == 24 && mcs_document_read_hex(text, size, bytes))
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_OBJECT_ID, bytes, 12));
+	if (mcs_document_date_in(text, size, &milliseconds))
+	{
+		uint8		date[sizeof(int64)];
+
+		mcs_document_write_int64(date, milliseconds);
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DATE, date, sizeof(date)));
+	}
+	if (mcs_document_decimal_in(text, size, &decimal) == DECIMAL_OK)
+	{
+		uint8		number[16];
+		uint8		binary[sizeof(double)];
+		double		value = strtod(pnstrdup(text, size), NULL);
+		int64		bits;
+
+		mcs_document_decimal_write(&decimal, number);
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DECIMAL128, number, sizeof(number)));
+		/* a double is not the decimal that it is written as */
+		memcpy(&bits, &value, sizeof(bits));
+		mcs_document_write_int64(binary, bits);
+		candidates = lappend(candidates, mcs_document_make(DOCUMENT_DOUBLE, binary, sizeof(binary)));
+	}
+	return candidates;
+}
+
+/* A row that one of the statements has found. */
+bool
+mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row, Datum *key)
+{
+	const TableColumn *id = &table->columns[0];
+	bool		key_isnull;
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, 1, &key_isnull);
+	Datum		document;
+	DocumentValue of_key;
+
+	/* a unique column may be null, in rows that are not the mirror's */
+	if (key_isnull)
+		return false;
+	*key = id->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, id->by_value, id->length);
+	document = SPI_getbinval(tuple, desc, 2, &isnull);
+	row->key = (Document *) PG_DETOAST_DATUM_COPY(document);
+	row->exact = table->id_is_document;
+	row->found = false;
+	document = SPI_getbinval(tuple, desc, 3, &isnull);
+	if (!isnull)
+	{
+		row->ids = list_make1(PG_DETOAST_DATUM_COPY(document));
+		return true;
+	}
+	row->ids = list_make1(row->key);
+	of_key = mcs_document_value(row->key);
+	/* where there is no document, its text has to tell */
+	if (!table->id_is_document)
+		row->ids = list_concat(row->ids, text_candidates(&of_key));
+	return true;
+}
+
+/* Whether two values are the same to the byte. */
+static bool
+is_same(const DocumentValue *a, const DocumentValue *b)
+{
+	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+bool
+mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, row->ids)
+	{
+		DocumentValue candidate = mcs_document_value(lfirst(cell));
+
+		if (row->exact ? is_same(&candidate, id) : mcs_document_compare(&candidate, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+Document *
+mcs_mirror_rows_filter(List *rows)
+{
+	List	   *ids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rows)
+		ids = list_concat(ids, ((MirrorRow *) lfirst(cell))->ids);
+	return mcs_mirror_ids_filter(ids);
+}
+
+/* A key as the column has it, which may have come from there by a document that holds less of it. */
+static bool
+is_key(const MirrorRow *row, const Document *after)
+{
+	DocumentValue a = mcs_document_value(row->key);
+	DocumentValue b;
+
+	if (after == NULL || row->exact)
+		return false;
+	b = mcs_document_value(after);
+	return mcs_document_compare(&a, &b) == 0;
+}
+
+List *
+mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TableStatement statement = after ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
+	Datum		value = (Datum) 0;
+	List	   *rows = NIL;
+	int			result;
+
+	if (after)
+	{
+		DocumentValue id = mcs_document_value(after);
+
+		value = mcs_mirror_value_of_id(table, &id);
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	result = SPI_execute_plan(mcs_mirror_plan(table, statement), &value, NULL, false, limit);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not execute \"%s\": %s", table->sql[statement], SPI_result_code_string(result));
+	MemoryContextSwitchTo(context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MirrorRow  *row = palloc0(sizeof(MirrorRow));
+		Datum		key;
+
+		/* what the document of a key does not hold, as microseconds, must not bring the same row again */
+		if (mcs_mirror_row_take(table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, &key) && !is_key(row, after))
+			rows = lappend(rows, row);
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	return rows;
+}
