@@ -14,6 +14,7 @@
 #include "mirror/mirror.h"
 #include "nodes/execnodes.h"
 #include "nodes/primnodes.h"
+#include "utils/relcache.h"
 
 /* Columns of a mirror's table that are filled by their names. */
 #define MIRROR_ID			"_id"
@@ -167,7 +168,7 @@ extern Sample *mcs_mirror_sample(const MongoTarget *target, const char *database
 /* Columns by what a sample of a collection's documents holds; "" where it holds nothing. */
 extern char *mcs_mirror_propose(const MongoTarget *target, const char *database, const char *collection, int documents);
 
-/* ---- table.c, value.c: a mirror's table as it is written ---- */
+/* ---- table.c: a mirror's table as it is written ---- */
 
 /* A column that the mirror fills. */
 typedef struct TableColumn
@@ -198,6 +199,7 @@ typedef struct TableColumn
 typedef enum TableStatement
 {
 	STATEMENT_INSERT,			/* of rows that are all new */
+	STATEMENT_UPDATE,			/* of rows that are all there; NULL where that is not to be tried */
 	STATEMENT_UPSERT,
 	STATEMENT_DELETE,
 	STATEMENT_MARK,
@@ -236,17 +238,25 @@ struct MirrorTable
 	const char *sql[STATEMENTS];
 	SPIPlanPtr	plans[STATEMENTS];
 
-	/* rows are tried to be inserted as new ones, unless that has failed of late */
+	/* a guess of what all rows of a statement are, unless that has failed of late */
+	bool		guess_there;	/* else that they are new */
+	int			wrong_guesses;	/* in a row */
 	int			tries_left_out; /* statements until the next try */
-	int			tries_pause;	/* how many are left out after the next failure */
+	int			tries_pause;	/* how many are left out after the next failures */
 
 	/* while values are evaluated: where those that fail are counted */
 	MirrorResult *result;
 	MemoryContext result_context;
 };
 
-/* The parts of a table's statements. */
+/* ---- statement.c ---- */
+
+extern void mcs_mirror_make_statements(MirrorTable *table, Relation relation);
+
+/* The plan of a statement, inside of SPI. */
 extern SPIPlanPtr mcs_mirror_plan(MirrorTable *table, TableStatement statement);
+
+/* ---- value.c ---- */
 
 /* Makes ready to turn values of a type into the column's; raises where nothing leads there. */
 extern void mcs_mirror_value_prepare(MirrorTable *table, TableColumn *column, Oid from);

@@ -9,9 +9,11 @@
  *
  * Statements get their rows as arrays of about a megabyte: larger ones fall out
  * of the processor's cache and are slower, and no number of documents gets near
- * the bounds of memory.  While there are only new documents, as in a copy, a
- * plain INSERT does with a third less time; where it meets a row that is there
- * it is undone, and the statement that looks for such rows goes in its place.
+ * the bounds of memory.  INSERT ... ON CONFLICT DO UPDATE does for any rows.  But
+ * while all documents are new, as in a copy, a plain INSERT takes a third less
+ * time, and while all have rows, as when the stream catches up, so does an UPDATE.
+ * So what all rows are is guessed by what they were before; where that is wrong,
+ * the statement for any rows follows.
  *
  * All runs as the owner, who is the current user, under the settings of who
  * defined the mirror.  The values of a statement are evaluated before it
@@ -31,7 +33,7 @@
 #define STATEMENT_BYTES		(1024 * 1024)
 #define STATEMENT_ROWS		1000
 
-/* From how many rows on it is worth while to try whether all are new, and how many statements are left out behind failures. */
+/* From how many rows on a guess is worth while, and how many statements are left out behind wrong ones. */
 #define TRY_ROWS			32
 #define TRY_PAUSE_MAX		4096
 
@@ -421,48 +423,66 @@ add_rows(void *arg)
 	}
 }
 
-/* The statement that takes all rows for new ones. */
+/* A statement that takes all rows for new ones, or for ones that are there. */
 typedef struct Attempt
 {
 	MirrorChanges *changes;
+	TableStatement statement;
 	Datum	   *values;
+	uint64		rows;			/* that it wrote */
 } Attempt;
 
 static void
-insert_new(void *arg)
+attempt_all(void *arg)
 {
 	Attempt    *attempt = arg;
 
-	execute(attempt->changes, STATEMENT_INSERT, attempt->values);
+	execute(attempt->changes, attempt->statement, attempt->values);
+	attempt->rows = SPI_processed;
 }
 
-/* Tries that; false where it has met a row that is there. */
+/* Whether an error says no more than that the guess was wrong, or that the table does not take such a statement. */
 static bool
-try_new(MirrorChanges *changes, Datum *values, int count)
+was_wrong(MirrorTable *table, TableStatement statement, const ErrorData *error)
+{
+	/* of which index, is for the other statement to find out */
+	if (statement == STATEMENT_INSERT)
+		return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION;
+	if (error->sqlerrcode != ERRCODE_FEATURE_NOT_SUPPORTED)
+		return false;
+	table->sql[STATEMENT_UPDATE] = NULL;
+	return true;
+}
+
+/* Tries what most likely all rows are; false where the statement for any rows is to follow. */
+static bool
+try_guess(MirrorChanges *changes, Datum *values, int count)
 {
 	MirrorTable *table = changes->table;
-	Attempt		attempt = {changes, values};
+	Attempt		attempt = {changes, STATEMENT_INSERT, values, 0};
 	ErrorData  *error;
 
-	if (count < TRY_ROWS)
+	if (count < TRY_ROWS || (table->tries_left_out > 0 && table->tries_left_out-- > 0))
 		return false;
-	if (table->tries_left_out > 0)
+	if (table->guess_there && table->sql[STATEMENT_UPDATE])
+		attempt.statement = STATEMENT_UPDATE;
+	error = mcs_attempt(attempt_all, &attempt);
+	if (error && !was_wrong(table, attempt.statement, error))
+		ReThrowError(error);
+	if (error == NULL && (attempt.statement == STATEMENT_INSERT || attempt.rows == count))
 	{
-		table->tries_left_out--;
-		return false;
-	}
-	error = mcs_attempt(insert_new, &attempt);
-	if (error == NULL)
-	{
+		table->wrong_guesses = 0;
 		table->tries_pause = 1;
 		return true;
 	}
-	/* of which index, is for the other statement to find out */
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
-		ReThrowError(error);
-	FreeErrorData(error);
-	table->tries_left_out = table->tries_pause;
-	table->tries_pause = Min(table->tries_pause * 4, TRY_PAUSE_MAX);
+	/* the other one is next; where both are wrong, rows of both kinds come, and guesses cost more than they spare */
+	table->guess_there = attempt.statement == STATEMENT_INSERT;
+	if (++table->wrong_guesses >= 2 || table->sql[STATEMENT_UPDATE] == NULL)
+	{
+		table->tries_left_out = table->tries_pause;
+		table->tries_pause = Min(table->tries_pause * 4, TRY_PAUSE_MAX);
+		table->wrong_guesses = 0;
+	}
 	return false;
 }
 
@@ -477,7 +497,7 @@ write_rows(MirrorChanges *changes, Rows *rows)
 		(void) mcs_typed_id_find_others(table, rows->values[0], rows->ids, rows->count, true);
 	for (int i = 0; i < table->column_count; i++)
 		values[i] = mcs_mirror_value_array(&table->columns[i], rows->values[i], rows->nulls[i], rows->count);
-	if (!try_new(changes, values, rows->count))
+	if (!try_guess(changes, values, rows->count))
 		execute(changes, STATEMENT_UPSERT, values);
 }
 
