@@ -67,6 +67,58 @@ def test_drops_of_handler_and_stream_do_not_deadlock(linked, mdb, first):
     assert linked.value("SELECT count(*) FROM change_streams") == linked.value("SELECT count(*) FROM change_handlers") == 0
 
 
+def in_background(db, name, statement, errors):
+    """Runs a statement that has to wait; returns its thread when it does."""
+    def run():
+        with db.connect() as connection:
+            connection.execute(f"SET application_name = '{name}'")
+            try:
+                connection.execute(statement)
+            except psycopg.Error as error:
+                errors.append(error.sqlstate)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: db.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'", name) == 1, 20, name)
+    return thread
+
+
+def test_handler_that_waited_for_the_last_ones_drop(linked, mdb):
+    """A stream whose last handler goes while another is made knows of that one: its events wait for it."""
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('old', 's', body => 'NULL')")
+    errors = []
+    with linked.connect() as holder:
+        with holder.transaction():
+            holder.execute("SELECT drop_change_handler('old')")
+            made = in_background(linked, "makes", "SELECT create_change_handler('new', 's', body => 'NULL')", errors)
+        made.join(30)
+    assert errors == []
+    mdb.c.insert_many({"_id": number} for number in range(5))
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    assert linked.execute("SELECT DISTINCT processing_status, processing_attempts FROM change_stream_events") == [("processed", 1)]
+
+
+def test_stream_given_away_while_its_role_drops_what_it_owns(linked, mdb):
+    """DROP OWNED takes what is the role's when it comes to it."""
+    linked.execute("CREATE ROLE alice LOGIN; CREATE ROLE bert LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO alice, bert")
+    errors = []
+    try:
+        with linked.connect("alice") as alice:
+            create(alice, "s", collection="c")
+        with linked.connect() as holder:
+            with holder.transaction():
+                holder.execute("REASSIGN OWNED BY alice TO bert")
+                dropped = in_background(linked, "drops", "DROP OWNED BY alice", errors)
+            dropped.join(30)
+        assert errors == []
+        assert linked.column("SELECT owner::text FROM change_streams") == ["bert"]
+        mdb.c.insert_one({"_id": 1})
+        sync(linked, "s")
+    finally:
+        linked.execute("DROP OWNED BY alice, bert; DROP ROLE alice, bert")
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_sync_needs_new_snapshots(linked, mdb, level):
     """A transaction that would not see what has come is told so, and nothing has been waited for."""
