@@ -235,3 +235,15 @@ def test_restored(restored, mdb, without):
     assert rows(copy, "orders") == list(range(1, 11))
     if without in ((), ("TABLE DATA public change_mirror_progress",)):
         assert copy.value("SELECT max(copy_number) FROM change_stream_snapshots") == copied
+
+
+def test_dropped_extension(shop, mdb):
+    """With CASCADE the columns of its types go, and the table stays; so do the documents' texts, where somebody has kept them."""
+    mdb.orders.insert_many({"_id": number} for number in range(10, 1000))
+    shop.execute("ALTER TABLE orders ADD COLUMN plain text GENERATED ALWAYS AS (_id::text) STORED")
+    assert error_of(shop, "DROP EXTENSION mongo_change_stream").sqlstate == "2BP01"
+    sync(shop, "shop")
+    shop.execute("ALTER TABLE orders ALTER COLUMN plain DROP EXPRESSION")
+    shop.execute("DROP EXTENSION mongo_change_stream CASCADE")
+    assert shop.row("SELECT count(*), count(DISTINCT plain), count(changed_at) FROM orders") == (1000, 1000, 1000)
+    assert shop.column("SELECT attname::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum") == ["changed_at", "plain"]
