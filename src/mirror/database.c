@@ -57,18 +57,31 @@ short_name(const char *collection)
 }
 
 static bool
-has_mirror(List *mirrors, const Stream *stream, const char *collection)
+is_among(List *names, const char *name)
 {
 	ListCell   *cell;
 
-	foreach(cell, mirrors)
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+/* The collections of a stream's database that have a mirror on it. */
+static List *
+mirrored_collections(const Stream *stream)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, mcs_mirrors_of_stream(stream->name))
 	{
 		Mirror	   *mirror = lfirst(cell);
 
-		if (strcmp(mirror->collection, collection) == 0 && strcmp(mirror->database, stream->database) == 0)
-			return true;
+		if (strcmp(mirror->database, stream->database) == 0)
+			names = lappend(names, mirror->collection);
 	}
-	return false;
+	return names;
 }
 
 /* Says of an error which collection it is about, and of a name that is taken how the collection gets another. */
@@ -150,6 +163,7 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 	MongoTarget *target;
 	List	   *collections;
 	ListCell   *cell;
+	List	   *mirrored;
 	bool		made = false;
 
 	PreventCommandIfReadOnly("create_change_mirrors()");
@@ -164,6 +178,7 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 						 quote_literal_cstr(name))));
 	target = mcs_mongo_target(stream->server, stream->owner);
 	collections = collections_argument(fcinfo, 2, stream, target);
+	mirrored = mirrored_collections(stream);
 	foreach(cell, collections)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -172,8 +187,7 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 		bool		isnull = false;
 
 		CHECK_FOR_INTERRUPTS();
-		/* one that is named twice, too, has it the second time */
-		if (!has_mirror(mcs_mirrors_of_stream(name), stream, collection))
+		if (!is_among(mirrored, collection))
 		{
 			value = CStringGetTextDatum(create_one(stream, target, collection, schema, PG_ARGISNULL(2), propose));
 			made = true;
@@ -181,6 +195,8 @@ mcs_create_change_mirrors(PG_FUNCTION_ARGS)
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(scratch);
+		/* one that is named twice has it the second time */
+		mirrored = lappend(mirrored, collection);
 	}
 	if (made)
 		mcs_mirror_tell_if_waiting(stream);
