@@ -155,6 +155,7 @@ typedef struct SampledField
 typedef struct Sample
 {
 	int64		documents;
+	int			fields;			/* in all of the tree */
 	SampledField root;
 } Sample;
 

@@ -17,6 +17,10 @@
 /* More keys than these make no columns. */
 #define MAX_FIELDS		1000
 #define MAX_INNER_FIELDS	64
+#define MAX_ALL_FIELDS		10000
+
+/* Nor do those of which a key is longer: somebody keeps values there. */
+#define MAX_KEY_BYTES		1000
 
 /* How deep objects are looked into; what lies deeper is a value of its object's. */
 #define MAX_DEPTH		3
@@ -113,7 +117,7 @@ kind_of(const DocumentValue *value)
 
 /* A field of an object; NULL where there are too many.  *at: where the last one was, as documents have them in one order. */
 static SampledField *
-find_field(SampledField *parent, const char *key, uint32 key_size, int *at)
+find_field(Sample *sample, SampledField *parent, const char *key, uint32 key_size, int *at)
 {
 	int			count = list_length(parent->fields);
 	SampledField *field;
@@ -129,7 +133,7 @@ find_field(SampledField *parent, const char *key, uint32 key_size, int *at)
 			return field;
 		}
 	}
-	if (count >= (parent->depth == 0 ? MAX_FIELDS : MAX_INNER_FIELDS))
+	if (count >= (parent->depth == 0 ? MAX_FIELDS : MAX_INNER_FIELDS) || sample->fields >= MAX_ALL_FIELDS || key_size > MAX_KEY_BYTES)
 	{
 		parent->many = true;
 		return NULL;
@@ -139,12 +143,13 @@ find_field(SampledField *parent, const char *key, uint32 key_size, int *at)
 	field->depth = parent->depth + 1;
 	field->key = pnstrdup(key, key_size);
 	parent->fields = lappend(parent->fields, field);
+	sample->fields++;
 	*at = count + 1;
 	return field;
 }
 
 static void
-take_object(SampledField *parent, const DocumentValue *object)
+take_object(Sample *sample, SampledField *parent, const DocumentValue *object)
 {
 	DocumentIterator it;
 	int			at = 0;
@@ -161,7 +166,7 @@ take_object(SampledField *parent, const DocumentValue *object)
 		/* a key that is no text cannot be named */
 		if (!mcs_document_is_utf8(it.key, it.key_size))
 			continue;
-		field = find_field(parent, it.key, it.key_size, &at);
+		field = find_field(sample, parent, it.key, it.key_size, &at);
 		if (field == NULL)
 			continue;
 		kind = kind_of(&it.value);
@@ -169,7 +174,7 @@ take_object(SampledField *parent, const DocumentValue *object)
 		if (kind != 0)
 			field->seen++;
 		if (kind == FIELD_OBJECT && field->depth < MAX_DEPTH && !field->many)
-			take_object(field, &it.value);
+			take_object(sample, field, &it.value);
 	}
 }
 
@@ -227,7 +232,7 @@ take_reply(Sample *sample, const MongoReply *reply, const char *batch)
 		if (it.value.type != DOCUMENT_OBJECT)
 			continue;
 		sample->documents++;
-		take_object(&sample->root, &it.value);
+		take_object(sample, &sample->root, &it.value);
 	}
 	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
 		(void) mcs_document_get_int64(&value, &id);
@@ -253,6 +258,6 @@ mcs_mirror_sample(const MongoTarget *target, const char *database, const char *c
 		mcs_session_free_reply(reply);
 		batch = "nextBatch";
 	}
-	while (cursor != 0);
+	while (cursor != 0 && sample->documents < documents);
 	return sample;
 }
