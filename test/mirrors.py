@@ -159,7 +159,10 @@ def synced(db, stream, *names):
 
 def stopped(db, name, timeout=30):
     """Waits until a mirror has stopped; returns its status."""
-    wait_until(lambda: status(db, name)["state"] == "error", timeout, f"{name} stops: {status(db, name)}")
+    try:
+        wait_until(lambda: status(db, name)["state"] == "error", timeout, f"{name} stops")
+    except TimeoutError as problem:
+        raise TimeoutError(f"{problem}: {status(db, name)}, {stream_of(db, name)}") from None
     shown = status(db, name)
     assert shown["reason"] and "resync_change_mirror" in shown["reason"], shown
     assert shown["exact_at"] is None
