@@ -153,8 +153,10 @@ mcs_worker_handle_failure(StreamWorker *worker)
 		case MONGO_ERROR_HISTORY_LOST:
 			mcs_worker_stop(worker, STREAM_HISTORY_LOST,
 							psprintf("MongoDB's oplog no longer holds what follows the stored position; "
-									 "SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row",
-									 quote_literal_cstr(stream->name)), failure_line(&failure), NULL);
+									 "SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row%s",
+									 quote_literal_cstr(stream->name),
+									 stream->keep_events ? ", with initial_snapshot => true followed by the documents that exist" : ""),
+							failure_line(&failure), NULL);
 			break;
 		case MONGO_ERROR_AUTHENTICATION:
 			handle_refused_role(worker, &failure);
