@@ -239,26 +239,31 @@ execute(MirrorChanges *changes, TableStatement statement, Datum *values)
 struct Rows
 {
 	int			count;
+	int			room;
 	Size		bytes;
-	const DocumentValue *ids[STATEMENT_ROWS];
-	uint64		times[STATEMENT_ROWS];
+	const DocumentValue **ids;
+	uint64	   *times;
 	Datum	  **values;			/* by column */
 	bool	  **nulls;
 };
 
+/* Room for the rows of the next statement; most transactions have but a few. */
 static Rows *
-make_rows(int columns)
+make_rows(const MirrorChanges *changes, int columns)
 {
 	Rows	   *rows = palloc(sizeof(Rows));
 
 	rows->count = 0;
+	rows->room = Min(STATEMENT_ROWS, changes->count - changes->at);
+	rows->ids = palloc(sizeof(DocumentValue *) * rows->room);
+	rows->times = palloc(sizeof(uint64) * rows->room);
 	rows->bytes = 0;
 	rows->values = palloc(sizeof(Datum *) * columns);
 	rows->nulls = palloc(sizeof(bool *) * columns);
 	for (int i = 0; i < columns; i++)
 	{
-		rows->values[i] = palloc(sizeof(Datum) * STATEMENT_ROWS);
-		rows->nulls[i] = palloc0(sizeof(bool) * STATEMENT_ROWS);
+		rows->values[i] = palloc(sizeof(Datum) * rows->room);
+		rows->nulls[i] = palloc0(sizeof(bool) * rows->room);
 	}
 	return rows;
 }
@@ -266,7 +271,7 @@ make_rows(int columns)
 static bool
 is_full(const Rows *rows)
 {
-	return rows->count == STATEMENT_ROWS || rows->bytes >= STATEMENT_BYTES;
+	return rows->count == rows->room || rows->bytes >= STATEMENT_BYTES;
 }
 
 /* Begins a row; it counts when all of it is there. */
@@ -341,7 +346,7 @@ write_gone(MirrorChanges *changes, Rows *rows)
 static void
 write_next_gone(MirrorChanges *changes)
 {
-	Rows	   *rows = changes->rows = make_rows(1);
+	Rows	   *rows = changes->rows = make_rows(changes, 1);
 
 	for (; changes->at < changes->count && !is_full(rows); changes->at++)
 	{
@@ -505,7 +510,7 @@ write_rows(MirrorChanges *changes, Rows *rows)
 static void
 write_next_rows(MirrorChanges *changes)
 {
-	changes->rows = make_rows(changes->table->column_count);
+	changes->rows = make_rows(changes, changes->table->column_count);
 	if (changes->table->definition.translated_columns)
 		mcs_evaluate(add_rows, changes, changes->scratch);
 	else
