@@ -159,6 +159,23 @@ def test_the_table_refuses(linked, mdb, columns, what):
     assert what in stopped(linked, "c")
 
 
+def test_unique_value_moves_while_paused(linked, mdb):
+    """The row that still holds it is in the copy's way; the reason says what to do with it."""
+    linked.execute("CREATE TABLE c (_id document PRIMARY KEY, n int UNIQUE)")
+    mdb.c.insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 2}])
+    call(linked, "create_change_stream", "s", keep_events=False)
+    mirror(linked, "c", stream_name="s", columns="n = n")
+    wait_exact(linked, "c")
+    linked.execute("SELECT pause_change_mirror('c')")
+    mdb.c.update_one({"_id": 2}, {"$set": {"n": 3}})
+    mdb.c.update_one({"_id": 1}, {"$set": {"n": 2}})
+    linked.execute("SELECT resume_change_mirror('c')")
+    assert "DELETE it FROM public.c" in stopped(linked, "c")
+    linked.execute("DELETE FROM c WHERE n = 2")
+    resync(linked, "c")
+    assert differences(linked, "c") == []
+
+
 def test_policies_that_bind_the_owner(linked, mdb):
     """A row that they hide could not be deleted: refused, unless the owner is above them."""
     linked.execute("CREATE ROLE mirror_owner LOGIN")

@@ -32,7 +32,7 @@ static void pg_attribute_noreturn()
 refuse(const MirrorTable *table, const DocumentValue *one, const DocumentValue *other)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("two documents would be one row of %s", table->definition.table),
 			 errdetail("Their _ids are %s and %s, which are one value of type %s.",
 					   mcs_typed_id_text(one), mcs_typed_id_text(other), format_type_be(table->columns[0].type)),

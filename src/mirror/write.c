@@ -521,11 +521,16 @@ write_next_rows(MirrorChanges *changes)
 
 /* ---- all of it ---- */
 
+/* Says which mirror it was, and of a value that is there twice what that may come from. */
 static void
 write_context(void *arg)
 {
 	const MirrorTable *table = arg;
 
+	/* a mirror that was stopped for a while is copied row by row, and a value may have gone from one document to another */
+	if (geterrcode() == ERRCODE_UNIQUE_VIOLATION)
+		errhint("If MongoDB has the value once, the row that holds it is of before: DELETE it FROM %s, and the copy brings it as it is",
+				table->definition.table);
 	errcontext("mirror \"%s\"", table->definition.name);
 }
 
