@@ -91,6 +91,21 @@ def test_settings_of_the_creator(linked, mdb):
     assert linked.execute("SELECT n FROM mine.log") == [(8,)]
 
 
+def test_table_is_made_again(linked, mdb):
+    """Another table of the name, without the rows: the mirror stops rather than to go on with a part of the documents."""
+    mdb.c.insert_many([{"_id": 1}, {"_id": 2}])
+    mirror(linked, "c")
+    wait_exact(linked, "c")
+    linked.execute("DROP TABLE c; CREATE TABLE c (_id document PRIMARY KEY, document document)")
+    mdb.c.insert_one({"_id": 3})
+    assert "not the one that was written before" in stopped(linked, "c")
+    resync(linked, "c")
+    assert differences(linked, "c") == []
+    linked.execute("DROP TABLE c; CREATE TABLE c (_id document PRIMARY KEY, document document)")
+    resync(linked, "c")
+    assert differences(linked, "c") == []
+
+
 # ------------------------------------------------------------ _id of another type
 
 @pytest.mark.parametrize("kind, ids", [

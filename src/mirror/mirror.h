@@ -36,6 +36,12 @@ extern void mcs_mirror_close(MirrorTable *table);
 
 extern const Mirror *mcs_mirror_definition(const MirrorTable *table);
 
+/*
+ * Opens it again, and closes what was opened.  Raises where another table has
+ * got its name since: that has not the rows which the changes to come are of.
+ */
+extern MirrorTable *mcs_mirror_reopen(MirrorTable *table, const Mirror *mirror, const EventMask *mask);
+
 /* ---- write.c: what a transaction changes in a mirror's table ---- */
 
 typedef struct MirrorChanges MirrorChanges;

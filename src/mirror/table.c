@@ -428,6 +428,22 @@ mcs_mirror_close(MirrorTable *table)
 	MemoryContextDelete(table->context);
 }
 
+MirrorTable *
+mcs_mirror_reopen(MirrorTable *table, const Mirror *mirror, const EventMask *mask)
+{
+	Oid			before = table->relation;
+	MirrorTable *again;
+
+	mcs_mirror_close(table);
+	again = mcs_mirror_open(mirror, mask);
+	if (again->relation != before)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is not the one that was written before", mirror->table),
+				 errdetail("It was dropped and made again, without the rows of the documents that do not change.")));
+	return again;
+}
+
 const Mirror *
 mcs_mirror_definition(const MirrorTable *table)
 {

@@ -149,15 +149,16 @@ open_table(void *arg)
 {
 	MirrorAction *action = arg;
 	StreamWorker *worker = action->worker;
+	MirrorTable *before;
 	MemoryContext old;
 
 	if (action->mirror->table && mcs_mirror_is_valid(action->mirror->table))
 		return;
-	if (action->mirror->table)
-		mcs_mirror_close(action->mirror->table);
+	before = action->mirror->table;
 	action->mirror->table = NULL;
 	old = MemoryContextSwitchTo(worker->process.definition_context);
-	action->mirror->table = mcs_mirror_open(action->mirror->definition, worker->mask);
+	action->mirror->table = before ? mcs_mirror_reopen(before, action->mirror->definition, worker->mask) :
+		mcs_mirror_open(action->mirror->definition, worker->mask);
 	MemoryContextSwitchTo(old);
 }
 
