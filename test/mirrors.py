@@ -250,7 +250,7 @@ class Faults:
         self.mongo.wait_primary()
 
     def stepped_down(self):
-        self.mongo.step_down(1)
+        self.mongo.step_down(3)
         self.mongo.wait_primary()
 
     def cursors_killed(self):
