@@ -13,7 +13,7 @@ import pytest
 
 from harness.machine import wait_until
 from mirrors import Faults, Load, Past, equal_now, mirror, moment, wait_exact
-from streams import create, patiently, sync, unexpected_deaths
+from streams import create, patiently, pause, resume, sync, unexpected_deaths
 
 SECONDS = float(os.environ.get("MIRROR_SECONDS", "600"))
 MOMENTS = 200
@@ -143,6 +143,43 @@ def test_exact_through_ten_minutes_of_faults(db, postgres, mongo, mdb, proxy):
             yield luck.choice(ALL)
 
     prove(db, postgres, mongo, mdb, proxy, luck, moments=MOMENTS, some_faults=faults(), documents=2000, pad=10000)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)
+def test_transaction_larger_than_what_is_held(db, new_replica_set):
+    """More than 64 MB in one transaction of MongoDB's come in parts: between them no time is told that the table would be as of."""
+    mongo = new_replica_set(cache_gb=1.5)
+    shop = mongo.client.shop
+    db.create_server(mongo.uri, "shop", password_required="false")
+    for name in "cd":
+        shop[name].insert_many([{"_id": f"old {number}"} for number in range(5)])
+    create(db, "s", keep_events=False)
+    for name in "cd":
+        mirror(db, name, stream_name="s")
+    wait_exact(db, "c", "d")
+    pause(db, "s")
+    db.wait_for("SELECT pid IS NULL FROM change_stream_status")
+    with mongo.client.start_session() as session, session.start_transaction():
+        for number in range(7):
+            shop.c.insert_one({"_id": number, "pad": random.randbytes(15_000_000)}, session=session)
+        for name in "cd":
+            shop[name].delete_many({"_id": {"$type": "string"}}, session=session)
+    resume(db, "s")
+    with db.connect() as connection:
+        while True:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                count, old, others = connection.execute("SELECT count(*), count(*) FILTER (WHERE _id::text LIKE '%old%'), (SELECT count(*) FROM d) FROM c").fetchone()
+                times = connection.execute("SELECT array_agg(DISTINCT exact_at) FROM change_mirror_status").fetchone()[0]
+            if times != [None]:
+                assert (count, old, others) in ((5, 5, 5), (7, 0, 0)), (count, old, others, times)
+            if times != [None] and count == 7:
+                break
+            time.sleep(0.02)
+    sync(db, "s")
+    wait_exact(db, "c", "d")
+    assert equal_now(db, mongo, "shop", "c", "c") == 7
 
 
 @pytest.mark.faults

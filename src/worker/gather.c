@@ -300,6 +300,14 @@ mcs_gather_ahead(StreamWorker *worker, uint64 *before)
 	return true;
 }
 
+bool
+mcs_gather_is_open(const StreamWorker *worker)
+{
+	uint64		time;
+
+	return reply_end(worker, worker->read.replies == NIL ? &worker->read.batch : llast(worker->read.replies), &time) == END_OPEN;
+}
+
 /*
  * Whether the next event of the reply at hand has the time of the last one that
  * was taken, or there is none in it.

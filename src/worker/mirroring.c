@@ -474,6 +474,10 @@ mcs_mirroring_write(StreamWorker *worker)
 			}
 			stop_mirror(worker, mirror, stop_reason(mirror->definition, error), error->message);
 		}
+	/* in the midst of a transaction of MongoDB's no table is as its collection ever was, be it one that nothing was written to yet */
+	for (int i = 0; plan->parts_time && i < worker->mirror_count; i++)
+		if (!worker->mirrors[i].stopped && !note_inexact(&worker->mirrors[i], plan->time + 1))
+			return false;
 	return true;
 }
 

@@ -211,6 +211,7 @@ forget(StreamPlan *plan)
 {
 	plan->events = 0;
 	plan->time = 0;
+	plan->parts_time = false;
 	plan->documents = NULL;
 	/* the cursor, too, if one is open */
 	if (plan->context)
@@ -233,13 +234,17 @@ make_plan(StreamWorker *worker, StreamPlan *plan, int behind, const PlanBounds *
 		before = ahead.size;
 	ahead.size -= before;
 	before = 0;
+	plan->parts_time = mcs_gather_is_open(worker);
 	while (next_ahead(&ahead))
 	{
 		/* one without a token is refused when it is taken */
 		uint64		time = ahead.seen.time ? ahead.seen.time : plan->time;
 
 		if (ends_before(worker, plan, time, before, bounds))
+		{
+			plan->parts_time = time == plan->time;
 			break;
+		}
 		plan->events++;
 		plan->time = time;
 		before = ahead.size;

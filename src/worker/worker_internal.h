@@ -187,6 +187,7 @@ typedef struct StreamPlan
 {
 	int			events;			/* 0: nothing is planned */
 	uint64		time;			/* of the last of them */
+	bool		parts_time;		/* more events of that time follow, or may */
 	struct LookupTable *documents;
 	MemoryContext context;		/* of them */
 } StreamPlan;
@@ -320,6 +321,9 @@ extern bool mcs_gather_next(StreamWorker *worker);
 /* Sees to it that there is more than the transaction at work takes, if it has come; from which time on it is not complete, 0: it is. */
 extern bool mcs_gather_ahead(StreamWorker *worker, uint64 *before);
 extern bool mcs_gather_goes_on(const StreamWorker *worker, uint64 time);
+
+/* Whether more events of the last reply's last time may follow, which are not waited for: it is larger than what is held. */
+extern bool mcs_gather_is_open(const StreamWorker *worker);
 extern bool mcs_gather_is_held_back(const StreamWorker *worker);
 
 /*
