@@ -250,7 +250,7 @@ struct MirrorTable
 	MemoryContext result_context;
 };
 
-/* ---- statement.c ---- */
+/* ---- table_sql.c ---- */
 
 extern void mcs_mirror_make_statements(MirrorTable *table, Relation relation);
 

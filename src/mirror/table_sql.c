@@ -1,5 +1,5 @@
 /*
- * mirror/statement.c
+ * mirror/table_sql.c
  *	  The statements that write and read a mirror's table, and their plans.
  *
  * They are plain SQL, made once for a table as it is; a distributed table takes
