@@ -158,7 +158,7 @@ def test_five_thousand_documents_and_a_writer(linked, mongo, mdb):
 @pytest.mark.timeout(150)
 def test_copy_is_killed_and_goes_on(linked, postgres, mongo, mdb):
     """Ended, killed with -9, its cursors and its server killed: each document once, the numbers without gaps."""
-    _killed(linked, postgres, mongo, mdb, rounds=5, documents=200)
+    _killed(linked, postgres, mongo, mdb, rounds=4, documents=150)
 
 
 @pytest.mark.faults
