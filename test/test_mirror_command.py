@@ -357,6 +357,17 @@ def test_drop(linked, mdb):
     assert linked.column("SELECT stream_name FROM change_streams") == ["third"]
 
 
+def test_drop_of_a_table_that_is_another_now(linked, mdb):
+    """Whoever may drop everything does not drop what somebody else has made under the name of a mirror's table."""
+    linked.execute("CREATE ROLE alice LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO alice; GRANT CREATE ON SCHEMA public TO alice; SET ROLE alice")
+    mirror(linked, "orders")
+    linked.execute("DROP TABLE orders; RESET ROLE; CREATE TABLE orders (total int)")
+    error = error_of(linked, "SELECT drop_change_mirror('orders', true)")
+    assert error.sqlstate == "42501" and "SELECT drop_change_mirror('orders');" in error.diag.message_hint
+    linked.execute("SELECT drop_change_mirror('orders')")
+    assert linked.value("SELECT count(*) FROM orders") == 0
+
+
 # ---- proposals
 
 # Fields, and the column that is to be proposed for each.

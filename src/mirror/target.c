@@ -371,13 +371,29 @@ mcs_mirror_make_table(Mirror *mirror, List *columns)
 	mcs_mirror_check_table(mirror, table, columns, false);
 }
 
-/* As the caller; what depends on the table keeps it, and with it the mirror. */
+/* Raises where the mirror's table was dropped, and somebody else has made one of its name since. */
+static void
+check_droppable(const RangeVar *name, Oid relation, Oid old_relation, void *arg)
+{
+	const Mirror *mirror = arg;
+	Oid			owner = OidIsValid(relation) ? mcs_base_relation_owner(relation) : InvalidOid;
+
+	if (OidIsValid(owner) && owner != mirror->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s does not belong to the owner of change mirror \"%s\"", mirror->table, mirror->name),
+				 errdetail("It belongs to role \"%s\", the mirror to role \"%s\".", GetUserNameFromId(owner, true),
+						   GetUserNameFromId(mirror->owner, true)),
+				 errhint("To leave the table: SELECT drop_change_mirror(%s);", quote_literal_cstr(mirror->name))));
+}
+
+/* As the caller, who may be able to drop more than the mirror's owner; what depends on the table keeps it, and with it the mirror. */
 void
 mcs_mirror_drop_table(const Mirror *mirror)
 {
 	RangeVar   *name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(mirror->table)));
 
-	if (!OidIsValid(RangeVarGetRelid(name, NoLock, true)))
+	if (!OidIsValid(RangeVarGetRelidExtended(name, AccessExclusiveLock, RVR_MISSING_OK, check_droppable, unconstify(Mirror *, mirror))))
 		ereport(NOTICE,
 				(errmsg("table %s does not exist, so it is not dropped", mirror->table)));
 	else
