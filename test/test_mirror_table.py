@@ -109,6 +109,22 @@ def test_failing_mirror_stops_alone(shop, mongo, mdb, fails, mend):
     assert status(shop, "c")["state"] == "active"
 
 
+@pytest.mark.parametrize("sqlstate", ["40001", "08006"])
+def test_failure_that_does_not_pass(shop, mongo, mdb, sqlstate):
+    """A deadlock passes by itself, a partition's server that is away for good does not: the others are held up for a while only."""
+    shop.execute("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._id = document '100' THEN RAISE 'not this one' "
+                 f"USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$; CREATE TRIGGER no BEFORE INSERT OR UPDATE ON c FOR EACH ROW EXECUTE FUNCTION no()")
+    mdb.c.insert_one({"_id": 100})
+    wait_until(lambda: status(shop, "c")["state"] == "retrying", 20, "the error has been told")
+    assert 'interrupted change mirror "c"' in status(shop, "d")["reason"]
+    stopped(shop, "c", timeout=90)
+    others_go_on(shop, mongo, mdb, 1)
+    drop_the_trigger(shop)
+    shop.execute("SELECT resync_change_mirror('c')")
+    synced(shop, "s", "c")
+    assert same(shop, mongo, mdb) == 4
+
+
 def test_failing_in_its_copy(shop, mongo, mdb):
     """A constraint that a document of the copy breaks."""
     shop.execute("CREATE TABLE e (_id document PRIMARY KEY, document document, CONSTRAINT few CHECK ((document->>'n')::int < 2))")

@@ -29,6 +29,10 @@
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
+/* How often, and for how long, a mirror may fail by what may pass by itself. */
+#define PASSING_FAILURES	5
+#define PASSING_MS			20000
+
 /* ---- which there are ---- */
 
 /* Orders by collection, then database: what differs is seen soonest. */
@@ -242,12 +246,32 @@ mcs_mirroring_give_up(StreamWorker *worker, StreamMirror *mirror, const char *re
 	mcs_process_commit(&worker->process);
 }
 
-/* Whether the error of an attempt is the mirror's own; raises those that are not. */
-static void
-rethrow_others(ErrorData *error)
+/*
+ * Whether an error that may pass by itself, as a deadlock, has come again and
+ * again.  One that does not pass, as of a partition that lies on another server,
+ * is not to hold up the other mirrors for ever.  Want of room and locks of others
+ * are waited for: they say nothing about the mirror.
+ */
+static bool
+stays(StreamRetry *retry, const ErrorData *error)
 {
-	if (!mcs_event_is_cause(error))
-		ReThrowError(error);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return false;
+	if (retry->mirror_failures++ == 0)
+		retry->mirror_since = now;
+	return retry->mirror_failures >= PASSING_FAILURES && TimestampDifferenceExceeds(retry->mirror_since, now, PASSING_MS);
+}
+
+/* Takes the error of an attempt, which stops the mirror; raises those that may not be its own. */
+static void
+rethrow_others(StreamWorker *worker, const StreamMirror *mirror, ErrorData *error)
+{
+	if (mcs_event_is_cause(error) || stays(&worker->retry, error))
+		return;
+	mcs_text_copy(worker->retry.mirror, sizeof(worker->retry.mirror), mirror->definition->name);
+	ReThrowError(error);
 }
 
 MirrorChanges *
@@ -263,7 +287,7 @@ mcs_mirroring_changes(StreamWorker *worker, StreamMirror *mirror)
 	error = mcs_attempt(open_table, &action);
 	if (error)
 	{
-		rethrow_others(error);
+		rethrow_others(worker, mirror, error);
 		mirror->table = NULL;
 		mirror->failure = error;
 		return NULL;
@@ -431,7 +455,7 @@ write_mirror(StreamWorker *worker, StreamMirror *mirror, MirrorResult *result)
 	CHECK_FOR_INTERRUPTS();
 	error = mcs_attempt(write_table, &action);
 	if (error)
-		rethrow_others(error);
+		rethrow_others(worker, mirror, error);
 	*result = action.result;
 	return error;
 }
@@ -478,6 +502,7 @@ mcs_mirroring_write(StreamWorker *worker)
 	for (int i = 0; plan->parts_time && i < worker->mirror_count; i++)
 		if (!worker->mirrors[i].stopped && !note_inexact(&worker->mirrors[i], plan->time + 1))
 			return false;
+	worker->retry.mirror_failures = 0;
 	return true;
 }
 

@@ -183,7 +183,7 @@ recover(StreamWorker *worker)
 	char		message[512];
 	char	   *reason;
 	bool		careful;
-	bool		violation;
+	const char *retrying;
 	bool		writing = worker->write.in_progress;
 
 	/* not in the batch context: what is made of it outlives the transactions that tell of it */
@@ -196,7 +196,10 @@ recover(StreamWorker *worker)
 	/* what altered the table until now has not helped */
 	mcs_worker_forget_alteration();
 	reason = owner_reason(worker, error, writing);
-	violation = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION;
+	retrying = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION ? "MongoDB sends what no change stream holds"
+		: worker->retry.mirror[0] ? psprintf("an error in PostgreSQL interrupted change mirror \"%s\", and with it the change stream", worker->retry.mirror)
+		: "an error in PostgreSQL interrupted the change stream";
+	worker->retry.mirror[0] = '\0';
 	FreeErrorData(error);
 	MemoryContextSwitchTo(worker->process.batch_context);
 	MemoryContextReset(worker->process.batch_context);
@@ -210,8 +213,7 @@ recover(StreamWorker *worker)
 	if (reason)
 		mcs_worker_retry(worker, STREAM_ERROR, reason, message, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), OWNER_RETRY_MS));
 	else
-		mcs_worker_retry(worker, STREAM_RETRYING, violation ? "MongoDB sends what no change stream holds"
-						 : "an error in PostgreSQL interrupted the change stream", message,
+		mcs_worker_retry(worker, STREAM_RETRYING, retrying, message,
 						 careful ? GetCurrentTimestamp() : mcs_worker_next_retry(worker));
 }
 

@@ -152,6 +152,9 @@ typedef struct StreamRetry
 	TimestampTz since;			/* not following since; 0: not retrying */
 	bool		alerted;		/* a person was told that the stream does not follow */
 	bool		misfit;			/* the events table is not as it must be: wait until it is altered */
+	char		mirror[NAMEDATALEN];	/* whose table the error at hand came from; empty: none's */
+	int			mirror_failures;	/* such errors since a transaction with mirrors was last written */
+	TimestampTz mirror_since;	/* the first of them */
 } StreamRetry;
 
 /* What is done now and then: chores.c. */
