@@ -127,6 +127,25 @@ def test_resync_with_another_type_of_id(linked, mdb, kind, ids, document):
     assert differences(linked, "c") == []
 
 
+@pytest.mark.parametrize("kind", ["document", "text"])
+def test_rows_of_large_ids(linked, mdb, kind):
+    """The _ids of a thousand rows may be more than one command of MongoDB's takes, be they MongoDB's or somebody's who has written them."""
+    mdb.c.insert_many([{"_id": f"{number}" + "a" * 150_000} for number in range(400)])
+    linked.execute(f"CREATE TABLE c (_id {kind} PRIMARY KEY, document document)")
+    mirror(linked, "c")
+    sync(linked, "c")
+    wait_exact(linked, "c")
+    if kind == "text":
+        linked.execute("INSERT INTO c SELECT 'mine' || i, to_document(json_build_object('_id', repeat('z', 1000000) || i)) FROM generate_series(1, 20) i")
+        linked.execute("INSERT INTO c SELECT 'more', to_document(json_build_object('_id', repeat('z', 20000000)))")
+    assert linked.value("SELECT count(*) FROM check_change_mirror('c')") == (21 if kind == "text" else 0)
+    linked.execute("SELECT resync_change_mirror('c')")
+    sync(linked, "c")
+    wait_exact(linked, "c")
+    assert linked.value("SELECT count(*) FROM c") == 400
+    assert linked.execute("SELECT difference FROM check_change_mirror('c', 350)") == []
+
+
 def test_two_documents_of_one_value(linked, mdb):
     """An ObjectId and the string of its digits are not one row: the mirror stops, and says so."""
     linked.execute("CREATE TABLE c (_id text PRIMARY KEY, document document)")

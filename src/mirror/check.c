@@ -270,11 +270,16 @@ check_sample(MirrorCheck *check, int sample)
 
 	MemoryContextSwitchTo(old);
 	check->estimated = sample;
-	for (int at = 0; at < list_length(ids); at += PART_DOCUMENTS)
+	for (int at = 0; at < list_length(ids); at += list_length(check->some_ids))
 	{
+		Size		bytes = 0;
+
 		check->some_ids = NIL;
-		for (int i = at; i < Min(at + PART_DOCUMENTS, list_length(ids)); i++)
+		for (int i = at; i < Min(at + PART_DOCUMENTS, list_length(ids)) && bytes < MIRROR_IDS_BYTES; i++)
+		{
 			check->some_ids = lappend(check->some_ids, list_nth(ids, i));
+			bytes += VARSIZE_ANY(list_nth(ids, i));
+		}
 		do_part(check, some_documents);
 	}
 	check->sample = sample;

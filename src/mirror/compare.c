@@ -295,18 +295,13 @@ note_found(void *arg)
 	}
 }
 
-/* Asks MongoDB for the documents of rows, and tells which have none; false where it is to be tried again. */
+/* Asks MongoDB for the documents of rows; false where it is to be tried again. */
 static bool
-check_rows(MirrorCheck *check, CheckedRow *rows, int count)
+find_rows(MirrorCheck *check, CheckedRow *rows, int count)
 {
 	FindSpec	spec = {0};
-	Datum	   *keys = palloc(sizeof(Datum) * Max(count, 1));
-	Datum	   *numbers = palloc(sizeof(Datum) * Max(count, 1));
 	DocumentBuilder projection;
-	int			lonely = 0;
 
-	if (count == 0)
-		return true;
 	check->asked = ids_create(CurrentMemoryContext, count * 2, NULL);
 	check->asked_rows = rows;
 	spec.filter = mcs_mirror_ids_filter(gather_ids(rows, count, check->asked));
@@ -319,6 +314,37 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 	if (!mcs_check_read(check, &spec))
 		return false;
 	mcs_evaluate(note_found, check, CurrentMemoryContext);
+	return true;
+}
+
+/* How many of some rows MongoDB can be asked for at once. */
+static int
+rows_at_once(const CheckedRow *rows, int count)
+{
+	Size		bytes = 0;
+	int			at_once = 0;
+
+	while (at_once < count && bytes < MIRROR_IDS_BYTES)
+		bytes += mcs_mirror_row_bytes(&rows[at_once++].row);
+	return at_once;
+}
+
+/* Tells which rows have no documents; false where it is to be tried again. */
+static bool
+check_rows(MirrorCheck *check, CheckedRow *rows, int count)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * Max(count, 1));
+	Datum	   *numbers = palloc(sizeof(Datum) * Max(count, 1));
+	int			lonely = 0;
+	int			at_once;
+
+	/* all of them, before anything is told that a second try would tell again */
+	for (int at = 0; at < count; at += at_once)
+	{
+		at_once = rows_at_once(rows + at, count - at);
+		if (!find_rows(check, rows + at, at_once))
+			return false;
+	}
 	for (int i = 0; i < count; i++)
 	{
 		if (rows[i].row.found)

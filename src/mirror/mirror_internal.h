@@ -330,6 +330,12 @@ extern bool *mcs_typed_id_find_others(MirrorTable *table, Datum *values, const D
 /* A row that one of STATEMENT_..._IDS has found, in the current memory context; false where it has no _id. */
 extern bool mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row, Datum *key);
 
+/* How much of _ids MongoDB is asked for at once: a command may have 48 MB, and nobody bounds what stands in a table. */
+#define MIRROR_IDS_BYTES	(4 * 1024 * 1024)
+
+/* How much of it a row takes. */
+extern Size mcs_mirror_row_bytes(const MirrorRow *row);
+
 /* {_id: {$in: [...]}} of a list of Document *. */
 extern Document *mcs_mirror_ids_filter(List *ids);
 

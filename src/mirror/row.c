@@ -17,6 +17,9 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+/* No document of MongoDB's is larger, nor is an _id. */
+#define MOST_ID_BYTES	(16 * 1024 * 1024)
+
 /* Whether a value can be an _id, so that MongoDB may be asked for it. */
 static bool
 can_be_id(const DocumentValue *id)
@@ -25,7 +28,7 @@ can_be_id(const DocumentValue *id)
 	uint32		size;
 
 	/* whoever can write the table can have put there what is no value */
-	if (!mcs_document_value_size(id->type, id->data, id->size, &size) || size != id->size)
+	if (!mcs_document_value_size(id->type, id->data, id->size, &size) || size != id->size || size > MOST_ID_BYTES)
 		return false;
 	if (id->type == DOCUMENT_ARRAY || id->type == DOCUMENT_REGEX || id->type == DOCUMENT_UNDEFINED)
 		return false;
@@ -182,6 +185,17 @@ mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
 	return false;
 }
 
+Size
+mcs_mirror_row_bytes(const MirrorRow *row)
+{
+	Size		bytes = 0;
+	ListCell   *cell;
+
+	foreach(cell, row->ids)
+		bytes += VARSIZE_ANY(lfirst(cell));
+	return bytes;
+}
+
 Document *
 mcs_mirror_rows_filter(List *rows)
 {
@@ -212,6 +226,7 @@ mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit)
 	MemoryContext context = CurrentMemoryContext;
 	TableStatement statement = after ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
 	Datum		value = (Datum) 0;
+	Size		bytes = 0;
 	List	   *rows = NIL;
 	int			result;
 
@@ -228,14 +243,16 @@ mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit)
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\": %s", table->sql[statement], SPI_result_code_string(result));
 	MemoryContextSwitchTo(context);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (uint64 i = 0; i < SPI_processed && bytes < MIRROR_IDS_BYTES; i++)
 	{
 		MirrorRow  *row = palloc0(sizeof(MirrorRow));
 		Datum		key;
 
 		/* what the document of a key does not hold, as microseconds, must not bring the same row again */
-		if (mcs_mirror_row_take(table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, &key) && !is_key(row, after))
-			rows = lappend(rows, row);
+		if (!mcs_mirror_row_take(table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, &key) || is_key(row, after))
+			continue;
+		rows = lappend(rows, row);
+		bytes += mcs_mirror_row_bytes(row);
 	}
 	PopActiveSnapshot();
 	SPI_finish();
