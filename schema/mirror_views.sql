@@ -30,6 +30,8 @@ SELECT m.mirror_name,
                      THEN @extschema@.change_stream_copy_reason(c.sweep, c.documents_done, c.documents_estimated, c.busy, c.copies_before)
                    WHEN c.exact_since IS NULL
                      THEN 'catching up: MongoDB could not be read as of the position, and the table is exact when that has passed what was read' END,
+              CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'snapshot']) AND pg_catalog.starts_with(s.reason, 'waits for ')
+                     THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason) END,
               CASE WHEN p.column_errors OPERATOR(pg_catalog.>) 0
                      THEN pg_catalog.format('%s %s not fit %s, the newest: %s', p.column_errors,
                                             CASE WHEN p.column_errors OPERATOR(pg_catalog.=) 1 THEN 'value did' ELSE 'values did' END,

@@ -166,6 +166,7 @@ def test_locked_table_is_waited_for(shop, mongo, mdb):
         locker.execute("LOCK TABLE c")
         mdb.c.insert_one({"_id": 100})
         shop.wait_for("SELECT reason LIKE '%%lock%%' FROM change_stream_status", timeout=20)
+        assert "waits for a lock on c" in status(shop, "d")["reason"]
         locker.rollback()
     synced(shop, "s", "c")
     assert same(shop, mongo, mdb) == 4
