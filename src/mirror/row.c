@@ -170,9 +170,27 @@ is_same(const DocumentValue *a, const DocumentValue *b)
 	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
 }
 
+/* Whether a row's _id is the plain text of another's: of the numbers that a text reads as, 1 has 1 and not 1.0. */
+static bool
+is_text_of(const MirrorRow *row, const DocumentValue *id)
+{
+	DocumentValue key = mcs_document_value(row->key);
+	const char *string;
+	uint32		size;
+	StringInfoData plain;
+	bool		bad_text;
+
+	if (id->type == DOCUMENT_STRING || !mcs_document_get_string(&key, &string, &size))
+		return true;
+	initStringInfo(&plain);
+	return mcs_document_write_plain(&plain, id, &bad_text) && plain.len == size && memcmp(plain.data, string, size) == 0;
+}
+
 bool
 mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
 {
+	/* what the row's document says is no guess */
+	bool		guessed = !row->exact && linitial(row->ids) == row->key;
 	ListCell   *cell;
 
 	foreach(cell, row->ids)
@@ -180,7 +198,7 @@ mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
 		DocumentValue candidate = mcs_document_value(lfirst(cell));
 
 		if (row->exact ? is_same(&candidate, id) : mcs_document_compare(&candidate, id) == 0)
-			return true;
+			return !guessed || is_text_of(row, id);
 	}
 	return false;
 }
