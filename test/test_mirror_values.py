@@ -168,6 +168,8 @@ def test_two_documents_of_one_value(linked, mdb):
     mdb.c.insert_one({"_id": "5" * 24})
     assert "two documents would be one row" in stopped(linked, "c")
     mdb.c.delete_one({"_id": "5" * 24})
+    # a copy is as of the stream's position, which is to be behind that
+    sync(linked, "c")
     resync(linked, "c")
     mdb.c.insert_one({"_id": None})
     assert "no value for this _id" in stopped(linked, "c")

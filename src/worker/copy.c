@@ -243,9 +243,15 @@ open_find(StreamWorker *worker, CopyProgress *progress)
 	spec->batch_size = copy->batch_size;
 	spec->queue_bytes = CHUNK_BYTES;
 	copy->began_at = GetCurrentTimestamp();
-	/* where events come all the time it is not to read ahead what they make worthless */
+	/*
+	 * Where events come all the time it is not to read ahead what they make
+	 * worthless, and they are not to wait for long.
+	 */
 	if (copy->events_at != 0 && !TimestampDifferenceExceeds(copy->events_at, copy->began_at, EVENTS_MS))
-		spec->limit = (int64) copy->batch_size * BURST_CHUNKS;
+	{
+		spec->batch_size = Max(copy->batch_size / 2, 1);
+		spec->limit = (int64) spec->batch_size * BURST_CHUNKS;
+	}
 	copy->time = mcs_progress_time(worker->stream->resume_token);
 	copy->cursor = mcs_documents_find(worker, spec, copy->time);
 	copy->empty = true;
@@ -541,7 +547,7 @@ copy_chunk(StreamWorker *worker, CopyProgress *progress)
 	if (batch.closed)
 		close_find(worker);
 	/* the first replies are small, as nothing was known of the documents */
-	else if (copy->spec.batch_size * 2 < copy->batch_size || copy->spec.batch_size > copy->batch_size * 2)
+	else if (copy->spec.batch_size * 4 < copy->batch_size || copy->spec.batch_size > copy->batch_size * 2)
 		close_find(worker);
 	return true;
 }
