@@ -97,6 +97,7 @@ def test_failing_mirror_stops_alone(shop, mongo, mdb, fails, mend):
     mdb.c.insert_one({"_id": 100, "n": 100})
     shown = stopped(shop, "c")
     assert shown["last_error"]
+    assert ";;" not in shown["reason"] and ".;" not in shown["reason"]
     others_go_on(shop, mongo, mdb, 1)
     mdb.c.insert_one({"_id": 5, "n": 5})
     mdb.c.delete_one({"_id": 0})

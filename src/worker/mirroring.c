@@ -181,9 +181,15 @@ write_table(void *arg)
 static char *
 stop_reason(const Mirror *mirror, const ErrorData *error)
 {
+	char	   *hint = pstrdup(error->hint ? error->hint : "");
+	size_t		length = strlen(hint);
+
+	/* the sentence goes on behind it */
+	if (length > 0 && (hint[length - 1] == ';' || hint[length - 1] == '.'))
+		hint[length - 1] = '\0';
 	return psprintf("table %s cannot be written: %s%s%s; mend that and SELECT resync_change_mirror(%s)",
-					mirror->table, error->message ? error->message : "unknown error", error->hint ? ": " : "",
-					error->hint ? error->hint : "", quote_literal_cstr(mirror->name));
+					mirror->table, error->message ? error->message : "unknown error", length > 0 ? ": " : "",
+					hint, quote_literal_cstr(mirror->name));
 }
 
 /*
