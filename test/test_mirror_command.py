@@ -252,6 +252,17 @@ def test_pause_and_resume(linked, mdb):
     assert linked.row(COPY, "second") > copy
 
 
+def test_resume_when_another_mirror_hangs_on_the_stream(linked, mdb):
+    """What pausing a mirror has paused, resuming it brings back, also for who has come meanwhile."""
+    mdb.orders.insert_one({"_id": 1})
+    mirror(linked, "orders")
+    wait_exact(linked, "orders")
+    call(linked, "pause_change_mirror", "orders")
+    mirror(linked, "second", collection="orders", stream_name="orders")
+    call(linked, "resume_change_mirror", "orders")
+    wait_exact(linked, "orders", "second")
+
+
 def test_stream_that_does_not_run(linked, mdb):
     """The copy waits, and a NOTICE names the statement that helps."""
     mdb.orders.insert_one({"_id": 1})

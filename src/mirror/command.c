@@ -192,8 +192,10 @@ mcs_resume_change_mirror(PG_FUNCTION_ARGS)
 	if (seen->paused || seen->stopped_reason)
 		prepare_table(seen);
 	mirror = lock_own(seen, &stream);
-	if (has_stream_alone(mirror, stream) && (stream->paused || stream->restored || stream->stopped_state) &&
-		!(stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0))
+	/* what pause_change_mirror has paused, also where another mirror hangs on it since; whatever else keeps a stream is about this mirror only if it is alone */
+	if ((mirror->owns_stream && !stream->keep_events && stream->paused && !stream->restored && !stream->stopped_state) ||
+		(has_stream_alone(mirror, stream) && (stream->paused || stream->restored || stream->stopped_state) &&
+		 !(stream->stopped_state && strcmp(stream->stopped_state, "history_lost") == 0)))
 	{
 		mcs_mirror_resume_stream(stream->name, NULL);
 		stream = mcs_streams_load(stream->name, false, false);
