@@ -263,6 +263,33 @@ def test_resume_when_another_mirror_hangs_on_the_stream(linked, mdb):
     wait_exact(linked, "orders", "second")
 
 
+def test_nobody_waits_for_a_slow_table(linked, mdb):
+    """A trigger that takes minutes, and a row that somebody has locked, hold up the mirror, and not who pauses, changes or drops it."""
+    linked.execute("CREATE TABLE c (_id int PRIMARY KEY, document document)")
+    linked.execute("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._id = 2 THEN PERFORM pg_sleep(600); END IF; RETURN NEW; END $$")
+    linked.execute("CREATE TRIGGER slow BEFORE INSERT ON c FOR EACH ROW EXECUTE FUNCTION slow()")
+    mirror(linked, "c")
+    wait_exact(linked, "c")
+    mdb.c.insert_many([{"_id": 1}, {"_id": 2}])
+    wait_until(lambda: linked.value("SELECT wait_event = 'PgSleep' FROM pg_stat_activity a JOIN change_stream_status s USING (pid)"), 30, "it sleeps")
+    begin = time.monotonic()
+    call(linked, "pause_change_mirror", "c")
+    assert time.monotonic() - begin < 10
+    wait_state(linked, "c", "paused")
+    linked.execute("DROP TRIGGER slow ON c")
+    call(linked, "resume_change_mirror", "c")
+    sync(linked, "c")
+    with linked.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM c WHERE _id = 2 FOR UPDATE")
+        mdb.c.update_one({"_id": 2}, {"$set": {"n": 1}})
+        wait_until(lambda: linked.value("SELECT wait_event_type = 'Lock' FROM pg_stat_activity a JOIN change_stream_status s USING (pid)"), 30, "it waits")
+        begin = time.monotonic()
+        call(linked, "drop_change_mirror", "c")
+        assert time.monotonic() - begin < 10
+        holder.rollback()
+
+
 def test_stream_that_does_not_run(linked, mdb):
     """The copy waits, and a NOTICE names the statement that helps."""
     mdb.orders.insert_one({"_id": 1})

@@ -8,6 +8,9 @@
  * somebody else that waits in between, the code is cancelled: its event fails
  * and is tried again as after any other failure.  The launcher looks for that
  * while there are processes of handlers.
+ *
+ * A stream's worker, in turn, may be held up by code of its owner's, a trigger on a
+ * mirror's table for example, and hold up who pauses or changes the stream.
  */
 #include "mongo_change_stream.h"
 
@@ -15,6 +18,7 @@
 #include <signal.h>
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
@@ -55,6 +59,23 @@ cancel_handler(int pid)
 	}
 	LWLockRelease(mcs_shared->lock);
 	return found;
+}
+
+void
+mcs_blockers_cancel_worker(const char *stream)
+{
+	if (!mcs_shared_ready())
+		return;
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_streams; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		/* under the lock, so that the process is still that */
+		if (slot->in_use && slot->database == MyDatabaseId && slot->pid != 0 && strcmp(slot->stream, stream) == 0)
+			kill(slot->pid, SIGINT);
+	}
+	LWLockRelease(mcs_shared->lock);
 }
 
 /* Cancels the handlers that a stream's worker waits for, itself or behind others. */

@@ -178,6 +178,9 @@ extern bool mcs_blockers_look(void);
 /* In any backend: the processes that one waits for. */
 extern int	mcs_blockers_of(int pid, int32 **blockers);
 
+/* In any backend, for who may change the stream: ends what its worker is at, as a cancel does. */
+extern void mcs_blockers_cancel_worker(const char *stream);
+
 /* ---- slot.c: the process of a stream or handler, about its own slot ---- */
 
 /* Takes the slot of a ticket; false where it is no longer this process's, which then leaves. */

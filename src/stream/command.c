@@ -14,13 +14,18 @@
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "stream/stream_internal.h"
 #include "tables/tables.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+/* A batch may hold up who changes the stream for so long. */
+#define BATCH_PATIENCE_MS	1000
 
 PG_FUNCTION_INFO_V1(mcs_create_change_stream);
 PG_FUNCTION_INFO_V1(mcs_alter_change_stream);
@@ -66,12 +71,50 @@ mcs_stream_check_owner(Oid owner, const char *what, const char *name)
 				 errhint("SET ROLE %s;", quote_identifier(GetUserNameFromId(owner, false))) : 0));
 }
 
+static void
+lock_rows(void *arg)
+{
+	(void) mcs_streams_load(arg, true, true);
+}
+
+/*
+ * The stream's worker holds its rows while it writes a batch.  That may take long,
+ * where a trigger of the owner's does or somebody has locked a row of his; then
+ * the batch is cancelled, since whatever the caller is about comes first.
+ */
+static void
+clear_way(char *name)
+{
+	ErrorData  *error;
+	int			level;
+
+	/* the caller does not wait so long himself */
+	if (LockTimeout > 0 && LockTimeout <= BATCH_PATIENCE_MS)
+		return;
+	level = NewGUCNestLevel();
+	(void) set_config_option("lock_timeout", CppAsString2(BATCH_PATIENCE_MS), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	error = mcs_attempt(lock_rows, name);
+	AtEOXact_GUC(true, level);
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	FreeErrorData(error);
+	mcs_blockers_cancel_worker(name);
+}
+
 /* The stream, of which the caller must be an owner. */
 Stream *
 mcs_stream_load_own(const char *name, bool for_update)
 {
-	Stream	   *stream = mcs_streams_load(name, for_update, false);
+	Stream	   *stream = mcs_streams_load(name, false, false);
 
+	mcs_stream_check_owner(stream->owner, "change stream", name);
+	if (!for_update)
+		return stream;
+	/* whose it is, is asked before anything is held up, and again when nobody else can change it */
+	clear_way(pstrdup(name));
+	stream = mcs_streams_load(name, true, false);
 	mcs_stream_check_owner(stream->owner, "change stream", name);
 	return stream;
 }
