@@ -179,3 +179,15 @@ def test_cancel(orders, mongo):
     finally:
         mongo.stop_failing()
     assert check(orders, "orders", 5) == []
+
+
+def test_more_than_is_held_at_once(linked, mdb):
+    """Documents that are asked for by their _ids, for a filter or a sample, come in parts where they are large."""
+    for number in range(90):
+        mdb.big.insert_one({"_id": number, "keep": number < 80, "pad": b"x" * 1_000_000})
+    mirror(linked, "big", filter="keep")
+    wait_exact(linked, "big")
+    assert check(linked, "big") == [] and check(linked, "big", 200) == []
+    linked.execute("DELETE FROM big WHERE _id = '7'; INSERT INTO big (_id, document) VALUES ('85', '{\"_id\": 85}')")
+    found = [(difference, key) for difference, key, _, _ in check(linked, "big")]
+    assert ("missing here", "7") in found and len(found) == 2, found

@@ -139,6 +139,7 @@ do_part(MirrorCheck *check, bool (*part) (MirrorCheck *check))
 		MirrorStanding *standing;
 
 		MemoryContextReset(check->part);
+		check->reading = NULL;
 		old = MemoryContextSwitchTo(check->part);
 		PushActiveSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
 		standing = mcs_mirrors_standing(check->mirror->name);
@@ -257,6 +258,9 @@ some_documents(MirrorCheck *check)
 
 	if (!mcs_check_read(check, &spec))
 		return false;
+	/* nothing is told of a part of them, which would be told again */
+	if (check->too_many)
+		return true;
 	mcs_mirror_compare_documents(check);
 	check->documents_done += list_length(check->documents);
 	return true;
@@ -267,20 +271,23 @@ check_sample(MirrorCheck *check, int sample)
 {
 	MemoryContext old = MemoryContextSwitchTo(check->context);
 	List	   *ids = sample_documents(check, sample);
+	int			most = PART_DOCUMENTS;
 
 	MemoryContextSwitchTo(old);
 	check->estimated = sample;
-	for (int at = 0; at < list_length(ids); at += list_length(check->some_ids))
+	for (int at = 0; at < list_length(ids); at += check->too_many ? 0 : list_length(check->some_ids))
 	{
 		Size		bytes = 0;
 
 		check->some_ids = NIL;
-		for (int i = at; i < Min(at + PART_DOCUMENTS, list_length(ids)) && bytes < MIRROR_IDS_BYTES; i++)
+		for (int i = at; i < Min(at + most, list_length(ids)) && bytes < MIRROR_IDS_BYTES; i++)
 		{
 			check->some_ids = lappend(check->some_ids, list_nth(ids, i));
 			bytes += VARSIZE_ANY(list_nth(ids, i));
 		}
 		do_part(check, some_documents);
+		if (check->too_many)
+			most = Max(list_length(check->some_ids) / 4, 1);
 	}
 	check->sample = sample;
 	do_part(check, mcs_mirror_compare_choose_rows);

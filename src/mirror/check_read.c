@@ -11,7 +11,11 @@
 #include "access/xact.h"
 #include "mirror/mirror_internal.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* Documents that are held at once; those of one reply come on top. */
+#define HELD_BYTES		(64 * 1024 * 1024)
 
 /* MongoDB cannot tell any more, or never could. */
 static void pg_attribute_noreturn()
@@ -85,6 +89,7 @@ add_documents(MirrorCheck *check, const MongoBatch *batch, const DocumentValue *
 			mcs_document_malformed();
 		if (behind && mcs_document_compare(behind, &id) == 0)
 			continue;
+		check->bytes += it.value.size;
 		document = palloc(sizeof(DocumentValue));
 		*document = mcs_document_value(mcs_document_make(it.value.type, it.value.data, it.value.size));
 		check->documents = lappend(check->documents, document);
@@ -95,7 +100,8 @@ add_documents(MirrorCheck *check, const MongoBatch *batch, const DocumentValue *
 
 /*
  * Reads documents of the part into check->documents; false where it is to be
- * tried again.  Of those by _id one reply that has any, which is bounded.
+ * tried again.  Of those by _id one reply that has any, which is bounded; of
+ * others, as many as are to be held at once, and too_many says so.
  */
 bool
 mcs_check_read(MirrorCheck *check, FindSpec *spec)
@@ -105,7 +111,15 @@ mcs_check_read(MirrorCheck *check, FindSpec *spec)
 	MongoError	error;
 	DocumentValue behind;
 	bool		done = true;
+	MemoryContext old;
 
+	/* those before are not looked at any more */
+	if (!check->reading)
+		check->reading = AllocSetContextCreate(check->part, "check_change_mirror documents", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(check->reading);
+	old = MemoryContextSwitchTo(check->reading);
+	check->bytes = 0;
+	check->too_many = false;
 	if (spec->min)
 		behind = mcs_document_value(spec->min);
 	spec->database = check->mirror->database;
@@ -116,7 +130,7 @@ mcs_check_read(MirrorCheck *check, FindSpec *spec)
 	check->documents = NIL;
 	check->ended = false;
 	cursor = mcs_find_open(mcs_cache_session(check->target), spec);
-	while (done && !check->ended && !(spec->by_id && check->documents != NIL))
+	while (done && !check->ended && !check->too_many && !(spec->by_id && check->documents != NIL))
 	{
 		switch (mcs_cursor_next(cursor, -1, &batch, &error))
 		{
@@ -125,6 +139,7 @@ mcs_check_read(MirrorCheck *check, FindSpec *spec)
 					done = is_gone(check, &batch);
 				add_documents(check, &batch, spec->min ? &behind : NULL);
 				check->ended = batch.closed;
+				check->too_many = !spec->by_id && !batch.closed && check->bytes > HELD_BYTES;
 				mcs_cursor_free_batch(&batch);
 				break;
 			case MONGO_CURSOR_TIMEOUT:
@@ -137,5 +152,6 @@ mcs_check_read(MirrorCheck *check, FindSpec *spec)
 		}
 	}
 	mcs_cursor_close(cursor);
+	MemoryContextSwitchTo(old);
 	return done;
 }

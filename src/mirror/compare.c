@@ -336,14 +336,17 @@ check_rows(MirrorCheck *check, CheckedRow *rows, int count)
 	Datum	   *keys = palloc(sizeof(Datum) * Max(count, 1));
 	Datum	   *numbers = palloc(sizeof(Datum) * Max(count, 1));
 	int			lonely = 0;
+	int			most = count;
 	int			at_once;
 
 	/* all of them, before anything is told that a second try would tell again */
-	for (int at = 0; at < count; at += at_once)
+	for (int at = 0; at < count; at += check->too_many ? 0 : at_once)
 	{
-		at_once = rows_at_once(rows + at, count - at);
+		at_once = Min(rows_at_once(rows + at, count - at), most);
 		if (!find_rows(check, rows + at, at_once))
 			return false;
+		if (check->too_many)
+			most = Max(at_once / 4, 1);
 	}
 	for (int i = 0; i < count; i++)
 	{

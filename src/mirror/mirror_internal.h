@@ -353,8 +353,11 @@ typedef struct MirrorCheck
 	MemoryContext part;
 
 	uint64		time;			/* of MongoDB, that the part's snapshot shows */
+	MemoryContext reading;		/* of the documents */
 	List	   *documents;		/* of the part: DocumentValue * */
+	Size		bytes;			/* of them */
 	bool		ended;			/* MongoDB has no more of what was asked for */
+	bool		too_many;		/* some of those asked for were left out, as all are too much to hold: fewer are to be asked for */
 	Document   *last_document;	/* _id of the last document that was compared */
 	int			rows_read;		/* of the part */
 	bool		has_last_key;
