@@ -103,11 +103,13 @@ def mongo(shared_replica_set):
 def db(postgres):
     name = f"test_{next(numbers)}"
     database = postgres.create_database(name)
+    roles = set(database.column("SELECT rolname FROM pg_roles"))
     yield database
     database.close()
     try:
         if postgres.running:
             postgres.drop_database(name)
+            postgres.drop_roles_but(roles)
     except psycopg.OperationalError:
         if not postgres.new_deaths(keep=True):
             raise

@@ -8,7 +8,7 @@ import pytest
 
 import oracle
 from harness.machine import wait_until
-from streams import Consumer, Writers, create, patiently, sync, unexpected_deaths, wait_state, worker
+from streams import Consumer, Writers, create, patiently, status, sync, unexpected_deaths, wait_state, worker
 
 EVENTS = "SELECT count(*) FROM change_stream_events"
 LAUNCHER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'mongo_change_stream launcher'"
@@ -54,6 +54,12 @@ def test_notifications_add_up(linked, mongo, mdb):
         assert consumer.notified == last and consumer.connections == 1
 
 
+def forgive(db):
+    """A stream stops where three kills in a row have come by chance right after the same event was begun; then somebody looks, and goes on."""
+    for stream, in db.execute("SELECT stream_name FROM change_stream_status WHERE state = 'error' AND reason ~ '^3 processes in a row died'"):
+        db.execute("SELECT resume_change_stream(%s)", stream)
+
+
 @pytest.mark.crashes
 @pytest.mark.timeout(240)
 def test_kill_worker(linked, postgres, mongo, mdb):
@@ -65,10 +71,12 @@ def test_kill_worker(linked, postgres, mongo, mdb):
     with Consumer(linked, "whole") as consumer:
         with Writers(mongo, mdb.name) as writers:
             while killed < 32:
+                patiently(lambda: forgive(linked))
                 pid = patiently(lambda: worker(linked, luck.choice(("whole", "whole", "part"))))
                 # mostly while it writes, now and then while it starts
                 if killed % 4:
-                    patiently(lambda: wait_state(linked, luck.choice(("whole", "part")), "active"))
+                    stream = luck.choice(("whole", "part"))
+                    wait_until(lambda: patiently(lambda: forgive(linked) or status(linked, stream)["state"] == "active"), 60, f"{stream} is active")
                 time.sleep(luck.random() ** 2 / 2)
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -78,6 +86,7 @@ def test_kill_worker(linked, postgres, mongo, mdb):
                 wait_until(lambda: f"({pid}) was terminated by signal 9" in postgres.log_text(begin)
                            or f"(PID {pid}) was terminated by signal 9" in postgres.log_text(begin), 20, "the kill is noticed")
             writers.wait(50)
+        patiently(lambda: forgive(linked))
         events = check_streams(linked, mongo, mdb, since)
         assert events > 500
         check_consumer(linked, consumer)

@@ -110,14 +110,13 @@ def test_failing_mirror_stops_alone(shop, mongo, mdb, fails, mend):
     assert status(shop, "c")["state"] == "active"
 
 
-@pytest.mark.parametrize("sqlstate", ["40001", "08006"])
+@pytest.mark.parametrize("sqlstate", [pytest.param("40001", marks=pytest.mark.faults), "08006"])
 def test_failure_that_does_not_pass(shop, mongo, mdb, sqlstate):
     """A deadlock passes by itself, a partition's server that is away for good does not: the others are held up for a while only."""
     shop.execute("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._id = document '100' THEN RAISE 'not this one' "
                  f"USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$; CREATE TRIGGER no BEFORE INSERT OR UPDATE ON c FOR EACH ROW EXECUTE FUNCTION no()")
     mdb.c.insert_one({"_id": 100})
-    wait_until(lambda: status(shop, "c")["state"] == "retrying", 20, "the error has been told")
-    assert 'interrupted change mirror "c"' in status(shop, "d")["reason"]
+    wait_until(lambda: 'interrupted change mirror "c"' in (status(shop, "d")["reason"] or ""), 20, "the error has been told")
     stopped(shop, "c", timeout=90)
     others_go_on(shop, mongo, mdb, 1)
     drop_the_trigger(shop)

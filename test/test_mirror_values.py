@@ -141,6 +141,7 @@ def test_text_that_reads_as_a_number(linked, mdb):
     assert linked.execute("SELECT _id, note FROM c ORDER BY 1") == [("0", "mine"), ("1", "mine"), ("2.5", "mine")]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["document", "text"])
 def test_rows_of_large_ids(linked, mdb, kind):
     """The _ids of a thousand rows may be more than one command of MongoDB's takes, be they MongoDB's or somebody's who has written them."""
@@ -218,6 +219,8 @@ def test_unique_value_moves_while_paused(linked, mdb):
     linked.execute("SELECT pause_change_mirror('c')")
     mdb.c.update_one({"_id": 2}, {"$set": {"n": 3}})
     mdb.c.update_one({"_id": 1}, {"$set": {"n": 2}})
+    # the copy is as of the stream's position, which is to be behind that
+    sync(linked, "s")
     linked.execute("SELECT resume_change_mirror('c')")
     assert "DELETE it FROM public.c" in stopped(linked, "c")
     linked.execute("DELETE FROM c WHERE n = 2")

@@ -1,4 +1,5 @@
 """A PostgreSQL installation of our own, and throwaway clusters on it."""
+import contextlib
 import os
 import pathlib
 import re
@@ -265,6 +266,13 @@ class Cluster:
     def drop_database(self, name):
         with self.connect() as connection:
             connection.execute(SQL.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(SQL.Identifier(name)))
+
+    def drop_roles_but(self, names):
+        """Roles that a test has made and left, as far as nothing is theirs any more."""
+        with self.connect() as connection:
+            for role, in connection.execute("SELECT rolname FROM pg_roles WHERE rolname <> ALL (%s)", [list(names)]).fetchall():
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute(SQL.SQL("DROP ROLE {}").format(SQL.Identifier(role)))
 
 
 class Database:
