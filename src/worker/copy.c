@@ -83,8 +83,8 @@ mcs_copy_is_wanted(const StreamWorker *worker)
 }
 
 /* Forgets the find; and what of it is here. */
-static void
-close_find(StreamWorker *worker)
+void
+mcs_copy_interrupt(StreamWorker *worker)
 {
 	StreamCopy *copy = &worker->copy;
 
@@ -96,15 +96,9 @@ close_find(StreamWorker *worker)
 }
 
 void
-mcs_copy_interrupt(StreamWorker *worker)
-{
-	close_find(worker);
-}
-
-void
 mcs_copy_forget(StreamWorker *worker)
 {
-	close_find(worker);
+	mcs_copy_interrupt(worker);
 	worker->copy.copies = NIL;
 	worker->copy.current = NULL;
 	worker->copy.events_since = 0;
@@ -135,7 +129,7 @@ mcs_copy_has_turn(StreamWorker *worker)
 	{
 		if (copy->empty || !TimestampDifferenceExceeds(copy->began_at, now, BURST_MS))
 			return true;
-		close_find(worker);
+		mcs_copy_interrupt(worker);
 		copy->events_since = now;
 		return false;
 	}
@@ -197,7 +191,7 @@ handle_refusal(StreamWorker *worker, CopyProgress *progress, const MongoError *e
 	StreamMirror *mirror = mcs_mirroring_of_copy(worker, progress);
 	const char *hint = mcs_mongo_hint(error);
 
-	close_find(worker);
+	mcs_copy_interrupt(worker);
 	if (mirror)
 	{
 		mcs_mirroring_refused(worker, mirror, error);
@@ -216,7 +210,7 @@ handle_refusal(StreamWorker *worker, CopyProgress *progress, const MongoError *e
 static bool
 handle_no_reply(StreamWorker *worker, CopyProgress *progress, ReadOutcome outcome, const MongoError *error)
 {
-	close_find(worker);
+	mcs_copy_interrupt(worker);
 	if (outcome != READ_FAILED)
 		return true;
 	if (mcs_documents_failure_passes(worker, error))
@@ -234,7 +228,6 @@ open_find(StreamWorker *worker, CopyProgress *progress)
 	MemoryContext old = MemoryContextSwitchTo(copy->context);
 	FindSpec   *spec = &copy->spec;
 
-	mcs_worker_plan_forget(worker);
 	memset(spec, 0, sizeof(*spec));
 	spec->database = progress->database;
 	spec->collection = progress->collection;
@@ -275,9 +268,7 @@ begin_copy(StreamWorker *worker, CopyProgress *progress)
 	StreamCopy *copy = &worker->copy;
 	MemoryContext old;
 
-	close_find(worker);
-	/* lookups for events that wait are read by the same session */
-	mcs_worker_plan_forget(worker);
+	mcs_copy_interrupt(worker);
 	if (!copy->context)
 		copy->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream copy", ALLOCSET_DEFAULT_SIZES);
 	copy->current = progress;
@@ -511,7 +502,7 @@ copy_chunk(StreamWorker *worker, CopyProgress *progress)
 	MemoryContext old;
 
 	if (copy->cursor && TimestampDifferenceExceeds(copy->began_at, GetCurrentTimestamp(), FIND_MS))
-		close_find(worker);
+		mcs_copy_interrupt(worker);
 	if (!copy->cursor)
 		open_find(worker, progress);
 	old = MemoryContextSwitchTo(copy->context);
@@ -545,10 +536,10 @@ copy_chunk(StreamWorker *worker, CopyProgress *progress)
 	copy->empty = false;
 	mcs_cursor_free_batch(&batch);
 	if (batch.closed)
-		close_find(worker);
+		mcs_copy_interrupt(worker);
 	/* the first replies are small, as nothing was known of the documents */
 	else if (copy->spec.batch_size * 4 < copy->batch_size || copy->spec.batch_size > copy->batch_size * 2)
-		close_find(worker);
+		mcs_copy_interrupt(worker);
 	return true;
 }
 
@@ -560,6 +551,8 @@ mcs_copy_step(StreamWorker *worker)
 
 	if (progress == NULL)
 		return true;
+	/* lookups for events that wait are read by the same session */
+	mcs_worker_plan_forget(worker);
 	if (worker->copy.current != progress)
 		begin_copy(worker, progress);
 	if (progress->sweep)

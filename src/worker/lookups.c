@@ -40,7 +40,6 @@ typedef struct LookupEntry
 	LookupKey	key;
 	char		status;			/* simplehash's */
 	uint32		hash;
-	int			number;			/* of its collection, in the order of finds */
 	DocumentValue document;		/* type 0: MongoDB has none */
 } LookupEntry;
 
@@ -315,19 +314,15 @@ entry_of(const StreamWorker *worker, const ChangeEvent *event)
 	return lookup_lookup(worker->plan.documents->hash, key);
 }
 
-bool
-mcs_lookups_wants(const StreamWorker *worker, const ChangeEvent *event)
-{
-	return entry_of(worker, event) != NULL;
-}
-
-bool
+LookupAnswer
 mcs_lookups_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document)
 {
 	const LookupEntry *entry = entry_of(worker, event);
 
-	if (!entry || entry->document.type == 0)
-		return false;
+	if (!entry)
+		return LOOKUP_NOT_ASKED;
+	if (entry->document.type == 0)
+		return LOOKUP_GONE;
 	*document = entry->document;
-	return true;
+	return LOOKUP_FOUND;
 }

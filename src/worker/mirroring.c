@@ -337,6 +337,7 @@ take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event,
 	DocumentValue document = event->full_document;
 	DocumentValue id;
 	bool		update;
+	LookupAnswer answer;
 
 	if (!changes)
 		return;
@@ -363,11 +364,10 @@ take_event(StreamWorker *worker, StreamMirror *mirror, const ChangeEvent *event,
 	if (!update && !mcs_event_text_is(operation, "insert") && !mcs_event_text_is(operation, "replace"))
 		return;
 	/* one that was looked up is as of the end; one that MongoDB kept as of the event, so of the end, too, if it is the last */
-	if (mcs_lookups_get(worker, event, &document))
+	answer = mcs_lookups_get(worker, event, &document);
+	if (answer == LOOKUP_FOUND || (document.type == DOCUMENT_OBJECT && !(update && answer == LOOKUP_GONE)))
 		mcs_mirror_put(changes, &document, time);
-	else if (document.type == DOCUMENT_OBJECT && !(update && mcs_lookups_wants(worker, event)))
-		mcs_mirror_put(changes, &document, time);
-	else if (mcs_lookups_wants(worker, event))
+	else if (answer == LOOKUP_GONE)
 		mcs_mirror_remove(changes, &id, time);
 	else
 		elog(ERROR, "the document of an event was not looked up");

@@ -153,7 +153,7 @@ has_no_images(const Stream *stream)
 bool
 mcs_worker_plan_looks_up(const StreamWorker *worker)
 {
-	return !worker->documents.refused && mcs_pipeline_may_look_up(worker->stream);
+	return worker->documents.looks_up && !worker->documents.refused;
 }
 
 /* Whether the document of an event is needed, which is not in it. */

@@ -152,7 +152,6 @@ mcs_sweep_step(StreamWorker *worker, StreamMirror *mirror, MongoError *error)
 	Sweep		sweep = {.time = mcs_progress_time(worker->stream->resume_token)};
 	ReadOutcome outcome = READ_REPLY;
 
-	mcs_worker_plan_forget(worker);
 	MemoryContextReset(worker->copy.context);
 	if (!next_rows(worker, mirror, &sweep))
 		return READ_REPLY;

@@ -60,7 +60,10 @@ load_stream(StreamWorker *worker)
 		if (stream)
 			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 		if (stream)
+		{
+			worker->documents.looks_up = mcs_pipeline_may_look_up(stream);
 			mcs_copy_attach(worker);
+		}
 		MemoryContextSwitchTo(old);
 		mcs_worker_set_events_table(mcs_extension_events());
 	}

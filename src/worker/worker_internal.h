@@ -175,6 +175,7 @@ typedef struct StreamDocuments
 {
 	MongoSession *session;		/* NULL: none is open */
 	MemoryContext context;		/* of it, and of what it has open */
+	bool		looks_up;		/* by the definition, documents of updates may be looked up here */
 	bool		refused;		/* the role may not find: MongoDB looks up itself what events want */
 	bool		at_times_failed;	/* MongoDB could not read at a time when it was last asked to */
 	TimestampTz at_times_again; /* when that is tried again */
@@ -426,9 +427,15 @@ extern Size mcs_lookups_bytes(const struct LookupTable *table);
 extern uint64 mcs_lookups_inexact_until(const struct LookupTable *table);
 extern void mcs_lookups_failed(const struct LookupTable *table, EventText *database, EventText *collection);
 
-/* What was found for an event of the transaction at work: false where the document is gone; and whether it was looked for. */
-extern bool mcs_lookups_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document);
-extern bool mcs_lookups_wants(const StreamWorker *worker, const ChangeEvent *event);
+/* What was found of an event of the transaction at work; *document is filled where it was found, and else left. */
+typedef enum LookupAnswer
+{
+	LOOKUP_NOT_ASKED,
+	LOOKUP_GONE,
+	LOOKUP_FOUND
+} LookupAnswer;
+
+extern LookupAnswer mcs_lookups_get(const StreamWorker *worker, const ChangeEvent *event, DocumentValue *document);
 
 /* ---- plan.c: before a transaction ---- */
 
