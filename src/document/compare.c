@@ -269,7 +269,7 @@ static bool
 same_value(const DocumentValue *a, const DocumentValue *b)
 {
 	/* equal bytes of one type are equal values in this order, NaN included */
-	if (a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0)
+	if (mcs_document_is_same(a, b))
 		return true;
 	return mcs_document_compare(a, b) == 0;
 }

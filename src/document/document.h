@@ -188,6 +188,13 @@ mcs_document_value(const Document *document)
 	return value;
 }
 
+/* Whether two values are the same to the byte, which 1 and 1.0 are not. */
+static inline bool
+mcs_document_is_same(const DocumentValue *a, const DocumentValue *b)
+{
+	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
 static inline bool
 mcs_document_is_container(uint8 type)
 {

@@ -147,12 +147,6 @@ typedef struct MergedKey
 	List	   *values;			/* of DocumentValue */
 } MergedKey;
 
-static bool
-same_value(const DocumentValue *a, const DocumentValue *b)
-{
-	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
-}
-
 /* Whether two tests of one key can be one: objects of operators, none of which stands in both with another value. */
 static bool
 can_merge(const DocumentValue *a, const DocumentValue *b)
@@ -172,7 +166,7 @@ can_merge(const DocumentValue *a, const DocumentValue *b)
 	while (mcs_document_next(&it))
 		/* $options belongs to the $regex beside it */
 		if (it.key[0] != '$' || it.key[1] == 'o' ||
-			(mcs_document_find(b->data, b->size, it.key, &other) && !same_value(&it.value, &other)))
+			(mcs_document_find(b->data, b->size, it.key, &other) && !mcs_document_is_same(&it.value, &other)))
 			return false;
 	return true;
 }

@@ -300,17 +300,12 @@ static bool
 find_rows(MirrorCheck *check, CheckedRow *rows, int count)
 {
 	FindSpec	spec = {0};
-	DocumentBuilder projection;
 
 	check->asked = ids_create(CurrentMemoryContext, count * 2, NULL);
 	check->asked_rows = rows;
 	spec.filter = mcs_mirror_ids_filter(gather_ids(rows, count, check->asked));
-	mcs_document_build(&projection);
-	mcs_document_begin_object(&projection, NULL);
-	mcs_document_append_int32(&projection, MIRROR_ID, 1);
-	mcs_document_end(&projection);
 	/* the filter wants to see all of them */
-	spec.projection = check->table->definition.translated_filter ? NULL : mcs_document_finish(&projection);
+	spec.ids_only = check->table->definition.translated_filter == NULL;
 	if (!mcs_check_read(check, &spec))
 		return false;
 	mcs_evaluate(note_found, check, CurrentMemoryContext);

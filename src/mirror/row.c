@@ -163,13 +163,6 @@ mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, M
 	return true;
 }
 
-/* Whether two values are the same to the byte. */
-static bool
-is_same(const DocumentValue *a, const DocumentValue *b)
-{
-	return a->type == b->type && a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
-}
-
 /* Whether a row's _id is the plain text of another's: of the numbers that a text reads as, 1 has 1 and not 1.0. */
 static bool
 is_text_of(const MirrorRow *row, const DocumentValue *id)
@@ -197,7 +190,7 @@ mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
 	{
 		DocumentValue candidate = mcs_document_value(lfirst(cell));
 
-		if (row->exact ? is_same(&candidate, id) : mcs_document_compare(&candidate, id) == 0)
+		if (row->exact ? mcs_document_is_same(&candidate, id) : mcs_document_compare(&candidate, id) == 0)
 			return !guessed || is_text_of(row, id);
 	}
 	return false;

@@ -97,8 +97,8 @@ build_find(const FindSpec *spec, const DocumentValue *id)
 	mcs_document_begin_object(&builder, NULL);
 	mcs_document_append_string(&builder, "find", spec->collection);
 	append_filter(&builder, spec, id);
-	if (spec->projection != NULL)
-		mcs_document_append_document(&builder, "projection", spec->projection);
+	if (spec->ids_only)
+		append_id(&builder, "projection", NULL);
 	if (spec->by_id && id == NULL)
 	{
 		append_id(&builder, "sort", NULL);

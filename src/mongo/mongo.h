@@ -344,7 +344,7 @@ typedef struct FindSpec
 	const char *database;
 	const char *collection;
 	const Document *filter;		/* a condition; NULL: all */
-	const Document *projection; /* NULL: the whole document; with by_id it must leave _id */
+	bool		ids_only;		/* of each document its _id alone */
 
 	/*
 	 * In the order of the index on _id, beginning with the document of this _id if

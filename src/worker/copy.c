@@ -335,7 +335,7 @@ is_last_key(const CopyProgress *progress, const DocumentValue *id)
 	if (!progress->last_key)
 		return false;
 	last = mcs_document_value(progress->last_key);
-	return last.type == id->type && last.size == id->size && memcmp(last.data, id->data, id->size) == 0;
+	return mcs_document_is_same(&last, id);
 }
 
 static void

@@ -58,8 +58,7 @@ hash_key(const LookupKey *key)
 static inline bool
 same_key(const LookupKey *a, const LookupKey *b)
 {
-	return a->id.type == b->id.type && a->id.size == b->id.size && memcmp(a->id.data, b->id.data, a->id.size) == 0 &&
-		same_text(&a->collection, &b->collection) && same_text(&a->database, &b->database);
+	return mcs_document_is_same(&a->id, &b->id) && same_text(&a->collection, &b->collection) && same_text(&a->database, &b->database);
 }
 
 #define SH_PREFIX lookup

@@ -71,20 +71,15 @@ mark_found(Sweep *sweep, const MongoBatch *batch)
 static ReadOutcome
 look_for_rows(StreamWorker *worker, const StreamMirror *mirror, Sweep *sweep, MongoError *error)
 {
-	DocumentBuilder projection;
 	FindSpec	spec = {0};
 	MongoCursor *cursor;
 	MongoBatch	batch;
 	ReadOutcome outcome;
 
-	mcs_document_build(&projection);
-	mcs_document_begin_object(&projection, NULL);
-	mcs_document_append_int32(&projection, "_id", 1);
-	mcs_document_end(&projection);
 	spec.database = mirror->definition->database;
 	spec.collection = mirror->definition->collection;
 	spec.filter = mcs_mirror_rows_filter(sweep->rows);
-	spec.projection = mcs_document_finish(&projection);
+	spec.ids_only = true;
 	spec.queue_bytes = 1;
 	cursor = mcs_documents_find(worker, &spec, sweep->time);
 	while ((outcome = mcs_documents_next(worker, cursor, &spec, &batch, error)) == READ_REPLY)

@@ -58,9 +58,8 @@ load_stream(StreamWorker *worker)
 		if (stream && !stream->restored && mcs_restore_mend_stream(worker->process.name))
 			stream = mcs_streams_load(worker->process.name, false, true);
 		if (stream)
-			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
-		if (stream)
 		{
+			worker->mask = mcs_event_mask_make(stream->exclude_fields, stream->mask_fields);
 			worker->documents.looks_up = mcs_pipeline_may_look_up(stream);
 			mcs_copy_attach(worker);
 		}
