@@ -81,14 +81,19 @@ typedef struct MirrorRow
 	Document   *key;			/* its _id, behind which the next rows are asked for */
 	List	   *ids;			/* of Document *: the _ids that its document may have; by the first it is removed */
 	bool		exact;			/* to the byte: 1 is not 1.0 */
-	bool		found;			/* for the caller to note */
+	bool		found;			/* MongoDB has its document */
 } MirrorRow;
 
 /* Up to limit rows behind a key (NULL: from the first): a list of MirrorRow; NIL at the end. */
 extern List *mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit);
 
-/* {_id: {$in: [...]}} of all of them, and whether the document of an _id is that of a row. */
-extern Document *mcs_mirror_rows_filter(List *rows);
-extern bool mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id);
+/*
+ * What MongoDB is asked for to find their documents, in the current memory
+ * context: {_id: {$in: [...]}} of all of them.  Each _id that it has is then noted.
+ */
+typedef struct MirrorAsked MirrorAsked;
+
+extern MirrorAsked *mcs_mirror_ask(List *rows, Document **filter);
+extern void mcs_mirror_note_found(MirrorAsked *asked, const DocumentValue *id);
 
 #endif							/* MCS_MIRROR_H */

@@ -179,8 +179,9 @@ is_text_of(const MirrorRow *row, const DocumentValue *id)
 	return mcs_document_write_plain(&plain, id, &bad_text) && plain.len == size && memcmp(plain.data, string, size) == 0;
 }
 
-bool
-mcs_mirror_row_is_of(const MirrorRow *row, const DocumentValue *id)
+/* Whether the document of an _id is that of a row. */
+static bool
+is_of(const MirrorRow *row, const DocumentValue *id)
 {
 	/* what the row's document says is no guess */
 	bool		guessed = !row->exact && linitial(row->ids) == row->key;
@@ -207,15 +208,64 @@ mcs_mirror_row_bytes(const MirrorRow *row)
 	return bytes;
 }
 
-Document *
-mcs_mirror_rows_filter(List *rows)
+/* One _id that a row's document may have, and the next that is equal to it. */
+typedef struct Candidate
 {
+	MirrorRow  *row;
+	int			next;			/* -1: none */
+} Candidate;
+
+struct MirrorAsked
+{
+	ids_hash   *by_id;			/* number: the first candidate of an _id */
+	Candidate  *candidates;
+};
+
+MirrorAsked *
+mcs_mirror_ask(List *rows, Document **filter)
+{
+	MirrorAsked *asked = palloc(sizeof(MirrorAsked));
 	List	   *ids = NIL;
 	ListCell   *cell;
+	int			count = 0;
 
 	foreach(cell, rows)
-		ids = list_concat(ids, ((MirrorRow *) lfirst(cell))->ids);
-	return mcs_mirror_ids_filter(ids);
+		count += list_length(((MirrorRow *) lfirst(cell))->ids);
+	asked->by_id = ids_create(CurrentMemoryContext, Max(count * 2, 1), NULL);
+	asked->candidates = palloc(sizeof(Candidate) * Max(count, 1));
+	count = 0;
+	foreach(cell, rows)
+	{
+		MirrorRow  *row = lfirst(cell);
+		ListCell   *id;
+
+		foreach(id, row->ids)
+		{
+			bool		found;
+			IdEntry    *entry = ids_insert(asked->by_id, mcs_document_value(lfirst(id)), &found);
+
+			asked->candidates[count].row = row;
+			asked->candidates[count].next = found ? entry->number : -1;
+			entry->number = count++;
+			ids = lappend(ids, lfirst(id));
+		}
+	}
+	*filter = mcs_mirror_ids_filter(ids);
+	return asked;
+}
+
+void
+mcs_mirror_note_found(MirrorAsked *asked, const DocumentValue *id)
+{
+	IdEntry    *entry = ids_lookup(asked->by_id, *id);
+
+	/* MongoDB finds more where strings are compared by a collation */
+	for (int i = entry ? entry->number : -1; i >= 0; i = asked->candidates[i].next)
+	{
+		MirrorRow  *row = asked->candidates[i].row;
+
+		row->found = row->found || is_of(row, id);
+	}
 }
 
 /* A key as the column has it, which may have come from there by a document that holds less of it. */

@@ -44,9 +44,9 @@ next_rows(StreamWorker *worker, StreamMirror *mirror, Sweep *sweep)
 	return changes != NULL;
 }
 
-/* Marks the rows whose documents a reply has. */
+/* Notes which documents a reply has. */
 static void
-mark_found(Sweep *sweep, const MongoBatch *batch)
+mark_found(MirrorAsked *asked, const MongoBatch *batch)
 {
 	DocumentIterator it;
 
@@ -54,16 +54,10 @@ mark_found(Sweep *sweep, const MongoBatch *batch)
 	while (mcs_document_next(&it))
 	{
 		DocumentValue id;
-		ListCell   *cell;
 
 		if (it.value.type != DOCUMENT_OBJECT || !mcs_document_find(it.value.data, it.value.size, "_id", &id))
 			mcs_document_malformed();
-		foreach(cell, sweep->rows)
-		{
-			MirrorRow  *row = lfirst(cell);
-
-			row->found = row->found || mcs_mirror_row_is_of(row, &id);
-		}
+		mcs_mirror_note_found(asked, &id);
 	}
 }
 
@@ -72,19 +66,21 @@ static ReadOutcome
 look_for_rows(StreamWorker *worker, const StreamMirror *mirror, Sweep *sweep, MongoError *error)
 {
 	FindSpec	spec = {0};
+	Document   *filter;
+	MirrorAsked *asked = mcs_mirror_ask(sweep->rows, &filter);
 	MongoCursor *cursor;
 	MongoBatch	batch;
 	ReadOutcome outcome;
 
 	spec.database = mirror->definition->database;
 	spec.collection = mirror->definition->collection;
-	spec.filter = mcs_mirror_rows_filter(sweep->rows);
+	spec.filter = filter;
 	spec.ids_only = true;
 	spec.queue_bytes = 1;
 	cursor = mcs_documents_find(worker, &spec, sweep->time);
 	while ((outcome = mcs_documents_next(worker, cursor, &spec, &batch, error)) == READ_REPLY)
 	{
-		mark_found(sweep, &batch);
+		mark_found(asked, &batch);
 		if (spec.at_time == 0)
 			sweep->inexact_until = Max(sweep->inexact_until, batch.operation_time);
 		if (batch.closed)
