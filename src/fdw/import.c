@@ -84,23 +84,18 @@ add_collection(Import *import, const DocumentValue *element)
 
 /* Adds what a reply says; the cursor's id, 0 at the end. */
 static int64
-add_reply(Import *import, const MongoReply *reply, const char *batch)
+add_reply(Import *import, const MongoReply *reply)
 {
-	DocumentValue cursor;
 	DocumentValue elements;
-	DocumentValue value;
 	DocumentIterator it;
-	int64		id = 0;
+	int64		id;
 
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
-		!find_object(&cursor, batch, &elements))
+	if (!mcs_session_reply_batch(reply, &elements, &id))
 		return 0;
 	mcs_document_iterate(&it, elements.data, elements.size);
 	while (mcs_document_next(&it))
 		if (it.value.type == DOCUMENT_OBJECT)
 			add_collection(import, &it.value);
-	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
-		(void) mcs_document_get_int64(&value, &id);
 	return id;
 }
 
@@ -116,7 +111,7 @@ list_collections(Import *import, bool names_only, MongoError *error)
 
 	if (reply == NULL)
 		return false;
-	id = add_reply(import, reply, "firstBatch");
+	id = add_reply(import, reply);
 	/* a database of many collections answers in several replies */
 	while (id != 0)
 	{
@@ -131,7 +126,7 @@ list_collections(Import *import, bool names_only, MongoError *error)
 		reply = run(import, mcs_document_finish(&builder), error);
 		if (reply == NULL)
 			return false;
-		id = add_reply(import, reply, "nextBatch");
+		id = add_reply(import, reply);
 	}
 	mcs_session_free_reply(reply);
 	return true;
@@ -164,8 +159,7 @@ mcs_fdw_collection_missing(const FdwTable *table, const MongoTarget *target)
 	if (reply == NULL)
 		return false;
 	/* an empty batch: no element "0" */
-	missing = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
-		find_object(&value, "firstBatch", &value) && !mcs_document_find(value.data, value.size, "0", &value);
+	missing = mcs_session_reply_batch(reply, &value, NULL) && !mcs_document_find(value.data, value.size, "0", &value);
 	mcs_session_free_reply(reply);
 	return missing;
 }

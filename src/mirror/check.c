@@ -207,7 +207,6 @@ sample_documents(MirrorCheck *check, int sample)
 	DocumentBuilder builder;
 	Document   *command;
 	MongoReply *reply;
-	DocumentValue cursor;
 	DocumentValue batch;
 	DocumentIterator it;
 	List	   *ids = NIL;
@@ -235,8 +234,7 @@ sample_documents(MirrorCheck *check, int sample)
 	command = mcs_document_finish(&builder);
 	reply = mcs_session_command(mcs_cache_session(check->target), check->mirror->database, DOCUMENT_VALUE(command),
 								DOCUMENT_VALUE_SIZE(command), "choose a sample of documents", NULL);
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(cursor.data, cursor.size, "firstBatch", &batch) || batch.type != DOCUMENT_ARRAY)
+	if (!mcs_session_reply_batch(reply, &batch, NULL))
 		mcs_document_malformed();
 	mcs_document_iterate(&it, batch.data, batch.size);
 	while (mcs_document_next(&it))

@@ -214,16 +214,13 @@ command(const char *collection, int sample, int64 cursor)
 
 /* Takes what a reply holds; the cursor's id, 0 at the end. */
 static int64
-take_reply(Sample *sample, const MongoReply *reply, const char *batch)
+take_reply(Sample *sample, const MongoReply *reply)
 {
-	DocumentValue cursor;
 	DocumentValue documents;
-	DocumentValue value;
 	DocumentIterator it;
-	int64		id = 0;
+	int64		id;
 
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(cursor.data, cursor.size, batch, &documents) || documents.type != DOCUMENT_ARRAY)
+	if (!mcs_session_reply_batch(reply, &documents, &id))
 		return 0;
 	mcs_document_iterate(&it, documents.data, documents.size);
 	while (mcs_document_next(&it))
@@ -234,8 +231,6 @@ take_reply(Sample *sample, const MongoReply *reply, const char *batch)
 		sample->documents++;
 		take_object(sample, &sample->root, &it.value);
 	}
-	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
-		(void) mcs_document_get_int64(&value, &id);
 	return id;
 }
 
@@ -244,7 +239,6 @@ mcs_mirror_sample(const MongoTarget *target, const char *database, const char *c
 {
 	MongoSession *session = mcs_cache_session(target);
 	Sample	   *sample = palloc0(sizeof(Sample));
-	const char *batch = "firstBatch";
 	char	   *action = psprintf("read a sample of collection \"%s.%s\"", database, collection);
 	int64		cursor = 0;
 
@@ -254,9 +248,8 @@ mcs_mirror_sample(const MongoTarget *target, const char *database, const char *c
 		MongoReply *reply = mcs_session_command(session, database, DOCUMENT_VALUE(question), DOCUMENT_VALUE_SIZE(question),
 												action, NULL);
 
-		cursor = take_reply(sample, reply, batch);
+		cursor = take_reply(sample, reply);
 		mcs_session_free_reply(reply);
-		batch = "nextBatch";
 	}
 	while (cursor != 0 && sample->documents < documents);
 	return sample;

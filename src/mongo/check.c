@@ -246,8 +246,7 @@ list_collections(Check *check, const char *extra, MongoReply **kept, MongoError 
 	*kept = reply;				/* what is found points into it */
 	if (reply == NULL)
 		return NIL;
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &value) || value.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(value.data, value.size, "firstBatch", &value) || value.type != DOCUMENT_ARRAY)
+	if (!mcs_session_reply_batch(reply, &value, NULL))
 		return NIL;
 	mcs_document_iterate(&it, value.data, value.size);
 	while (mcs_document_next(&it))

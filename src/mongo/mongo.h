@@ -245,6 +245,12 @@ extern void mcs_session_free_reply(MongoReply *reply);
 /* The monotonic clock in microseconds, by which replies say when they were asked for. */
 extern int64 mcs_session_clock(void);
 
+/*
+ * The documents of a cursor, an array, in the reply that opened it or brought more
+ * of it; false where it holds none.  *cursor (may be NULL) is its id, 0 at its end.
+ */
+extern bool mcs_session_reply_batch(const MongoReply *reply, DocumentValue *batch, int64 *cursor);
+
 /* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
 extern uint64 mcs_session_operation_time(const MongoReply *reply);
 

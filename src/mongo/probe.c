@@ -136,8 +136,7 @@ read_first_entry(MongoSession *session, uint64 *oldest, MongoError *error)
 								"read the oplog", error);
 	if (reply == NULL)
 		return false;
-	found = mcs_document_find(reply->data, reply->size, "cursor", &value) && value.type == DOCUMENT_OBJECT &&
-		mcs_document_find(value.data, value.size, "firstBatch", &value) && value.type == DOCUMENT_ARRAY &&
+	found = mcs_session_reply_batch(reply, &value, NULL) &&
 		mcs_document_find(value.data, value.size, "0", &value) && value.type == DOCUMENT_OBJECT &&
 		mcs_document_find(value.data, value.size, "ts", &value) &&
 		mcs_document_get_timestamp(&value, &seconds, &ordinal);

@@ -478,6 +478,24 @@ mcs_session_free_reply(MongoReply *reply)
 	MemoryContextDelete(((ReplyHolder *) reply)->context);
 }
 
+/* The documents of a cursor in a reply. */
+bool
+mcs_session_reply_batch(const MongoReply *reply, DocumentValue *batch, int64 *cursor)
+{
+	DocumentValue described;
+	DocumentValue id;
+
+	if (cursor)
+		*cursor = 0;
+	if (!mcs_document_find(reply->data, reply->size, "cursor", &described) || described.type != DOCUMENT_OBJECT ||
+		(!mcs_document_find(described.data, described.size, "firstBatch", batch) &&
+		 !mcs_document_find(described.data, described.size, "nextBatch", batch)) || batch->type != DOCUMENT_ARRAY)
+		return false;
+	if (cursor && mcs_document_find(described.data, described.size, "id", &id))
+		(void) mcs_document_get_int64(&id, cursor);
+	return true;
+}
+
 /* operationTime of a reply as seconds << 32 | ordinal, 0 where it has none. */
 uint64
 mcs_session_operation_time(const MongoReply *reply)

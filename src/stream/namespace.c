@@ -77,8 +77,7 @@ found_array(const MongoReply *reply, bool collections, DocumentValue *array)
 {
 	if (!collections)
 		return mcs_document_find(reply->data, reply->size, "databases", array) && array->type == DOCUMENT_ARRAY;
-	return mcs_document_find(reply->data, reply->size, "cursor", array) && array->type == DOCUMENT_OBJECT &&
-		mcs_document_find(array->data, array->size, "firstBatch", array) && array->type == DOCUMENT_ARRAY;
+	return mcs_session_reply_batch(reply, array, NULL);
 }
 
 /* Asks for a collection, or (collection NULL) a database; false where MongoDB does not answer that. */
@@ -287,23 +286,18 @@ add_collection(Listing *listing, const char *database, const DocumentValue *elem
 
 /* Adds what a reply says; the cursor's id, 0 at the end. */
 static int64
-add_reply(Listing *listing, const char *database, const MongoReply *reply, const char *batch)
+add_reply(Listing *listing, const char *database, const MongoReply *reply)
 {
-	DocumentValue cursor;
 	DocumentValue elements;
-	DocumentValue value;
 	DocumentIterator it;
-	int64		id = 0;
+	int64		id;
 
 	listing->now = Max(listing->now, mcs_session_operation_time(reply));
-	if (!mcs_document_find(reply->data, reply->size, "cursor", &cursor) || cursor.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(cursor.data, cursor.size, batch, &elements) || elements.type != DOCUMENT_ARRAY)
+	if (!mcs_session_reply_batch(reply, &elements, &id))
 		return 0;
 	mcs_document_iterate(&it, elements.data, elements.size);
 	while (mcs_document_next(&it))
 		add_collection(listing, database, &it.value);
-	if (mcs_document_find(cursor.data, cursor.size, "id", &value))
-		(void) mcs_document_get_int64(&value, &id);
 	return id;
 }
 
@@ -350,7 +344,7 @@ list_database(Listing *listing, const char *database, const char *collection)
 		CHECK_FOR_INTERRUPTS();
 		reply = mcs_session_command(listing->session, database, DOCUMENT_VALUE(command), DOCUMENT_VALUE_SIZE(command),
 									psprintf("list the collections of database \"%s\"", database), NULL);
-		id = add_reply(listing, database, reply, id == 0 ? "firstBatch" : "nextBatch");
+		id = add_reply(listing, database, reply);
 		mcs_session_free_reply(reply);
 	} while (id != 0);
 }
