@@ -32,6 +32,25 @@ def servers(machine):
     return cluster, mongo
 
 
+class Databases:
+    """The databases of a benchmark that has a cluster and a mongo."""
+
+    number = 0
+
+    def database(self, extension=True):
+        """A new database, so that every turn writes into new tables."""
+        self.number += 1
+        database = self.cluster.create_database(f"bench_{self.number}", extension=extension)
+        if extension:
+            database.create_server(self.mongo.uri, "ecommerce")
+        return database
+
+    def drop(self, database):
+        database.close()
+        self.cluster.drop_database(database.name)
+        self.cluster.psql("CHECKPOINT")
+
+
 def compile_drain(machine):
     """The raw drain's program."""
     program = machine.folder / "drain"

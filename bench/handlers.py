@@ -18,7 +18,7 @@ import time
 
 import pymongo
 
-from common import ROOT, load, median, servers, table, token_of
+from common import ROOT, Databases, load, median, servers, table, token_of
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
@@ -27,25 +27,12 @@ DONE = "CREATE TABLE done (id text PRIMARY KEY, status text, total numeric)"
 PACE = "CREATE TABLE done (id text PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())"
 
 
-class Bench:
+class Bench(Databases):
     def __init__(self, machine, events):
         self.machine, self.events = machine, events
         self.cluster, self.mongo = servers(machine)
         self.collection = self.mongo.client.ecommerce.orders
-        self.number = 0
         self.since = load(self.collection, events)
-
-    def database(self, extension=True):
-        self.number += 1
-        database = self.cluster.create_database(f"bench_{self.number}", extension=extension)
-        if extension:
-            database.create_server(self.mongo.uri, "ecommerce")
-        return database
-
-    def drop(self, database):
-        database.close()
-        self.cluster.drop_database(database.name)
-        self.cluster.psql("CHECKPOINT")
 
     def stream(self, database, **options):
         database.execute("SELECT create_change_stream('orders', collection => 'orders', start_at => %s, paused => true,"

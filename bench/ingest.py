@@ -12,20 +12,19 @@ import json
 import sys
 import time
 
-from common import ROOT, compile_drain, cpu_of, load, median, servers, table, token_of
+from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
 CONSUMERS = ("raw drain", "extension", "script")
 
 
-class Bench:
+class Bench(Databases):
     def __init__(self, machine, events):
         self.machine, self.events = machine, events
         self.cluster, self.mongo = servers(machine)
         self.collection = self.mongo.client.ecommerce.orders
         self.drain = compile_drain(machine)
-        self.number = 0
         began = time.monotonic()
         self.since = load(self.collection, events)
         size = self.mongo.client.ecommerce.command("collStats", "orders")["avgObjSize"]
@@ -73,11 +72,6 @@ class Bench:
             return {"events": count, "seconds": took, "cpu": used}
         finally:
             self.drop(database)
-
-    def drop(self, database):
-        database.close()
-        self.cluster.drop_database(database.name)
-        self.cluster.psql("CHECKPOINT")
 
     def turn(self, name):
         return getattr(self, name.replace(" ", "_"))()

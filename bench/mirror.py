@@ -32,7 +32,7 @@ import time
 
 import pymongo
 
-from common import ROOT, compile_drain, cpu_of, load, median, servers, table, token_of
+from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
@@ -87,29 +87,15 @@ class Writer:
         self._thread.join()
 
 
-class Bench:
+class Bench(Databases):
     def __init__(self, machine):
         self.cluster, self.mongo = servers(machine)
         self.client = self.mongo.client
         self.orders = self.client.ecommerce.orders
         self.drain_program = compile_drain(machine)
         self.mongod = self.mongo.members[0].process.pid
-        self.number = 0
 
     # ------------------------------------------------------------ what all turns do
-
-    def database(self, extension=True):
-        """A new database, so that every turn writes into new tables."""
-        self.number += 1
-        database = self.cluster.create_database(f"bench_{self.number}", extension=extension)
-        if extension:
-            database.create_server(self.mongo.uri, "ecommerce")
-        return database
-
-    def drop(self, database):
-        database.close()
-        self.cluster.drop_database(database.name)
-        self.cluster.psql("CHECKPOINT")
 
     def conninfo(self, database):
         return f"host={self.cluster.folder} port={self.cluster.port} user=postgres dbname={database.name}"

@@ -20,7 +20,7 @@ from psycopg import sql as SQL
 import bson_values as B
 import oracle
 from harness.machine import wait_until
-from streams import call, create, patiently, sync, worker
+from streams import WritingThreads, call, create, patiently, sync, worker
 
 RAW = bson.CodecOptions(document_class=RawBSONDocument)
 DECODE = bson.CodecOptions(unicode_decode_error_handler="replace", datetime_conversion=bson.codec_options.DatetimeConversion.DATETIME_MS)
@@ -319,7 +319,7 @@ def only(pair):
 AMOUNT = 1000           # what each account has at first
 
 
-class Load:
+class Load(WritingThreads):
     """Threads that write to the collections a, b and c in every way there is, until stopped.
 
     The documents of c and those of b with an odd _id are accounts: the sum of all their fields `amount` never changes; what
@@ -327,6 +327,7 @@ class Load:
     """
 
     COLLECTIONS = ("a", "b", "c")
+    patience = 90
 
     def __init__(self, mongo, database, threads=3, pause=0.002, seed=None, documents=300, pad=200):
         self.mongo, self.name, self.pause, self.pad = mongo, database, pause, pad
@@ -343,21 +344,8 @@ class Load:
                                                       for pair in (self.ids if name != "c" else self.accounts)])
         self.total = AMOUNT * 2 * len(self.accounts)
 
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(90)
-        assert kind or not self.problems, self.problems
-
     def wait(self, more, timeout=60):
-        """Waits for that many more writes."""
-        goal = self.writes + more
-        wait_until(lambda: self.writes >= goal or self.problems, timeout, f"{more} more writes")
+        super().wait(more, timeout)
         assert not self.problems, self.problems
 
     def sum_is_off(self, seen, b="b", c="c"):

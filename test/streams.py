@@ -153,7 +153,29 @@ def unexpected_deaths(deaths, killed):
     return others + ours[killed:]
 
 
-class Writers:
+class WritingThreads:
+    """Threads that write while a with block lasts; what goes wrong in them fails the test at its end."""
+
+    patience = 60
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self.patience)
+        assert kind or not self.problems, self.problems
+
+    def wait(self, more, timeout=60):
+        """Waits for that many more writes."""
+        goal = self.writes + more
+        wait_until(lambda: self.writes >= goal or self.problems, timeout, f"{more} more writes")
+
+
+class Writers(WritingThreads):
     """Threads that insert, update, replace and delete in collections, alone and in transactions, until stopped."""
 
     def __init__(self, mongo, database, collections=("a", "b", "c"), threads=3, pause=0.002, seed=None):
@@ -166,22 +188,6 @@ class Writers:
             if name not in mongo.client[database].list_collection_names():
                 mongo.client[database].create_collection(name)
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-        assert kind or not self.problems, self.problems
-
-    def wait(self, more, timeout=60):
-        """Waits for that many more writes."""
-        goal = self.writes + more
-        wait_until(lambda: self.writes >= goal or self.problems, timeout, f"{more} more writes")
 
     def _run(self, number):
         luck = random.Random(self.seed + number)

@@ -12,20 +12,10 @@ from bson import Decimal128, Int64, ObjectId, Timestamp
 
 from foreign import messages
 from harness.machine import wait_until
+from mirrors import mirror, status
 from streams import call, create, error_of, pause, resume, sync
 
 COPY = "SELECT documents_done, finished_at IS NOT NULL, copy_number FROM change_stream_snapshots WHERE mirror_name = %s"
-
-
-def mirror(db, name, **options):
-    return call(db, "create_change_mirror", name, **options)
-
-
-def status(db, name):
-    """The mirror's row of the view, as a dictionary."""
-    cursor = db.connection.execute("SELECT * FROM change_mirror_status WHERE mirror_name = %s", (name,))
-    row = cursor.fetchone()
-    return row and dict(zip([column.name for column in cursor.description], row))
 
 
 def wait_exact(db, *names, timeout=60):

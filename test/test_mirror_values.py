@@ -5,15 +5,8 @@ import bson
 import pytest
 
 from harness.machine import wait_until
+from mirrors import mirror, wait_exact
 from streams import call, error_of, sync
-
-
-def mirror(db, name, **options):
-    return call(db, "create_change_mirror", name, **options)
-
-
-def wait_exact(db, name):
-    wait_until(lambda: db.value("SELECT exact_at IS NOT NULL FROM change_mirror_status WHERE mirror_name = %s", name), 60, f"{name} is exact")
 
 
 def stopped(db, name):

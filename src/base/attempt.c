@@ -60,3 +60,18 @@ mcs_attempt_undone(void (*action) (void *), void *arg)
 {
 	return attempt(action, arg, false);
 }
+
+ErrorData *
+mcs_attempt_renew(MemoryContext context)
+{
+	ErrorData  *error;
+
+	/* out of ErrorContext, which the flush resets */
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	return error;
+}

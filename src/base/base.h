@@ -77,6 +77,13 @@ extern Oid	mcs_base_relation_owner(Oid relation);
 extern ErrorData *mcs_attempt(void (*action) (void *), void *arg);
 extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
 
+/*
+ * For a loop whose steps may fail, all in one subtransaction, since one for each
+ * would cost more than the step: in PG_CATCH, takes the error, copied into a memory
+ * context that becomes current, and begins the subtransaction again.
+ */
+extern ErrorData *mcs_attempt_renew(MemoryContext context);
+
 /* ---- owner.c: acting as an owner, under the settings of who created what he runs ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */

@@ -50,14 +50,8 @@ count_error(MirrorTable *table, const char *name, const char *message)
 const char *
 mcs_evaluate_take_error(MemoryContext context)
 {
-	ErrorData  *error;
+	ErrorData  *error = mcs_attempt_renew(context);
 
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
 	if (!mcs_event_is_cause(error))
 		ReThrowError(error);
 	return error->message ? error->message : "unknown error";

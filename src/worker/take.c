@@ -193,15 +193,9 @@ evaluate(StreamWorker *worker, const ChangeEvent *event, Datum *values, bool *nu
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
 		/* nothing of ours is in it: rows are written after the last event was looked at */
-		RollbackAndReleaseCurrentSubTransaction();
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
+		ErrorData  *error = mcs_attempt_renew(context);
+
 		/* a full disk, a cancel: that says nothing about the event, which is not to be left out for it */
 		if (!mcs_event_is_cause(error))
 			ReThrowError(error);
