@@ -29,6 +29,9 @@ extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attr
 /* Microseconds, a day being 24 hours and a month 30 days; clamped to int64. */
 extern int64 mcs_convert_interval(const Interval *interval);
 
+/* An argument of type text; NULL for null. */
+extern char *mcs_convert_text_argument(FunctionCallInfo fcinfo, int number);
+
 /* A text[] as a List of char *, without its nulls. */
 extern List *mcs_convert_text_array(struct ArrayType *array);
 

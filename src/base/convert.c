@@ -36,3 +36,9 @@ mcs_convert_text_array(ArrayType *array)
 			texts = lappend(texts, TextDatumGetCString(elements[i]));
 	return texts;
 }
+
+char *
+mcs_convert_text_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}

@@ -27,13 +27,6 @@ PG_FUNCTION_INFO_V1(mcs_drop_change_mirror);
 
 /* ---- arguments and rights ---- */
 
-/* An argument of type text; NULL for null. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int number)
-{
-	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
 static char *
 name_argument(FunctionCallInfo fcinfo)
 {
@@ -41,7 +34,7 @@ name_argument(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("mirror_name must not be null")));
-	return text_argument(fcinfo, 0);
+	return mcs_convert_text_argument(fcinfo, 0);
 }
 
 /* The mirror, of whose stream the caller must be an owner. */
@@ -92,14 +85,14 @@ mcs_create_change_mirror(PG_FUNCTION_ARGS)
 	/* now, rather than when the first statement writes: MongoDB is asked before */
 	PreventCommandIfReadOnly("create_change_mirror()");
 	request.name = name_argument(fcinfo);
-	request.collection = text_argument(fcinfo, 1);
-	request.stream = text_argument(fcinfo, 2);
-	table = text_argument(fcinfo, 3);
-	request.columns = text_argument(fcinfo, 4);
-	request.filter = text_argument(fcinfo, 5);
-	request.on_delete = text_argument(fcinfo, 6);
-	request.database = text_argument(fcinfo, 7);
-	request.server = text_argument(fcinfo, 8);
+	request.collection = mcs_convert_text_argument(fcinfo, 1);
+	request.stream = mcs_convert_text_argument(fcinfo, 2);
+	table = mcs_convert_text_argument(fcinfo, 3);
+	request.columns = mcs_convert_text_argument(fcinfo, 4);
+	request.filter = mcs_convert_text_argument(fcinfo, 5);
+	request.on_delete = mcs_convert_text_argument(fcinfo, 6);
+	request.database = mcs_convert_text_argument(fcinfo, 7);
+	request.server = mcs_convert_text_argument(fcinfo, 8);
 	/* a mirror's name is one as it is written, a table's name is SQL */
 	request.table = table ? makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(table))) :
 		makeRangeVar(NULL, request.name, -1);
@@ -317,9 +310,9 @@ mcs_alter_change_mirror(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("alter_change_mirror()");
 	seen = load_own(name_argument(fcinfo));
-	change.columns = text_argument(fcinfo, 1);
-	change.filter = text_argument(fcinfo, 2);
-	change.on_delete = text_argument(fcinfo, 3);
+	change.columns = mcs_convert_text_argument(fcinfo, 1);
+	change.filter = mcs_convert_text_argument(fcinfo, 2);
+	change.on_delete = mcs_convert_text_argument(fcinfo, 3);
 	before = read_columns(seen, seen->columns);
 	after = change.columns ? read_columns(seen, change.columns) : before;
 	apply_change(seen, &change, after);

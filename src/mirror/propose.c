@@ -345,13 +345,7 @@ mcs_propose_mirror_columns(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("sample must be between 1 and %d", MAX_SAMPLE)));
 	collection = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	target = mcs_mongo_target(PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), GetUserId());
-	database = PG_ARGISNULL(1) ? target->database : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	if (database == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no database is given, and server \"%s\" has no option \"database\"", target->server_name),
-				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
-						 quote_identifier(target->server_name))));
+	target = mcs_mongo_target(mcs_convert_text_argument(fcinfo, 2), GetUserId());
+	database = mcs_stream_database(target, mcs_convert_text_argument(fcinfo, 1));
 	PG_RETURN_TEXT_P(cstring_to_text(mcs_mirror_propose(target, database, collection, documents)));
 }

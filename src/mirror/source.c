@@ -148,28 +148,10 @@ make_stream(Mirror *mirror, const MirrorRequest *request)
 
 /* ---- whether a stream can feed a mirror ---- */
 
-/* The options of a stream that leave something out, or make something else of it, as reset takes them; NULL for none. */
-static char *
-options_in_the_way(const Stream *stream)
-{
-	StringInfoData names;
-
-	initStringInfo(&names);
-	if (stream->filter)
-		appendStringInfoString(&names, ", filter");
-	if (stream->operations)
-		appendStringInfoString(&names, ", operations");
-	if (stream->pipeline)
-		appendStringInfoString(&names, ", pipeline");
-	if (stream->add_fields)
-		appendStringInfoString(&names, ", add_fields");
-	return names.len > 0 ? names.data + 2 : NULL;
-}
-
 static void
 check_options(const Stream *stream)
 {
-	char	   *names = options_in_the_way(stream);
+	char	   *names = mcs_stream_partial_options(stream);
 
 	if (names)
 		ereport(ERROR,

@@ -8,6 +8,7 @@
  */
 #include "mongo/mongo.h"
 
+#include "base/base.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -467,7 +468,7 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	/* all rows in one call: no session shall stay open while the caller fetches them */
 	InitMaterializedSRF(fcinfo, 0);
 	check.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	check.target = mcs_mongo_target(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	check.target = mcs_mongo_target(mcs_convert_text_argument(fcinfo, 0), GetUserId());
 	/* a session of its own: how MongoDB receives a new connection is what is asked */
 	check.session = mcs_session_open(check.target, "check_mongo_server");
 

@@ -8,6 +8,7 @@
  */
 #include "mongo/mongo.h"
 
+#include "base/base.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -74,7 +75,7 @@ mcs_mongo_command(PG_FUNCTION_ARGS)
 	refuse_identity(command, name);
 	action = psprintf("run command \"%s\" in MongoDB", name);
 
-	target = mcs_mongo_target(PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), GetUserId());
+	target = mcs_mongo_target(mcs_convert_text_argument(fcinfo, 2), GetUserId());
 	database = PG_ARGISNULL(1) ? target->database : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (database == NULL)
 		ereport(ERROR,

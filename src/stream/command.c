@@ -35,13 +35,6 @@ PG_FUNCTION_INFO_V1(mcs_drop_change_stream);
 
 /* ---- arguments and rights ---- */
 
-/* An argument of type text; NULL for null. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int number)
-{
-	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
-
 /* An argument of type boolean, of which null is false. */
 static bool
 bool_argument(FunctionCallInfo fcinfo, int number)
@@ -56,7 +49,7 @@ mcs_stream_name_argument(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("stream_name must not be null")));
-	return text_argument(fcinfo, 0);
+	return mcs_convert_text_argument(fcinfo, 0);
 }
 
 /* Raises unless the caller is an owner; whose it is, is told to those who can become that role only. */
@@ -71,36 +64,47 @@ mcs_stream_check_owner(Oid owner, const char *what, const char *name)
 				 errhint("SET ROLE %s;", quote_identifier(GetUserNameFromId(owner, false))) : 0));
 }
 
-static void
-lock_rows(void *arg)
+/* A stream that is to be locked. */
+typedef struct LockedStream
 {
-	(void) mcs_streams_load(arg, true, true);
+	const char *name;
+	Stream	   *stream;
+} LockedStream;
+
+static void
+lock_stream(void *arg)
+{
+	LockedStream *locked = arg;
+
+	locked->stream = mcs_streams_load(locked->name, true, false);
 }
 
 /*
- * The stream's worker holds its rows while it writes a batch.  That may take long,
- * where a trigger of the owner's does or somebody has locked a row of his; then
- * the batch is cancelled, since whatever the caller is about comes first.
+ * Locks a stream's rows.  Its worker holds them while it writes a batch, which may
+ * take long where a trigger of the owner's does, or somebody has locked a row of
+ * his; then the batch is cancelled, since whatever the caller is about comes first.
  */
-static void
-clear_way(char *name)
+static Stream *
+load_locked(const char *name)
 {
+	LockedStream locked = {name, NULL};
 	ErrorData  *error;
 	int			level;
 
 	/* the caller does not wait so long himself */
 	if (LockTimeout > 0 && LockTimeout <= BATCH_PATIENCE_MS)
-		return;
+		return mcs_streams_load(name, true, false);
 	level = NewGUCNestLevel();
 	(void) set_config_option("lock_timeout", CppAsString2(BATCH_PATIENCE_MS), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	error = mcs_attempt(lock_rows, name);
+	error = mcs_attempt(lock_stream, &locked);
 	AtEOXact_GUC(true, level);
 	if (error == NULL)
-		return;
+		return locked.stream;
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	FreeErrorData(error);
 	mcs_blockers_cancel_worker(name);
+	return mcs_streams_load(name, true, false);
 }
 
 /* The stream, of which the caller must be an owner. */
@@ -113,8 +117,7 @@ mcs_stream_load_own(const char *name, bool for_update)
 	if (!for_update)
 		return stream;
 	/* whose it is, is asked before anything is held up, and again when nobody else can change it */
-	clear_way(pstrdup(name));
-	stream = mcs_streams_load(name, true, false);
+	stream = load_locked(name);
 	mcs_stream_check_owner(stream->owner, "change stream", name);
 	return stream;
 }
@@ -155,6 +158,18 @@ tell_if_not_preloaded(const Stream *stream)
 
 /* ---- create_change_stream ---- */
 
+char *
+mcs_stream_database(const MongoTarget *target, char *named)
+{
+	if (named == NULL && target->database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no database is given, and server \"%s\" has no option \"database\"", target->server_name),
+				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
+						 quote_identifier(target->server_name))));
+	return named ? named : target->database;
+}
+
 /* Server, database and collection, of which the first two have defaults. */
 static MongoTarget *
 take_place(Stream *stream, const Arguments *arguments)
@@ -162,15 +177,7 @@ take_place(Stream *stream, const Arguments *arguments)
 	MongoTarget *target = mcs_mongo_target(stream->server, stream->owner);
 
 	stream->server = target->server_name;
-	stream->database = mcs_argument_text(arguments, "database");
-	if (stream->database == NULL)
-		stream->database = target->database;
-	if (stream->database == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no database is given, and server \"%s\" has no option \"database\"", stream->server),
-				 errhint("Add the argument database => '...', or ALTER SERVER %s OPTIONS (ADD database '...');",
-						 quote_identifier(stream->server))));
+	stream->database = mcs_stream_database(target, mcs_argument_text(arguments, "database"));
 	mcs_stream_check_database_name(stream->database);
 	stream->collection = mcs_argument_text(arguments, "collection");
 	if (stream->collection && strcmp(stream->database, "*") == 0)
@@ -504,8 +511,8 @@ Datum
 mcs_resume_change_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name = mcs_stream_name_argument(fcinfo);
-	char	   *start_at = text_argument(fcinfo, 1);
-	char	   *skip = text_argument(fcinfo, 3);
+	char	   *start_at = mcs_convert_text_argument(fcinfo, 1);
+	char	   *skip = mcs_convert_text_argument(fcinfo, 3);
 	bool		snapshot = bool_argument(fcinfo, 2);
 	List	   *collections = NIL;
 	Stream	   *stream;

@@ -402,17 +402,34 @@ mirror_names(List *mirrors)
 	return names.data;
 }
 
+/* The options of a stream that leave something out, or make something else of it, as reset takes them; NULL for none. */
+char *
+mcs_stream_partial_options(const Stream *stream)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	if (stream->filter)
+		appendStringInfoString(&names, ", filter");
+	if (stream->operations)
+		appendStringInfoString(&names, ", operations");
+	if (stream->pipeline)
+		appendStringInfoString(&names, ", pipeline");
+	if (stream->add_fields)
+		appendStringInfoString(&names, ", add_fields");
+	return names.len > 0 ? names.data + 2 : NULL;
+}
+
 /* A mirror is equal to its collection only if its stream has each event as MongoDB sends it. */
 static void
 check_mirrors(const Stream *stream, const Stream *before, List *mirrors)
 {
-	const char *option = stream->filter ? "filter" : stream->operations ? "operations" : stream->pipeline ? "pipeline" :
-		stream->add_fields ? "add_fields" : NULL;
+	char	   *options = mcs_stream_partial_options(stream);
 
-	if (option)
+	if (options)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("change stream \"%s\" feeds mirrors and cannot have %s", stream->name, option),
+				 errmsg("change stream \"%s\" feeds mirrors and cannot have %s", stream->name, options),
 				 errdetail("A table is kept equal to a collection by all of its events. Mirrors: %s.", mirror_names(mirrors)),
 				 errhint("Give the mirror a filter: SELECT alter_change_mirror(%s, filter => ...).",
 						 quote_literal_cstr(((Mirror *) linitial(mirrors))->name))));

@@ -57,6 +57,9 @@ extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *
 
 /* ---- definition.c: any backend ---- */
 
+/* The options of a stream with which no mirror can hang on it, as reset takes them; NULL: none. */
+extern char *mcs_stream_partial_options(const Stream *stream);
+
 /* What is written in the dialect, as plain SQL; other text comes back as it is. */
 extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
 
@@ -74,6 +77,9 @@ extern void mcs_stream_check_collection_name(const char *name, const char *datab
 extern bool mcs_namespace_look(MongoSession *session, const char *database, const char *collection, char **type, char **other_case);
 
 /* ---- command.c: any backend, in a function that a user calls ---- */
+
+/* The database that a call names, or (NULL) the server's; raises where neither does. */
+extern char *mcs_stream_database(const MongoTarget *target, char *named);
 
 /* The SQL functions; for who calls them in a user's name. */
 extern PGDLLEXPORT Datum mcs_create_change_stream(PG_FUNCTION_ARGS);
