@@ -21,23 +21,7 @@ SELECT m.mirror_name,
             ELSE 'active' END AS state,
        CASE WHEN m.stopped_reason IS NOT NULL THEN m.stopped_reason
             WHEN m.paused THEN 'paused by its owner'
-            ELSE nullif(pg_catalog.concat_ws('; ',
-              CASE WHEN s.stream_name IS NULL THEN 'its change stream does not exist, as after a restore of a part'
-                   WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot'])
-                     THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason)
-                   WHEN c.mirror_name IS NULL THEN 'its copy is missing, as after a restore of a part: resync_change_mirror()'
-                   WHEN c.finished_at IS NULL
-                     THEN @extschema@.change_stream_copy_reason(c.sweep, c.documents_done, c.documents_estimated, c.busy, c.copies_before)
-                   WHEN c.exact_since IS NULL
-                     THEN 'catching up: MongoDB could not be read as of the position, and the table is exact when that has passed what was read' END,
-              CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'snapshot']) AND pg_catalog.starts_with(s.reason, 'waits for ')
-                     THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason) END,
-              CASE WHEN p.column_errors OPERATOR(pg_catalog.>) 0
-                     THEN pg_catalog.format('%s %s not fit %s, the newest: %s', p.column_errors,
-                                            CASE WHEN p.column_errors OPERATOR(pg_catalog.=) 1 THEN 'value did' ELSE 'values did' END,
-                                            CASE WHEN p.column_errors OPERATOR(pg_catalog.=) 1 THEN 'its column, which is null there'
-                                                 ELSE 'their columns, which are null there' END,
-                                            coalesce(p.column_error, 'unknown')) END), '') END AS reason,
+            WHEN said.reason OPERATOR(pg_catalog.<>) '' THEN said.reason END AS reason,
        CASE WHEN m.stopped_reason IS NULL AND NOT m.paused AND c.finished_at IS NOT NULL AND c.exact_since IS NOT NULL
             THEN @extschema@.change_stream_position_time(q.resume_token) END AS exact_at,
        coalesce(c.documents_done, 0) AS documents_done,
@@ -53,7 +37,24 @@ FROM @extschema@.change_mirrors m
                               OVER (PARTITION BY o.stream_name ORDER BY o.copy_number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS copies_before
                 FROM @extschema@.change_stream_snapshots o) c
        ON c.stream_name OPERATOR(pg_catalog.=) m.stream_name AND c.mirror_name OPERATOR(pg_catalog.=) m.mirror_name
-     LEFT JOIN @extschema@.change_stream_status s ON s.stream_name OPERATOR(pg_catalog.=) m.stream_name;
+     LEFT JOIN @extschema@.change_stream_status s ON s.stream_name OPERATOR(pg_catalog.=) m.stream_name
+     CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws('; ',
+              CASE WHEN s.stream_name IS NULL THEN 'its change stream does not exist, as after a restore of a part'
+                   WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot'])
+                     THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason)
+                   WHEN c.mirror_name IS NULL THEN 'its copy is missing, as after a restore of a part: resync_change_mirror()'
+                   WHEN c.finished_at IS NULL
+                     THEN @extschema@.change_stream_copy_reason(c.sweep, c.documents_done, c.documents_estimated, c.busy, c.copies_before)
+                   WHEN c.exact_since IS NULL
+                     THEN 'catching up: MongoDB could not be read as of the position, and the table is exact when that has passed what was read' END,
+              CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'snapshot']) AND pg_catalog.starts_with(s.reason, 'waits for ')
+                     THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason) END,
+              CASE WHEN p.column_errors OPERATOR(pg_catalog.>) 0
+                     THEN pg_catalog.format('%s %s not fit %s, the newest: %s', p.column_errors,
+                                            CASE WHEN p.column_errors OPERATOR(pg_catalog.=) 1 THEN 'value did' ELSE 'values did' END,
+                                            CASE WHEN p.column_errors OPERATOR(pg_catalog.=) 1 THEN 'its column, which is null there'
+                                                 ELSE 'their columns, which are null there' END,
+                                            coalesce(p.column_error, 'unknown')) END) AS reason) said;
 COMMENT ON VIEW change_mirror_status IS 'state, reason, and the time of MongoDB''s that each mirror''s table shows';
 COMMENT ON COLUMN change_mirror_status.mirror_name IS 'the mirror';
 COMMENT ON COLUMN change_mirror_status.stream_name IS 'change stream that feeds it';
