@@ -196,7 +196,11 @@ mcs_resume_change_mirror(PG_FUNCTION_ARGS)
 	if (mirror->paused || mirror->stopped_reason || (stream->stopped_state && has_stream_alone(mirror, stream)))
 		copy_again(mirror, stream);
 	else
+	{
+		/* a stream that waits for its next try, since MongoDB refused it, tries now */
+		mcs_wake_at_commit(stream->name);
 		mcs_mirror_tell_if_waiting(stream);
+	}
 	PG_RETURN_VOID();
 }
 

@@ -18,7 +18,7 @@ server_hint(const MongoError *error)
 			return "Check username, password and auth_source: ALTER USER MAPPING FOR role SERVER server OPTIONS (SET password '...').";
 		case MONGO_CODE_UNAUTHORIZED:
 			if (strstr(error->message, "requires authentication") != NULL)
-				return "MongoDB asks for a user: CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...', auth_source 'admin').";
+				return "MongoDB asks for a user, or has dropped the one that was connected: CREATE or ALTER USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...', auth_source 'admin').";
 			return "Grant the MongoDB user what is missing, for example db.grantRolesToUser(\"user\", [{role: \"read\", db: \"database\"}]); SELECT * FROM check_mongo_server() tells what a change stream needs.";
 		case MONGO_CODE_NO_MATCHING_DOCUMENT:
 			return "Let the collection keep images: db.runCommand({collMod: \"collection\", changeStreamPreAndPostImages: {enabled: true}}), or ask for them with whenAvailable instead of required.";

@@ -14,6 +14,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "common/hashfn.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker_internal.h"
@@ -83,6 +84,14 @@ mcs_documents_find(StreamWorker *worker, FindSpec *spec, uint64 time)
 	return mcs_find_open(session_of(worker), spec);
 }
 
+/* A collection as a number, not 0. */
+static uint32
+collection_number(const FindSpec *spec)
+{
+	return (hash_bytes((const unsigned char *) spec->database, strlen(spec->database)) ^
+		hash_bytes((const unsigned char *) spec->collection, strlen(spec->collection))) | 1;
+}
+
 /* The next reply of a find, however long that takes, unless something else is to be done first. */
 ReadOutcome
 mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *spec, MongoBatch *batch, MongoError *error)
@@ -94,6 +103,8 @@ mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *sp
 		switch (mcs_cursor_next(cursor, WAIT_STEP_MS, batch, error))
 		{
 			case MONGO_CURSOR_BATCH:
+				if (documents->refused != 0 && documents->refused == collection_number(spec))
+					documents->refused = 0;
 				if (spec->at_time == 0)
 					return READ_REPLY;
 				/* of a collection that was dropped or renamed since, MongoDB gives nothing, as if it had not been there then */
@@ -123,6 +134,7 @@ mcs_documents_next(StreamWorker *worker, MongoCursor *cursor, const FindSpec *sp
 					}
 					return READ_AGAIN;
 				}
+				documents->failed = collection_number(spec);
 				return READ_FAILED;
 		}
 	}
@@ -135,6 +147,23 @@ mcs_documents_read_at_times(const StreamWorker *worker)
 }
 
 /*
+ * Whether it is the user who is refused, and not what is asked for: a password
+ * that is wrong by now, a role that was taken away.  MongoDB lets nobody follow
+ * what he may not read, so the stream will be refused, too: it waits with all of
+ * its mirrors, which go on where they were when that is mended.  Where it is not,
+ * the same comes again before anything was read, and is about this collection.
+ */
+static bool
+is_of_user(StreamWorker *worker, const MongoError *error)
+{
+	StreamDocuments *documents = &worker->documents;
+	bool		again = documents->refused == documents->failed;
+
+	documents->refused = documents->failed;
+	return worker->mirror_count > 0 && (error->code != MONGO_CODE_UNAUTHORIZED || !again);
+}
+
+/*
  * What can pass is left to whoever deals with failures of the change stream,
  * which begins again then; false for what is about this collection, this role
  * or this question.
@@ -144,6 +173,10 @@ mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error)
 {
 	switch (error->class)
 	{
+		case MONGO_ERROR_AUTHENTICATION:
+			if (!is_of_user(worker, error))
+				return false;
+			/* fall through */
 		case MONGO_ERROR_TRANSIENT:
 		case MONGO_ERROR_NO_SNAPSHOT:	/* of a read as of now: no fault of the question's */
 		case MONGO_ERROR_DRIVER_ENDED:
@@ -151,6 +184,9 @@ mcs_documents_failure_passes(StreamWorker *worker, const MongoError *error)
 			mcs_documents_close(worker);
 			worker->mongo.failure = *error;
 			worker->mongo.failure.at_open = false;
+			/* the stream is asked at once whether that is so */
+			if (error->code == MONGO_CODE_UNAUTHORIZED)
+				worker->mongo.failure.class = MONGO_ERROR_TRANSIENT;
 			return true;
 		default:
 			return false;

@@ -177,19 +177,26 @@ write_table(void *arg)
 	CommandCounterIncrement();
 }
 
+/* A hint behind which the sentence goes on; empty for none. */
+static const char *
+open_hint(const char *before, const char *hint)
+{
+	size_t		length = hint ? strlen(hint) : 0;
+
+	if (length == 0)
+		return "";
+	if (hint[length - 1] == ';' || hint[length - 1] == '.')
+		length--;
+	return psprintf("%s%.*s", before, (int) length, hint);
+}
+
 /* What a person needs to know who finds a mirror stopped. */
 static char *
 stop_reason(const Mirror *mirror, const ErrorData *error)
 {
-	char	   *hint = pstrdup(error->hint ? error->hint : "");
-	size_t		length = strlen(hint);
-
-	/* the sentence goes on behind it */
-	if (length > 0 && (hint[length - 1] == ';' || hint[length - 1] == '.'))
-		hint[length - 1] = '\0';
-	return psprintf("table %s cannot be written: %s%s%s; mend that and SELECT resync_change_mirror(%s)",
-					mirror->table, error->message ? error->message : "unknown error", length > 0 ? ": " : "",
-					hint, quote_literal_cstr(mirror->name));
+	return psprintf("table %s cannot be written: %s%s; mend that and SELECT resync_change_mirror(%s)",
+					mirror->table, error->message ? error->message : "unknown error", open_hint(": ", error->hint),
+					quote_literal_cstr(mirror->name));
 }
 
 /*
@@ -231,15 +238,13 @@ mcs_mirroring_stop_failed(StreamWorker *worker)
 void
 mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error)
 {
-	const char *hint = mcs_mongo_hint(error);
-
 	if (mirror->stopped)
 		return;
 	mcs_process_begin(&worker->process);
 	stop_mirror(worker, mirror,
-				psprintf("MongoDB does not let documents of %s.%s be read: %s%s%s; then SELECT resync_change_mirror(%s)",
+				psprintf("MongoDB does not let documents of %s.%s be read: %s%s; then SELECT resync_change_mirror(%s)",
 						 mirror->definition->database, mirror->definition->collection, error->message,
-						 hint ? "; " : "", hint ? hint : "", quote_literal_cstr(mirror->definition->name)),
+						 open_hint("; ", mcs_mongo_hint(error)), quote_literal_cstr(mirror->definition->name)),
 				error->message);
 	mcs_process_commit(&worker->process);
 }

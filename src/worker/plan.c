@@ -153,7 +153,7 @@ has_no_images(const Stream *stream)
 bool
 mcs_worker_plan_looks_up(const StreamWorker *worker)
 {
-	return worker->documents.looks_up && !worker->documents.refused;
+	return worker->documents.looks_up && !worker->documents.leaves_lookups;
 }
 
 /* Whether the document of an event is needed, which is not in it. */
@@ -277,7 +277,7 @@ handle_refusal(StreamWorker *worker, const MongoError *error)
 	count = mcs_mirroring_find(worker, &database, &collection, &mirror);
 	if (mcs_worker_plan_looks_up(worker))
 	{
-		worker->documents.refused = true;
+		worker->documents.leaves_lookups = true;
 		ereport(LOG,
 				(errmsg("change stream \"%s\" leaves the lookup of documents to MongoDB, which costs it more", worker->process.name),
 				 errdetail("Its role may not read them: %s", error->message)));

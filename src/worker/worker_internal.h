@@ -176,7 +176,9 @@ typedef struct StreamDocuments
 	MongoSession *session;		/* NULL: none is open */
 	MemoryContext context;		/* of it, and of what it has open */
 	bool		looks_up;		/* by the definition, documents of updates may be looked up here */
-	bool		refused;		/* the role may not find: MongoDB looks up itself what events want */
+	bool		leaves_lookups; /* the role may not find: MongoDB looks up itself what events want */
+	uint32		failed;			/* the collection of the latest read that failed, as a number */
+	uint32		refused;		/* the same where the user was refused, until it can be read; 0: none */
 	bool		at_times_failed;	/* MongoDB could not read at a time when it was last asked to */
 	TimestampTz at_times_again; /* when that is tried again */
 	bool		now_next;		/* the next find is not to try it */

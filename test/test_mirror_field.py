@@ -1,0 +1,93 @@
+"""Mirrors in the field: rights that go and come, tables and names as users have them, copies of a server, subscribers."""
+import pytest
+
+from mirrors import equal_now, mirror, status, stopped, synced, wait_exact
+from streams import create, sync
+
+
+# ------------------------------------------------------------ rights in MongoDB
+
+def _privilege(collection, *actions):
+    return {"resource": {"db": "shop", "collection": collection}, "actions": list(actions)}
+
+
+@pytest.fixture
+def guarded(db, new_replica_set):
+    """A slow way to a MongoDB that asks for credentials, as user `app`, and another as `other`; both may read c and d."""
+    from harness import Proxy
+    mongo = new_replica_set(auth=True)
+    admin = mongo.client.admin
+    for role in ("apps", "others"):
+        admin.command("createRole", role, roles=[], privileges=[_privilege(name, "find", "changeStream") for name in "cd"])
+    for user in ("app", "other"):
+        admin.command("createUser", user, pwd="secret", roles=[f"{user}s"])
+    with Proxy(mongo.members[0].port) as proxy:
+        for server, uri, user in (("mongo", mongo.direct_uri(proxy.port), "app"), ("beside", mongo.uri, "other")):
+            db.create_server(uri, "shop", name=server)
+            db.execute(f"CREATE USER MAPPING FOR CURRENT_USER SERVER {server} OPTIONS (username '{user}', password 'secret', auth_source 'admin')")
+        db.mongo, db.proxy = mongo, proxy
+        yield db
+        db.execute("SELECT drop_change_stream(stream_name) FROM change_streams")
+
+
+@pytest.mark.timeout(150)
+def test_mongodb_refuses_in_the_middle_of_a_copy(guarded):
+    """A password that is wrong by now, a user or a right that is gone: the mirror waits with its stream, and its copy goes on where it was."""
+    admin, shop = guarded.mongo.client.admin, guarded.mongo.client.shop
+    for first in range(0, 2500, 250):
+        shop.c.insert_many([{"_id": number, "pad": "x" * 30_000} for number in range(first, first + 250)])
+    guarded.proxy.delay = 0.005
+    create(guarded, "events", server="beside", collection="c")
+    mirror(guarded, "c", server="mongo")
+    copy = guarded.value("SELECT copy_number FROM change_stream_snapshots")
+    find = _privilege("c", "find")
+    troubles = [
+        (lambda: admin.command("updateUser", "app", pwd="new"), "uthentication failed",
+         lambda: guarded.execute("ALTER USER MAPPING FOR CURRENT_USER SERVER mongo OPTIONS (SET password 'new')")),
+        (lambda: admin.command("dropUser", "app"), "ALTER USER MAPPING",
+         lambda: admin.command("createUser", "app", pwd="new", roles=["apps"])),
+        (lambda: admin.command("revokePrivilegesFromRole", "apps", privileges=[find]), "grantRolesToUser",
+         lambda: admin.command("grantPrivilegesToRole", "apps", privileges=[find]))]
+    done = 0
+    for number, (trouble, words, mend) in enumerate(troubles):
+        guarded.wait_for("SELECT documents_done > %s FROM change_stream_snapshots", done)
+        trouble()
+        shop.c.update_one({"_id": 2499 - number}, {"$set": {"late": True}})
+        shop.c.insert_one({"_id": f"late {number}"})
+        guarded.wait_for("SELECT state FROM change_mirror_status", expect="error")
+        shown = status(guarded, "c")
+        assert words in shown["reason"] and shown["exact_at"] is None
+        # others are not concerned
+        sync(guarded, "events")
+        # all of it is the stream's, which tries again by itself
+        assert guarded.row("SELECT stopped_reason, paused FROM change_mirrors") == (None, False)
+        assert guarded.value("SELECT stopped_state FROM change_streams WHERE stream_name = 'c'") is None
+        assert shown["documents_done"] >= done
+        done = shown["documents_done"]
+        mend()
+        guarded.execute("SELECT resume_change_mirror('c')")
+        guarded.wait_for("SELECT state FROM change_mirror_status", expect="snapshot")
+        assert guarded.row("SELECT copy_number, documents_done >= %s FROM change_stream_snapshots", done) == (copy, True)
+    assert done < 2500
+    guarded.proxy.delay = 0.0
+    wait_exact(guarded, "c")
+    assert equal_now(guarded, guarded.mongo, "shop", "c", "c") == 2503
+    assert guarded.value("SELECT copy_number FROM change_stream_snapshots") == copy
+    assert guarded.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'events'") == 6
+
+
+def test_only_reading_is_refused(linked, mongo, mdb):
+    """Where the stream goes on and documents cannot be read, the mirror stops alone, and says what helps."""
+    mdb.c.insert_one({"_id": 1})
+    mdb.d.insert_one({"_id": 1})
+    create(linked, "s", keep_events=False)
+    mirror(linked, "c", stream_name="s")
+    wait_exact(linked, "c")
+    mongo.fail_command(["find"], errorCode=13)
+    mirror(linked, "d", stream_name="s")
+    assert "does not let documents of" in stopped(linked, "d")["reason"]
+    mongo.stop_failing()
+    mdb.c.update_one({"_id": 1}, {"$set": {"n": 1}})
+    synced(linked, "s", "c")
+    linked.execute("SELECT resync_change_mirror('d')")
+    synced(linked, "s", "d")
