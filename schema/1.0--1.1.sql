@@ -6,6 +6,10 @@
 -- Objects stand in the files of the current schema; here is what becomes of those that 1.0 made.
 -- Columns can only be added at the end of a table, so the current schema has them there, too.
 
+-- First, and in the order in which processes that run meanwhile come to them: neither they nor this end in a deadlock.
+LOCK TABLE change_stream_events, change_streams, change_stream_progress, change_stream_metrics,
+  change_handlers, change_handler_progress, change_handler_dead_letters;
+
 -- type document
 
 -- none of them raises an error for any value, so conditions with them reach indexes under row-level security

@@ -1,7 +1,8 @@
 """A database of version 1.0 that is updated equals one that was made by the current version, and its streams go on."""
 import pytest
 
-from streams import create, operations, sync, wait_state
+from mirrors import equal_now, mirror, wait_exact
+from streams import Writers, create, error_of, operations, sync, wait_state
 
 # Every object of the extension with all that it consists of, by names and never by OIDs.
 MEMBERS = """
@@ -104,3 +105,40 @@ def test_streams_go_on_through_the_update(old, mongo, mdb):
     assert operations(old, "orders") == ["insert"] * 200
     assert old.value("SELECT sync_change_stream('orders', handlers => true)")
     assert old.column("SELECT event_id FROM handled ORDER BY 1") == list(range(1, 201))
+
+
+def test_update_while_streams_write(old, postgres, mongo, mdb):
+    """Neither the update nor a process ends in a deadlock with the other, and none has to try again."""
+    old.create_server(mongo.uri, mdb.name)
+    old.execute("CREATE TABLE handled (event_id bigint)")
+    for stream in "abc":
+        create(old, stream, collection=stream)
+        old.execute("SELECT create_change_handler(%s, %s, body => 'BEGIN INSERT INTO handled VALUES (change.event_id); END')", f"of {stream}", stream)
+        sync(old, stream)
+    since = postgres.log_position()
+    with Writers(mongo, mdb.name, pause=0.0005) as writers:
+        writers.wait(100)
+        old.execute("ALTER EXTENSION mongo_change_stream UPDATE")
+        writers.wait(50)
+    for stream in "abc":
+        assert old.value("SELECT sync_change_stream(%s, handlers => true)", stream)
+    assert "deadlock detected" not in postgres.log_text(since)
+    assert old.value("SELECT count(*) FROM handled") == old.value("SELECT count(*) FROM change_stream_events")
+
+
+def test_what_is_new_before_and_after_the_update(old, mongo, mdb):
+    """Options of 1.1 name the statement that brings them; after it a stream of 1.0 feeds mirrors, and updating once more is nothing."""
+    old.create_server(mongo.uri, mdb.name)
+    mdb.c.insert_many({"_id": number, "pad": "x" * 1000} for number in range(20000))
+    create(old, "s")
+    for statement in ("CREATE CHANGE STREAM t ON c WITH SNAPSHOT", "CREATE CHANGE STREAM t ON c WITH (keep_events = false)",
+                      "ALTER CHANGE STREAM s SET (excludeFields = ['a'])", "RESUME CHANGE STREAM s WITH SNAPSHOT"):
+        refused = error_of(old, f"DO LANGUAGE change_stream $do${statement}$do$")
+        assert (refused.sqlstate, refused.diag.message_hint) == ("55000", "ALTER EXTENSION mongo_change_stream UPDATE;"), refused
+    old.execute("ALTER EXTENSION mongo_change_stream UPDATE")
+    mirror(old, "c", stream_name="s")
+    mdb.c.delete_one({"_id": 19999})
+    old.execute("ALTER EXTENSION mongo_change_stream UPDATE")
+    wait_exact(old, "c")
+    assert equal_now(old, mongo, mdb.name, "c", "c") == 19999
+    assert old.value("SELECT last_error FROM change_stream_status") is None

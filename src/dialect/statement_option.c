@@ -65,6 +65,13 @@ find_option(const TokenReader *reader, const OptionList *list, const char *name,
 				 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->source + reader->tokens[token].at),
 				 errhint("Valid options: %s.", mcs_options_names(list, OPTION_CLAUSE)),
 				 mcs_reader_error_position(reader, token)));
+	/* the function that it becomes an argument of does not have it there */
+	if ((option->flags & OPTION_NEW) && mcs_extension_is_old())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("option \"%s\" needs the extension's schema of a newer version", option->name),
+				 errhint("ALTER EXTENSION %s UPDATE;", MCS_EXTENSION),
+				 mcs_reader_error_position(reader, token)));
 	return option;
 }
 
