@@ -541,12 +541,13 @@ def test_functions_beside_each_other_and_a_writer(linked, mdb):
                 call_of = chooser.choice(["pause_change_mirror('{0}')", "resume_change_mirror('{0}')", "resync_change_mirror('{0}')", "alter_change_mirror('{0}', filter => 'n > 10')",
                                           "alter_change_mirror('{0}', columns => 'n int = n, m{1} int = n', filter => '')", "drop_change_mirror('{0}', true)",
                                           "create_change_mirror('{0}', 'orders', stream_name => 'all', columns => 'n int = n')", "create_change_mirrors('all', 'public', '{{orders}}')"])
+                statement = "SELECT " + call_of.format(name, chooser.randrange(3))
                 try:
-                    connection.execute("SELECT " + call_of.format(name, chooser.randrange(3)))
+                    connection.execute(statement)
                 except psycopg.Error as error:
                     # taken, gone, of somebody else meanwhile; two that wait for each other
                     if error.sqlstate not in ("42710", "42704", "40001", "55006", "40P01", "42P01", "42P07"):
-                        strange.append((call_of, error.sqlstate, str(error)))
+                        strange.append((statement, error.sqlstate, str(error)))
 
     threads = [threading.Thread(target=write), *(threading.Thread(target=meddle, args=(seed,)) for seed in range(3))]
     for thread in threads:
@@ -569,16 +570,46 @@ def test_functions_beside_each_other_and_a_writer(linked, mdb):
     assert linked.value("SELECT restarts FROM change_stream_progress WHERE stream_name = 'all'") == 0
 
 
-def test_two_of_one_name(linked, mdb):
-    """Whoever comes second learns that the name is taken, or the table."""
-    create(linked, "all", keep_events=False)
-    with linked.connect(autocommit=False) as first, linked.connect() as second:
-        first.execute("SELECT create_change_mirror('orders', stream_name => 'all')")
-        results = []
-        thread = threading.Thread(target=lambda: results.append(error_of(second, "SELECT create_change_mirror('orders', stream_name => 'all')")))
+@pytest.mark.parametrize("first, second, state, mirrors", [
+    ("create_change_mirror('orders', stream_name => 'all')", "create_change_mirror('orders', stream_name => 'all')", "42710", 2),
+    ("resync_change_mirror('lost')", "create_change_mirror('orders', stream_name => 'all', table_name => 'lost')", "55006", 1),
+    ("resync_change_mirror('lost')", "alter_change_mirror('lost', columns => 'n int = n')", None, 1)])
+def test_two_of_one_name(linked, mdb, first, second, state, mirrors):
+    """Whoever comes second waits, and learns that the name is taken, or the table, or goes on with what the first has made."""
+    create(linked, "all", keep_events=False, paused=True)
+    mirror(linked, "lost", stream_name="all")
+    linked.execute("DROP TABLE lost")
+    error = second_of_two(linked, f"SELECT {first}", f"SELECT {second}")
+    assert (error and error.sqlstate) == state, error
+    assert linked.value("SELECT count(*) FROM change_mirrors") == mirrors
+
+
+@pytest.mark.parametrize("by_hand", ["CREATE TABLE orders (_id document PRIMARY KEY)", "CREATE TYPE orders AS (n int)"])
+def test_a_table_made_by_hand_at_the_same_time(linked, mdb, by_hand):
+    """No index of PostgreSQL's catalogs in the error, and the second try says what is there or takes it."""
+    create(linked, "all", keep_events=False, paused=True)
+    for call_of in ("create_change_mirror('orders', stream_name => 'all')", "create_change_mirrors('all', 'public', '{orders}')"):
+        error = second_of_two(linked, by_hand, f"SELECT {call_of}")
+        assert error.sqlstate == "42P07" and "made meanwhile" in str(error) and "pg_" not in str(error), error
+        assert error.diag.message_hint.startswith("Try again") and not error.diag.constraint_name
+        linked.execute("DROP " + by_hand[7:by_hand.index("orders") + 6])
+
+
+def second_of_two(db, first, second):
+    """The error of a statement that waits for a transaction with the first one, if any."""
+    with db.connect(autocommit=False) as holder, db.connect() as other:
+        holder.execute(first)
+        errors = []
+
+        def run():
+            try:
+                other.execute(second)
+            except psycopg.Error as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
         thread.start()
-        linked.wait_for("SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'", second.info.backend_pid, expect=1)
-        first.commit()
+        db.wait_for("SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'", other.info.backend_pid, expect=1)
+        holder.commit()
         thread.join()
-    assert results[0].sqlstate in ("42710", "42P07", "55006")
-    assert linked.value("SELECT count(*) FROM change_mirrors") == 1
+    return errors[0] if errors else None

@@ -10,17 +10,8 @@
  */
 #include "mongo_change_stream.h"
 
-#include "common/hashfn.h"
 #include "mirror/mirror_internal.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
-
-/* What is locked by its name. */
-typedef enum MirrorNameKind
-{
-	MIRROR_NAME = 1,
-	MIRROR_NAME_OF_TABLE
-} MirrorNameKind;
 
 static void
 check_name(const char *name)
@@ -79,19 +70,6 @@ mcs_mirror_check_as_owner(const Mirror *mirror)
 	mcs_owner_end(&scope);
 }
 
-/*
- * Two that make a mirror of one name, or with one table, come one after the other,
- * so that the second finds what the first has made, and not in the middle of
- * making it.  Until the transaction's end; taken when the caller's rights are
- * known, as it holds up others.
- */
-static void
-lock_name(const char *name, MirrorNameKind kind)
-{
-	/* on no object that there is: a table of ours that is no catalog, and a hash, by which others wait in vain at worst */
-	LockDatabaseObject(mcs_extension_objects()->streams, hash_bytes((const unsigned char *) name, strlen(name)), kind, ExclusiveLock);
-}
-
 /* The texts of a request as a definition has them, plain under the settings that they will run under. */
 static List *
 take_texts(Mirror *mirror, const MirrorRequest *request)
@@ -108,16 +86,6 @@ take_texts(Mirror *mirror, const MirrorRequest *request)
 	return columns;
 }
 
-/* The table, that of a request that has come before included. */
-static Oid
-find_table(Mirror *mirror, const MirrorRequest *request)
-{
-	Oid			table = mcs_mirror_find_table(mirror, request->table);
-
-	lock_name(mirror->table, MIRROR_NAME_OF_TABLE);
-	return OidIsValid(table) ? table : mcs_mirror_find_table(mirror, request->table);
-}
-
 void
 mcs_mirror_create(const MirrorRequest *request)
 {
@@ -132,11 +100,11 @@ mcs_mirror_create(const MirrorRequest *request)
 	if (mcs_mirrors_load(mirror->name, false, true))
 		refuse_duplicate(mirror->name);
 	mcs_mirror_find_source(mirror, request);
-	lock_name(mirror->name, MIRROR_NAME);
+	mcs_mirror_lock_name(mirror->name, MIRROR_NAME);
 	if (mcs_mirrors_load(mirror->name, false, true))
 		refuse_duplicate(mirror->name);
 	columns = take_texts(mirror, request);
-	table = find_table(mirror, request);
+	table = mcs_mirror_find_table(mirror, request->table);
 	if (OidIsValid(table))
 	{
 		mcs_mirror_check_table(mirror, table, columns, false);

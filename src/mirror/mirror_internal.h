@@ -66,11 +66,21 @@ extern char *mcs_mirror_type_name(Oid type, int32 typmod, bool qualified);
 
 /* ---- target.c: the table ---- */
 
+/* What is locked by its name. */
+typedef enum MirrorNameKind
+{
+	MIRROR_NAME = 1,
+	MIRROR_NAME_OF_TABLE
+} MirrorNameKind;
+
+/* Keeps others from making what has a name until the transaction's end. */
+extern void mcs_mirror_lock_name(const char *name, MirrorNameKind kind);
+
 /*
  * Finds the table and puts its name into mirror->table; InvalidOid where there is
  * none, and it is to be made.  mirror->owner is known.  Raises where it is no
- * table of that owner.  It is locked against other definitions until the
- * transaction's end.
+ * table of that owner.  It and its name are locked against other definitions
+ * until the transaction's end.
  */
 extern Oid	mcs_mirror_find_table(Mirror *mirror, const RangeVar *name);
 

@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "mirror/mirror_internal.h"
 #include "miscadmin.h"
@@ -101,17 +102,31 @@ check_persistence(Oid table)
 						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), name))));
 }
 
-Oid
-mcs_mirror_find_table(Mirror *mirror, const RangeVar *name)
+/*
+ * Two that make a mirror of one name, or make or take one table, come one after
+ * the other, so that the second finds what the first has made, and not in the
+ * middle of making it.  Until the transaction's end; taken when the caller's
+ * rights are known, as it holds up others.
+ */
+void
+mcs_mirror_lock_name(const char *name, MirrorNameKind kind)
 {
-	/* writers are not held up, and another definition on the same table waits */
-	Oid			table = RangeVarGetRelidExtended(name, ShareUpdateExclusiveLock, RVR_MISSING_OK, check_relation, mirror);
-	Oid			namespace;
+	/* on no object that there is: a table of ours that is no catalog, and a hash, by which others wait in vain at worst */
+	LockDatabaseObject(mcs_extension_objects()->streams, hash_bytes((const unsigned char *) name, strlen(name)), kind, ExclusiveLock);
+}
 
-	if (OidIsValid(table))
+/* The table of a name, or where it would be made: its name with its schema goes into mirror->table. */
+static Oid
+look_up(Mirror *mirror, const RangeVar *name, LOCKMODE lock)
+{
+	Oid			table = RangeVarGetRelidExtended(name, lock, RVR_MISSING_OK, check_relation, mirror);
+	Oid			namespace = OidIsValid(table) ? get_rel_namespace(table) : InvalidOid;
+	char	   *schema = OidIsValid(namespace) ? get_namespace_name(namespace) : NULL;
+	char	   *own_name = schema ? get_rel_name(table) : NULL;
+
+	if (own_name)
 	{
-		check_persistence(table);
-		mirror->table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), get_rel_name(table));
+		mirror->table = quote_qualified_identifier(schema, own_name);
 		return table;
 	}
 	namespace = RangeVarGetCreationNamespace(name);
@@ -123,6 +138,21 @@ mcs_mirror_find_table(Mirror *mirror, const RangeVar *name)
 				 errhint("Name a table by the argument table_name, with its schema.")));
 	mirror->table = quote_qualified_identifier(get_namespace_name(namespace), name->relname);
 	return InvalidOid;
+}
+
+Oid
+mcs_mirror_find_table(Mirror *mirror, const RangeVar *name)
+{
+	Oid			table;
+
+	/* the name before the table, in whichever function: two that come the other way round would wait for each other */
+	(void) look_up(mirror, name, NoLock);
+	mcs_mirror_lock_name(mirror->table, MIRROR_NAME_OF_TABLE);
+	/* writers are not held up, and another definition on the same table waits */
+	table = look_up(mirror, name, ShareUpdateExclusiveLock);
+	if (OidIsValid(table))
+		check_persistence(table);
+	return table;
 }
 
 Oid
@@ -348,12 +378,39 @@ create_statement(const Mirror *mirror, List *columns)
 	return text.data;
 }
 
+static void
+run_statement(void *arg)
+{
+	run(arg);
+}
+
+/*
+ * Makes the table.  Somebody who makes one of its name by hand at the same time,
+ * or a type, does not take our lock: PostgreSQL then tells of the index of its
+ * catalog that has the name twice.
+ */
+static void
+create_table(const Mirror *mirror, List *columns)
+{
+	ErrorData  *error = mcs_attempt(run_statement, create_statement(mirror, columns));
+
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || error->schema_name == NULL || strcmp(error->schema_name, "pg_catalog") != 0)
+		ReThrowError(error);
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("a table or type of the name %s was made meanwhile", mirror->table),
+			 errdetail("It did not exist when the mirror's table was looked for."),
+			 errhint("Try again, and the mirror takes that table, or name another by the argument table_name.")));
+}
+
 void
 mcs_mirror_make_table(Mirror *mirror, List *columns)
 {
 	Oid			table;
 
-	run(create_statement(mirror, columns));
+	create_table(mirror, columns);
 #ifdef USE_LZ4
 	/* documents beyond 2 kB are compressed, which takes three times as long by PostgreSQL's default as all the rest of writing them */
 	run(psprintf("ALTER TABLE %s ALTER COLUMN document SET COMPRESSION lz4", mirror->table));
