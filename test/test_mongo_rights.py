@@ -142,6 +142,18 @@ def test_check_one_collection(shop):
     assert found["oplog_window"][0]
 
 
+def test_check_oplog_when_mongo_does_not_answer(shop, guarded):
+    """An error on the way is not taken for an oplog that has lost something."""
+    log_in(shop, "everything", auth_source="admin")
+    guarded.fail_command(["getMore"], errorCode=6)
+    try:
+        ok, detail, hint = checks(shop)["oplog_window"]
+    finally:
+        guarded.stop_failing()
+    assert not ok and "is not known" in detail and "HostUnreachable" in detail and hint is None
+    assert checks(shop)["oplog_window"][0]
+
+
 def test_check_nothing(shop):
     log_in(shop, "nothing", auth_source="admin")
     found = checks(shop)

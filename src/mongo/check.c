@@ -428,6 +428,7 @@ check_oplog(Check *check)
 	uint64		oldest;
 	int64		window;
 	bool		ok;
+	bool		young = false;
 
 	if (!mcs_mongo_oplog_oldest(check->session, database, check->watched, &oldest, &error))
 	{
@@ -444,10 +445,18 @@ check_oplog(Check *check)
 	/* seconds between its first entry and now */
 	window = Max((int64) (check->now >> 32) - (int64) (oldest >> 32), 0);
 	/* a young server has a short oplog that has lost nothing yet */
-	if (window < WINDOW_WANTED_S &&
-		mcs_mongo_oplog_reaches(check->session, database, check->watched, UINT64CONST(1) << 32, &error))
+	if (window < WINDOW_WANTED_S)
+		young = mcs_mongo_oplog_reaches(check->session, database, check->watched, UINT64CONST(1) << 32, &error);
+	if (young)
 	{
 		add_row(check, "oplog_window", true, psprintf("%s, all since the server was set up", span(window)), NULL);
+		return;
+	}
+	/* what MongoDB could not answer now is not that something is lost */
+	if (window < WINDOW_WANTED_S && error.class != MONGO_ERROR_HISTORY_LOST)
+	{
+		add_row(check, "oplog_window", false, psprintf("%s; whether that is all since the server was set up is not known: %s",
+													   span(window), error_line(&error)), NULL);
 		return;
 	}
 	ok = window >= WINDOW_WANTED_S;
