@@ -72,7 +72,7 @@ last_event(const HandlerWorker *worker)
 	return position->failed_event > position->last_event_id + 1 ? position->failed_event - 1 : PG_INT64_MAX;
 }
 
-/* Runs the code on the events of the batch until it has taken long enough; how many. */
+/* Runs the code on the events of the batch until it has taken long enough, or another waits for the process; how many. */
 static int
 run_events(HandlerWorker *worker)
 {
@@ -83,7 +83,7 @@ run_events(HandlerWorker *worker)
 	int			done = 0;
 
 	worker->run.began = begin;
-	while (done < batch->count && worker->run.began - begin < BATCH_MICROSECONDS)
+	while (done < batch->count && worker->run.began - begin < BATCH_MICROSECONDS && !(done > 0 && mcs_handler_slot_gives_way()))
 	{
 		HandlerEvent *event = &batch->events[done];
 		TimestampTz end;

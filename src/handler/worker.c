@@ -160,6 +160,24 @@ wake_at(const HandlerWorker *worker, TimestampTz until)
 	return worker->tell_at != 0 ? Min(worker->tell_at, until) : until;
 }
 
+/* Ends the process in order: it comes again when the launcher sees fit. */
+static void
+end(HandlerWorker *worker)
+{
+	mcs_process_begin(&worker->process);
+	mcs_handlers_end(worker->process.name, worker->number);
+	mcs_process_commit(&worker->process);
+	proc_exit(0);
+}
+
+/* Leaves the process to another that waits for one, to come again when its turn comes, and not before some time. */
+static void
+give_way(HandlerWorker *worker, TimestampTz again_at)
+{
+	if (mcs_handler_slot_gives_way() && mcs_handler_slot_leave(worker->position.last_event_id, again_at))
+		end(worker);
+}
+
 /* Waits for events, a change or a time. */
 static void
 wait_for_news(HandlerWorker *worker, TimestampTz until)
@@ -193,17 +211,12 @@ idle(HandlerWorker *worker)
 		mcs_slot_trusted();
 	}
 	set_state(worker, STREAM_IDLE, "waiting for events", 0);
-	if (TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
+	if (mcs_handler_slot_gives_way() || TimestampDifferenceExceeds(worker->idle_since, now, REST_AFTER_MS))
 	{
 		set_state(worker, STREAM_IDLE, "no events for a while; a worker starts with the next one", 0);
 		/* an event that came since the table was looked into keeps it here */
-		if (mcs_handler_slot_rest(worker->newest))
-		{
-			mcs_process_begin(&worker->process);
-			mcs_handlers_end(worker->process.name, worker->number);
-			mcs_process_commit(&worker->process);
-			proc_exit(0);
-		}
+		if (mcs_handler_slot_rest(worker->newest, worker->tell_at))
+			end(worker);
 		worker->idle_since = 0;
 		return;
 	}
@@ -227,6 +240,7 @@ wait_for_retry(HandlerWorker *worker)
 	mcs_text_format(reason, sizeof(reason), "event " INT64_FORMAT " failed %d times and is tried again: %s", position->failed_event,
 					position->attempts, position->error.message ? position->error.message : "");
 	set_state(worker, STREAM_RETRYING, reason, position->next_retry_at);
+	give_way(worker, wake_at(worker, position->next_retry_at));
 	wait_for_retry_time(worker, wake_at(worker, position->next_retry_at));
 }
 
@@ -330,6 +344,9 @@ run(HandlerWorker *worker)
 			worker->idle_since = 0;
 			set_state(worker, STREAM_ACTIVE, "running", 0);
 			mcs_process_measure(&worker->process, GetCurrentTimestamp());
+			/* one that looks for what its predecessors died of goes on looking: the next would not */
+			if (!worker->process.reload && worker->crash.careful_until <= worker->position.last_event_id)
+				give_way(worker, 0);
 			break;
 		case STEP_EMPTY:
 			idle(worker);

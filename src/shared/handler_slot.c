@@ -6,7 +6,8 @@
  * A slot is there for each worker of a handler that shall run, also while it
  * has no process: a process is started when the stream's worker has committed
  * events (mcs_slot_wake_handlers), and rests, which ends it, when it has seen
- * them all and nothing has come for a while.
+ * them all and nothing has come for a while, or another waits for a process: see
+ * shared/queue.c.
  */
 #include "mongo_change_stream.h"
 
@@ -14,6 +15,9 @@
 
 /* A person is told of a handler's dead letters at most so often. */
 #define DEAD_LETTERS_INTERVAL_MS 60000
+
+/* A process that ends to come again comes after so long at the latest, and looks: see mcs_shared_time_has_come. */
+#define AWAY_MS		60000
 
 /* With the lock held: whether a slot is of the handler that this process runs. */
 static bool
@@ -139,12 +143,19 @@ mcs_handler_slot_has_news(int64 newest)
 	return news;
 }
 
+/* The time at which a process that ends is to be started again; 0 stays 0. */
+static TimestampTz
+at_latest(TimestampTz at)
+{
+	return at == 0 ? 0 : Min(at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AWAY_MS));
+}
+
 /*
  * Says that there is nothing to do, unless something has come: under one lock with
  * what mcs_slot_wake_handlers does, so that no event falls between the two.
  */
 bool
-mcs_handler_slot_rest(int64 newest)
+mcs_handler_slot_rest(int64 newest, TimestampTz look_at)
 {
 	bool		rests;
 
@@ -153,8 +164,35 @@ mcs_handler_slot_rest(int64 newest)
 	if (rests)
 	{
 		mcs_slot_mine->work = false;
+		mcs_slot_mine->look_at = at_latest(look_at);
 		mcs_slot_mine->events_per_second = 0;
 	}
 	LWLockRelease(mcs_shared->lock);
 	return rests;
+}
+
+/* Without the lock, as it is asked between two events. */
+bool
+mcs_handler_slot_gives_way(void)
+{
+	return pg_atomic_read_u32(&mcs_slot_mine->gives_way) != 0;
+}
+
+/* If it has something to do still, it is its turn again when a process is free: the launcher looks when this one has ended. */
+bool
+mcs_handler_slot_leave(int64 position, TimestampTz again_at)
+{
+	bool		leaves;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	/* what has changed is looked at first, which may end all waiting */
+	leaves = pg_atomic_read_u32(&mcs_slot_mine->gives_way) != 0 && !mcs_slot_mine->changed;
+	if (leaves)
+	{
+		/* 0: none is known, for PostgreSQL has just been started */
+		mcs_slot_mine->work = mcs_slot_mine->newest_event == 0 || position < mcs_slot_mine->newest_event;
+		mcs_slot_mine->not_before = at_latest(again_at);
+	}
+	LWLockRelease(mcs_shared->lock);
+	return leaves;
 }

@@ -57,7 +57,10 @@ mcs_shared_attach_prober(Oid database)
 		mcs_shared->prober_pid = MyProcPid;
 		/* a change that commits from here on makes it dirty again */
 		if (note)
+		{
 			note->probed_at = GetCurrentTimestamp();
+			note->refused = 0;
+		}
 	}
 	else if (mcs_shared->prober_database == database && mcs_shared->prober_pid == 0)
 	{
@@ -133,6 +136,7 @@ take_slot(Oid database, const StreamListed *stream)
 		strlcpy(slot->handler, stream->handler ? stream->handler : "", NAMEDATALEN);
 		slot->worker = stream->worker;
 		slot->work = true;
+		pg_atomic_init_u32(&slot->gives_way, 0);
 		pg_atomic_init_u64(&slot->running_event, 0);
 		pg_atomic_init_u64(&slot->running_since, 0);
 		slot->state_since = GetCurrentTimestamp();

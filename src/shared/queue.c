@@ -6,9 +6,17 @@
  * Processes are few, and others need some, so this keeps to what
  * mongo_change_stream.reserved_worker_processes leaves.  Whose turn it is goes by
  * how many processes a role has already, so that no role, and within a role no
- * database, keeps others waiting by the number of its streams.  Where none is
- * free, the role that has the most gives one to a role that has at least two
- * less; that ends when all have about the same.
+ * database, keeps others waiting by the number of its streams; then streams come
+ * before handlers, and who has waited longest first.
+ *
+ * Where none is free, handlers give way: one that is idle at once; one that is
+ * at work when it has had its turn, between two transactions (a flag that its
+ * process looks at), and then it waits in turn.  A turn costs a process: how long
+ * it lasts, and how long one waits before another's ends for it, bounds how many
+ * are started a second by the number of those that run, however many handlers
+ * there are and however often events come.  If that gives a slot none, the
+ * role that has the most processes loses one, by a signal, to a role that has at
+ * least two less; that ends when all have about the same.
  */
 #include "mongo_change_stream.h"
 
@@ -16,14 +24,20 @@
 #include <signal.h>
 
 #include "miscadmin.h"
+#include "replication/logicallauncher.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
 #define REPROBE_INTERVAL_MS		60000
 #define LAUNCH_TIMEOUT_MS		60000	/* a worker that has not attached by then never will */
-#define LAUNCH_RETRY_MS			5000	/* after a launch that could not be done */
-#define YIELD_MS				200	/* after another was told to end */
+#define REFUSED_MIN_MS			10	/* after a launch for which the postmaster had no process; then doubling */
+#define REFUSED_MAX_MS			1000
+#define TURN_MS					500	/* that a process is a handler's which is at work */
+#define PATIENCE_MS				250	/* that a handler waits before the turn of another ends for it */
+#define SETTLED_MS				200	/* a handler that was idle for so long is taken to have nothing to do */
+#define ANSWER_MS				1000	/* one that has not left by then is at a long event: another is told */
 #define LAUNCHER_NAP_MS			60000
 #define SUSPECT_ALONE_MS		15000	/* a suspect that is not trusted by then is not waited for */
 
@@ -89,9 +103,19 @@ has_to_wait(const StreamSlot *slot, int deaths)
 
 /* ---- whose turn it is ---- */
 
+/* Whether a process leaves its place to another, as it was told not long ago. */
+static bool
+is_leaving(StreamSlot *slot, TimestampTz now)
+{
+	if (!slot->in_use || slot->pid == 0)
+		return false;
+	return slot->yields ||
+		(pg_atomic_read_u32(&slot->gives_way) != 0 && !TimestampDifferenceExceeds(slot->told_at, now, ANSWER_MS));
+}
+
 /* How many processes a role has, in all databases or in one; those that are told to end do not count. */
 static int
-running_of(Oid owner, Oid database)
+running_of(Oid owner, Oid database, TimestampTz now)
 {
 	int			running = 0;
 
@@ -99,7 +123,7 @@ running_of(Oid owner, Oid database)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (slot->in_use && (slot->pid != 0 || slot->launching) && !slot->yields && slot->owner == owner &&
+		if (slot->in_use && (slot->pid != 0 || slot->launching) && !is_leaving(slot, now) && slot->owner == owner &&
 			(!OidIsValid(database) || slot->database == database))
 			running++;
 	}
@@ -110,8 +134,17 @@ running_of(Oid owner, Oid database)
 static bool
 is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 {
-	if (!slot->in_use || !slot->wanted || slot->pid != 0 || (slot->handler[0] && !slot->work))
+	TimestampTz due;
+
+	if (!slot->in_use || !slot->wanted || slot->pid != 0)
 		return false;
+	due = slot->not_before;
+	if (slot->handler[0] && !slot->work)
+	{
+		if (slot->look_at == 0)
+			return false;
+		due = Max(due, slot->look_at);
+	}
 	/* the postmaster took the request and no process came: it could not fork, or the process died early */
 	if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
 		slot->launching = false;
@@ -122,26 +155,42 @@ is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 		*wait_ms = Min(*wait_ms, 1000);
 		return false;
 	}
-	if (mcs_shared_time_has_come(slot->not_before, now))
+	if (mcs_shared_time_has_come(due, now))
 		return true;
-	*wait_ms = Min(*wait_ms, mcs_shared_ms_until(now, slot->not_before));
+	*wait_ms = Min(*wait_ms, mcs_shared_ms_until(now, due));
 	return false;
 }
 
-/*
- * The next slot whose worker shall be started, or NULL: of the role that has
- * the fewest processes, in the database where it has the fewest.
- */
+/* What decides between two slots, in this order. */
+typedef struct Rank
+{
+	int			of_owner;		/* processes that the role has */
+	bool		handler;
+	int			of_database;	/* processes that it has in that database */
+	TimestampTz waits_since;
+} Rank;
+
+static bool
+is_before(const Rank *a, const Rank *b)
+{
+	if (a->of_owner != b->of_owner)
+		return a->of_owner < b->of_owner;
+	if (a->handler != b->handler)
+		return b->handler;
+	if (a->of_database != b->of_database)
+		return a->of_database < b->of_database;
+	return a->waits_since < b->waits_since;
+}
+
+/* The next slot whose worker shall be started, or NULL. */
 static StreamSlot *
 next_worker(TimestampTz now, long *wait_ms)
 {
 	int			deaths = deaths_at_work(now);
 	StreamSlot *best = NULL;
 	StreamSlot *last = NULL;
-	int			best_owner = 0;
-	int			best_database = 0;
-	int			of_owner = 0;
-	int			of_database = 0;
+	Rank		best_rank;
+	Rank		rank;
 
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
@@ -152,29 +201,32 @@ next_worker(TimestampTz now, long *wait_ms)
 		/* slots of one role and database stand together as a rule */
 		if (!last || last->owner != slot->owner || last->database != slot->database)
 		{
-			of_owner = running_of(slot->owner, InvalidOid);
-			of_database = running_of(slot->owner, slot->database);
+			rank.of_owner = running_of(slot->owner, InvalidOid, now);
+			rank.of_database = running_of(slot->owner, slot->database, now);
 		}
 		last = slot;
-		if (best && (of_owner > best_owner || (of_owner == best_owner && of_database >= best_database)))
+		rank.handler = slot->handler[0] != '\0';
+		rank.waits_since = slot->waits_since ? slot->waits_since : now;
+		if (best && !is_before(&rank, &best_rank))
 			continue;
 		best = slot;
-		best_owner = of_owner;
-		best_database = of_database;
+		best_rank = rank;
 	}
 	return best;
 }
 
 /*
- * How many processes may be ours at most, the launcher aside, so that others
- * find some; and the prober one, without which no change would be seen.
+ * How many processes may be ours at most, the launcher aside, and PostgreSQL's own
+ * of logical replication, so that others find some; and the prober one, without
+ * which no change would be seen.
  */
 static int
 most_processes(void)
 {
 	int			reserved = mcs_shared_reserved_processes >= 0 ? mcs_shared_reserved_processes : Min(max_worker_processes / 8, 4);
+	int			launchers = max_logical_replication_workers > 0 ? 2 : 1;
 
-	return Max(max_worker_processes - 1 - Max(reserved, 1), 1);
+	return Max(max_worker_processes - launchers - Max(reserved, 1), 1);
 }
 
 /* Whether a process more may be ours. */
@@ -188,9 +240,11 @@ is_room(void)
 	return running < most_processes();
 }
 
+/* ---- where there is no room ---- */
+
 /* The role with the most processes, if those are more than a number; else InvalidOid. */
 static Oid
-richest(int more_than)
+richest(int more_than, TimestampTz now)
 {
 	Oid			owner = InvalidOid;
 
@@ -201,7 +255,7 @@ richest(int more_than)
 
 		if (!slot->in_use || slot->pid == 0 || slot->owner == owner)
 			continue;
-		running = running_of(slot->owner, InvalidOid);
+		running = running_of(slot->owner, InvalidOid, now);
 		if (running > more_than)
 		{
 			more_than = running;
@@ -211,51 +265,162 @@ richest(int more_than)
 	return owner;
 }
 
-/*
- * Lets a process end for a slot of another role: the youngest of the role that
- * has the most, where that has at least two more.  True where one ends.
- */
-static bool
-make_room(const StreamSlot *waiting)
+/* Ends a process for a slot of another role: the youngest of the role that has the most, where that has at least two more. */
+static void
+take_from_richest(const StreamSlot *waiting, TimestampTz now, long *wait_ms)
 {
 	StreamSlot *victim = NULL;
-	Oid			owner;
+	Oid			owner = richest(running_of(waiting->owner, InvalidOid, now) + 1, now);
 
-	/* one at a time: that which was told to end may serve this slot, too */
-	for (int i = 0; i < mcs_shared->max_slots; i++)
-		if (mcs_shared->slots[i].in_use && mcs_shared->slots[i].pid != 0 && mcs_shared->slots[i].yields)
-			return true;
-	owner = richest(running_of(waiting->owner, InvalidOid) + 1);
 	if (!OidIsValid(owner))
-		return false;
+		return;
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (slot->in_use && slot->pid != 0 && slot->owner == owner && (!victim || slot->launched_at > victim->launched_at))
+		if (!slot->in_use || slot->pid == 0 || slot->owner != owner)
+			continue;
+		/* one at a time: that which was told to end may be all there is to give */
+		if (slot->yields)
+			return;
+		if (!victim || slot->launched_at > victim->launched_at)
 			victim = slot;
 	}
 	if (!victim)
-		return false;
+		return;
 	victim->yields = true;
 	kill(victim->pid, SIGTERM);
-	return true;
+	*wait_ms = Min(*wait_ms, ANSWER_MS);
 }
 
-/* There is no process for a slot: the status says so, another role may have to give one, and it is tried again. */
-static void
-no_process(StreamSlot *slot, TimestampTz now)
+/* Whether a handler's process has nothing to do, before events come that it has not looked for yet, or an event is tried again. */
+static bool
+is_idle(StreamSlot *slot)
 {
-	bool		comes = make_room(slot);
+	return pg_atomic_read_u64(&slot->running_event) == 0 && slot->state_since >= slot->news_at &&
+		(slot->report.state == STREAM_IDLE || (slot->report.state == STREAM_RETRYING && slot->report.next_retry_at != 0));
+}
 
-	slot->launching = false;
-	slot->not_before = TimestampTzPlusMilliseconds(now, comes ? YIELD_MS : LAUNCH_RETRY_MS);
+/* When a handler's process may be told to leave for a slot that waits, whose role has so many; 0: never. */
+static TimestampTz
+may_leave_at(StreamSlot *slot, const StreamSlot *waiting, int of_waiting, TimestampTz now)
+{
+	TimestampTz settled = is_idle(slot) ? TimestampTzPlusMilliseconds(slot->state_since, SETTLED_MS) : 0;
+	TimestampTz turn;
+
+	/* what is at work is given up to one's own role, and to one that has less */
+	if (slot->owner != waiting->owner && running_of(slot->owner, InvalidOid, now) <= of_waiting)
+		return settled;
+	/* a stream is never at its end, and keeps what it gets */
+	if (!waiting->handler[0])
+		return slot->launched_at;
+	turn = Max(TimestampTzPlusMilliseconds(slot->launched_at, TURN_MS),
+			   TimestampTzPlusMilliseconds(waiting->waits_since, PATIENCE_MS));
+	return settled != 0 ? Min(settled, turn) : turn;
+}
+
+/* Whether of two that may leave it is the first: idle ones do, and then who is so, or at work, for longest. */
+static bool
+leaves_before(StreamSlot *a, StreamSlot *b)
+{
+	bool		idle = is_idle(a);
+
+	if (idle != is_idle(b))
+		return idle;
+	return idle ? a->state_since < b->state_since : a->launched_at < b->launched_at;
+}
+
+/* Lets some process end for a slot that waits for one; where that can be done later only, *wait_ms says when. */
+static void
+make_room(const StreamSlot *waiting, TimestampTz now, long *wait_ms)
+{
+	StreamSlot *victim = NULL;
+	int			of_waiting = running_of(waiting->owner, InvalidOid, now);
+	bool		later = false;
+
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+		TimestampTz at;
+
+		if (!slot->in_use || slot->pid == 0 || slot->yields || pg_atomic_read_u32(&slot->gives_way) != 0)
+			continue;
+		at = may_leave_at(slot, waiting, of_waiting, now);
+		if (at == 0)
+			continue;
+		if (!mcs_shared_time_has_come(at, now))
+		{
+			later = true;
+			*wait_ms = Min(*wait_ms, mcs_shared_ms_until(now, at));
+		}
+		else if (!victim || leaves_before(slot, victim))
+			victim = slot;
+	}
+	if (victim)
+	{
+		victim->told_at = now;
+		pg_atomic_write_u32(&victim->gives_way, 1);
+		SetLatch(&victim->proc->procLatch);
+		*wait_ms = Min(*wait_ms, ANSWER_MS);
+	}
+	else if (!later)
+		take_from_richest(waiting, now, wait_ms);
+}
+
+/* Notes that a slot waits for a process, and says so in its status. */
+static void
+wait_for_process(StreamSlot *slot, TimestampTz now)
+{
+	if (slot->waits_since != 0)
+		return;
+	slot->waits_since = now;
+	if (slot->report.state != STREAM_STARTING)
+		slot->state_since = now;
 	slot->report.state = STREAM_STARTING;
+	slot->report.next_retry_at = 0;
 	mcs_text_format(slot->report.reason, sizeof(slot->report.reason),
-					"no free worker process: raise max_worker_processes, which is %d, and restart PostgreSQL; "
+					"no free worker process%s: raise max_worker_processes, which is %d, and restart PostgreSQL; "
 					"%d of them are left to others (mongo_change_stream.reserved_worker_processes)",
-					max_worker_processes, Max(max_worker_processes - 1 - most_processes(), 0));
-	slot->report.next_retry_at = slot->not_before;
+					slot->handler[0] ? ", so handlers take turns" : "", max_worker_processes,
+					Max(max_worker_processes - 1 - most_processes(), 0));
+}
+
+/* Whether a slot waits for a process, be it that the next try is a little later. */
+static bool
+is_waiting(const StreamSlot *slot)
+{
+	return slot->in_use && slot->wanted && slot->pid == 0 && slot->waits_since != 0;
+}
+
+/* Sees to it that processes end for those that wait for one, and for no others. */
+static void
+share_processes(TimestampTz now, long *wait_ms)
+{
+	int			deaths = deaths_at_work(now);
+	int			leaving = 0;
+	bool		anybody = false;
+
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+		leaving += is_leaving(&mcs_shared->slots[i], now);
+	/* each that leaves serves one that waits, whichever is started then */
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (is_due(slot, now, deaths, wait_ms))
+		{
+			wait_for_process(slot, now);
+			if (leaving > 0)
+				leaving--;
+			else
+				make_room(slot, now, wait_ms);
+			*wait_ms = Min(*wait_ms, ANSWER_MS);
+		}
+		anybody |= is_waiting(slot);
+	}
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots && !anybody; i++)
+		if (mcs_shared->slots[i].in_use)
+			pg_atomic_write_u32(&mcs_shared->slots[i].gives_way, 0);
 }
 
 /* Marks a slot as being started: its process attaches by the ticket. */
@@ -270,6 +435,28 @@ take_turn(StreamSlot *slot, TimestampTz now, Launch *launch)
 	strlcpy(launch->handler, slot->handler, NAMEDATALEN);
 	slot->launching = true;
 	slot->launched_at = now;
+}
+
+/* When to ask the postmaster again, which had no process so many times in a row: one of ours that leaves may just not be gone. */
+static TimestampTz
+after_refusal(int *refused)
+{
+	int			delay = Min(REFUSED_MIN_MS << Min(*refused, 10), REFUSED_MAX_MS);
+
+	(*refused)++;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+}
+
+/* The postmaster had no process for a slot, so others have what is left of them: somebody may give one, and it is tried again soon. */
+static void
+refused(StreamSlot *slot, TimestampTz now)
+{
+	long		wait_ms = 0;
+
+	slot->launching = false;
+	slot->not_before = after_refusal(&slot->refused);
+	wait_for_process(slot, now);
+	make_room(slot, now, &wait_ms);
 }
 
 /*
@@ -303,13 +490,10 @@ mcs_shared_next_launch(long *wait_ms)
 	}
 	else
 	{
-		bool		room = is_room();
-
-		/* ends, as each slot that gets none is not due again before some time has passed */
-		while ((slot = next_worker(now, wait_ms)) != NULL && !room)
-			no_process(slot, now);
-		if (slot)
+		if (is_room() && (slot = next_worker(now, wait_ms)) != NULL)
 			take_turn(slot, now, &launch);
+		else
+			share_processes(now, wait_ms);
 	}
 	LWLockRelease(mcs_shared->lock);
 	return launch;
@@ -319,7 +503,6 @@ mcs_shared_next_launch(long *wait_ms)
 void
 mcs_shared_launch_failed(const Launch *launch)
 {
-	TimestampTz later = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAUNCH_RETRY_MS);
 	DatabaseNote *note;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
@@ -330,7 +513,7 @@ mcs_shared_launch_failed(const Launch *launch)
 		if (note)
 		{
 			note->dirty = true;
-			note->not_before = later;
+			note->not_before = after_refusal(&note->refused);
 		}
 	}
 	else
@@ -339,7 +522,7 @@ mcs_shared_launch_failed(const Launch *launch)
 
 		/* it may have become another stream's while the postmaster was asked */
 		if (slot->in_use && slot->generation == launch->ticket.generation)
-			no_process(slot, GetCurrentTimestamp());
+			refused(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(mcs_shared->lock);
 }

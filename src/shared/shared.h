@@ -280,7 +280,20 @@ extern int64 mcs_handler_slot_take_dead_letters(bool at_once, int64 *last, Times
 extern int64 mcs_handler_slot_newest(void);
 extern bool mcs_handler_slot_has_news(int64 newest);
 
-/* Says that there is nothing to do; false where something has come since mcs_handler_slot_newest returned this. */
-extern bool mcs_handler_slot_rest(int64 newest);
+/*
+ * Says that there is nothing to do before some time (0: before events come), as the
+ * process ends; false where something has come since mcs_handler_slot_newest returned
+ * this.
+ */
+extern bool mcs_handler_slot_rest(int64 newest, TimestampTz look_at);
+
+/* Whether another waits for this process, which is to leave between two transactions. */
+extern bool mcs_handler_slot_gives_way(void);
+
+/*
+ * Says that the process ends for that reason, having come to a position, and when it
+ * is to be started again (0: when its turn comes); false where nobody waits any more.
+ */
+extern bool mcs_handler_slot_leave(int64 position, TimestampTz again_at);
 
 #endif							/* MCS_SHARED_H */

@@ -25,6 +25,7 @@ typedef struct DatabaseNote
 	TimestampTz probed_at;
 	TimestampTz launched_at;	/* the last prober, whether it came or not: it was the database's turn */
 	TimestampTz not_before;		/* a prober could not be started or failed */
+	int			refused;		/* probers in a row for which the postmaster had no process */
 } DatabaseNote;
 
 typedef struct StreamSlot
@@ -47,6 +48,8 @@ typedef struct StreamSlot
 	bool		attached;		/* a process has been here since shared memory was made */
 	int			deaths;			/* of processes in a row that were here last, until the next has shown that it lives */
 	TimestampTz not_before;
+	TimestampTz waits_since;	/* shall have a process, of which none was free; 0: none was wanted in vain */
+	int			refused;		/* launches in a row for which the postmaster had none */
 
 	StreamReport report;
 	TimestampTz state_since;
@@ -67,7 +70,11 @@ typedef struct StreamSlot
 
 	/* of a handler */
 	bool		work;			/* shall be started though idle: events may wait for it */
+	TimestampTz look_at;		/* shall be started then, also without work; 0: it need not */
+	pg_atomic_uint32 gives_way; /* another waits for its process: it leaves between two transactions; read by the worker without the lock */
+	TimestampTz told_at;		/* when it was told so */
 	int64		newest_event;	/* the stream's last that is known here */
+	TimestampTz news_at;		/* when that was told */
 	bool		obstructs;		/* was cancelled because its change stream waited for a lock that it held */
 	int64		dead_letters;	/* events given up of which nobody was told yet, and the last of them */
 	int64		last_dead_letter;

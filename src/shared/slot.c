@@ -137,6 +137,10 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		is_first = mcs_shared->after_crash && !slot->attached;
 		slot->attached = true;
 		slot->yields = false;
+		slot->waits_since = 0;
+		slot->refused = 0;
+		slot->look_at = 0;
+		pg_atomic_write_u32(&slot->gives_way, 0);
 		slot->report.state = STREAM_STARTING;
 		slot->report.next_retry_at = 0;
 		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
@@ -318,6 +322,7 @@ mcs_slot_oplog_window(int64 window, int64 holds)
 void
 mcs_slot_wake_handlers(int64 last_event_id)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	bool		launch = false;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
@@ -327,13 +332,15 @@ mcs_slot_wake_handlers(int64 last_event_id)
 
 		if (!slot->in_use || slot->database != mcs_slot_mine->database || strcmp(slot->stream, mcs_slot_mine->stream) != 0)
 			continue;
-		/* work stays until the handler has looked: it may be on its way out just now */
 		slot->newest_event = last_event_id;
-		slot->work = true;
+		slot->news_at = now;
 		if (slot->proc)
 			SetLatch(&slot->proc->procLatch);
-		else
+		/* the launcher knows of one that has work already, and waits for a process or for its time */
+		else if (!slot->work)
 			launch = true;
+		/* work stays until the handler has looked: it may be on its way out just now */
+		slot->work = true;
 	}
 	if (launch)
 		mcs_shared_wake_launcher();
