@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 import oracle
-from harness.machine import as_server_user, wait_until
+from harness.machine import wait_until
 from streams import Writers, create, error_of, resume, status, sync, wait_state, worker
 
 WORKERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream worker%%' AND datname = %s"
@@ -239,14 +239,7 @@ def test_standby(new_cluster, mongo, mdb):
     mdb.c.insert_one({"_id": 1})
     sync(db, "orders")
 
-    standby = new_cluster(start=False)
-    subprocess.run(["rm", "-rf", standby.data], check=True)
-    done = subprocess.run(as_server_user([primary.installation.program("pg_basebackup"), "-D", standby.data, "-R", "-c", "fast"]),
-                          capture_output=True, text=True, env=primary.client_environment(), cwd=primary.folder)
-    assert done.returncode == 0, done.stderr
-    standby.configure(port=standby.port, unix_socket_directories=standby.folder,
-                      primary_conninfo=f"host={primary.folder} port={primary.port} user=postgres")
-    standby.start()
+    standby = new_cluster(standby_of=primary)
     there = type(db)(standby, "shop")
     there.wait_for("SELECT count(*) FROM change_stream_events", expect=1)
     assert there.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream%%'") == 0

@@ -1,8 +1,10 @@
 """Mirrors in the field: rights that go and come, tables and names as users have them, copies of a server, subscribers."""
+import json
+
 import pytest
 
-from mirrors import equal_now, mirror, status, stopped, synced, wait_exact
-from streams import create, sync
+from mirrors import Past, equal_now, mirror, moment, status, stopped, synced, wait_exact
+from streams import Writers, create, error_of, sync, wait_state
 
 
 # ------------------------------------------------------------ rights in MongoDB
@@ -91,3 +93,58 @@ def test_only_reading_is_refused(linked, mongo, mdb):
     synced(linked, "s", "c")
     linked.execute("SELECT resync_change_mirror('d')")
     synced(linked, "s", "d")
+
+
+# ------------------------------------------------------------ a standby
+
+def _insert(mdb, collection, _id):
+    """Inserts a document; returns the operation's time as sync_change_stream takes it."""
+    time = mdb.command({"insert": collection, "documents": [{"_id": _id, "n": 0}]}, writeConcern={"w": "majority"})["operationTime"]
+    return json.dumps({"$timestamp": {"t": time.time, "i": time.inc}})
+
+
+@pytest.mark.timeout(120)
+def test_standby(new_cluster, mongo, mdb):
+    """Each commit that is replayed is the collection at one time; promoted in the middle of a copy it goes on, the primary being gone."""
+    primary = new_cluster()
+    db = primary.create_database("shop")
+    db.create_server(mongo.uri, mdb.name)
+    mdb.c.insert_many([{"_id": number, "n": number} for number in range(100)])
+    create(db, "s")
+    for name in "cd":
+        mirror(db, name, stream_name="s")
+    synced(db, "s", "c", "d")
+    standby = new_cluster(standby_of=primary)
+    there = type(db)(standby, "shop")
+    # who has written reads that here, too
+    assert there.value("SELECT sync_change_stream('s', operation_time => %s)", _insert(mdb, "d", "mine"))
+    assert there.value("SELECT count(*) FROM d") == 1
+    assert there.value("SELECT sync_change_stream('s')")
+    assert there.execute("SELECT * FROM check_change_mirror('c')") == []
+    for call in ("create_change_mirror('x')", "create_change_mirrors('s', 'public')", "alter_change_mirror('c', filter => '')", "pause_change_mirror('c')",
+                 "resume_change_mirror('c')", "resync_change_mirror('c')", "drop_change_mirror('c')", "resume_change_stream('s', initial_snapshot => true)"):
+        assert error_of(there, f"SELECT {call}").sqlstate == "25006", call
+    tables = {"c": ("c", "c"), "d": ("d", "d")}
+    mdb.big.insert_many([{"_id": number, "pad": "x" * 2000} for number in range(30000)])
+    with Writers(mongo, mdb.name, collections=("c", "d")) as writers:
+        with Past(mongo, mdb.name) as past, there.connect() as reader:
+            for _ in range(5):
+                writers.wait(30)
+                assert moment(reader, past, tables) == (2, [])
+        shown = status(there, "c")
+        assert shown["state"] == "paused" and "standby" in shown["reason"] and shown["exact_at"]
+        mirror(db, "big", stream_name="s")
+        db.wait_for("SELECT documents_done BETWEEN 1 AND 29999 FROM change_mirror_status WHERE mirror_name = 'big'")
+        primary.kill()
+        assert status(there, "big")["documents_done"] == there.value("SELECT count(*) FROM big") < 30000
+        # not in time, where nothing is replayed any more
+        assert there.value("SELECT sync_change_stream('s', '100 milliseconds', operation_time => %s)", _insert(mdb, "d", "later")) is False
+        there.execute("SELECT pg_promote()")
+        wait_state(there, "s", "active")
+        writers.wait(30)
+    synced(there, "s", "c", "d", "big")
+    for name in ("c", "d", "big"):
+        equal_now(there, mongo, mdb.name, name, name)
+    assert there.row("SELECT count(*) = max(event_id), count(DISTINCT resume_token) = count(*) FROM change_stream_events") == (True, True)
+    db.close()
+    there.close()

@@ -13,16 +13,24 @@
  * and none of those writes: MongoDB's time is asked again until it has come there.
  * So it is with a T that MongoDB has not reached yet.
  *
+ * On a standby no worker tells anything: the position is looked at as it is
+ * replayed, and is enough where all changes of T lie before it.
+ *
  * Its handlers have seen all of that when their positions, as committed, have
  * reached the stream's last event as of then.
  */
 #include "mongo_change_stream.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "stream/stream_internal.h"
 #include "tables/tables.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+/* How often a standby looks at what it has replayed. */
+#define REPLAY_LOOK_MS	20
 
 PG_FUNCTION_INFO_V1(mcs_sync_change_stream);
 
@@ -142,6 +150,35 @@ time_argument(FunctionCallInfo fcinfo)
 	return (uint64) seconds << 32 | ordinal;
 }
 
+/* Waits, on a standby, until a position behind all changes of a time has been replayed; false where it is not in time. */
+static bool
+wait_for_replay(const char *name, uint64 time, TimestampTz until)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replay", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	bool		there = false;
+
+	mcs_slot_begin_wait();
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		Stream	   *stream;
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		stream = mcs_streams_load(name, false, true);
+		PopActiveSnapshot();
+		there = stream && stream->resume_token && mcs_progress_time(stream->resume_token) >= time;
+		if (there || !stream || now >= until)
+			break;
+		MemoryContextReset(context);
+		mcs_slot_wait(Min(until, now + REPLAY_LOOK_MS * INT64CONST(1000)));
+	}
+	mcs_slot_end_wait();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return there;
+}
+
 /* Waits until the handlers that run are past what the stream holds now; false where they are not in time. */
 static bool
 wait_for_handlers(const char *name, TimestampTz until)
@@ -199,7 +236,8 @@ mcs_sync_change_stream(PG_FUNCTION_ARGS)
 		time = now;
 	/* the clock is read when MongoDB has come to the time: an answer to an earlier question proves nothing of it */
 	synced = synced && wait_for_time(stream, &now, time, until) &&
-		mcs_slot_wait_synced(name, time, mcs_session_clock(), until);
+		(RecoveryInProgress() ? wait_for_replay(name, time, until) :
+		 mcs_slot_wait_synced(name, time, mcs_session_clock(), until));
 	if (synced && !PG_ARGISNULL(2) && PG_GETARG_BOOL(2))
 		synced = wait_for_handlers(name, until);
 	PG_RETURN_BOOL(synced);

@@ -88,9 +88,9 @@ def link_tree(source, target):
 
 
 class Cluster:
-    """A PostgreSQL server with a data directory in the machine's folder."""
+    """A PostgreSQL server with a data directory in the machine's folder, or a standby of another."""
 
-    def __init__(self, host, installation, name="pg", settings=None, tcp=False, start=True, initdb=()):
+    def __init__(self, host, installation, name="pg", settings=None, tcp=False, start=True, initdb=(), standby_of=None):
         self.host, self.installation, self.name = host, installation, name
         self.folder = host.new_folder(name)
         give_to_server_user(self.folder)
@@ -99,8 +99,12 @@ class Cluster:
         self.port = machine.free_ports()[0] if tcp else 5432
         self.process = None
         self._seen = 0
-        self._run([installation.program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                   "--locale=C.UTF-8", "--no-sync", *initdb])
+        if standby_of:
+            self._run([installation.program("pg_basebackup"), "-D", self.data, "-R", "-c", "fast", "--no-sync", "-U", "postgres",
+                       "-h", standby_of.folder, "-p", str(standby_of.port)])
+        else:
+            self._run([installation.program("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                       "--locale=C.UTF-8", "--no-sync", *initdb])
         self.configure(**{**SETTINGS, **(settings or {}), "port": self.port, "unix_socket_directories": self.folder,
                           "listen_addresses": "127.0.0.1" if tcp else ""})
         host.servers.append(self)
