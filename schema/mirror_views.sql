@@ -39,7 +39,7 @@ FROM @extschema@.change_mirrors m
        ON c.stream_name OPERATOR(pg_catalog.=) m.stream_name AND c.mirror_name OPERATOR(pg_catalog.=) m.mirror_name
      LEFT JOIN @extschema@.change_stream_status s ON s.stream_name OPERATOR(pg_catalog.=) m.stream_name
      CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws('; ',
-              CASE WHEN s.stream_name IS NULL THEN 'its change stream does not exist, as after a restore of a part'
+              CASE WHEN s.stream_name IS NULL THEN 'its change stream does not exist, as after a restore of a part: restore change_streams, too (pg_restore --data-only -t change_streams), or make it anew by create_change_stream()'
                    WHEN s.state OPERATOR(pg_catalog.<>) ALL (ARRAY['active', 'snapshot'])
                      THEN pg_catalog.format('change stream %s: %s', m.stream_name, s.reason)
                    WHEN c.mirror_name IS NULL THEN 'its copy is missing, as after a restore of a part: resync_change_mirror()'

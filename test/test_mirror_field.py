@@ -4,7 +4,8 @@ import json
 import pytest
 
 from mirrors import Past, equal_now, mirror, moment, status, stopped, synced, wait_exact
-from streams import Writers, create, error_of, sync, wait_state
+from streams import Writers, create, error_of, pause, resume, sync, wait_state
+from test_restore import Dump
 
 
 # ------------------------------------------------------------ rights in MongoDB
@@ -148,3 +149,41 @@ def test_standby(new_cluster, mongo, mdb):
     assert there.row("SELECT count(*) = max(event_id), count(DISTINCT resume_token) = count(*) FROM change_stream_events") == (True, True)
     db.close()
     there.close()
+
+
+# ------------------------------------------------------------ dumps
+
+@pytest.mark.timeout(120)
+def test_restored_in_the_middle_of_a_copy(linked, postgres, mongo, mdb, tmp_path):
+    """An unfinished copy goes on where the dump was; what came back without its rows, or those of a partition, is copied again."""
+    mdb.c.insert_many([{"_id": number} for number in range(100)])
+    mdb.big.insert_many([{"_id": number, "pad": "x" * 2000} for number in range(12000)])
+    linked.execute("CREATE TABLE parts (_id document PRIMARY KEY, document document) PARTITION BY HASH (_id)")
+    for part in range(2):
+        linked.execute(f"CREATE TABLE parts_{part} PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER {part})")
+    create(linked, "s", keep_events=False)
+    mirror(linked, "parts", stream_name="s", collection="c")
+    mirror(linked, "whole", stream_name="s", collection="c")
+    synced(linked, "s", "parts", "whole")
+    mirror(linked, "big", stream_name="s")
+    linked.wait_for("SELECT documents_done BETWEEN 1 AND 11999 FROM change_mirror_status WHERE mirror_name = 'big'")
+    pause(linked, "s")
+    tmp_path.chmod(0o777)
+    dump = Dump(linked, postgres, tmp_path)
+    mdb.c.insert_one({"_id": "after the dump"})
+    mdb.c.delete_one({"_id": 0})
+    mdb.big.delete_one({"_id": 0})
+    tables = {"parts": "c", "whole": "c", "big": "big"}
+    numbers = dict(linked.execute("SELECT mirror_name, copy_number FROM change_stream_snapshots"))
+    for arguments, again in ((["-j4"], set()), (dump.listed("TABLE DATA public parts_1 ", "TABLE DATA public big "), {"parts", "big"})):
+        copy = dump.restore(*arguments)
+        try:
+            assert status(copy, "big")["state"] == "paused"
+            resume(copy, "s")
+            synced(copy, "s", *tables)
+            for name, collection in tables.items():
+                equal_now(copy, mongo, mdb.name, name, collection)
+            assert {name for name, number in copy.execute("SELECT mirror_name, copy_number FROM change_stream_snapshots") if numbers[name] != number} == again
+        finally:
+            copy.close()
+            postgres.drop_database(copy.name)

@@ -550,6 +550,8 @@ mcs_resume_change_stream(PG_FUNCTION_ARGS)
 		mcs_progress_set_position(name, token);
 		mcs_snapshots_begin_again(name);
 	}
+	else if (stream->restored)
+		mcs_snapshots_begin_emptied(name);
 	mcs_stream_begin_snapshot(stream, collections);
 	/* whoever resumes a stream that was restored in part has seen what there is of it */
 	mcs_restore_mend_dependents(name);

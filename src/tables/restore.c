@@ -15,8 +15,8 @@
  * wait until they are resumed: they would run with the rights of the new owner.
  *
  * What mirrors show was written with a position.  Where that has not come back
- * they are copied again, as are those whose copy's row has not; and of a stream
- * that is not there they wait, as handlers do.
+ * they are copied again, as are those whose copy's row, or table's rows, have not;
+ * and of a stream that is not there they wait, as handlers do.
  *
  * Nothing is made while a restore may still be about to bring it: a restored
  * stream is left alone until somebody resumes or changes it.

@@ -189,6 +189,27 @@ mcs_snapshots_announce(const CopyProgress *copy)
 	return died;
 }
 
+/* Begins copies again: what is said in tables.h of either. */
+static void
+begin_again(const char *stream, bool emptied)
+{
+	static CatalogStatement begin = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_snapshots AS s SET documents_done = 0, documents_estimated = NULL, last_key = NULL, exact_since = NULL, "
+		"finished_at = NULL, sweep = mirror_name IS NOT NULL, swept_key = NULL, inexact_until = NULL, started_at = clock_timestamp(), "
+		"updated_at = clock_timestamp(), busy = '0', starts = 0, "
+		"copy_number = copy_number + (SELECT max(o.copy_number) FROM @.change_stream_snapshots o WHERE o.stream_name = $1) "
+		"WHERE stream_name = $1 AND CASE WHEN $2 THEN EXISTS "
+		"(SELECT FROM @.change_mirrors m, to_regclass(m.table_name) AS whole LEFT JOIN LATERAL pg_partition_tree(whole) AS part ON part.isleaf "
+		"WHERE m.mirror_name = s.mirror_name AND pg_relation_size(coalesce(part.relid, whole)) = 0) "
+		"ELSE mirror_name IS NOT NULL OR finished_at IS NULL END", TEXTOID, BOOLOID);
+	Datum		values[2] = {CStringGetTextDatum(stream), BoolGetDatum(emptied)};
+
+	if (mcs_extension_is_old())
+		return;
+	(void) mcs_catalog_run(&begin, values, NULL);
+	mcs_progress_redefine(stream);
+}
+
 /*
  * In a stream that goes on elsewhere: what was copied and not finished is of a
  * time that does not meet the new position, and what mirrors show, too.  Copies
@@ -197,17 +218,14 @@ mcs_snapshots_announce(const CopyProgress *copy)
 void
 mcs_snapshots_begin_again(const char *stream)
 {
-	static CatalogStatement begin = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_snapshots SET documents_done = 0, documents_estimated = NULL, last_key = NULL, exact_since = NULL, "
-		"finished_at = NULL, sweep = mirror_name IS NOT NULL, swept_key = NULL, inexact_until = NULL, started_at = clock_timestamp(), "
-		"updated_at = clock_timestamp(), busy = '0', starts = 0, "
-		"copy_number = copy_number + (SELECT max(o.copy_number) FROM @.change_stream_snapshots o WHERE o.stream_name = $1) "
-		"WHERE stream_name = $1 AND (mirror_name IS NOT NULL OR finished_at IS NULL)", TEXTOID);
+	begin_again(stream, false);
+}
 
-	if (mcs_extension_is_old())
-		return;
-	(void) mcs_catalog_run_for(&begin, stream);
-	mcs_progress_redefine(stream);
+/* A dump may have left the rows of tables out, which are tables like others. */
+void
+mcs_snapshots_begin_emptied(const char *stream)
+{
+	begin_again(stream, true);
 }
 
 void

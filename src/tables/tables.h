@@ -394,6 +394,8 @@ extern int	mcs_snapshots_announce(const CopyProgress *copy);
  * are not finished, and all of mirrors.  As mcs_snapshots_begin.
  */
 extern void mcs_snapshots_begin_again(const char *stream);
+/* Of a stream that was restored: begins those of mirrors again whose tables, or partitions of them, came back without a row. */
+extern void mcs_snapshots_begin_emptied(const char *stream);
 
 /* Forgets those of a stream (mirror NULL: all, its mirrors' too), or of a mirror. */
 extern void mcs_snapshots_forget(const char *stream, const char *mirror);
