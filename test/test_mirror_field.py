@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mirrors import Past, equal_now, mirror, moment, status, stopped, synced, wait_exact
+from mirrors import Past, difference, equal_now, mirror, moment, rows, status, stopped, synced, timestamp, wait_exact
 from streams import Writers, create, error_of, pause, resume, sync, wait_state
 from test_restore import Dump
 
@@ -187,3 +187,47 @@ def test_restored_in_the_middle_of_a_copy(linked, postgres, mongo, mdb, tmp_path
         finally:
             copy.close()
             postgres.drop_database(copy.name)
+
+
+# ------------------------------------------------------------ a subscriber
+
+@pytest.mark.timeout(120)
+def test_subscriber(db, new_cluster, mongo, mdb):
+    """A partitioned mirror published to another server: each of its commits is the collection at the position that is published along."""
+    publisher = new_cluster(settings={"wal_level": "logical"})
+    here = publisher.create_database("shop")
+    here.create_server(mongo.uri, mdb.name)
+    here.execute("CREATE TABLE c (_id document PRIMARY KEY, n numeric, document document) PARTITION BY HASH (_id)")
+    for part in range(2):
+        here.execute(f"CREATE TABLE c_{part} PARTITION OF c FOR VALUES WITH (MODULUS 2, REMAINDER {part})")
+    here.execute("CREATE PUBLICATION live FOR TABLE c, change_stream_progress WITH (publish_via_partition_root = true)")
+    db.execute("CREATE TABLE c (_id document PRIMARY KEY, n numeric, document document)")
+    mdb.c.insert_many([{"_id": number, "n": number, "pad": "x" * 1000} for number in range(10000)])
+    create(here, "s", keep_events=False)
+    mirror(here, "c", stream_name="s", columns="n numeric = n")
+    here.wait_for("SELECT documents_done > 0 FROM change_mirror_status")
+    db.execute(f"CREATE SUBSCRIPTION live CONNECTION 'host={publisher.folder} port={publisher.port} dbname=shop user=postgres' PUBLICATION live")
+    try:
+        compared = 0
+        with Writers(mongo, mdb.name, collections=("c",)) as writers, Past(mongo, mdb.name) as past, db.connect() as reader:
+            wait_exact(here, "c")
+            last = here.value("SELECT pg_current_wal_lsn()")
+            here.wait_for("SELECT replay_lsn >= %s FROM pg_stat_replication WHERE application_name = 'live'", last, timeout=60)
+            for _ in range(5):
+                writers.wait(20)
+                reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                found = rows(reader, "c")
+                at, = reader.execute("SELECT change_stream_position_time(resume_token) FROM change_stream_progress").fetchone()
+                reader.execute("ROLLBACK")
+                there = past.documents("c", timestamp(at))
+                assert there is None or difference(found, there) is None
+                compared += there is not None
+        assert compared
+        synced(here, "s", "c")
+        equal_now(db, mongo, mdb.name, "c", "c")
+        assert db.value("SELECT count(*) FROM c WHERE n IS DISTINCT FROM (document->>'n')::numeric") == 0
+    finally:
+        for what in ("DISABLE", "SET (slot_name = NONE)"):
+            db.execute(f"ALTER SUBSCRIPTION live {what}")
+        db.execute("DROP SUBSCRIPTION live")
+        here.close()
