@@ -2,6 +2,7 @@
 import json
 
 import pytest
+from psycopg import sql as SQL
 
 from mirrors import Past, difference, equal_now, mirror, moment, rows, status, stopped, synced, timestamp, wait_exact
 from streams import Writers, create, error_of, pause, resume, sync, wait_state
@@ -231,3 +232,87 @@ def test_subscriber(db, new_cluster, mongo, mdb):
             db.execute(f"ALTER SUBSCRIPTION live {what}")
         db.execute("DROP SUBSCRIPTION live")
         here.close()
+
+
+# ------------------------------------------------------------ tables and names as users have them
+
+NAMES = ["é😀", "a.b", 'quo"te', "it's", "with space", "select", "UPPER", "tab\tx", "back\\slash", "%s", "{x}", "c; DROP TABLE c", "x" * 63]
+
+
+def test_names(linked, mongo, mdb):
+    """Collections of odd names and the mirrors and tables that get their names, by one call; each follows its own."""
+    for name in NAMES:
+        mdb.command("insert", name, documents=[{"_id": 1}, {"_id": 2}, {"_id": 3}])
+    create(linked, "s", keep_events=False)
+    assert set(linked.column("SELECT create_change_mirrors('s', 'public')")) == set(NAMES)
+    for number, name in enumerate(NAMES):
+        mdb.command("update", name, updates=[{"q": {"_id": 1}, "u": {"$set": {"n": number}}}])
+        mdb.command("delete", name, deletes=[{"q": {"_id": 2}, "limit": 1}])
+    synced(linked, "s", *NAMES)
+    for number, name in enumerate(NAMES):
+        found = linked.connection.execute(SQL.SQL("SELECT _id::text, document->>'n' FROM {} ORDER BY 1").format(SQL.Identifier(name))).fetchall()
+        assert found == [("1", str(number)), ("3", None)], name
+        assert linked.execute("SELECT * FROM check_change_mirror(%s)", name) == []
+    for name in ("x" * 64, "é" * 32, ""):
+        assert error_of(linked, "SELECT create_change_mirror(%s, collection => 'a.b')", name).sqlstate == "22023"
+
+
+# what a table is made by, the columns of its mirror, and what becomes of that: None, it is equal; a text in the reason, it has stopped
+TABLES = {
+    "mixed": ('CREATE TABLE "MiXed" (_id document PRIMARY KEY, document document)', None, None),
+    "reserved": ('CREATE TABLE "order" (_id document PRIMARY KEY, document document, "select" text)', '"select" text = t', None),
+    "domains": ("CREATE DOMAIN key AS bigint CHECK (VALUE >= 0); CREATE DOMAIN body AS document;"
+                " CREATE TABLE domains (_id key PRIMARY KEY, document body)", None, None),
+    "narrow": ("CREATE DOMAIN few AS bigint CHECK (VALUE < 5); CREATE TABLE narrow (_id few PRIMARY KEY, document document)", None, "few_check"),
+    "narrow_column": ("CREATE DOMAIN small AS int CHECK (VALUE < 5); CREATE TABLE narrow_column (_id document PRIMARY KEY, n small, document document)",
+                      "n = n", None),
+    "defaults": ("CREATE TABLE defaults (_id document PRIMARY KEY, n int DEFAULT 77, mine int NOT NULL DEFAULT 5, document document)", "n int = missing", None),
+    "not_null": ("CREATE TABLE not_null (_id document PRIMARY KEY, n int NOT NULL, document document)", "n int = missing", "not-null"),
+    "numbered": ("CREATE TABLE numbered (_id document PRIMARY KEY, id bigint GENERATED ALWAYS AS IDENTITY UNIQUE, document document)", None, None),
+    "includes": ("CREATE TABLE includes (_id document, document document, PRIMARY KEY (_id) INCLUDE (document))", None, None),
+    "of_type": ("CREATE TYPE made AS (_id document, document document); CREATE TABLE of_type OF made (PRIMARY KEY (_id))", None, None),
+    "short": ("CREATE TABLE short (_id char(3) PRIMARY KEY, document document)", None, None),
+}
+
+
+def test_tables(linked, mongo, mdb):
+    """Whatever an ordinary writer could fill is equal; what refuses a row stops its mirror alone."""
+    mdb.c.insert_many([{"_id": number, "n": number, "t": "x"} for number in range(10)])
+    create(linked, "s", keep_events=False)
+    names = {"mixed": '"MiXed"', "reserved": '"order"'}
+    for name, (ddl, columns, _) in TABLES.items():
+        linked.connection.execute(ddl)
+        mirror(linked, name, stream_name="s", collection="c", table_name=names.get(name, name), columns=columns)
+    for name in [name for name, (_, _, stops) in TABLES.items() if stops]:
+        assert TABLES[name][2] in stopped(linked, name)["reason"]
+    mdb.c.update_one({"_id": 1}, {"$set": {"n": -1}})
+    mdb.c.delete_one({"_id": 2})
+    mdb.c.insert_one({"_id": 100, "n": 100, "t": "y"})
+    equal = [name for name, (_, _, stops) in TABLES.items() if not stops]
+    synced(linked, "s", *equal)
+    for name in equal:
+        assert linked.execute("SELECT * FROM check_change_mirror(%s)", name) == [], name
+    assert linked.execute("SELECT DISTINCT n, mine FROM defaults") == [(None, 5)]
+    assert linked.value("SELECT count(DISTINCT id) FROM numbered") == 10
+    assert status(linked, "narrow_column")["column_errors"] == 6
+
+
+def test_what_rows_do_not_reach(linked, mdb):
+    """Rules are refused, also later; what a trigger swallows or changes check_change_mirror shows."""
+    mdb.c.insert_many([{"_id": number, "n": number} for number in range(4)])
+    linked.connection.execute("CREATE TABLE ruled (_id document PRIMARY KEY, document document);"
+                              "CREATE RULE nothing AS ON DELETE TO ruled DO INSTEAD NOTHING;"
+                              "CREATE TABLE c (_id document PRIMARY KEY, document document);"
+                              "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                              " IF NEW._id = 1 THEN RETURN NULL; END IF; IF NEW._id = 2 THEN NEW.document = '{\"_id\": 2}'; END IF; RETURN NEW; END $$;"
+                              "CREATE TRIGGER swallow BEFORE INSERT OR UPDATE ON c FOR EACH ROW EXECUTE FUNCTION swallow()")
+    refused = error_of(linked, "SELECT create_change_mirror('ruled', collection => 'c')")
+    assert (refused.sqlstate, refused.diag.message_hint) == ("0A000", "DROP RULE nothing on public.ruled;")
+    linked.execute("DROP RULE nothing ON public.ruled")
+    for name in ("ruled", "c"):
+        mirror(linked, name, collection="c")
+        wait_exact(linked, name)
+    assert linked.execute("SELECT difference, _id::text FROM check_change_mirror('c') ORDER BY 2") == [("missing here", "1"), ("document differs", "2")]
+    linked.execute("CREATE RULE nothing AS ON INSERT TO ruled DO INSTEAD NOTHING")
+    mdb.c.insert_one({"_id": 5})
+    assert "DROP RULE nothing on public.ruled; mend that and SELECT resync_change_mirror('ruled')" in stopped(linked, "ruled")["reason"]

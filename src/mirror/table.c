@@ -17,13 +17,17 @@
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "mirror/mirror_internal.h"
+#include "rewrite/prs2lock.h"
+#include "rewrite/rewriteDefine.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -87,6 +91,26 @@ static char *
 table_name(Relation relation)
 {
 	return qualified(RelationGetNamespace(relation), RelationGetRelationName(relation));
+}
+
+/* Rules make other statements of those that write it, so that rows would be missing, or stay, and nobody would know. */
+static void
+check_rules(Relation relation)
+{
+	for (int i = 0; relation->rd_rules && i < relation->rd_rules->numLocks; i++)
+	{
+		const RewriteRule *rule = relation->rd_rules->rules[i];
+		ObjectAddress address;
+
+		if (rule->enabled == RULE_DISABLED)
+			continue;
+		ObjectAddressSet(address, RewriteRelationId, rule->ruleId);
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s has rules for the statements that write it", table_name(relation)),
+				 errdetail("A mirror's rows are written as they are; a trigger may act on them."),
+				 errhint("DROP RULE %s;", getObjectIdentity(&address, false))));
+	}
 }
 
 /* What kind of relation a mirror can be, and why not. */
@@ -382,6 +406,7 @@ look(MirrorTable *table)
 	table->relation = RelationGetRelid(relation);
 	check_kind(relation);
 	check_rights(relation, mirror->owner);
+	check_rules(relation);
 	level = mcs_owner_begin_settings(mirror->settings);
 	if (mirror->translated_columns || mirror->translated_filter)
 		table->expressions = mcs_expression_compile_mirror(mirror->translated_columns, mirror->translated_filter);
