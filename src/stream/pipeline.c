@@ -36,23 +36,30 @@ end_stage(DocumentBuilder *builder)
 	mcs_document_end(builder);
 }
 
-/* {key: value}, an element of an array. */
+/* {key: {db, coll}}, an element of an array. */
 static void
-append_condition(DocumentBuilder *builder, const char *key, const char *value)
+append_namespace(DocumentBuilder *builder, const char *key, const Stream *stream)
 {
 	mcs_document_begin_object(builder, NULL);
-	mcs_document_append_string(builder, key, value);
+	mcs_document_begin_object(builder, key);
+	mcs_document_append_string(builder, "db", stream->database);
+	mcs_document_append_string(builder, "coll", stream->collection);
+	mcs_document_end(builder);
 	mcs_document_end(builder);
 }
 
-/* The first stage of a collection's stream on its database. */
+/*
+ * The first stage of a collection's stream on its database.  MongoDB rewrites it
+ * for its oplog: a whole namespace as one comparison, ns.coll alone as a regular
+ * expression, which cost it a fifth of all that it does for an event.
+ */
 static void
-append_scope(DocumentBuilder *builder, const char *collection)
+append_scope(DocumentBuilder *builder, const Stream *stream)
 {
 	begin_stage(builder, "$match");
 	mcs_document_begin_array(builder, "$or");
-	append_condition(builder, "ns.coll", collection);
-	append_condition(builder, "to.coll", collection);
+	append_namespace(builder, "ns", stream);
+	append_namespace(builder, "to", stream);
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "operationType");
 	mcs_document_begin_array(builder, "$in");
@@ -255,7 +262,7 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	if (filtered)
-		append_scope(&builder, filtered);
+		append_scope(&builder, stream);
 	/* the filter is about what the user's stages make of an event */
 	if (stream->pipeline)
 		append_user_stages(&builder, stream->pipeline, filtered);
