@@ -40,8 +40,11 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/rel.h"
 
-/* Rows that are in slots at a time. */
-#define INSERT_SLOTS	1000
+/* Rows that are in slots at a time: what is made of so many is still in the processor's cache when it is needed next. */
+#define INSERT_SLOTS	128
+
+/* What most rows need of memory, as tuples. */
+#define ROW_ROOM		2048
 
 /* ---- opening ---- */
 
@@ -131,7 +134,9 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	if (command == CMD_INSERT)
 	{
 		table->desc = CreateTupleDescCopyConstr(RelationGetDescr(table->relation));
-		table->values = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream rows", ALLOCSET_DEFAULT_SIZES);
+		/* its first block stays from round to round */
+		table->values = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream rows",
+											  0, INSERT_SLOTS * ROW_ROOM, ALLOCSET_DEFAULT_MAXSIZE);
 		prepare_defaults(table);
 	}
 	return table;
@@ -188,9 +193,13 @@ fill_slots(EventsTable *table, const EventRow *rows, int count)
 	count = Min(count, INSERT_SLOTS);
 	if (table->slots == NULL)
 		table->slots = palloc(sizeof(TupleTableSlot *) * INSERT_SLOTS);
-	/* slots are kept for the next round, as COPY does */
+	/*
+	 * Slots are kept for the next round, as COPY does.  Virtual ones, as the apply worker of logical replication has
+	 * them: those of the table's own kind would hold the row as a tuple behind the insert, and index entries be made
+	 * of what is taken out of it again.
+	 */
 	while (table->slot_count < count)
-		table->slots[table->slot_count++] = MakeSingleTupleTableSlot(table->desc, table_slot_callbacks(table->relation));
+		table->slots[table->slot_count++] = MakeSingleTupleTableSlot(table->desc, &TTSOpsVirtual);
 	mcs_events_map_reset_conversion(table->conversion);
 	/* of the round before, whose rows are in the table */
 	MemoryContextReset(table->values);
@@ -262,10 +271,15 @@ insert_singly(EventsTable *table, int count, TransitionCaptureState *transition)
 static void
 insert_together(EventsTable *table, int count, TransitionCaptureState *transition, BulkInsertState bulk)
 {
+	MemoryContext old;
+
 	/* all are checked before the first goes in; none of them can see another */
 	for (int i = 0; i < count; i++)
 		check_row(table, table->slots[i]);
+	/* the access method makes tuples of the slots, and leaves them there */
+	old = MemoryContextSwitchTo(table->values);
 	table_multi_insert(table->relation, table->slots, count, GetCurrentCommandId(true), 0, bulk);
+	MemoryContextSwitchTo(old);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
