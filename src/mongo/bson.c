@@ -14,6 +14,7 @@
 #define MCS_DRIVER_THREAD
 #include "mongo/mongo_internal.h"
 
+#define SHORT_NAME			8
 #define MAX_DEPTH			300 /* MongoDB itself allows 250 at most, beside its envelope */
 
 /* A length as BSON and messages have it, wherever it stands. */
@@ -27,7 +28,7 @@ mcs_bson_uint32(const uint8 *place)
 }
 
 /* The size of a document that begins at data, 0 where it does not fit. */
-static uint32
+static inline uint32
 document_size(const uint8 *data, uint32 room)
 {
 	uint32		size;
@@ -39,7 +40,7 @@ document_size(const uint8 *data, uint32 room)
 }
 
 /* The size of a string with its length in front, 0 where it does not fit. */
-static uint32
+static inline uint32
 string_size(const uint8 *data, uint32 room)
 {
 	uint32		length;
@@ -51,16 +52,21 @@ string_size(const uint8 *data, uint32 room)
 }
 
 /* The size of a zero-terminated string with its zero, 0 where it does not fit. */
-static uint32
+static inline uint32
 cstring_size(const uint8 *data, uint32 room)
 {
-	const uint8 *zero = room == 0 ? NULL : memchr(data, 0, room);
+	const uint8 *zero;
 
+	/* most are names of a few bytes, for which a call costs more than a look */
+	for (uint32 i = 0; i < Min(room, SHORT_NAME); i++)
+		if (data[i] == 0)
+			return i + 1;
+	zero = room <= SHORT_NAME ? NULL : memchr(data + SHORT_NAME, 0, room - SHORT_NAME);
 	return zero == NULL ? 0 : (uint32) (zero - data) + 1;
 }
 
 /* The size of a value that is no document; false where it does not fit, or there is no such type. */
-static bool
+static inline bool
 scalar_size(uint8 type, const uint8 *data, uint32 room, uint32 *size)
 {
 	uint32		first;

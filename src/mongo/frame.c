@@ -57,9 +57,12 @@
 /* Of a request, so much is looked at: a hello with all that a client says of itself is smaller. */
 #define REQUEST_HEAD		4096
 
-/* A buffer grows with what has come, whatever length a reply claims; one that is larger does not stay. */
+/*
+ * A buffer grows with what has come, whatever length a reply claims; one that is
+ * larger than a thousand events of some kilobytes does not stay.
+ */
 #define FIRST_CAPACITY		16384
-#define KEPT_CAPACITY		(1024 * 1024)
+#define KEPT_CAPACITY		(4 * 1024 * 1024)
 
 typedef struct FramedStream
 {
