@@ -1,5 +1,6 @@
 """The driver's thread where it can't be woken and where it gets no memory."""
 import os
+import re
 import resource
 import subprocess
 import time
@@ -131,3 +132,31 @@ def test_out_of_memory(new_cluster, mongo, mdb, monkeypatch):
     connection.close()
     wait_until(lambda: gone(pid), 5, "the backend ends")
     assert not cluster.new_deaths()
+
+
+def test_reads_ahead_up_to_its_bound(linked, mdb, postgres):
+    """While the worker can't write, MongoDB is asked for more until 16 MB are there; only then it waits for us."""
+    linked.execute(f"ALTER DATABASE {linked.name} SET log_min_messages = debug1")
+
+    def waits(size, inserts, locked):
+        """Microseconds for which nothing was asked, with room and without, while the events table was locked for some seconds."""
+        begin = postgres.log_position()
+        linked.execute("SELECT create_change_stream('ahead', collection => 'ahead')")
+        mdb.ahead.insert_one({})
+        linked.execute("SELECT sync_change_stream('ahead')")
+        with linked.connect(autocommit=False) as session:
+            session.execute("LOCK TABLE change_stream_events IN EXCLUSIVE MODE")
+            until = time.monotonic() + locked
+            for _ in range(inserts):
+                mdb.ahead.insert_one({"filler": "x" * size})
+            time.sleep(max(0, until - time.monotonic()))
+        linked.execute("SELECT sync_change_stream('ahead')")
+        linked.execute("SELECT drop_change_stream('ahead')")
+        told = wait_until(lambda: re.search(r'change stream "ahead" has read (\d+) replies; between them MongoDB was asked nothing'
+                                            r" for (\d+) us, and for (\d+) us", postgres.log_text(begin)), 10, "the worker tells")
+        return int(told[2]), int(told[3])
+
+    with_room, without = waits(10, 20, 2)
+    assert with_room < 500_000 and without == 0
+    with_room, without = waits(1_000_000, 25, 3)
+    assert with_room < 500_000 and without > 200_000

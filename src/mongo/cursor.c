@@ -142,6 +142,14 @@ mcs_cursor_splits(const MongoCursor *cursor)
 	return cursor->session != NULL && mcs_thread_splits(cursor->session->thread);
 }
 
+CursorTimes
+mcs_cursor_times(const MongoCursor *cursor)
+{
+	CursorTimes none = {0};
+
+	return cursor->session != NULL && cursor->session->thread != NULL ? mcs_thread_times(cursor->session->thread) : none;
+}
+
 /* How many documents an array has, and which is the last; -1 where anything else is in it. */
 static int
 count_documents(const DocumentValue *array, DocumentValue *last)
@@ -149,6 +157,7 @@ count_documents(const DocumentValue *array, DocumentValue *last)
 	DocumentIterator it;
 	int			count = 0;
 
+	memset(last, 0, sizeof(*last));
 	mcs_document_iterate(&it, array->data, array->size);
 	while (mcs_document_next(&it))
 	{
@@ -187,9 +196,9 @@ timestamp_value(const DocumentValue *value)
 	return mcs_document_get_timestamp(value, &seconds, &ordinal) ? (uint64) seconds << 32 | ordinal : 0;
 }
 
-/* Fills *batch and *last, its last event, from a reply; false if it is not what a cursor's reply must be. */
+/* Fills *batch from a reply; false if it is not what a cursor's reply must be. */
 static bool
-read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
+read_batch(MongoBatch *batch, MemoryContext context)
 {
 	DocumentValue cursor;
 	DocumentIterator it;
@@ -205,7 +214,7 @@ read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
 		{
 			batch->events = it.value.data;
 			batch->events_size = it.value.size;
-			batch->event_count = count_documents(&it.value, last);
+			batch->event_count = count_documents(&it.value, &batch->last);
 		}
 		else if (strcmp(it.key, "atClusterTime") == 0)
 			batch->read_time = timestamp_value(&it.value);
@@ -222,17 +231,17 @@ read_batch(MongoBatch *batch, DocumentValue *last, MemoryContext context)
 
 /*
  * A find that was begun in two parts: asks for the second once the first is at
- * its end, unless there is nothing in it that may still come.  last is the last
- * document of the reply (all zero: it has none).
+ * its end, unless there is nothing in it that may still come.
  */
 static void
-ask_for_rest(MongoCursor *cursor, MongoBatch *batch, const DocumentValue *last)
+ask_for_rest(MongoCursor *cursor, MongoBatch *batch)
 {
 	DriverRequest *rest = cursor->rest;
+	const DocumentValue *last = &batch->last;
 	DocumentValue id;
 
 	cursor->wanted -= batch->event_count;
-	if (last->size > 0 && mcs_document_find(last->data, last->size, "_id", &id) && id.type == DOCUMENT_MAX_KEY)
+	if (last->type != 0 && mcs_document_find(last->data, last->size, "_id", &id) && id.type == DOCUMENT_MAX_KEY)
 		cursor->complete = true;
 	if (!batch->closed || cursor->wanted <= 0 || cursor->complete)
 		return;
@@ -248,7 +257,6 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 {
 	DriverReply *reply;
 	MemoryContext context;
-	DocumentValue last = {0};
 
 	if (cursor->finished)
 		elog(ERROR, "cursor has ended");
@@ -275,7 +283,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	batch->current = reply->current;
 	/* the token goes into the reply's context, and with the batch */
 	batch->reply = mcs_session_hold_reply(reply, &context);
-	if (!read_batch(batch, &last, context))
+	if (!read_batch(batch, context))
 	{
 		mcs_session_free_reply(batch->reply);
 		mcs_mongo_error_set(error, MONGO_ERROR_TRANSIENT, ERRCODE_PROTOCOL_VIOLATION, "the server's reply holds no documents");
@@ -284,7 +292,7 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 	}
 	batch->operation_time = mcs_session_operation_time(batch->reply);
 	if (cursor->rest != NULL)
-		ask_for_rest(cursor, batch, &last);
+		ask_for_rest(cursor, batch);
 	cursor->finished = batch->closed;
 	return MONGO_CURSOR_BATCH;
 }

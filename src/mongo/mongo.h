@@ -295,6 +295,7 @@ typedef struct MongoBatch
 	const uint8 *events;		/* BSON array of event documents (firstBatch or nextBatch); a find's documents */
 	uint32		events_size;
 	int			event_count;
+	DocumentValue last;			/* the last of them; type 0 where there is none */
 	const char *token;			/* post-batch token as text, palloc'ed; NULL where the server sent none */
 	uint64		operation_time;
 	uint64		read_time;		/* of a find: the time that its documents are as of; 0: MongoDB tells none (see FindSpec) */
@@ -335,6 +336,20 @@ extern void mcs_cursor_free_batch(MongoBatch *batch);
 
 /* Whether large events come in fragments; known after the opening reply. */
 extern bool mcs_cursor_splits(const MongoCursor *cursor);
+
+/*
+ * How long, between its replies, nothing was asked of MongoDB, which then does
+ * nothing for the cursor: idle, so that there was room for a reply, and full, so
+ * that there was none.
+ */
+typedef struct CursorTimes
+{
+	int64		replies;		/* to getMores */
+	int64		idle_us;
+	int64		full_us;
+} CursorTimes;
+
+extern CursorTimes mcs_cursor_times(const MongoCursor *cursor);
 
 /* Ends the cursor; the server's cursor is killed by the thread, without waiting for it. */
 extern void mcs_cursor_close(MongoCursor *cursor);

@@ -116,6 +116,7 @@ extern int	mcs_thread_bell(const DriverThread *thread);
 extern void mcs_thread_request(DriverThread *thread, DriverRequest *request);
 extern ThreadState mcs_thread_take(DriverThread *thread, DriverReply **reply, MongoError *error);
 extern bool mcs_thread_splits(DriverThread *thread);
+extern CursorTimes mcs_thread_times(DriverThread *thread);
 
 /*
  * Since when the thread is somewhere where no wait of ours can end it; 0 where

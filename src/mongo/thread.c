@@ -87,6 +87,8 @@ struct DriverThread
 	Size		queued;			/* bytes in the queue */
 	Size		queue_bytes;	/* of the open cursor */
 	bool		open_only;		/* the same */
+	CursorTimes times;			/* the same */
+	int64		since;			/* monotonic: when its latest reply was there, or room for another */
 };
 
 /* the thread that runs, NULL in the backend */
@@ -181,6 +183,23 @@ hand_over(DriverThread *thread, DriverReply *reply, const MongoError *error, boo
 	mcs_guard_ring_bell(thread->backend_bell);
 }
 
+/* From now on MongoDB waits for the thread, unless there is no room for what it would send. */
+static void
+begin_idle(DriverThread *thread)
+{
+	thread->since = bson_get_monotonic_time();
+}
+
+/* Now it does not: adds the time to one of those that are counted. */
+static void
+end_idle(DriverThread *thread, int64 *total)
+{
+	int64		now = bson_get_monotonic_time();
+
+	*total += now - thread->since;
+	thread->since = now;
+}
+
 /* Takes up the backend's request.  The mutex is held, and let go in between. */
 static void
 do_request(DriverThread *thread, Driver *driver)
@@ -210,6 +229,8 @@ do_request(DriverThread *thread, Driver *driver)
 
 	pthread_mutex_lock(&thread->mutex);
 	thread->splits = driver->splits;
+	memset(&thread->times, 0, sizeof(thread->times));
+	begin_idle(thread);
 	/* nobody waits for it any more; thread_main closes the cursor next */
 	if (opens && thread->end_cursor)
 		mcs_client_discard_reply(reply);
@@ -224,6 +245,8 @@ do_more(DriverThread *thread, Driver *driver)
 	DriverReply *reply;
 	MongoError	error;
 
+	end_idle(thread, &thread->times.idle_us);
+	thread->times.replies++;
 	allow(thread, 0);
 	mcs_guard_leave(&thread->guard);
 	pthread_mutex_unlock(&thread->mutex);
@@ -231,6 +254,7 @@ do_more(DriverThread *thread, Driver *driver)
 	reply = mcs_driver_more(driver, &error);
 
 	pthread_mutex_lock(&thread->mutex);
+	begin_idle(thread);
 	if (thread->end_cursor)
 		mcs_client_discard_reply(reply);
 	else
@@ -281,8 +305,15 @@ thread_main(void *arg)
 			do_more(thread, driver);
 		else
 		{
+			bool		reads = driver->cursor_id != 0 && thread->busy && !thread->open_only;
+			bool		full = thread->queued >= thread->queue_bytes;
+
+			if (reads)
+				end_idle(thread, &thread->times.idle_us);
 			mcs_guard_return(&thread->guard);
 			pthread_cond_wait(&thread->work, &thread->mutex);
+			if (reads)
+				end_idle(thread, full ? &thread->times.full_us : &thread->times.idle_us);
 		}
 	}
 	/* a little time to take leave of the server, which else keeps cursor and session for half an hour */
@@ -465,6 +496,18 @@ mcs_thread_splits(DriverThread *thread)
 	splits = thread->splits;
 	pthread_mutex_unlock(&thread->mutex);
 	return splits;
+}
+
+/* What the cursor that was opened last has waited for. */
+CursorTimes
+mcs_thread_times(DriverThread *thread)
+{
+	CursorTimes times;
+
+	pthread_mutex_lock(&thread->mutex);
+	times = thread->times;
+	pthread_mutex_unlock(&thread->mutex);
+	return times;
 }
 
 /* Since when the thread is where no wait of ours can end it. */

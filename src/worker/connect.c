@@ -150,6 +150,18 @@ mcs_worker_open_stream(StreamWorker *worker)
 	worker->read.repeat_logged = false;
 }
 
+/* Says what the driver's thread was kept from asking MongoDB by, for who looks why a stream is slow. */
+static void
+log_times(const StreamWorker *worker)
+{
+	CursorTimes times = mcs_cursor_times(worker->mongo.cursor);
+
+	ereport(DEBUG1,
+			(errmsg_internal("change stream \"%s\" has read " INT64_FORMAT " replies; between them MongoDB was asked nothing for "
+							 INT64_FORMAT " us, and for " INT64_FORMAT " us since too much was read and not written",
+							 worker->process.name, times.replies, times.idle_us, times.full_us)));
+}
+
 void
 mcs_worker_close_stream(StreamWorker *worker)
 {
@@ -157,6 +169,9 @@ mcs_worker_close_stream(StreamWorker *worker)
 	mcs_worker_plan_forget(worker);
 	mcs_gather_forget(worker);
 	if (worker->mongo.cursor)
+	{
+		log_times(worker);
 		mcs_cursor_close(worker->mongo.cursor);
+	}
 	worker->mongo.cursor = NULL;
 }

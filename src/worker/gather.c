@@ -172,8 +172,7 @@ typedef enum ReplyEnd
 static ReplyEnd
 reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
 {
-	DocumentIterator it;
-	DocumentValue last = {0};
+	const DocumentValue *last = &batch->last;
 	DocumentValue found;
 	EventFragment fragment;
 	TokenParts	token;
@@ -181,19 +180,16 @@ reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
 	bool		in_transaction;
 
 	*time = 0;
-	mcs_document_iterate(&it, batch->events, batch->events_size);
-	while (mcs_document_next(&it))
-		last = it.value;
-	if (batch->closed || (*time = event_time(&last, &token)) == 0)
+	if (batch->closed || (*time = event_time(last, &token)) == 0)
 		return END_PASSED;
-	fragment = mcs_event_fragment(last.data, last.size);
+	fragment = mcs_event_fragment(last->data, last->size);
 	if (fragment.number < fragment.of)
 		return END_OPEN;
 	if (batch->token && mcs_token_time(batch->token) > *time)
 		return END_PASSED;
 	in_transaction = mcs_token_within_transaction(token.data, token.length) ||
-		mcs_document_find(last.data, last.size, "txnNumber", &found) ||
-		mcs_document_find(last.data, last.size, "lsid", &found);
+		mcs_document_find(last->data, last->size, "txnNumber", &found) ||
+		mcs_document_find(last->data, last->size, "lsid", &found);
 	/* the user's pipeline may have taken away what tells */
 	if (full && (in_transaction || worker->stream->pipeline))
 		return END_OPEN;
