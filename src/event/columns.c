@@ -132,6 +132,13 @@ add_keys(TextList *list, const DocumentValue *object)
 		add_name(list, it.key, it.key_size);
 }
 
+/* Whether the event wrote a whole document. */
+static bool
+writes_whole(const ChangeEvent *event)
+{
+	return mcs_event_text_is(&event->operation_type, "insert") || mcs_event_text_is(&event->operation_type, "replace");
+}
+
 /* What the event wrote: paths of an update, top-level fields of a whole document, else NULL. */
 static Datum
 changed_fields(const ChangeEvent *event, bool *isnull)
@@ -139,7 +146,7 @@ changed_fields(const ChangeEvent *event, bool *isnull)
 	TextList	list = {NULL, 0, 0};
 
 	/* the whole document was written, whatever was there before */
-	if (mcs_event_text_is(&event->operation_type, "insert") || mcs_event_text_is(&event->operation_type, "replace"))
+	if (writes_whole(event))
 		add_keys(&list, &event->full_document);
 	else if (event->update_description.type == DOCUMENT_OBJECT)
 	{
@@ -320,10 +327,95 @@ mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bo
 	elog(ERROR, "no such event column: %d", (int) column);
 }
 
-/* All columns of an event: EVENT_COLUMNS values and null flags. */
-void
-mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls)
+/* ---- all columns at once ---- */
+
+/* A text that is most often the one of the event before. */
+static Datum
+repeated_text(EventRepeats *repeats, EventColumn column, EventText text, bool *isnull)
 {
-	for (int column = 0; column < EVENT_COLUMNS; column++)
-		values[column] = mcs_event_column(event, (EventColumn) column, looks_up, &nulls[column]);
+	Datum		before = repeats->texts[column];
+
+	*isnull = text.data == NULL;
+	if (text.data == NULL)
+		return (Datum) 0;
+	if (before == (Datum) 0 || VARSIZE_ANY_EXHDR(DatumGetPointer(before)) != text.length ||
+		memcmp(VARDATA_ANY(DatumGetPointer(before)), text.data, text.length) != 0)
+		repeats->texts[column] = PointerGetDatum(cstring_to_text_with_len(text.data, text.length));
+	return repeats->texts[column];
+}
+
+/* Whether an object has the keys that were noted, in their order. */
+static bool
+has_noted_keys(const EventRepeats *repeats, const DocumentValue *object)
+{
+	const char *at = repeats->keys.data;
+	const char *end = at + repeats->keys.len;
+	DocumentIterator it;
+
+	mcs_document_iterate(&it, object->data, object->size);
+	while (mcs_document_next(&it))
+	{
+		/* with the zero behind it, which the key has, too */
+		if ((size_t) (end - at) <= it.key_size || memcmp(at, it.key, it.key_size + 1) != 0)
+			return false;
+		at += it.key_size + 1;
+	}
+	return at == end && !it.malformed;
+}
+
+/* changed_fields of a whole document, which most often has the fields of the document before. */
+static Datum
+repeated_fields(EventRepeats *repeats, const ChangeEvent *event, bool *isnull)
+{
+	const DocumentValue *object = &event->full_document;
+	DocumentIterator it;
+
+	if (object->type != DOCUMENT_OBJECT || !writes_whole(event))
+		return changed_fields(event, isnull);
+	*isnull = false;
+	if (repeats->keys.data && has_noted_keys(repeats, object))
+		return repeats->changed_fields;
+	if (repeats->keys.data)
+		resetStringInfo(&repeats->keys);
+	else
+		initStringInfo(&repeats->keys);
+	mcs_document_iterate(&it, object->data, object->size);
+	while (mcs_document_next(&it))
+		appendBinaryStringInfo(&repeats->keys, it.key, it.key_size + 1);
+	repeats->changed_fields = changed_fields(event, isnull);
+	return repeats->changed_fields;
+}
+
+/* All columns of an event: EVENT_COLUMNS values and null flags.  Values that repeat are shared between events. */
+void
+mcs_event_values(const ChangeEvent *event, bool looks_up, EventRepeats *repeats, Datum *values, bool *nulls)
+{
+	const char *source = full_document_source(event, looks_up);
+
+	for (int i = 0; i < EVENT_COLUMNS; i++)
+	{
+		EventColumn column = (EventColumn) i;
+
+		switch (column)
+		{
+			case EVENT_OPERATION_TYPE:
+				values[i] = repeated_text(repeats, column, event->operation_type, &nulls[i]);
+				break;
+			case EVENT_DATABASE_NAME:
+				values[i] = repeated_text(repeats, column, event->database, &nulls[i]);
+				break;
+			case EVENT_COLLECTION_NAME:
+				values[i] = repeated_text(repeats, column, event->collection, &nulls[i]);
+				break;
+			case EVENT_CHANGED_FIELDS:
+				values[i] = repeated_fields(repeats, event, &nulls[i]);
+				break;
+			case EVENT_FULL_DOCUMENT_SOURCE:
+				values[i] = repeated_text(repeats, column, (EventText) {source, strlen(source)}, &nulls[i]);
+				break;
+			default:
+				values[i] = mcs_event_column(event, column, looks_up, &nulls[i]);
+				break;
+		}
+	}
 }

@@ -121,6 +121,36 @@ take_document(const DocumentValue *value, DocumentValue *column)
 	return true;
 }
 
+/* What a splitEvent says; what is malformed counts as whole, and is refused or shown as it came. */
+static EventFragment
+read_fragment(const DocumentValue *split)
+{
+	EventFragment fragment = {0, 0};
+	DocumentValue value;
+	int64		number,
+				of;
+
+	if (split->type == DOCUMENT_OBJECT &&
+		mcs_document_find(split->data, split->size, "fragment", &value) && mcs_document_get_int64(&value, &number) &&
+		mcs_document_find(split->data, split->size, "of", &value) && mcs_document_get_int64(&value, &of) &&
+		number >= 1 && of >= number && of <= PG_INT32_MAX)
+	{
+		fragment.number = (int) number;
+		fragment.of = (int) of;
+	}
+	return fragment;
+}
+
+/* A fragment's number, of use only until the event is whole. */
+static bool
+take_fragment(const DocumentValue *value, ChangeEvent *event)
+{
+	if (!event->has_fragment)
+		event->fragment = read_fragment(value);
+	event->has_fragment = true;
+	return true;
+}
+
 /* Puts one top-level field where it belongs; false where no column takes it. */
 static bool
 take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentValue *value)
@@ -142,8 +172,7 @@ take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentV
 		case 8:
 			return KEY_IS("wallTime") && take_wall_time(value, event);
 		case 10:
-			/* a fragment's number, of use only until the event is whole */
-			return KEY_IS("splitEvent");
+			return KEY_IS("splitEvent") && take_fragment(value, event);
 		case 11:
 			if (KEY_IS("documentKey"))
 				return take_document(value, &event->document_key);
@@ -169,22 +198,11 @@ take_field(ChangeEvent *event, const char *key, uint32 key_size, const DocumentV
 EventFragment
 mcs_event_fragment(const uint8 *event, uint32 size)
 {
-	EventFragment fragment = {0, 0};
-	DocumentValue split,
-				value;
-	int64		number,
-				of;
+	DocumentValue split;
 
-	/* what is malformed counts as whole, and is refused or shown as it came */
-	if (mcs_document_find(event, size, "splitEvent", &split) && split.type == DOCUMENT_OBJECT &&
-		mcs_document_find(split.data, split.size, "fragment", &value) && mcs_document_get_int64(&value, &number) &&
-		mcs_document_find(split.data, split.size, "of", &value) && mcs_document_get_int64(&value, &of) &&
-		number >= 1 && of >= number && of <= PG_INT32_MAX)
-	{
-		fragment.number = (int) number;
-		fragment.of = (int) of;
-	}
-	return fragment;
+	if (mcs_document_find(event, size, "splitEvent", &split))
+		return read_fragment(&split);
+	return (EventFragment) {0, 0};
 }
 
 /*

@@ -156,6 +156,8 @@ typedef struct ChangeEvent
 	uint64		cluster_time;	/* seconds << 32 | ordinal; 0 where missing */
 	int64		wall_time;		/* ms since 1970 */
 	bool		has_wall_time;
+	EventFragment fragment;		/* which of an event's fragments this is, if it was taken apart alone */
+	bool		has_fragment;	/* a splitEvent was there; the first one counts */
 	bool		too_large;		/* read without its images, since it was too large with them */
 	List	   *others;			/* of EventField: every field without a column */
 } ChangeEvent;
@@ -182,7 +184,20 @@ extern bool mcs_event_is_cause(const ErrorData *error);
 
 /* looks_up: an update's full document was looked up later (updateLookup), not kept as an image of its time. */
 extern Datum mcs_event_column(const ChangeEvent *event, EventColumn column, bool looks_up, bool *isnull);
-extern void mcs_event_values(const ChangeEvent *event, bool looks_up, Datum *values, bool *nulls);
+
+/*
+ * Values of the event before, which are taken once more where the next event has
+ * the same: most have.  Begins as all zero; lives as long as the memory context
+ * in which values are made.
+ */
+typedef struct EventRepeats
+{
+	Datum		texts[EVENT_COLUMNS];	/* of columns that are texts; 0: none yet */
+	StringInfoData keys;		/* of the whole document that changed_fields is of, each with its zero; data NULL: none */
+	Datum		changed_fields;
+} EventRepeats;
+
+extern void mcs_event_values(const ChangeEvent *event, bool looks_up, EventRepeats *repeats, Datum *values, bool *nulls);
 extern TimestampTz mcs_event_timestamp(uint64 cluster_time);
 extern TimestampTz mcs_event_second(uint64 cluster_time);
 

@@ -204,6 +204,7 @@ typedef struct StreamWriter
 	const char **positions;		/* careful: the token before each row */
 	const char *position;		/* before the next one */
 
+	EventRepeats repeats;		/* between the values of its events */
 	Datum		stream_name;	/* the same in each row */
 	Datum		status;
 	TimestampTz received_at;	/* of the newest row, with its processing_time_ms */

@@ -36,12 +36,16 @@ next_event(StreamWorker *worker, ChangeEvent *event, Size *bytes)
 		if (value->type != DOCUMENT_OBJECT)
 			mcs_document_malformed();
 		*bytes += value->size;
-		fragment = mcs_event_fragment(value->data, value->size);
-		if (fragment.of == 0 && worker->read.fragments == NIL)
+		/* mostly it is whole, and taken apart by the same look */
+		if (worker->read.fragments == NIL)
 		{
 			mcs_event_parse(event, value, 1);
-			return true;
+			if (event->fragment.of == 0)
+				return true;
+			/* errors that come before the others do are not about it */
+			memset(event, 0, sizeof(*event));
 		}
+		fragment = mcs_event_fragment(value->data, value->size);
 		/* a whole event (0) among fragments is as wrong as one out of its turn: the event that they begin would be lost */
 		if (fragment.number != list_length(worker->read.fragments) + 1)
 			ereport(ERROR,
@@ -247,7 +251,7 @@ store_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 	/* before filter and add_fields, which are not to see what is not stored */
 	if (worker->mask)
 		mcs_event_mask(worker->mask, event);
-	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, values, nulls);
+	mcs_event_values(event, strcmp(stream->full_document, "updateLookup") == 0, &writer->repeats, values, nulls);
 	if (!has_expressions(stream) || evaluate(worker, event, values, nulls))
 		mcs_writer_add(writer, values, nulls, worker->read.received_at);
 }
