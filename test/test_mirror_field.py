@@ -283,8 +283,9 @@ def test_tables(linked, mongo, mdb):
     for name, (ddl, columns, _) in TABLES.items():
         linked.connection.execute(ddl)
         mirror(linked, name, stream_name="s", collection="c", table_name=names.get(name, name), columns=columns)
-    for name in [name for name, (_, _, stops) in TABLES.items() if stops]:
-        assert TABLES[name][2] in stopped(linked, name)["reason"]
+    for name, first in (("narrow", 5), ("not_null", 0)):
+        reason = stopped(linked, name)["reason"]
+        assert TABLES[name][2] in reason and f"(the document with _id {first})" in reason
     mdb.c.update_one({"_id": 1}, {"$set": {"n": -1}})
     mdb.c.delete_one({"_id": 2})
     mdb.c.insert_one({"_id": 100, "n": 100, "t": "y"})
@@ -316,3 +317,29 @@ def test_what_rows_do_not_reach(linked, mdb):
     linked.execute("CREATE RULE nothing AS ON INSERT TO ruled DO INSTEAD NOTHING")
     mdb.c.insert_one({"_id": 5})
     assert "DROP RULE nothing on public.ruled; mend that and SELECT resync_change_mirror('ruled')" in stopped(linked, "ruled")["reason"]
+
+
+def test_which_document(linked, mdb):
+    """Of many that are written at once the one is named that the table refuses: by a CHECK, a trigger, a deferred key; nothing of the search stays."""
+    linked.connection.execute("CREATE TABLE known (n int PRIMARY KEY); INSERT INTO known VALUES (1); CREATE TABLE log (n int);"
+                              "CREATE TABLE c (_id document PRIMARY KEY, document document, n int CHECK (n <> 666) REFERENCES known DEFERRABLE INITIALLY DEFERRED);"
+                              "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.n);"
+                              " IF NEW.document ? 'bad' THEN RAISE 'no such'; END IF; RETURN NEW; END $$;"
+                              "CREATE TRIGGER refuse AFTER INSERT OR UPDATE ON c FOR EACH ROW EXECUTE FUNCTION refuse()")
+    mdb.c.insert_many([{"_id": number, "n": 1} for number in range(3000)])
+    mirror(linked, "c", columns="n = n")
+    wait_exact(linked, "c")
+    for number, fields, words in ((2345, {"n": 666}, "check constraint"), (17, {"bad": True}, "no such"), (2999, {"n": 5}, "foreign key constraint")):
+        written = linked.value("SELECT count(*) FROM log")
+        linked.execute("SELECT pause_change_stream('c')")
+        mdb.c.update_many({}, {"$inc": {"times": 1}})
+        mdb.c.update_one({"_id": number}, {"$set": fields})
+        linked.execute("SELECT resume_change_stream('c')")
+        reason = stopped(linked, "c")["reason"]
+        assert words in reason and f"(the document with _id {number})" in reason, reason
+        assert linked.value("SELECT count(*) FROM c") == 3000
+        assert (linked.value("SELECT count(*) FROM log") - written) % 1000 == 0
+        mdb.c.update_one({"_id": number}, {"$set": {"n": 1}, "$unset": {"bad": ""}})
+        sync(linked, "c")
+        linked.execute("SELECT resync_change_mirror('c')")
+        synced(linked, "c", "c")

@@ -71,6 +71,9 @@ typedef struct MirrorResult
 /* Writes it; raises what PostgreSQL raises. */
 extern void mcs_mirror_write(MirrorChanges *changes, MirrorResult *result);
 
+/* The _id of the document that the table refuses, as text, when a write has failed; NULL where none alone is to blame. */
+extern char *mcs_mirror_culprit(const MirrorChanges *changes, const ErrorData *error, bool check_deferred);
+
 /*
  * The table's rows in the order of its _id, for who looks whether MongoDB has
  * their documents.  Where _id has another type than document, the row's document

@@ -404,4 +404,11 @@ extern bool mcs_mirror_compare_next_rows(MirrorCheck *check);
 extern bool mcs_mirror_compare_choose_rows(MirrorCheck *check);
 extern bool mcs_mirror_compare_chosen_rows(MirrorCheck *check);
 
+/* ---- write.c: changes in parts ---- */
+
+extern int	mcs_mirror_count(const MirrorChanges *changes);
+
+/* Some of the changes, those of documents that are gone before the others; id: of the first of them. */
+extern MirrorChanges *mcs_mirror_part(const MirrorChanges *changes, int first, int count, DocumentValue *id);
+
 #endif							/* MCS_MIRROR_INTERNAL_H */

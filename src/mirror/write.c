@@ -143,6 +143,36 @@ mcs_mirror_empty(MirrorChanges *changes, uint64 time)
 	changes->emptied_at = time;
 }
 
+int
+mcs_mirror_count(const MirrorChanges *changes)
+{
+	return changes->count;
+}
+
+MirrorChanges *
+mcs_mirror_part(const MirrorChanges *changes, int first, int count, DocumentValue *id)
+{
+	MirrorChanges *part = mcs_mirror_begin(changes->table);
+	int			number = 0;
+
+	part->emptied = changes->emptied && first == 0;
+	part->emptied_at = changes->emptied_at;
+	/* those that are gone come first, as when all are written */
+	for (int turn = 0; turn < 2; turn++)
+		for (int i = 0; i < changes->count; i++)
+		{
+			const Change *change = &changes->changes[i];
+
+			if ((change->document.type != 0) != (turn == 1))
+				continue;
+			if (number >= first && number < first + count)
+				*change_of(part, &change->id) = *change;
+			number++;
+		}
+	*id = part->changes[0].id;
+	return part;
+}
+
 /* ---- what becomes of them ---- */
 
 /* Finds out which documents the filter does not let through: they are gone, for the mirror. */

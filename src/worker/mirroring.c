@@ -190,12 +190,13 @@ open_hint(const char *before, const char *hint)
 	return psprintf("%s%.*s", before, (int) length, hint);
 }
 
-/* What a person needs to know who finds a mirror stopped. */
+/* What a person needs to know who finds a mirror stopped; culprit: the _id of the document that it stopped at, or NULL. */
 static char *
-stop_reason(const Mirror *mirror, const ErrorData *error)
+stop_reason(const Mirror *mirror, const ErrorData *error, const char *culprit)
 {
-	return psprintf("table %s cannot be written: %s%s; mend that and SELECT resync_change_mirror(%s)",
-					mirror->table, error->message ? error->message : "unknown error", open_hint(": ", error->hint),
+	return psprintf("table %s cannot be written: %s%s%s; mend that and SELECT resync_change_mirror(%s)",
+					mirror->table, error->message ? error->message : "unknown error",
+					culprit ? psprintf(" (the document with _id %s)", culprit) : "", open_hint(": ", error->hint),
 					quote_literal_cstr(mirror->name));
 }
 
@@ -230,7 +231,7 @@ mcs_mirroring_stop_failed(StreamWorker *worker)
 		StreamMirror *mirror = &worker->mirrors[i];
 
 		if (mirror->failure)
-			stop_mirror(worker, mirror, stop_reason(mirror->definition, mirror->failure), mirror->failure->message);
+			stop_mirror(worker, mirror, stop_reason(mirror->definition, mirror->failure, NULL), mirror->failure->message);
 	}
 }
 
@@ -494,6 +495,7 @@ mcs_mirroring_write(StreamWorker *worker)
 			StreamMirror *mirror = &worker->mirrors[i];
 			MirrorResult result;
 			ErrorData  *error;
+			const char *culprit;
 
 			if (!mirror->changes)
 				continue;
@@ -507,7 +509,8 @@ mcs_mirroring_write(StreamWorker *worker)
 				worker->one_time_until = plan->time;
 				return false;
 			}
-			stop_mirror(worker, mirror, stop_reason(mirror->definition, error), error->message);
+			culprit = mcs_mirror_culprit(mirror->changes, error, worker->write.careful);
+			stop_mirror(worker, mirror, stop_reason(mirror->definition, error, culprit), error->message);
 		}
 	/* in the midst of a transaction of MongoDB's no table is as its collection ever was, be it one that nothing was written to yet */
 	for (int i = 0; plan->parts_time && i < worker->mirror_count; i++)
