@@ -8,6 +8,7 @@ import pytest
 from handlers import SEEN, handler, make_seen
 from handlers import status as handler_status
 from harness.machine import wait_until
+from mirrors import mirror, stopped, synced
 from streams import create, gaps, ids, patiently, pause, resume, status, sync, unexpected_deaths, wait_state, worker
 
 DIE = ("CREATE FUNCTION die() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
@@ -159,6 +160,48 @@ def test_no_careful_start_after_orderly_ends(linked, postgres, mdb):
     postgres.restart()
     sync(linked, "orders")
     assert linked.row("SELECT alive, crashes, starts FROM change_stream_progress") == (True, 0, 0)
+
+
+END_ITSELF = ("CREATE FUNCTION end_itself() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+              " IF to_jsonb(NEW)::text LIKE '%bad%' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW; END $$")
+
+
+def test_a_mirror_whose_trigger_ends_its_process(linked, mdb):
+    """Such a mirror stops alone, with a reason; the process lives, and others are told to end by whoever may."""
+    linked.execute(END_ITSELF)
+    create(linked, "s", keep_events=False)
+    for name in "cd":
+        mirror(linked, name, stream_name="s")
+    linked.execute("CREATE TRIGGER end_itself AFTER INSERT ON c FOR EACH ROW EXECUTE FUNCTION end_itself()")
+    mdb.c.insert_one({"_id": 1})
+    synced(linked, "s", "c", "d")
+    pid = worker(linked, "s")
+    mdb.c.insert_many([{"_id": 2}, {"_id": "bad"}, {"_id": 3}])
+    mdb.d.insert_one({"_id": 4})
+    assert "told its own process to end" in stopped(linked, "c")["reason"]
+    synced(linked, "s", "d")
+    assert linked.column("SELECT _id::int FROM d") == [4] and worker(linked, "s") == pid
+    linked.execute("DROP TRIGGER end_itself ON c; SELECT resync_change_mirror('c')")
+    linked.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+    synced(linked, "s", "c", "d")
+    assert linked.value("SELECT count(*) FROM c") == 4 and worker(linked, "s") != pid
+
+
+def test_events_and_handlers_that_end_their_process(linked, mdb):
+    """An error of the event, which stops the stream before it and is named; of a handler, the last attempt is a dead letter."""
+    make_seen(linked)
+    linked.execute(END_ITSELF)
+    create(linked, "s", collection="c")
+    handler(linked, "h", stream="s", retry_attempts=1, retry_delay="0.1 s",
+            body="BEGIN IF change.document_key::text LIKE '%2%' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; " + SEEN + " END")
+    linked.execute("CREATE TRIGGER end_itself BEFORE INSERT ON change_stream_events FOR EACH ROW EXECUTE FUNCTION end_itself()")
+    mdb.c.insert_many([{"_id": 1}, {"_id": 2}, {"_id": "bad"}, {"_id": 3}])
+    reason = wait_state(linked, "s", "error")["reason"]
+    assert "told its own process to end" in reason
+    resume(linked, "s", skip=re.search(r"skip => '([0-9A-F]+)'", reason).group(1))
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    assert ids(linked, "s") == [1, 2, None, 3] and linked.column("SELECT event_id FROM seen ORDER BY 1") == [1, 3, 4]
+    assert linked.row("SELECT event_id, sqlstate FROM change_stream_dead_letters") == (2, "09000")
 
 
 @pytest.mark.crashes

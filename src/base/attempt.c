@@ -35,7 +35,7 @@ attempt(void (*action) (void *), void *arg, bool keep)
 	{
 		/* out of ErrorContext, which the flush resets */
 		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
+		error = mcs_end_copy_error();
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -68,7 +68,7 @@ mcs_attempt_renew(MemoryContext context)
 
 	/* out of ErrorContext, which the flush resets */
 	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
+	error = mcs_end_copy_error();
 	FlushErrorState();
 	RollbackAndReleaseCurrentSubTransaction();
 	BeginInternalSubTransaction(NULL);

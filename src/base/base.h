@@ -87,6 +87,15 @@ extern ErrorData *mcs_attempt_undone(void (*action) (void *), void *arg);
  */
 extern ErrorData *mcs_attempt_renew(MemoryContext context);
 
+/* ---- end.c: being told to end ---- */
+
+/* In a process that runs users' code: to be told so by that code is an error of the code, and ends nothing. */
+extern void mcs_end_watch(void);
+extern void mcs_end_forget(void);	/* when a transaction begins */
+
+/* CopyErrorData(), to be used where errors of users' code are taken. */
+extern ErrorData *mcs_end_copy_error(void);
+
 /* ---- owner.c: acting as an owner, under the settings of who created what he runs ---- */
 
 /* The caller's settings under which expressions are parsed: a List of char *, "name=value" each. */

@@ -23,6 +23,9 @@
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
 
+/* One that lives so long and saves its position is not of those that end at once. */
+#define SURVIVED_MS			3000
+
 StreamSlot *mcs_slot_mine = NULL;
 
 /* No other process has been at this slot since PostgreSQL came back from a crash. */
@@ -281,7 +284,12 @@ mcs_slot_waiting(int await_ms)
 void
 mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	/* what a process finds of its position at once is no progress: it may end at the next event, as those before it */
+	if (saved_time > mcs_slot_mine->saved_time || TimestampDifferenceExceeds(mcs_slot_mine->launched_at, now, SURVIVED_MS))
+		mcs_slot_mine->quick_exits = 0;
 	/* the position may be another one already, set by who changed the stream: what we saved must not be waited on */
 	if (!mcs_slot_mine->changed)
 	{
@@ -289,9 +297,8 @@ mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_pe
 		mcs_slot_mine->drained = drained;
 		mcs_slot_mine->asked_at = asked_at;
 	}
-	mcs_slot_mine->replied_at = GetCurrentTimestamp();
+	mcs_slot_mine->replied_at = now;
 	mcs_slot_mine->events_per_second = events_per_second;
-	mcs_slot_mine->quick_exits = 0;
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }

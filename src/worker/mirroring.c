@@ -174,6 +174,8 @@ write_table(void *arg)
 	mcs_mirror_write(action->mirror->changes, &action->result);
 	if (action->check_deferred)
 		mcs_events_table_check_deferred();
+	/* a cancel that its triggers have earned is its own error, not that of what follows */
+	CHECK_FOR_INTERRUPTS();
 	CommandCounterIncrement();
 }
 

@@ -75,7 +75,7 @@ mcs_process_connect(char *stream)
 	uint32		flags = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	mcs_end_watch();
 	BackgroundWorkerUnblockSignals();
 
 	/*
@@ -135,6 +135,7 @@ void
 mcs_process_begin(WorkerProcess *process)
 {
 	SetCurrentStatementStartTimestamp();
+	mcs_end_forget();
 	pgstat_report_activity(STATE_RUNNING, process->name);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -175,7 +176,7 @@ mcs_process_clean_up(WorkerProcess *process, MemoryContext context, bool log)
 	HOLD_INTERRUPTS();
 	/* out of ErrorContext, which the flush empties, into memory that the rollback does not free */
 	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
+	error = mcs_end_copy_error();
 	if (log)
 	{
 		EmitErrorReport();
