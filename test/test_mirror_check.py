@@ -92,6 +92,43 @@ def test_other_types_of_id(linked, mdb, kind, ids, document):
     assert [row[0] for row in check(linked, "c")] == ["missing here", "not in MongoDB"]
 
 
+@pytest.mark.parametrize("kind, stray, document, name", [("bigint", "77", "1", '{"$numberLong": "77"}'), ("text", "-0", "-0.0", "-0.0"), ("text", "zz", "1", '"zz"'),
+                                                        ("timestamptz", "1970-01-01 00:00:00.0005+00", '{"$date": {"$numberLong": "0"}}', None)])
+def test_row_with_the_document_of_another(linked, mdb, kind, stray, document, name):
+    """What somebody has written into a row's document does not make it that document's: it is named, and resync takes it away."""
+    linked.execute(f"CREATE TABLE c (_id {kind} PRIMARY KEY, document document, note text)")
+    mdb.c.insert_many([{"_id": value} for value in ([bson.datetime_ms.DatetimeMS(0)] if kind == "timestamptz" else [0, 1])])
+    mirror(linked, "c")
+    wait_exact(linked, "c")
+    linked.execute("UPDATE c SET note = 'mine'")
+    linked.execute("INSERT INTO c VALUES (%s, %s)", stray, f'{{"_id": {document}}}')
+    (difference, _id, here, there), = check(linked, "c")
+    assert (difference, there) == ("not in MongoDB", None) and here and _id == (name or _id)
+    assert check(linked, "c", 10) == check(linked, "c")
+    # nor does it keep the row's own document out
+    if kind == "bigint":
+        linked.execute("UPDATE c SET document = '{\"_id\": 0}' WHERE _id = 1")
+        mdb.c.update_one({"_id": 1}, {"$set": {"n": 1}})
+        linked.value("SELECT sync_change_stream('c')")
+        linked.execute("UPDATE c SET document = '{\"_id\": 1}' WHERE _id = 0")
+    linked.execute("SELECT resync_change_mirror('c')")
+    linked.value("SELECT sync_change_stream('c')")
+    wait_exact(linked, "c")
+    assert check(linked, "c") == [] and set(linked.column("SELECT note FROM c")) == {"mine"}
+
+
+def test_two_documents_of_one_row(linked, mdb):
+    """Without a column for the document the table cannot tell the string 1 from the number, if they come one after the other; the check can."""
+    linked.execute("CREATE TABLE c (_id text PRIMARY KEY, n int)")
+    mdb.c.insert_many([{"_id": 1, "n": 1}, {"_id": "x", "n": 1}])
+    mirror(linked, "c", columns="n = n")
+    wait_exact(linked, "c")
+    mdb.c.insert_one({"_id": "1", "n": 1})
+    linked.value("SELECT sync_change_stream('c')")
+    assert check(linked, "c") == [("two documents are one row", "1", '"1"', '"1"')]
+    assert check(linked, "c", 10) == check(linked, "c")
+
+
 def test_collation(linked, mdb):
     """An order of strings that is not ours, and strings that MongoDB takes for equal."""
     mdb.create_collection("c", collation={"locale": "en", "strength": 2})

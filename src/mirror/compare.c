@@ -235,36 +235,6 @@ mcs_mirror_compare_documents(MirrorCheck *check)
 
 /* ---- rows that are to have documents ---- */
 
-/* A row that is to have a document. */
-typedef struct CheckedRow
-{
-	MirrorRow	row;
-	Datum		key;
-} CheckedRow;
-
-/* What MongoDB is asked for, and which row each is of. */
-static List *
-gather_ids(CheckedRow *rows, int count, ids_hash *numbers)
-{
-	List	   *ids = NIL;
-
-	for (int i = 0; i < count; i++)
-	{
-		ListCell   *cell;
-
-		foreach(cell, rows[i].row.ids)
-		{
-			bool		found;
-			IdEntry    *entry = ids_insert(numbers, mcs_document_value(lfirst(cell)), &found);
-
-			if (!found)
-				entry->number = i;
-			ids = lappend(ids, lfirst(cell));
-		}
-	}
-	return ids;
-}
-
 /* Notes which rows have documents that are to be here. */
 static void
 note_found(void *arg)
@@ -277,33 +247,28 @@ note_found(void *arg)
 	{
 		const DocumentValue *document = lfirst(cell);
 		DocumentValue id;
-		IdEntry    *entry;
 
 		CHECK_FOR_INTERRUPTS();
 		(void) mcs_document_find(document->data, document->size, MIRROR_ID, &id);
-		entry = ids_lookup(check->asked, id);
-		/* MongoDB finds more where strings are compared by a collation */
-		if (entry == NULL)
-			continue;
 		if (table->definition.translated_filter)
 		{
 			(void) mcs_evaluate_show(table, document);
 			if (!mcs_evaluate_passes(table))
 				continue;
 		}
-		((CheckedRow *) check->asked_rows)[entry->number].row.found = true;
+		mcs_mirror_note_found(check->asked, &id);
 	}
 }
 
 /* Asks MongoDB for the documents of rows; false where it is to be tried again. */
 static bool
-find_rows(MirrorCheck *check, CheckedRow *rows, int count)
+find_rows(MirrorCheck *check, List *rows)
 {
 	FindSpec	spec = {0};
+	Document   *filter;
 
-	check->asked = ids_create(CurrentMemoryContext, count * 2, NULL);
-	check->asked_rows = rows;
-	spec.filter = mcs_mirror_ids_filter(gather_ids(rows, count, check->asked));
+	check->asked = mcs_mirror_ask(rows, &filter);
+	spec.filter = filter;
 	/* the filter wants to see all of them */
 	spec.ids_only = check->table->definition.translated_filter == NULL;
 	if (!mcs_check_read(check, &spec))
@@ -312,49 +277,67 @@ find_rows(MirrorCheck *check, CheckedRow *rows, int count)
 	return true;
 }
 
-/* How many of some rows MongoDB can be asked for at once. */
-static int
-rows_at_once(const CheckedRow *rows, int count)
+/* Some rows of a list, from one on: as many as MongoDB can be asked for at once. */
+static List *
+rows_at_once(List *rows, int at, int most)
 {
 	Size		bytes = 0;
-	int			at_once = 0;
+	List	   *some = NIL;
 
-	while (at_once < count && bytes < MIRROR_IDS_BYTES)
-		bytes += mcs_mirror_row_bytes(&rows[at_once++].row);
-	return at_once;
+	for (; at < list_length(rows) && list_length(some) < most && bytes < MIRROR_IDS_BYTES; at++)
+	{
+		some = lappend(some, list_nth(rows, at));
+		bytes += mcs_mirror_row_bytes(list_nth(rows, at));
+	}
+	return some;
 }
 
-/* Tells which rows have no documents; false where it is to be tried again. */
-static bool
-check_rows(MirrorCheck *check, CheckedRow *rows, int count)
+/* Tells of documents that have one row, which shows that of them which was written last. */
+static void
+tell_of_shared(MirrorCheck *check, const MirrorRow *row)
 {
+	for (int i = 1; i < list_length(row->there); i++)
+		put_difference(check, "two documents are one row", linitial(row->there), row->key, list_nth(row->there, i));
+}
+
+/* Tells which rows have no documents, or more than one; false where it is to be tried again. */
+static bool
+check_rows(MirrorCheck *check, List *rows)
+{
+	int			count = list_length(rows);
 	Datum	   *keys = palloc(sizeof(Datum) * Max(count, 1));
 	Datum	   *numbers = palloc(sizeof(Datum) * Max(count, 1));
 	int			lonely = 0;
 	int			most = count;
-	int			at_once;
+	List	   *some = NIL;
 
 	/* all of them, before anything is told that a second try would tell again */
-	for (int at = 0; at < count; at += check->too_many ? 0 : at_once)
+	for (int at = 0; at < count; at += check->too_many ? 0 : list_length(some))
 	{
-		at_once = Min(rows_at_once(rows + at, count - at), most);
-		if (!find_rows(check, rows + at, at_once))
+		some = rows_at_once(rows, at, most);
+		if (!find_rows(check, some))
 			return false;
 		if (check->too_many)
-			most = Max(at_once / 4, 1);
+			most = Max(list_length(some) / 4, 1);
 	}
+	mcs_mirror_settle(check->table, rows);
 	for (int i = 0; i < count; i++)
 	{
-		if (rows[i].row.found)
+		MirrorRow  *row = list_nth(rows, i);
+
+		if (!row->exact)
+			tell_of_shared(check, row);
+		/* one that is equal and of other bytes was told of with the documents */
+		if (row->found || (row->exact && row->there != NIL))
 			continue;
-		keys[lonely] = rows[i].key;
+		keys[lonely] = row->value;
 		numbers[lonely++] = Int32GetDatum(i);
 	}
 	if (lonely == 0)
 		return true;
 	read_rows(check, keys, numbers, lonely);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		put_difference(check, "not in MongoDB", linitial(rows[row_number(row)].row.ids),
+		put_difference(check, "not in MongoDB", linitial(((MirrorRow *) list_nth(rows, row_number(row)))->ids),
 					   row_document(check->table, row, check->table->document), NULL);
 	SPI_freetuptable(SPI_tuptable);
 	return true;
@@ -372,39 +355,25 @@ keep_key(MirrorCheck *check, Datum key)
 	return kept;
 }
 
-/* Rows that were read by _id, in the part's memory. */
-static CheckedRow *
-take_rows(MirrorCheck *check)
-{
-	CheckedRow *rows = palloc0(sizeof(CheckedRow) * Max(SPI_processed, 1));
-
-	check->rows_read = 0;
-	for (uint64 i = 0; i < SPI_processed; i++)
-		if (mcs_mirror_row_take(check->table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-								&rows[check->rows_read].row, &rows[check->rows_read].key))
-			check->rows_read++;
-	return rows;
-}
-
 /* The next rows by _id. */
 bool
 mcs_mirror_compare_next_rows(MirrorCheck *check)
 {
 	TableStatement statement = check->has_last_key ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
-	CheckedRow *rows;
+	List	   *rows;
 
 	if (SPI_execute_plan(mcs_mirror_plan(check->table, statement), &check->last_key, NULL, true, PART_ROWS) != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\"", check->table->sql[statement]);
-	rows = take_rows(check);
-	SPI_freetuptable(SPI_tuptable);
-	if (!check_rows(check, rows, check->rows_read))
+	rows = mcs_mirror_take_rows(check->table, NULL, SIZE_MAX);
+	check->rows_read = list_length(rows);
+	if (!check_rows(check, rows))
 		return false;
 	check->rows_done += check->rows_read;
-	if (check->rows_read == 0)
+	if (rows == NIL)
 		return true;
 	if (check->has_last_key && !check->table->columns[0].by_value)
 		pfree(DatumGetPointer(check->last_key));
-	check->last_key = keep_key(check, rows[check->rows_read - 1].key);
+	check->last_key = keep_key(check, ((MirrorRow *) llast(rows))->value);
 	check->has_last_key = true;
 	return true;
 }
@@ -453,13 +422,13 @@ mcs_mirror_compare_chosen_rows(MirrorCheck *check)
 {
 	int			count = Min(check->chosen_count - check->chosen_at, PART_ROWS);
 	Datum		keys = mcs_mirror_value_array(&check->table->columns[0], check->chosen + check->chosen_at, NULL, count);
-	CheckedRow *rows;
+	List	   *rows;
 
 	if (SPI_execute_plan(mcs_mirror_plan(check->table, STATEMENT_SOME_IDS), &keys, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\"", check->table->sql[STATEMENT_SOME_IDS]);
-	rows = take_rows(check);
-	SPI_freetuptable(SPI_tuptable);
-	if (!check_rows(check, rows, check->rows_read))
+	rows = mcs_mirror_take_rows(check->table, NULL, SIZE_MAX);
+	check->rows_read = list_length(rows);
+	if (!check_rows(check, rows))
 		return false;
 	check->rows_done += check->rows_read;
 	return true;

@@ -82,8 +82,12 @@ extern char *mcs_mirror_culprit(const MirrorChanges *changes, const ErrorData *e
 typedef struct MirrorRow
 {
 	Document   *key;			/* its _id, behind which the next rows are asked for */
-	List	   *ids;			/* of Document *: the _ids that its document may have; by the first it is removed */
+	Datum		value;			/* the same as the column has it */
+	Oid			type;			/* and of which type that is */
+	List	   *ids;			/* of Document *: the _ids that its document may have */
+	bool		told;			/* by the row's document, so there is one */
 	bool		exact;			/* to the byte: 1 is not 1.0 */
+	List	   *there;			/* of Document *: those that MongoDB has, or their equals */
 	bool		found;			/* MongoDB has its document */
 } MirrorRow;
 
@@ -92,11 +96,18 @@ extern List *mcs_mirror_next_rows(MirrorTable *table, const Document *after, int
 
 /*
  * What MongoDB is asked for to find their documents, in the current memory
- * context: {_id: {$in: [...]}} of all of them.  Each _id that it has is then noted.
+ * context: {_id: {$in: [...]}} of all of them.  Each _id that it has is then noted,
+ * in any memory context that lives as long as the rows.
  */
 typedef struct MirrorAsked MirrorAsked;
 
 extern MirrorAsked *mcs_mirror_ask(List *rows, Document **filter);
 extern void mcs_mirror_note_found(MirrorAsked *asked, const DocumentValue *id);
+
+/* Decides which rows MongoDB has the documents of, and leaves in there those of this row alone; in a transaction. */
+extern void mcs_mirror_settle(MirrorTable *table, List *rows);
+
+/* Such a row goes, whatever document is in it; of changes that nothing else is in. */
+extern void mcs_mirror_remove_row(MirrorChanges *changes, const MirrorRow *row, uint64 time);
 
 #endif							/* MCS_MIRROR_H */

@@ -329,6 +329,9 @@ mcs_mirror_hash_id(DocumentValue id)
 /* An _id for messages. */
 extern char *mcs_typed_id_text(const DocumentValue *id);
 
+/* Whether two values of the column are one to its index. */
+extern bool mcs_typed_id_is_same(const MirrorTable *table, Datum a, Datum b);
+
 /* Raises where two documents have one value. */
 extern void mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *values, const DocumentValue *const *ids, int count);
 
@@ -337,8 +340,8 @@ extern bool *mcs_typed_id_find_others(MirrorTable *table, Datum *values, const D
 
 /* ---- row.c: which documents rows are of ---- */
 
-/* A row that one of STATEMENT_..._IDS has found, in the current memory context; false where it has no _id. */
-extern bool mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row, Datum *key);
+/* The rows that one of STATEMENT_..._IDS has found, in the current memory context, behind a key and until their _ids have so many bytes. */
+extern List *mcs_mirror_take_rows(MirrorTable *table, const Document *after, Size most);
 
 /* How much of _ids MongoDB is asked for at once: a command may have 48 MB, and nobody bounds what stands in a table. */
 #define MIRROR_IDS_BYTES	(4 * 1024 * 1024)
@@ -372,8 +375,7 @@ typedef struct MirrorCheck
 	int			rows_read;		/* of the part */
 	bool		has_last_key;
 	Datum		last_key;		/* _id of the last row, as its column has it */
-	ids_hash   *asked;			/* what MongoDB is asked for: numbers in asked_rows */
-	void	   *asked_rows;
+	MirrorAsked *asked;			/* what MongoDB is asked for */
 
 	/* a sample */
 	int			sample;

@@ -11,7 +11,9 @@
  */
 #include "mongo_change_stream.h"
 
+#include "executor/executor.h"
 #include "mirror/mirror_internal.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
@@ -130,71 +132,74 @@ text_candidates(const DocumentValue *string)
 	return candidates;
 }
 
-/* A row that one of the statements has found. */
-bool
-mcs_mirror_row_take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row, Datum *key)
+/* All _ids that a value of the column may be of. */
+static List *
+candidates(const MirrorRow *row)
+{
+	DocumentValue key = mcs_document_value(row->key);
+
+	return row->exact ? list_make1(row->key) : list_concat(list_make1(row->key), text_candidates(&key));
+}
+
+/* A row that one of the statements has found; false where it has no _id. */
+static bool
+take(const MirrorTable *table, HeapTuple tuple, TupleDesc desc, MirrorRow *row)
 {
 	const TableColumn *id = &table->columns[0];
-	bool		key_isnull;
 	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, desc, 1, &key_isnull);
+	Datum		value = SPI_getbinval(tuple, desc, 1, &isnull);
 	Datum		document;
-	DocumentValue of_key;
 
 	/* a unique column may be null, in rows that are not the mirror's */
-	if (key_isnull)
+	if (isnull)
 		return false;
-	*key = id->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, id->by_value, id->length);
+	row->type = id->base;
+	row->value = id->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, id->by_value, id->length);
 	document = SPI_getbinval(tuple, desc, 2, &isnull);
 	row->key = (Document *) PG_DETOAST_DATUM_COPY(document);
 	row->exact = table->id_is_document;
-	row->found = false;
 	document = SPI_getbinval(tuple, desc, 3, &isnull);
-	if (!isnull)
-	{
-		row->ids = list_make1(PG_DETOAST_DATUM_COPY(document));
-		return true;
-	}
-	row->ids = list_make1(row->key);
-	of_key = mcs_document_value(row->key);
-	/* where there is no document, its text has to tell */
-	if (!table->id_is_document)
-		row->ids = list_concat(row->ids, text_candidates(&of_key));
+	row->told = !isnull;
+	row->ids = row->told ? list_make1(PG_DETOAST_DATUM_COPY(document)) : candidates(row);
 	return true;
 }
 
-/* Whether a row's _id is the plain text of another's: of the numbers that a text reads as, 1 has 1 and not 1.0. */
+/* Whether the mirror gives the document of an _id the value that is the row's. */
 static bool
-is_text_of(const MirrorRow *row, const DocumentValue *id)
+has_id(MirrorTable *table, const MirrorRow *row, const Document *document)
 {
-	DocumentValue key = mcs_document_value(row->key);
-	const char *string;
-	uint32		size;
-	StringInfoData plain;
-	bool		bad_text;
+	DocumentValue id = mcs_document_value(document);
+	Datum		value;
+	bool		same = mcs_evaluate_id(table, &id, &value) && mcs_typed_id_is_same(table, value, row->value);
 
-	if (id->type == DOCUMENT_STRING || !mcs_document_get_string(&key, &string, &size))
-		return true;
-	initStringInfo(&plain);
-	return mcs_document_write_plain(&plain, id, &bad_text) && plain.len == size && memcmp(plain.data, string, size) == 0;
+	ResetExprContext(table->econtext);
+	return same;
 }
 
-/* Whether the document of an _id is that of a row. */
-static bool
-is_of(const MirrorRow *row, const DocumentValue *id)
+/* Rows, and the table that they are of. */
+typedef struct TableRows
 {
-	/* what the row's document says is no guess */
-	bool		guessed = !row->exact && linitial(row->ids) == row->key;
+	MirrorTable *table;
+	List	   *rows;
+} TableRows;
+
+/* Somebody may have written the document of another _id into a row, which tells nothing of it then. */
+static void
+doubt(void *arg)
+{
+	TableRows  *all = arg;
 	ListCell   *cell;
 
-	foreach(cell, row->ids)
+	foreach(cell, all->rows)
 	{
-		DocumentValue candidate = mcs_document_value(lfirst(cell));
+		MirrorRow  *row = lfirst(cell);
 
-		if (row->exact ? mcs_document_is_same(&candidate, id) : mcs_document_compare(&candidate, id) == 0)
-			return !guessed || is_text_of(row, id);
+		CHECK_FOR_INTERRUPTS();
+		if (!row->told || has_id(all->table, row, linitial(row->ids)))
+			continue;
+		row->told = false;
+		row->ids = candidates(row);
 	}
-	return false;
 }
 
 Size
@@ -254,6 +259,29 @@ mcs_mirror_ask(List *rows, Document **filter)
 	return asked;
 }
 
+/* An _id that MongoDB has and that is equal to one that the row's document may have. */
+static void
+note(MirrorRow *row, const DocumentValue *id)
+{
+	ListCell   *cell;
+
+	if (row->exact)
+	{
+		DocumentValue own = mcs_document_value(linitial(row->ids));
+
+		row->found = row->found || mcs_document_is_same(&own, id);
+	}
+	/* MongoDB may be asked twice */
+	foreach(cell, row->there)
+	{
+		DocumentValue other = mcs_document_value(lfirst(cell));
+
+		if (mcs_document_compare(&other, id) == 0)
+			return;
+	}
+	row->there = lappend(row->there, mcs_document_make(id->type, id->data, id->size));
+}
+
 void
 mcs_mirror_note_found(MirrorAsked *asked, const DocumentValue *id)
 {
@@ -261,11 +289,53 @@ mcs_mirror_note_found(MirrorAsked *asked, const DocumentValue *id)
 
 	/* MongoDB finds more where strings are compared by a collation */
 	for (int i = entry ? entry->number : -1; i >= 0; i = asked->candidates[i].next)
-	{
-		MirrorRow  *row = asked->candidates[i].row;
+		note(asked->candidates[i].row, id);
+}
 
-		row->found = row->found || is_of(row, id);
+/* The rows of mcs_mirror_settle. */
+typedef struct Settlement
+{
+	MirrorTable *table;
+	List	   *rows;
+} Settlement;
+
+/*
+ * A row is that of a document if the mirror would give that document this _id.
+ * 0 and -0.0 are equal, and not as texts.
+ */
+static void
+settle(void *arg)
+{
+	TableRows  *all = arg;
+	MirrorTable *table = all->table;
+	ListCell   *cell;
+
+	foreach(cell, all->rows)
+	{
+		MirrorRow  *row = lfirst(cell);
+		ListCell   *id;
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->exact)
+			continue;
+		/* of a column that has got another type meanwhile nothing can be said */
+		row->found = row->type != table->columns[0].base;
+		if (row->found)
+			continue;
+		foreach(id, row->there)
+			if (!has_id(table, row, lfirst(id)))
+				row->there = foreach_delete_current(row->there, id);
+		row->found = row->there != NIL;
 	}
+}
+
+void
+mcs_mirror_settle(MirrorTable *table, List *rows)
+{
+	TableRows	all = {table, rows};
+
+	if (!table->id_is_document)
+		mcs_evaluate(settle, &all, CurrentMemoryContext);
 }
 
 /* A key as the column has it, which may have come from there by a document that holds less of it. */
@@ -282,13 +352,34 @@ is_key(const MirrorRow *row, const Document *after)
 }
 
 List *
+mcs_mirror_take_rows(MirrorTable *table, const Document *after, Size most)
+{
+	TableRows	all = {table, NIL};
+	Size		bytes = 0;
+
+	for (uint64 i = 0; i < SPI_processed && bytes < most; i++)
+	{
+		MirrorRow  *row = palloc0(sizeof(MirrorRow));
+
+		/* what the document of a key does not hold, as microseconds, must not bring the same row again */
+		if (!take(table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row) || is_key(row, after))
+			continue;
+		all.rows = lappend(all.rows, row);
+		bytes += mcs_mirror_row_bytes(row);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (!table->id_is_document && table->document)
+		mcs_evaluate(doubt, &all, CurrentMemoryContext);
+	return all.rows;
+}
+
+List *
 mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TableStatement statement = after ? STATEMENT_NEXT_IDS : STATEMENT_FIRST_IDS;
 	Datum		value = (Datum) 0;
-	Size		bytes = 0;
-	List	   *rows = NIL;
+	List	   *rows;
 	int			result;
 
 	if (after)
@@ -304,17 +395,7 @@ mcs_mirror_next_rows(MirrorTable *table, const Document *after, int limit)
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not execute \"%s\": %s", table->sql[statement], SPI_result_code_string(result));
 	MemoryContextSwitchTo(context);
-	for (uint64 i = 0; i < SPI_processed && bytes < MIRROR_IDS_BYTES; i++)
-	{
-		MirrorRow  *row = palloc0(sizeof(MirrorRow));
-		Datum		key;
-
-		/* what the document of a key does not hold, as microseconds, must not bring the same row again */
-		if (!mcs_mirror_row_take(table, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, &key) || is_key(row, after))
-			continue;
-		rows = lappend(rows, row);
-		bytes += mcs_mirror_row_bytes(row);
-	}
+	rows = mcs_mirror_take_rows(table, after, MIRROR_IDS_BYTES);
 	PopActiveSnapshot();
 	SPI_finish();
 	return rows;

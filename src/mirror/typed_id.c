@@ -10,6 +10,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "mirror/mirror_internal.h"
 #include "utils/array.h"
@@ -61,15 +62,33 @@ compare(const void *a, const void *b, void *arg)
 										   ((const TypedId *) a)->value, ((const TypedId *) b)->value));
 }
 
+/* The order of the column's index: there is a btree on it. */
+static TypedOrder
+column_order(const MirrorTable *table)
+{
+	TypedOrder	order;
+
+	order.compare = &lookup_type_cache(table->columns[0].base, TYPECACHE_CMP_PROC_FINFO)->cmp_proc_finfo;
+	order.collation = table->columns[0].collation;
+	return order;
+}
+
+bool
+mcs_typed_id_is_same(const MirrorTable *table, Datum a, Datum b)
+{
+	TypedOrder	order = column_order(table);
+	TypedId		one = {.value = a};
+	TypedId		other = {.value = b};
+
+	return compare(&one, &other, &order) == 0;
+}
+
 void
 mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *values, const DocumentValue *const *ids, int count)
 {
 	TypedId    *all = palloc(sizeof(TypedId) * Max(count, 1));
-	TypedOrder	order;
+	TypedOrder	order = column_order(table);
 
-	/* there is a btree on the column, so that its type has an order */
-	order.compare = &lookup_type_cache(table->columns[0].base, TYPECACHE_CMP_PROC_FINFO)->cmp_proc_finfo;
-	order.collation = table->columns[0].collation;
 	for (int i = 0; i < count; i++)
 	{
 		all[i].value = values[i];
@@ -80,6 +99,38 @@ mcs_typed_id_check_distinct(const MirrorTable *table, const Datum *values, const
 		if (compare(&all[i - 1], &all[i], &order) == 0)
 			refuse(table, all[i - 1].id, all[i].id);
 	pfree(all);
+}
+
+/* Whether an _id has a value of the column. */
+typedef struct Conversion
+{
+	MirrorTable *table;
+	const DocumentValue *id;
+	Datum		value;
+	bool		same;
+} Conversion;
+
+static void
+convert(void *arg)
+{
+	Conversion *conversion = arg;
+	Datum		value;
+
+	conversion->same = mcs_evaluate_id(conversion->table, conversion->id, &value) &&
+		mcs_typed_id_is_same(conversion->table, value, conversion->value);
+	ResetExprContext(conversion->table->econtext);
+}
+
+/* Whether the _id in a row's document is that of another document, and not one that somebody has written there, which leads to another row. */
+static bool
+is_other(MirrorTable *table, Datum value, const DocumentValue *stored, const DocumentValue *id)
+{
+	Conversion	conversion = {table, stored, value, false};
+
+	if (mcs_document_compare(stored, id) == 0)
+		return false;
+	mcs_evaluate(convert, &conversion, CurrentMemoryContext);
+	return conversion.same;
 }
 
 /*
@@ -110,7 +161,7 @@ mcs_typed_id_find_others(MirrorTable *table, Datum *values, const DocumentValue 
 		if (isnull)
 			continue;
 		id = mcs_document_take(DatumGetDocumentP(stored));
-		if (mcs_document_compare(&id, ids[number]) == 0)
+		if (!is_other(table, values[number], &id, ids[number]))
 			continue;
 		if (refuses)
 			refuse(table, &id, ids[number]);

@@ -61,6 +61,7 @@ struct MirrorChanges
 	Change	   *changes;
 	int			count;
 	int			room;
+	bool		of_rows;		/* rows that go, whatever document is in them, and nothing else */
 	bool		emptied;		/* before all of them, no document existed */
 	uint64		emptied_at;
 
@@ -82,6 +83,19 @@ mcs_mirror_begin(MirrorTable *table)
 	return changes;
 }
 
+/* Room for one more. */
+static Change *
+add_change(MirrorChanges *changes)
+{
+	if (changes->count == changes->room)
+	{
+		changes->room = Max(changes->room * 2, 256);
+		changes->changes = changes->changes ? repalloc_huge(changes->changes, sizeof(Change) * changes->room)
+			: MemoryContextAllocHuge(changes->context, sizeof(Change) * changes->room);
+	}
+	return memset(&changes->changes[changes->count++], 0, sizeof(Change));
+}
+
 /* The change of an _id, made if there is none. */
 static Change *
 change_of(MirrorChanges *changes, const DocumentValue *id)
@@ -92,14 +106,8 @@ change_of(MirrorChanges *changes, const DocumentValue *id)
 
 	if (!found)
 	{
-		if (changes->count == changes->room)
-		{
-			changes->room = Max(changes->room * 2, 256);
-			changes->changes = changes->changes ? repalloc_huge(changes->changes, sizeof(Change) * changes->room)
-				: MemoryContextAllocHuge(changes->context, sizeof(Change) * changes->room);
-		}
-		entry->number = changes->count++;
-		memset(&changes->changes[entry->number], 0, sizeof(Change));
+		entry->number = changes->count;
+		(void) add_change(changes);
 	}
 	change = &changes->changes[entry->number];
 	/* an _id that is gone and one that came may be equal and of other bytes */
@@ -132,6 +140,19 @@ mcs_mirror_remove(MirrorChanges *changes, const DocumentValue *id, uint64 time)
 	change->document.type = 0;
 	change->went = true;
 	change->time = time;
+}
+
+void
+mcs_mirror_remove_row(MirrorChanges *changes, const MirrorRow *row, uint64 time)
+{
+	Change	   *change = add_change(changes);
+
+	change->id = mcs_document_value(row->key);
+	change->went = true;
+	change->time = time;
+	change->has_key = true;
+	change->key = row->value;
+	changes->of_rows = true;
 }
 
 void
@@ -353,7 +374,7 @@ write_gone(MirrorChanges *changes, Rows *rows)
 	MirrorTable *table = changes->table;
 	Datum		values[2];
 
-	if (table->sql[STATEMENT_STORED])
+	if (table->sql[STATEMENT_STORED] && !changes->of_rows)
 		leave_others(table, rows);
 	if (rows->count == 0)
 		return;
@@ -586,7 +607,7 @@ write_changes(MirrorChanges *changes)
 {
 	if (changes->table->definition.translated_filter)
 		mcs_evaluate(filter, changes, changes->scratch);
-	if (!changes->table->id_is_document)
+	if (!changes->table->id_is_document && !changes->of_rows)
 		mcs_evaluate(find_keys, changes, changes->scratch);
 	if (changes->emptied)
 		write_emptied(changes);

@@ -106,14 +106,11 @@ remove_rows(StreamWorker *worker, StreamMirror *mirror, const Sweep *sweep)
 	saved = mcs_progress_save(worker->stream, worker->stream->last_event_id, worker->stream->resume_token, &progress);
 	if (!saved)
 		changes = NULL;
+	if (changes)
+		mcs_mirror_settle(mirror->table, sweep->rows);
 	foreach(cell, sweep->rows)
-	{
-		const MirrorRow *row = lfirst(cell);
-		DocumentValue id = mcs_document_value(linitial(row->ids));
-
-		if (changes && !row->found)
-			mcs_mirror_remove(changes, &id, sweep->time);
-	}
+		if (changes && !((MirrorRow *) lfirst(cell))->found)
+			mcs_mirror_remove_row(changes, lfirst(cell), sweep->time);
 	/* an error of the commit may be the table's: see on_error.c */
 	worker->write.in_progress = true;
 	if (saved)
