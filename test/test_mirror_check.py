@@ -5,8 +5,9 @@ import uuid
 import bson
 import pytest
 
+from foreign import messages
 from mirrors import mirror, wait_exact
-from streams import call, error_of, pause
+from streams import call, create, error_of, pause
 
 CHECK = "SELECT difference, _id::text, here::text, there::text FROM check_change_mirror(%s, %s)"
 
@@ -127,6 +128,31 @@ def test_two_documents_of_one_row(linked, mdb):
     linked.value("SELECT sync_change_stream('c')")
     assert check(linked, "c") == [("two documents are one row", "1", '"1"', '"1"')]
     assert check(linked, "c", 10) == check(linked, "c")
+
+
+@pytest.mark.parametrize("table, statements", [
+    ("_id document PRIMARY KEY, n int, document document)", ["TRUNCATE c", "TRUNCATE other CASCADE", "ALTER TABLE c DROP COLUMN document, ADD COLUMN document document",
+                                                             "ALTER TABLE c DROP COLUMN n; ALTER TABLE c ADD n int"]),
+    ("_id bigint PRIMARY KEY, n int) PARTITION BY RANGE (_id)", ["TRUNCATE part", "TRUNCATE ONLY part, other"])])
+def test_emptied_by_hand(linked, mdb, table, statements):
+    """TRUNCATE, in whichever way, and a new column in an old one's place are noticed at once, and mended by a copy."""
+    mdb.c.insert_many([{"_id": number, "n": number} for number in range(10)])
+    linked.execute(f"CREATE TABLE other (n int PRIMARY KEY); CREATE TABLE c ({table}")
+    linked.execute("CREATE TABLE part PARTITION OF c FOR VALUES FROM (0) TO (100)" if "PARTITION" in table else "ALTER TABLE c ADD o int REFERENCES other")
+    create(linked, "s", keep_events=False)
+    mirror(linked, "c", stream_name="s", columns="n = n")
+    for statement in statements:
+        linked.value("SELECT sync_change_stream('s')")
+        wait_exact(linked, "c")
+        heard = messages(linked.connection)
+        linked.execute(f"BEGIN; {statement}")
+        assert linked.value("SELECT exact_at IS NULL AND state = 'snapshot' FROM change_mirror_status")
+        linked.execute("COMMIT")
+        assert any("copies its collection again" in message[1] for message in heard), heard
+        wait_exact(linked, "c")
+        assert check(linked, "c") == [] and linked.value("SELECT count(*) FROM c") == 10
+    linked.execute("SELECT pause_change_mirror('c'); TRUNCATE c; ALTER TABLE other ADD document document")
+    assert linked.value("SELECT state FROM change_mirror_status") == "paused"
 
 
 def test_collation(linked, mdb):

@@ -16,11 +16,14 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/heap.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_inherits.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -401,10 +404,108 @@ renames_server(Node *statement)
 	return IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_FOREIGN_SERVER;
 }
 
+/* ---- rows of mirrors that a statement takes away ---- */
+
+/* Copies a mirror again whose table has lost what was copied. */
+static void
+copy_mirror_again(const Mirror *mirror, const char *why)
+{
+	CopyProgress copy = {
+		.stream = mirror->stream,
+		.database = mirror->database,
+		.collection = mirror->collection,
+		.mirror = mirror->name,
+		.documents_estimated = -1,
+		.sweep = true
+	};
+
+	/* the stream's rows first, as whoever changes a mirror does it behind the table */
+	mcs_progress_redefine(mirror->stream);
+	mcs_snapshots_begin(&copy);
+	mcs_wake_at_commit(mirror->stream);
+	if (has_privs_of_role(GetUserId(), mirror->owner))
+		ereport(NOTICE,
+				(errmsg("change mirror \"%s\" copies its collection again", mirror->name),
+				 errdetail("%s", why)));
+}
+
+/* The mirrors of a table, or of a column of it. */
+static void
+copy_mirrors_again(Oid table, const char *column, const char *why)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(table));
+	char	   *name = get_rel_name(table);
+	ListCell   *cell;
+
+	if (schema == NULL || name == NULL)
+		return;
+	foreach(cell, mcs_mirrors_at_table(schema, name, mcs_base_relation_owner(table), column))
+		copy_mirror_again(lfirst(cell), why);
+}
+
+/* The tables that a TRUNCATE has emptied, those by CASCADE among them, and the partitioned ones that have a part in that. */
+static List *
+truncated_tables(const TruncateStmt *statement)
+{
+	List	   *tables = NIL;
+	List	   *others;
+	List	   *parents = NIL;
+	ListCell   *cell;
+
+	foreach(cell, statement->relations)
+	{
+		RangeVar   *relation = lfirst(cell);
+		Oid			table = RangeVarGetRelid(relation, NoLock, true);
+
+		if (OidIsValid(table))
+			tables = list_concat_unique_oid(tables, relation->inh ? find_all_inheritors(table, NoLock, NULL) : list_make1_oid(table));
+	}
+	while (statement->behavior == DROP_CASCADE && (others = heap_truncate_find_FKs(tables)) != NIL)
+		tables = list_concat_unique_oid(tables, others);
+	foreach(cell, tables)
+		if (get_rel_relispartition(lfirst_oid(cell)))
+			parents = list_concat_unique_oid(parents, get_partition_ancestors(lfirst_oid(cell)));
+	return list_concat_unique_oid(tables, parents);
+}
+
+/*
+ * TRUNCATE, and ADD COLUMN of one that was dropped, leave a mirror without what
+ * its copy has brought, which nobody would see but who compares it.
+ */
+static void
+mend_mirrors(Node *statement)
+{
+	ListCell   *cell;
+
+	if (IsA(statement, TruncateStmt))
+	{
+		foreach(cell, truncated_tables((TruncateStmt *) statement))
+			copy_mirrors_again(lfirst_oid(cell), NULL, "Its table was truncated.");
+		return;
+	}
+	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+	{
+		AlterTableCmd *command = lfirst(cell);
+
+		if (command->subtype == AT_AddColumn && IsA(command->def, ColumnDef))
+			copy_mirrors_again(RangeVarGetRelid(((AlterTableStmt *) statement)->relation, NoLock, true),
+							   ((ColumnDef *) command->def)->colname, "A column that it fills was added to its table.");
+	}
+}
+
+/* Whether a statement may be such; what a worker's own triggers do to a mirror is its owner's doing, and would begin copies for ever. */
+static bool
+empties_mirrors(Node *statement)
+{
+	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) && !IsBackgroundWorker;
+}
+
+/* ---- behind a statement ---- */
+
 /*
  * DROP OWNED takes the streams of a role, REASSIGN OWNED gives them to another;
  * what dropped roles were granted ends; streams follow a server that is renamed,
- * mirrors a table.
+ * mirrors a table, which they fill again where it was emptied.
  */
 static void
 after_statement(Node *statement, const StatementBefore *before)
@@ -412,7 +513,7 @@ after_statement(Node *statement, const StatementBefore *before)
 	ListCell   *cell;
 
 	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && before->roles == NIL && !renames_server(statement) &&
-		!OidIsValid(before->table) && !renames_schema(statement))
+		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement))
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
@@ -425,6 +526,8 @@ after_statement(Node *statement, const StatementBefore *before)
 	}
 	else if (OidIsValid(before->table) || renames_schema(statement))
 		follow_names(before, statement);
+	else if (empties_mirrors(statement))
+		mend_mirrors(statement);
 	else if (IsA(statement, RenameStmt))
 		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))

@@ -302,6 +302,37 @@ mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const
 	(void) mcs_catalog_run(&rename, values.values, values.nulls);
 }
 
+List *
+mcs_mirrors_at_table(const char *schema, const char *table, Oid owner, const char *column)
+{
+	/* a column by the text, in which a longer name ends like it, too: what is copied once too often does no harm */
+	static CatalogStatement find = CATALOG_STATEMENT(
+		MIRROR_QUERY "WHERE parse_ident(m.table_name) = ARRAY[$1, $2] AND s.owner = $3::pg_catalog.regrole AND NOT m.paused "
+		"AND m.stopped_reason IS NULL AND ($4 IS NULL OR $4 = 'document' OR strpos(m.translated_columns, quote_ident($4) || ' = ') > 0)",
+		TEXTOID, TEXTOID, OIDOID, TEXTOID);
+	CatalogScope scope;
+	CatalogValues values = {0};
+	List	   *mirrors = NIL;
+	uint64		count;
+
+	if (mcs_extension_is_old())
+		return NIL;
+	mcs_catalog_add_text(&values, schema);
+	mcs_catalog_add_text(&values, table);
+	mcs_catalog_add_value(&values, ObjectIdGetDatum(owner), false);
+	mcs_catalog_add_text(&values, column);
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&find, values.values, values.nulls);
+	for (uint64 i = 0; i < count; i++)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+
+		mirrors = mcs_catalog_append(&row, mirrors, mirror_from_row(&row));
+	}
+	mcs_catalog_end(&scope);
+	return mirrors;
+}
+
 /* ---- what workers write ---- */
 
 /*

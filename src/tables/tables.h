@@ -458,6 +458,9 @@ extern void mcs_mirrors_pause(const char *name);
 extern void mcs_mirrors_resume(const char *name);	/* also after it has stopped */
 extern void mcs_mirrors_delete(const char *name);
 
+/* Those of a table that are written now, and that fill a column (NULL: whichever): a list of Mirror. */
+extern List *mcs_mirrors_at_table(const char *schema, const char *table, Oid owner, const char *column);
+
 /* Behind ALTER TABLE and ALTER SCHEMA: table NULL is each of the schema's, whoever owns it. */
 extern void mcs_mirrors_rename_table(const char *schema, const char *table, Oid owner, const char *new_schema, const char *new_table);
 
