@@ -47,7 +47,7 @@ COMMENT ON COLUMN change_stream_status.lag IS 'how far its position is behind Mo
 COMMENT ON COLUMN change_stream_status.last_event_at IS 'when the last event was received; null: none yet';
 COMMENT ON COLUMN change_stream_status.oplog_window IS 'how far back MongoDB''s oplog reached when last looked at; null: it could not be';
 COMMENT ON COLUMN change_stream_status.last_error IS 'the last error, which stays when it is over; null: there was none';
-COMMENT ON COLUMN change_stream_status.next_retry_at IS 'when it is tried again; null: nothing is to be';
+COMMENT ON COLUMN change_stream_status.next_retry_at IS 'when it is tried again; never in the past: now while it is being tried; null: nothing is to be';
 GRANT SELECT ON change_stream_status TO PUBLIC;
 
 CREATE FUNCTION event_cluster_timestamp(resume_token text) RETURNS document

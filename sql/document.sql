@@ -141,3 +141,13 @@ SELECT '{"a": [0, {"b": "\u0000"}]}'::document::jsonb;
 SELECT '{"a": {"$numberDouble": "NaN"}}'::document::jsonb;
 SELECT '{"a": {"$bson": "0203000000ff6100"}}'::document::jsonb;
 SELECT '{"$numberDecimal": "Infinity"}'::document::jsonb;
+
+-- what has no text form is refused, or gets one
+SELECT length((repeat('[', 200) || repeat(']', 200))::jsonb::document::text);
+SELECT (repeat('[', 201) || repeat(']', 201))::jsonb::document;
+SELECT to_document((repeat('{"a": ', 201) || '1' || repeat('}', 201))::jsonb);
+SELECT '{"$numberDouble": "NaN\u0000x"}'::document;
+SELECT '{"$numberDouble": "1\u0000"}'::document;
+SELECT ('{"$regularExpression": {"pattern": "a", "options": "' || repeat('i', 21) || '"}}')::document;
+SELECT ('{"$regularExpression": {"pattern": "a", "options": "' || repeat('i', 22) || '"}}')::document;
+SELECT d, d::text::document = d FROM (SELECT ('{"$bson": "0b6100' || repeat('69', 22) || '00"}')::document) AS v(d);

@@ -46,6 +46,10 @@ def test_status_explains_and_recovers(frozen, mongo, mdb):
     assert shown["reason"] and shown["last_error"] and shown["pid"]
     assert shown["next_retry_at"] > now and shown["state_since"] > now
     assert frozen.value("SELECT last_error_at > %s FROM change_stream_progress", now)
+    for _ in range(15):
+        # nor while it is being tried, which takes a while
+        assert frozen.value("SELECT next_retry_at >= now() FROM change_stream_status")
+        time.sleep(0.2)
     goes_on(frozen, mongo, mdb)
     shown = status(frozen, "orders")
     assert shown["next_retry_at"] is None and shown["lag"].total_seconds() < 20

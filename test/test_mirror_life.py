@@ -9,6 +9,7 @@ import pytest
 
 import mirrors
 import oracle
+from foreign import messages
 from harness.machine import wait_until
 from mirrors import Past, difference, equal_now, make_shop, mirror, moment, rows, same, status, stopped, synced, wait_exact
 from streams import create, drop, error_of, pause, resume, sync, wait_state
@@ -302,8 +303,14 @@ def test_stream_of_a_mirror_cannot_be_filtered(shop):
 
 
 def test_dropping_the_stream(shop, mdb):
-    """Its mirrors go, their tables stay."""
+    """Its mirrors go, their tables stay, of which the first ten are named."""
+    pause(shop, "s")
+    for number in range(10):
+        mirror(shop, f"m{number}", stream_name="s")
+    heard = messages(shop.connection)
     drop(shop, "s")
+    (_, _, detail, _), = heard
+    assert detail.count("public.") == 10 and detail.endswith(", and 2 more.")
     assert shop.row("SELECT (SELECT count(*) FROM change_mirrors), (SELECT count(*) FROM change_mirror_progress),"
                     " (SELECT count(*) FROM change_stream_snapshots), (SELECT count(*) FROM c)") == (0, 0, 0, 3)
 

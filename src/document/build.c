@@ -103,6 +103,12 @@ mcs_document_open(DocumentBuilder *builder, const char *key, uint32 key_size, ui
 {
 	DocumentLevel *level;
 
+	/* what is deeper has no text form, and could not be restored from a dump */
+	if (builder->depth >= DOCUMENT_MAX_DEPTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("document is nested too deeply"),
+				 errdetail("It can have %d levels of objects and arrays.", DOCUMENT_MAX_DEPTH)));
 	/* room for the length, which mcs_document_end knows */
 	mcs_document_append_raw(builder, key, key_size, type, 4);
 	if (builder->depth == builder->max_depth)

@@ -19,6 +19,9 @@
 /* MongoDB nests at most 100 levels (its server adds some for its own wrapping). */
 #define DOCUMENT_MAX_DEPTH		200
 
+/* The letters of a regular expression's options that its Extended JSON takes. */
+#define REGEX_MAX_OPTIONS		21
+
 /* What is wrong with a value, and where: filled by mcs_document_validate. */
 typedef struct DocumentFault
 {

@@ -297,7 +297,7 @@ write_binary(StringInfo out, const DocumentValue *value)
 	appendStringInfo(out, "\", \"subType\": \"%02x\"}}", subtype);
 }
 
-/* Appends a regular expression; input sorts the options. */
+/* Appends a regular expression; input sorts the options, and takes a handful. */
 static void
 write_regex(StringInfo out, const DocumentValue *value)
 {
@@ -307,6 +307,8 @@ write_regex(StringInfo out, const DocumentValue *value)
 
 	for (const char *at = options; *at && sorted; at++)
 		sorted = at[1] == '\0' || (unsigned char) at[0] <= (unsigned char) at[1];
+	if (strlen(options) > REGEX_MAX_OPTIONS)
+		sorted = false;
 	/* a letter of several bytes never counts as sorted, since its first byte is the highest; both strings at once are checked */
 	if (!sorted || !mcs_document_is_utf8(pattern, value->size))
 	{

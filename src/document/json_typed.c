@@ -174,6 +174,9 @@ read_number_double(DocumentParser *parser, const char *key, uint32 key_size)
 
 	if (!read_string(parser, &text, &start))
 		return false;
+	/* a zero character would hide what stands behind it */
+	if (memchr(text.data, '\0', text.len) != NULL)
+		return mcs_document_parse_fail(parser, start, "a number cannot hold a zero character");
 	/* these bits and not strtod's: they are the only NaN that output writes so */
 	if (strcmp(text.data, "NaN") == 0)
 		bits = INT64CONST(0x7FF8000000000000);
@@ -400,7 +403,7 @@ read_regex(DocumentParser *parser, const char *key, uint32 key_size)
 	/* few enough to be sorted by insertion */
 	for (int i = 0; i < both.string[1].len; i++)
 	{
-		if (IS_HIGHBIT_SET(both.string[1].data[i]) || i > 20)
+		if (IS_HIGHBIT_SET(both.string[1].data[i]) || i >= REGEX_MAX_OPTIONS)
 			return mcs_document_parse_fail(parser, both.start[1], "options are a few letters");
 	}
 	/* BSON wants them in alphabetic order, and equality of bytes relies on it */

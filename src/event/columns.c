@@ -256,9 +256,9 @@ static Datum
 change_timestamp(const ChangeEvent *event, bool *isnull)
 {
 	*isnull = false;
-	/* from 6.0 on; bounds first, for the product below must not overflow */
+	/* from 6.0 on; bounds first, for neither the product nor the difference below must overflow */
 	if (event->has_wall_time &&
-		event->wall_time > PG_INT64_MIN / 1000 && event->wall_time < PG_INT64_MAX / 1000 - UNIX_EPOCH_OFFSET_US / 1000)
+		event->wall_time > PG_INT64_MIN / 1000 + UNIX_EPOCH_OFFSET_US / 1000 && event->wall_time < PG_INT64_MAX / 1000 - UNIX_EPOCH_OFFSET_US / 1000)
 	{
 		TimestampTz time = event->wall_time * 1000 - UNIX_EPOCH_OFFSET_US;
 

@@ -27,6 +27,9 @@
 /* A batch may hold up who changes the stream for so long. */
 #define BATCH_PATIENCE_MS	1000
 
+/* How many tables a NOTICE names. */
+#define TABLES_SHOWN		10
+
 PG_FUNCTION_INFO_V1(mcs_create_change_stream);
 PG_FUNCTION_INFO_V1(mcs_alter_change_stream);
 PG_FUNCTION_INFO_V1(mcs_pause_change_stream);
@@ -602,14 +605,16 @@ static void
 tell_of_mirrors(const char *name)
 {
 	List	   *mirrors = mcs_mirrors_of_stream(name);
+	int			count = list_length(mirrors);
 	StringInfoData tables;
-	ListCell   *cell;
 
 	if (mirrors == NIL)
 		return;
 	initStringInfo(&tables);
-	foreach(cell, mirrors)
-		appendStringInfo(&tables, "%s%s", tables.len ? ", " : "", ((Mirror *) lfirst(cell))->table);
+	for (int i = 0; i < Min(count, TABLES_SHOWN); i++)
+		appendStringInfo(&tables, "%s%s", i ? ", " : "", ((Mirror *) list_nth(mirrors, i))->table);
+	if (count > TABLES_SHOWN)
+		appendStringInfo(&tables, ", and %d more", count - TABLES_SHOWN);
 	ereport(NOTICE,
 			(errmsg("mirrors of change stream \"%s\" are dropped with it", name),
 			 errdetail("Their tables stay as they are: %s.", tables.data)));

@@ -124,8 +124,9 @@ put_stream(ReturnSetInfo *result, SlotView *slot)
 	values[7] = interval_datum(slot->oplog_window);
 	nulls[8] = slot->report.last_error[0] == '\0';
 	values[8] = CStringGetTextDatum(slot->report.last_error);
+	/* when that has come it is being tried, now */
 	nulls[9] = slot->report.next_retry_at == 0;
-	values[9] = TimestampTzGetDatum(slot->report.next_retry_at);
+	values[9] = TimestampTzGetDatum(Max(slot->report.next_retry_at, GetCurrentTimestamp()));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
