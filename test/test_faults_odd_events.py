@@ -119,7 +119,7 @@ ODD = {
     "an update described otherwise": (dict(operationType="update", fullDocument=None, updateDescription={"deltas": [1], "updatedFields": 3}),
                                       ("update", *WHOLE[1:4], None, [], None)),
     # psycopg could not read a year that has wrapped
-    "a clock before all others": (dict(wallTime=bson.datetime_ms.DatetimeMS(-(2 ** 63 // 1000))), WHOLE),
+    "a clock before all others": (dict(wallTime=bson.datetime_ms.DatetimeMS(1 - 2 ** 63 // 1000)), WHOLE),
     "fields of tomorrow": (dict(aaa=1, operationDescription={"x": 1}, clusterTime=bson.Timestamp(1, 1), wallTime="now", zzz=None),
                            (*WHOLE[:6], '{"wallTime": "now", "aaa": 1, "operationDescription": {"x": 1}}')),
 }
