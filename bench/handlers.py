@@ -3,6 +3,9 @@
 handler       a stream and a handler that inserts one row for each event: effects, position and
               the event's status in one transaction
 handler alone the same, when the events are in the table already
+sets alone    the same rows by INSERT ... SELECT for each batch (each => 'batch')
+totals alone  counts and sums by status instead of rows, event by event
+totals, sets  the same for each batch, by GROUP BY
 script        the same work by hand: pymongo's watch, psycopg's INSERT, the resume token in the same
               transaction, commit each hundred events (handlers_script.py)
 
@@ -22,6 +25,12 @@ from common import ROOT, Databases, load, median, servers, table, token_of
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
+SETS = ("INSERT INTO done SELECT document_key->>'_id', full_document['status'], (full_document['financial']['total'])::numeric"
+        " FROM changes")
+TOTAL = ("INSERT INTO totals AS t VALUES (change.full_document['status'], 1, (change.full_document['financial']['total'])::numeric)"
+         " ON CONFLICT (status) DO UPDATE SET n = t.n + 1, total = t.total + excluded.total")
+TOTALS = ("INSERT INTO totals AS t SELECT full_document['status'], count(*), sum((full_document['financial']['total'])::numeric) FROM changes"
+          " GROUP BY 1 ON CONFLICT (status) DO UPDATE SET n = t.n + excluded.n, total = t.total + excluded.total")
 BODY = "INSERT INTO done VALUES (change.document_key->>'_id', change.full_document['status'], (change.full_document['financial']['total'])::numeric)"
 DONE = "CREATE TABLE done (id text PRIMARY KEY, status text, total numeric)"
 PACE = "CREATE TABLE done (id text PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())"
@@ -38,12 +47,13 @@ class Bench(Databases):
         database.execute("SELECT create_change_stream('orders', collection => 'orders', start_at => %s, paused => true,"
                          " max_await_time => '100 milliseconds')", token_of(self.since))
         database.execute(DONE)
+        database.execute("CREATE TABLE totals (status text PRIMARY KEY, n bigint, total numeric)")
 
-    def wait(self, database, began):
+    def wait(self, database, began, done="(SELECT count(*) FROM done)"):
         position = "SELECT last_event_id FROM change_handler_progress"
         wait_until(lambda: database.value(position) >= self.events, 600, "the handler has seen all events", pause=0.01)
         took = time.monotonic() - began
-        right = database.row("SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM change_stream_events WHERE processing_status = 'processed')")
+        right = database.row(f"SELECT {done}, (SELECT count(*) FROM change_stream_events WHERE processing_status = 'processed')")
         if right != (self.events, self.events):
             raise SystemExit(f"rows and processed events {right}, of {self.events}")
         return took
@@ -58,16 +68,25 @@ class Bench(Databases):
         self.drop(database)
         return took
 
-    def handler_alone(self):
+    def handler_alone(self, body=BODY, each="event", **options):
         database = self.database()
         self.stream(database)
         database.execute("SELECT resume_change_stream('orders')")
         wait_until(lambda: database.value("SELECT events_processed FROM change_stream_progress") >= self.events, 300, "the events are there", pause=0.01)
         began = time.monotonic()
-        database.execute("SELECT create_change_handler('h', 'orders', start_at => 'earliest', body => %s)", BODY)
-        took = self.wait(database, began)
+        database.execute("SELECT create_change_handler('h', 'orders', start_at => 'earliest', body => %s, each => %s)", body, each)
+        took = self.wait(database, began, **options)
         self.drop(database)
         return took
+
+    def sets_alone(self):
+        return self.handler_alone(SETS, "batch")
+
+    def totals_alone(self):
+        return self.handler_alone(TOTAL, done="(SELECT sum(n)::bigint FROM totals)")
+
+    def totals_of_sets(self):
+        return self.handler_alone(TOTALS, "batch", done="(SELECT sum(n)::bigint FROM totals)")
 
     def script(self):
         database = self.database(extension=False)
@@ -131,7 +150,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=20)
     chosen = parser.parse_args()
     exit_on_signals()
-    names = {"handler": "handler", "handler alone": "handler_alone", "script": "script"}
+    names = {"handler": "handler", "handler alone": "handler_alone", "sets alone": "sets_alone",
+             "totals alone": "totals_alone", "totals, sets": "totals_of_sets", "script": "script"}
     seen = {name: [] for name in names}
     with Machine() as machine:
         bench = Bench(machine, chosen.events)

@@ -139,9 +139,16 @@ DROP POLICY own_dead_letters ON change_handler_dead_letters;
 -- @create handler_tables.sql read_all
 ALTER TABLE change_handler_progress ADD starts int NOT NULL DEFAULT 0;
 ALTER TABLE change_handler_progress ADD definition_version bigint NOT NULL DEFAULT 0;
+ALTER TABLE change_handlers
+  ADD each text NOT NULL DEFAULT 'event' CHECK (each OPERATOR(pg_catalog.=) ANY (ARRAY['event', 'batch'])),
+  ADD batch_size int NOT NULL DEFAULT 1000 CHECK (batch_size OPERATOR(pg_catalog.>) 0);
 
 -- handlers: functions
 
+DROP FUNCTION create_change_handler(text, text, text, text, text, text, int, interval, interval, interval, text, int, boolean);
+-- @create handler_functions.sql create_change_handler
+DROP FUNCTION alter_change_handler(text, text, text, text, int, interval, interval, interval, text, int, text[]);
+-- @create handler_functions.sql alter_change_handler
 DROP FUNCTION retry_dead_letters(text);
 -- @create handler_functions.sql retry_dead_letters
 DROP FUNCTION discard_dead_letters(text);
@@ -188,6 +195,8 @@ GRANT SELECT ON change_mirror_status TO PUBLIC;
 
 -- the dialect
 
+DROP FUNCTION change_stream_translate_body(text);
+-- @create dialect.sql change_stream_translate_body
 -- @create dialect.sql change_mirror_translate_filter
 -- @create dialect.sql change_mirror_translate_columns
 

@@ -19,10 +19,10 @@ CREATE FUNCTION change_stream_translate_fields(fields text, bare_names boolean =
 COMMENT ON FUNCTION change_stream_translate_fields(text, boolean)
   IS 'added fields, name = expression, ..., over the columns of an event, with document paths, as plain SQL';
 
-CREATE FUNCTION change_stream_translate_body(body text) RETURNS text
+CREATE FUNCTION change_stream_translate_body(body text, of_batch boolean = false) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_body' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
-COMMENT ON FUNCTION change_stream_translate_body(text)
-  IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, with document paths, as plain PL/pgSQL';
+COMMENT ON FUNCTION change_stream_translate_body(text, boolean)
+  IS 'a PL/pgSQL block in which "change" is a row of change_stream_events, or of_batch "changes" a relation of such rows, with document paths, as plain PL/pgSQL';
 
 CREATE FUNCTION change_mirror_translate_filter(filter text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_mirror_translate_filter' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;

@@ -3,16 +3,16 @@
 CREATE FUNCTION create_change_handler(handler_name text, stream_name text, body text = NULL, procedure text = NULL,
   condition text = NULL, start_at text = 'now', retry_attempts int = 5, retry_delay interval = '1 second',
   max_retry_delay interval = '1 minute', timeout interval = '1 minute', on_failure text = 'dead_letter',
-  workers int = 1, paused boolean = false) RETURNS void
+  workers int = 1, paused boolean = false, each text = 'event', batch_size int = 1000) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_create_change_handler' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION create_change_handler(text, text, text, text, text, text, int, interval, interval, interval, text, int, boolean)
-  IS 'run a PL/pgSQL block, a procedure or a function once for each event of a change stream';
+COMMENT ON FUNCTION create_change_handler(text, text, text, text, text, text, int, interval, interval, interval, text, int, boolean, text, int)
+  IS 'run a PL/pgSQL block, a procedure or a function once for each event, or each batch of events, of a change stream';
 
 CREATE FUNCTION alter_change_handler(handler_name text, body text = NULL, procedure text = NULL, condition text = NULL,
   retry_attempts int = NULL, retry_delay interval = NULL, max_retry_delay interval = NULL, timeout interval = NULL,
-  on_failure text = NULL, workers int = NULL, reset text[] = NULL) RETURNS void
+  on_failure text = NULL, workers int = NULL, reset text[] = NULL, each text = NULL, batch_size int = NULL) RETURNS void
   AS 'MODULE_PATHNAME', 'mcs_alter_change_handler' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION alter_change_handler(text, text, text, text, int, interval, interval, interval, text, int, text[])
+COMMENT ON FUNCTION alter_change_handler(text, text, text, text, int, interval, interval, interval, text, int, text[], text, int)
   IS 'change a handler from the next event on; null leaves, reset puts back to the default';
 
 CREATE FUNCTION pause_change_handler(handler_name text) RETURNS void

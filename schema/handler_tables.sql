@@ -20,19 +20,21 @@ CREATE TABLE change_handlers (
   state_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   settings text[] NOT NULL DEFAULT '{}',
+  each text NOT NULL DEFAULT 'event' CHECK (each OPERATOR(pg_catalog.=) ANY (ARRAY['event', 'batch'])),
+  batch_size int NOT NULL DEFAULT 1000 CHECK (batch_size OPERATOR(pg_catalog.>) 0),
   CHECK ((body IS NULL) OPERATOR(pg_catalog.<>) (procedure IS NULL))
 );
 COMMENT ON TABLE change_handlers IS 'definition of each handler; written only by the functions of the extension';
 COMMENT ON COLUMN change_handlers.handler_name IS 'name of the handler';
 COMMENT ON COLUMN change_handlers.stream_name IS 'change stream whose events it handles; the stream''s owner owns the handler, which runs as this role';
-COMMENT ON COLUMN change_handlers.body IS 'PL/pgSQL block that is run for each event, as it was given; null: procedure is called';
-COMMENT ON COLUMN change_handlers.procedure IS 'procedure or function that is called for each event; null: body is run';
+COMMENT ON COLUMN change_handlers.body IS 'PL/pgSQL block that is run for each event or batch, as it was given; null: procedure is called';
+COMMENT ON COLUMN change_handlers.procedure IS 'procedure or function that is called for each event or batch; null: body is run';
 COMMENT ON COLUMN change_handlers.condition IS 'condition on the event''s columns, as it was given: other events count as done; null: every event is handled';
 COMMENT ON COLUMN change_handlers.start_at IS 'where it began, as it was given: now, earliest or an event_id';
 COMMENT ON COLUMN change_handlers.retry_attempts IS 'how often an event is tried again after it has failed';
 COMMENT ON COLUMN change_handlers.retry_delay IS 'time until the first of these tries; it doubles from one to the next';
 COMMENT ON COLUMN change_handlers.max_retry_delay IS 'the longest time between two tries';
-COMMENT ON COLUMN change_handlers.timeout IS 'how long the handler may run on one event';
+COMMENT ON COLUMN change_handlers.timeout IS 'how long the handler may run on one event or batch';
 COMMENT ON COLUMN change_handlers.on_failure IS 'what becomes of an event whose tries have all failed: dead_letter, or stop before it';
 COMMENT ON COLUMN change_handlers.workers
   IS 'how many processes divide the documents among each other; all events of one document go to the same one, in order';
@@ -44,6 +46,8 @@ COMMENT ON COLUMN change_handlers.stopped_reason IS 'why the handler has stopped
 COMMENT ON COLUMN change_handlers.state_since IS 'when it was made, or last paused, resumed or stopped';
 COMMENT ON COLUMN change_handlers.created_at IS 'when the handler was made';
 COMMENT ON COLUMN change_handlers.settings IS 'settings of the creator under which the handler runs, name=value';
+COMMENT ON COLUMN change_handlers.each IS 'what body or procedure is run for: event, one after the other, or batch, the events of a transaction at once';
+COMMENT ON COLUMN change_handlers.batch_size IS 'events of one transaction, at most';
 
 CREATE INDEX change_handlers_stream_name_idx ON change_handlers (stream_name);
 COMMENT ON INDEX change_handlers_stream_name_idx IS 'the handlers of a change stream';

@@ -84,6 +84,15 @@ SELECT change_stream_translate_body(b) = b FROM (VALUES ('BEGIN END'), ('BEGIN N
   ('BEGIN INSERT INTO log VALUES (change.event_id, change.operation_type); END'), ('BEGIN IF x THEN y; END IF; END'), (''), ('no block at all'),
   ('BEGIN RAISE NOTICE ''%'', change.full_document[''a'']; END')) AS v(b);
 
+-- on a batch of events
+SELECT change_stream_translate_body('DECLARE n int; c record;
+BEGIN
+  PERFORM c.event_id, c.full_document.customer.email FROM changes c WHERE c.full_document.status = ''new'';
+  SELECT count(*) INTO n FROM changes WHERE changed_fields CONTAINS ''status'';
+  FOR c IN SELECT * FROM changes ORDER BY event_id LOOP PERFORM c.full_document.a.b; END LOOP;
+END', of_batch => true);
+SELECT change_stream_translate_body('BEGIN PERFORM c.full_document.a.b FROM changes c; END');
+
 -- errors point into the block
 SELECT change_stream_translate_body('BEGIN
   INSERT INTO nosuch VALUES (change.full_document.a.b);

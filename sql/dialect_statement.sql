@@ -21,6 +21,10 @@ SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders WITH (batch_s
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders FILTER ()$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders FILTER (a = nosuch(1))$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s orders$q$);
+SELECT change_stream_translate($q$CREATE TRIGGER t ON CHANGE STREAM s FOR EACH BATCH WHEN (change.full_document.a = 'b') WITH (batch_size = 10)
+AS BEGIN PERFORM c.full_document.a_b FROM changes c; END$q$);
+SELECT change_stream_translate($q$CREATE TRIGGER t ON CHANGE STREAM s FOR EACH ROW AS BEGIN END$q$);
+SELECT change_stream_translate($q$CREATE TRIGGER t ON CHANGE STREAM s WITH (each = 'batch') AS BEGIN END$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders PIPELINE (PROJECT (a))$q$);
 SELECT change_stream_translate($q$CREATE CHANGE STREAM s ON orders PIPELINE (ADD_FIELDS (a))$q$);
 SELECT change_stream_translate($q$ALTER CHANGE STREAM s SET (batch_size = 5) RESET (filter, maxAwaitTime);$q$);

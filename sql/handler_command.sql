@@ -50,6 +50,22 @@ SELECT * FROM replay_changes('plain', 1, 10);
 SELECT * FROM replay_changes('plain', NULL, 10);
 SELECT * FROM replay_changes('plain', 1, 10, dry_run => true);
 
+-- Code for each batch: a body has the events as a relation, a procedure or function as an array.
+SELECT create_change_handler('batch', 'orders', each => 'batch', batch_size => 0, body => 'BEGIN END');
+SELECT create_change_handler('batch', 'orders', each => 'row', body => 'BEGIN END');
+SELECT create_change_handler('batch', 'orders', each => 'batch', procedure => 'take');
+SELECT create_change_handler('batch', 'orders', each => 'batch', batch_size => 50, paused => true,
+  body => 'INSERT INTO seen SELECT (c.full_document.customer.age)::bigint FROM changes c WHERE c.changed_fields CONTAINS ''status''');
+SELECT each, batch_size, translated_body FROM change_handlers WHERE handler_name = 'batch';
+SELECT * FROM replay_changes('batch', 1, 10);
+SELECT alter_change_handler('batch', reset => ARRAY['each', 'batch_size'], body => 'BEGIN END');
+SELECT each, batch_size, translated_body FROM change_handlers WHERE handler_name = 'batch';
+CREATE FUNCTION take_all(changes change_stream_events[]) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT alter_change_handler('batch', procedure => 'take_all');
+SELECT alter_change_handler('batch', procedure => 'take_all', each => 'batch');
+SELECT drop_change_handler('batch');
+DROP FUNCTION take_all;
+
 -- A role that does not own the stream sees none of it and may change nothing.
 CREATE ROLE handler_stranger;
 GRANT ALL ON SCHEMA public TO handler_stranger;

@@ -12,12 +12,12 @@ from streams import create, patiently, unexpected_deaths, worker
 
 EVENTS = int(os.environ.get("EVENTS", "2000"))
 KILLS = max(EVENTS // 200, 8)
-LUCKY, STRICT, PLAIN = "lucky", "strict", "plain"
+LUCKY, STRICT, PLAIN, SETS = "lucky", "strict", "plain", "sets"
 
 
 def make(db):
-    """Three handlers: one writes, one fails at random on one event in twenty, one always on every 97th."""
-    for name in (LUCKY, STRICT, PLAIN):
+    """Handlers: one writes, one fails at random on one event in twenty, one always on every 97th, and so does one that runs on sets."""
+    for name in (LUCKY, STRICT, PLAIN, SETS):
         db.execute(f"CREATE TABLE {name} (seq bigserial, event_id bigint, n int)")
     create(db, "s", collection="c")
     write = "INSERT INTO {} (event_id, n) VALUES (change.event_id, (change.full_document->>'n')::int);"
@@ -26,18 +26,23 @@ def make(db):
             retry_attempts=20, retry_delay="2 milliseconds", max_retry_delay="10 milliseconds")
     handler(db, STRICT, body=f"BEGIN {write.format(STRICT)} IF change.event_id % 97 = 0 THEN RAISE 'never'; END IF; END",
             retry_attempts=1, retry_delay="2 milliseconds")
+    handler(db, SETS, each="batch", retry_attempts=1, retry_delay="2 milliseconds",
+            body=f"BEGIN INSERT INTO {SETS} (event_id, n) SELECT event_id, (full_document->>'n')::int FROM changes;"
+                 " IF EXISTS (SELECT FROM changes WHERE event_id % 97 = 0) THEN RAISE 'never'; END IF; END")
 
 
 def check(db):
     """The oracle."""
     every = list(range(1, EVENTS + 1))
     bad = [number for number in every if number % 97 == 0]
-    gave_up = db.execute("SELECT handler_name, event_id, sqlstate FROM change_stream_dead_letters WHERE handler_name <> %s", STRICT)
+    gave_up = db.execute("SELECT handler_name, event_id, sqlstate FROM change_stream_dead_letters WHERE handler_name NOT IN (%s, %s)", STRICT, SETS)
     assert gave_up == []
-    for name, expected in ((PLAIN, every), (LUCKY, every), (STRICT, [number for number in every if number % 97])):
+    for name, expected in ((PLAIN, every), (LUCKY, every), (STRICT, [number for number in every if number % 97]),
+                           (SETS, [number for number in every if number % 97])):
         assert db.column(f"SELECT event_id FROM {name} ORDER BY seq") == expected, name
         assert db.value(f"SELECT count(*) FROM {name} JOIN change_stream_events USING (event_id) WHERE (full_document->>'n')::int <> n") == 0
-    assert db.execute("SELECT handler_name, event_id FROM change_stream_dead_letters ORDER BY event_id") == [(STRICT, number) for number in bad]
+    assert db.execute("SELECT handler_name, event_id FROM change_stream_dead_letters ORDER BY event_id, 1") == \
+        [(name, number) for number in bad for name in (SETS, STRICT)]
     assert db.column("SELECT event_id FROM change_stream_events WHERE processing_status <> 'processed' ORDER BY 1") == bad
     assert db.value("SELECT count(*) FROM change_stream_events WHERE processing_status = 'error'") == len(bad)
     assert db.value("SELECT count(*) FROM change_stream_events WHERE processing_attempts < 3") == 0
@@ -66,7 +71,7 @@ def test_kill_workers(linked, postgres, mdb):
     step = EVENTS // KILLS
     for number in range(KILLS):
         feed(mdb, number * step + 1, (number + 1) * step if number < KILLS - 1 else EVENTS)
-        victim = luck.choice((PLAIN, LUCKY, STRICT, "s"))
+        victim = luck.choice((PLAIN, LUCKY, STRICT, SETS, "s"))
         if victim == "s":
             pid = patiently(lambda: worker(linked, "s"))
         else:
@@ -105,7 +110,7 @@ def test_terminate(linked, mdb):
     make(linked)
     for number in range(10):
         feed(mdb, number * EVENTS // 10 + 1, (number + 1) * EVENTS // 10)
-        victim = luck.choice((PLAIN, LUCKY, STRICT))
+        victim = luck.choice((PLAIN, LUCKY, STRICT, SETS))
         time.sleep(luck.random() / 5)
         if number % 3 == 0:
             call(linked, "pause_change_handler", victim)

@@ -95,6 +95,7 @@ def test_dump_and_restore(linked, postgres, mdb):
     make_seen(linked)
     stream_with(linked, mdb)
     handler(linked, "h", body="BEGIN IF change.event_id = 2 THEN RAISE 'no'; END IF; " + SEEN + " END", retry_attempts=0)
+    handler(linked, "b", each="batch", batch_size=7, paused=True, body="INSERT INTO seen (event_id) SELECT event_id + 100 FROM changes")
     mdb.c.insert_many([{"_id": number} for number in range(1, 4)])
     sync(linked)
     call(linked, "pause_change_handler", "h")
@@ -106,7 +107,8 @@ def test_dump_and_restore(linked, postgres, mdb):
     copy = postgres.create_database(f"{linked.name}_copy", extension=False)
     try:
         postgres.psql(dumped.stdout, copy.name)
-        assert copy.row("SELECT state, last_event_id, behind FROM change_handler_status") == ("paused", 3, 1)
+        assert copy.execute("SELECT state, last_event_id, behind FROM change_handler_status ORDER BY handler_name") == [("paused", 0, 4), ("paused", 3, 1)]
+        assert copy.row("SELECT each, batch_size FROM change_handlers WHERE handler_name = 'b'") == ("batch", 7)
         assert copy.execute("SELECT event_id, error FROM change_stream_dead_letters") == [(2, "no")]
         call(copy, "resume_change_handler", "h")
         one = status(copy, "h")
@@ -116,6 +118,10 @@ def test_dump_and_restore(linked, postgres, mdb):
         mdb.c.insert_one({"_id": 5})
         sync(copy)
         assert seen(copy) == [1, 3, 4, 5]
+        call(copy, "resume_change_handler", "b")
+        sync(copy)
+        assert seen(copy)[4:] == [101, 102, 103, 104, 105]
+        copy.execute("DELETE FROM seen WHERE event_id > 100")
         call(copy, "alter_change_handler", "h", body=SEEN)
         assert call(copy, "retry_dead_letters", "h") == 1 and seen(copy) == [1, 3, 4, 5, 2]
     finally:

@@ -157,6 +157,24 @@ install_hooks(ParseState *pstate, void *arg)
 	}
 }
 
+/* What a block that runs on a set of events has beside tables: a relation of them, "changes". */
+static QueryEnvironment *
+relations_of_body(const Fragment *fragment)
+{
+	EphemeralNamedRelation changes;
+	QueryEnvironment *environment;
+
+	if (!OidIsValid(fragment->changes))
+		return NULL;
+	changes = palloc0(sizeof(EphemeralNamedRelationData));
+	changes->md.name = "changes";
+	changes->md.reliddesc = fragment->changes;
+	changes->md.enrtype = ENR_NAMED_TUPLESTORE;
+	environment = create_queryEnv();
+	register_ENR(environment, changes);
+	return environment;
+}
+
 /* PostgreSQL's analysis, and what is kept of its result. */
 static void
 analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
@@ -166,7 +184,7 @@ analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 
 	raw->stmt = query;
 	/* no rewriting: views stay names */
-	analysed = parse_analyze_withcb(raw, fragment->text, hooks, fragment, NULL);
+	analysed = parse_analyze_withcb(raw, fragment->text, hooks, fragment, relations_of_body(fragment));
 	fragment->has_aggregates = analysed->hasAggs || analysed->hasWindowFuncs;
 	fragment->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
 	if (fragment->result)

@@ -5,8 +5,9 @@
  *
  * The block is gone over by its tokens, as PL/pgSQL's grammar would: what is no
  * expression and no SQL stays as it is.  "change" is a row of
- * change_stream_events; declared variables have their types, so that paths and
- * literals beside them mean the same as in SQL.
+ * change_stream_events, or "changes" a relation of such rows; declared variables
+ * have their types, so that paths and literals beside them mean the same as in
+ * SQL.
  *
  * Nothing here complains: a block that PL/pgSQL will not take goes on to it as
  * it is, and PL/pgSQL says what is wrong.  So words are gone over where they
@@ -15,6 +16,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "base/base.h"
 #include "catalog/pg_type.h"
 #include "dialect/dialect.h"
 #include "miscadmin.h"
@@ -557,9 +559,9 @@ block(Body *body)
 	body->variables = list_truncate(body->variables, names);
 }
 
-/* Translates a block that stands in the user's text, from..to of it. */
+/* Translates a block that stands in the user's text, from..to of it; of_batch: it runs on a set of events. */
 char *
-mcs_body_translate(Oid namespace, const char *source, int from, int to)
+mcs_body_translate(Oid namespace, const char *source, int from, int to, bool of_batch)
 {
 	Body		body = {0};
 	Fragment   *fragment;
@@ -573,7 +575,10 @@ mcs_body_translate(Oid namespace, const char *source, int from, int to)
 	for (int i = 0; i < fragment->token_count; i++)
 		body.reader.tokens[i].at += from;
 	body.at = from;
-	body.change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
+	if (of_batch)
+		body.changes = mcs_extension_events();
+	else
+		body.change_type = mcs_dialect_row_type(fragment->namespace, "change_stream_events");
 	body.document = fragment->document;
 	body.scratch = AllocSetContextCreate(CurrentMemoryContext, "dialect fragment", ALLOCSET_DEFAULT_SIZES);
 	/* PL/pgSQL's own variables */

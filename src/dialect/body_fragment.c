@@ -78,6 +78,7 @@ mcs_dialect_body_fragment(Body *body, int first, DialectMode mode, Oid target_ty
 	fragment = mcs_dialect_begin_fragment(body->reader.namespace, body->reader.source, from, to, mode);
 	fragment->variables = body->variables;
 	fragment->change_type = body->change_type;
+	fragment->changes = body->changes;
 	/* PL/pgSQL says what is wrong with what does not parse */
 	fragment->lenient = true;
 	fragment->into_types = into ? into : OidIsValid(target_type) ? list_make1_oid(target_type) : NIL;

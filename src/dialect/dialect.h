@@ -181,6 +181,7 @@ typedef struct Fragment
 	/* names that the text may use beside columns */
 	List	   *variables;		/* of DialectVariable; the last of several of one name counts */
 	Oid			change_type;	/* row type of "change", or InvalidOid */
+	Oid			changes;		/* the relation whose rows "changes" has, or InvalidOid */
 	List	   *into_types;		/* of Oid: types that a select list is assigned to; NIL: not known */
 	bool		is_condition;	/* the text is an expression that a boolean is needed of */
 	bool		lenient;		/* who takes the text says what is wrong with it */
@@ -417,6 +418,7 @@ typedef struct Body
 	int			at;				/* up to here the text is in out */
 	List	   *variables;		/* of DialectVariable; the innermost last */
 	Oid			change_type;	/* row type of "change" */
+	Oid			changes;		/* the relation whose rows "changes" has; one of the two, the other is InvalidOid */
 	Oid			document;		/* the type */
 	MemoryContext scratch;		/* of one fragment, until the next */
 } Body;
@@ -440,7 +442,7 @@ extern void mcs_dialect_body_expressions(Body *body, const char *const *words, O
 extern Fragment *mcs_dialect_body_query(Body *body, const char *const *words);
 
 /* dialect/body.c */
-extern char *mcs_body_translate(Oid namespace, const char *source, int from, int to);
+extern char *mcs_body_translate(Oid namespace, const char *source, int from, int to, bool of_batch);
 
 /* ---- statements of the dialect ---- */
 
@@ -469,6 +471,7 @@ typedef struct StreamClauses
 
 /* dialect/statement_option.c */
 extern bool mcs_dialect_option_is_alterable(const char *name);
+extern void mcs_dialect_check_new_option(const TokenReader *reader, const char *name, int token);
 extern void mcs_dialect_read_options(TokenReader *reader, List **options, bool handler);
 extern char *mcs_dialect_read_option_name(TokenReader *reader);
 

@@ -50,6 +50,18 @@ is_upper_case(const char *text, int size)
 	return true;
 }
 
+/* Refuses an option that is new, named by a token, where the schema is 1.0's: the function that it becomes an argument of does not have it there. */
+void
+mcs_dialect_check_new_option(const TokenReader *reader, const char *name, int token)
+{
+	if (mcs_extension_is_old())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("option \"%s\" needs the extension's schema of a newer version", name),
+				 errhint("ALTER EXTENSION %s UPDATE;", MCS_EXTENSION),
+				 mcs_reader_error_position(reader, token)));
+}
+
 /* The option of a list that a name in WITH (...) means. */
 static const Option *
 find_option(const TokenReader *reader, const OptionList *list, const char *name, int token)
@@ -65,13 +77,8 @@ find_option(const TokenReader *reader, const OptionList *list, const char *name,
 				 errmsg("unrecognized option \"%.*s\"", reader->tokens[token].length, reader->source + reader->tokens[token].at),
 				 errhint("Valid options: %s.", mcs_options_names(list, OPTION_CLAUSE)),
 				 mcs_reader_error_position(reader, token)));
-	/* the function that it becomes an argument of does not have it there */
-	if ((option->flags & OPTION_NEW) && mcs_extension_is_old())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("option \"%s\" needs the extension's schema of a newer version", option->name),
-				 errhint("ALTER EXTENSION %s UPDATE;", MCS_EXTENSION),
-				 mcs_reader_error_position(reader, token)));
+	if (option->flags & OPTION_NEW)
+		mcs_dialect_check_new_option(reader, option->name, token);
 	return option;
 }
 

@@ -1,7 +1,7 @@
 /*
  * dialect/statement_trigger.c
- *	  CREATE TRIGGER n ON CHANGE STREAM s FOR EACH CHANGE AS BEGIN ... END, and
- *	  its DROP.
+ *	  CREATE TRIGGER n ON CHANGE STREAM s FOR EACH CHANGE AS BEGIN ... END, or
+ *	  FOR EACH BATCH, and its DROP.
  *
  * SQL has triggers, too: what is not ON CHANGE STREAM is left to it, by NULL.
  */
@@ -55,7 +55,7 @@ procedure_name(TokenReader *reader)
 
 /* The block: as it stands, or in quotes. */
 static char *
-block(TokenReader *reader)
+block(TokenReader *reader, bool of_batch)
 {
 	const DialectToken *first = &reader->tokens[reader->current];
 	int			to;
@@ -68,7 +68,7 @@ block(TokenReader *reader)
 		reader->current++;
 		if (mcs_reader_skip(reader, "LANGUAGE"))
 			mcs_reader_expect(reader, "plpgsql");
-		return mcs_body_translate(reader->namespace, first->value, 0, strlen(first->value));
+		return mcs_body_translate(reader->namespace, first->value, 0, strlen(first->value), of_batch);
 	}
 	/* a label, <<name>>, begins with an operator */
 	if (!mcs_reader_is(reader, "BEGIN") && !mcs_reader_is(reader, "DECLARE") && first->type != TOKEN_OPERATOR)
@@ -76,7 +76,24 @@ block(TokenReader *reader)
 	/* the rest of the statement, so nothing can follow a block that is not in quotes */
 	to = mcs_dialect_token_end(&reader->tokens[reader->end - 1]);
 	reader->current = reader->end;
-	return mcs_body_translate(reader->namespace, reader->source, first->at, to);
+	return mcs_body_translate(reader->namespace, reader->source, first->at, to, of_batch);
+}
+
+/* [FOR EACH {CHANGE | EVENT | BATCH}]; whether it is a batch, and not one event after the other. */
+static bool
+for_each_clause(TokenReader *reader)
+{
+	if (!mcs_reader_skip(reader, "FOR"))
+		return false;
+	mcs_reader_expect(reader, "EACH");
+	if (mcs_reader_skip(reader, "BATCH"))
+	{
+		mcs_dialect_check_new_option(reader, "each", reader->current - 1);
+		return true;
+	}
+	if (!mcs_reader_skip(reader, "EVENT"))
+		mcs_reader_expect(reader, "CHANGE");
+	return false;
 }
 
 /* CREATE TRIGGER n ON CHANGE STREAM s ...; NULL where it is SQL's own. */
@@ -86,6 +103,7 @@ create_trigger(TokenReader *reader, bool replace)
 	char	   *name;
 	char	   *stream;
 	char	   *condition = NULL;
+	bool		of_batch;
 	List	   *options = NIL;
 	StringInfoData out;
 	ListCell   *cell;
@@ -99,13 +117,7 @@ create_trigger(TokenReader *reader, bool replace)
 	if (!mcs_reader_skip_pair(reader, "CHANGE", "STREAM"))
 		return NULL;
 	stream = mcs_reader_name(reader, "a change stream");
-	/* FOR EACH CHANGE may be left out: there is nothing else */
-	if (mcs_reader_skip(reader, "FOR"))
-	{
-		mcs_reader_expect(reader, "EACH");
-		if (!mcs_reader_skip(reader, "EVENT"))
-			mcs_reader_expect(reader, "CHANGE");
-	}
+	of_batch = for_each_clause(reader);
 	/* WHEN and WITH in any order */
 	for (;;)
 	{
@@ -128,9 +140,11 @@ create_trigger(TokenReader *reader, bool replace)
 	else
 	{
 		mcs_reader_expect(reader, "AS");
-		appendStringInfo(&out, ", body => %s", mcs_dialect_dollar_quote(block(reader), "body"));
+		appendStringInfo(&out, ", body => %s", mcs_dialect_dollar_quote(block(reader, of_batch), "body"));
 	}
 	mcs_reader_expect_end(reader, NULL);
+	if (of_batch)
+		appendStringInfoString(&out, ", each => 'batch'");
 	if (condition)
 		appendStringInfo(&out, ", condition => %s", mcs_dialect_dollar_quote(condition, "condition"));
 	foreach(cell, options)

@@ -96,13 +96,15 @@ mcs_change_stream_translate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source)));
 }
 
-/* change_stream_translate_body(text): a PL/pgSQL block with "change" as plain PL/pgSQL */
+/* change_stream_translate_body(text, boolean): a PL/pgSQL block with "change", or of a batch with "changes", as plain PL/pgSQL */
 Datum
 mcs_change_stream_translate_body(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	/* 1.0's schema has no second argument */
+	bool		of_batch = PG_NARGS() > 1 && PG_GETARG_BOOL(1);
 
-	PG_RETURN_TEXT_P(cstring_to_text(mcs_body_translate(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source))));
+	PG_RETURN_TEXT_P(cstring_to_text(mcs_body_translate(get_func_namespace(fcinfo->flinfo->fn_oid), source, 0, strlen(source), of_batch)));
 }
 
 /* change_stream_translate_expression(text, boolean): a condition over the columns of an event as plain SQL */

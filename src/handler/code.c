@@ -56,6 +56,7 @@ struct HandlerCode
 {
 	MemoryContext context;
 	Oid			event_type;
+	bool		of_batch;		/* it runs on a set of events */
 	FmgrInfo	function;
 	bool		temporary;		/* made for this session */
 	StreamExpressions *condition;	/* NULL: none */
@@ -113,6 +114,15 @@ static Oid
 event_type(void)
 {
 	return get_rel_type_id(mcs_extension_events());
+}
+
+/* The type of the argument of what a handler calls; InvalidOid: it has none. */
+static Oid
+argument_type(const Handler *handler)
+{
+	if (handler->each == HANDLER_EACH_EVENT)
+		return event_type();
+	return handler->body ? InvalidOid : get_array_type(event_type());
 }
 
 /* ---- bodies ---- */
@@ -246,8 +256,10 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 	const char *body = handler->translated_body ? handler->translated_body : handler->body;
 	Oid			language = get_language_oid("plpgsql", false);
 	Oid			validator = InvalidOid;
-	Oid			argument = event_type();
+	Oid			argument = argument_type(handler);
+	int			arguments = OidIsValid(argument) ? 1 : 0;
 	Datum		name = CStringGetTextDatum("change");
+	ArrayType  *names = arguments ? construct_array(&name, 1, TEXTOID, -1, false, TYPALIGN_INT) : NULL;
 	char		function[NAMEDATALEN];
 	ErrorContextCallback callback = {.previous = error_context_stack,.callback = body_context,.arg = unconstify(Handler *, handler)};
 	ObjectAddress made,
@@ -270,8 +282,8 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 	error_context_stack = &callback;
 	made = ProcedureCreate(function, temporary_schema(), true, false, VOIDOID, BOOTSTRAP_SUPERUSERID, language, InvalidOid,
 						   body_as_block(body), NULL, NULL, PROKIND_FUNCTION, false, false, false, PROVOLATILE_VOLATILE,
-						   PROPARALLEL_UNSAFE, buildoidvector(&argument, 1), PointerGetDatum(NULL), PointerGetDatum(NULL),
-						   PointerGetDatum(construct_array(&name, 1, TEXTOID, -1, false, TYPALIGN_INT)), NIL,
+						   PROPARALLEL_UNSAFE, buildoidvector(&argument, arguments), PointerGetDatum(NULL), PointerGetDatum(NULL),
+						   PointerGetDatum(names), NIL,
 						   PointerGetDatum(NULL),
 #if PG_VERSION_NUM >= 180000
 						   NIL,
@@ -295,9 +307,8 @@ make_function(const Handler *handler, SubTransactionId replay, bool validate)
 
 /* The function or procedure that a name means, with or without its argument's type. */
 static Oid
-find_procedure(const char *name)
+find_procedure(const char *name, Oid argument)
 {
-	Oid			argument = event_type();
 	ObjectWithArgs object;
 	TypeName   *type = makeTypeNameFromOid(argument, -1);
 
@@ -317,7 +328,7 @@ find_procedure(const char *name)
 
 /* Checks that a function is of the one kind that a handler calls and that the owner may. */
 static void
-check_procedure(Oid function, const char *name)
+check_procedure(Oid function, const char *name, Oid argument)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
@@ -327,13 +338,14 @@ check_procedure(Oid function, const char *name)
 		elog(ERROR, "cache lookup failed for function %u", function);
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	fits = (form->prokind == PROKIND_FUNCTION || form->prokind == PROKIND_PROCEDURE) && !form->proretset &&
-		form->pronargs == 1 && form->proargtypes.values[0] == event_type() && form->prorettype != TRIGGEROID;
+		form->pronargs == 1 && form->proargtypes.values[0] == argument && form->prorettype != TRIGGEROID;
 	ReleaseSysCache(tuple);
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a procedure or function that a handler can call", name),
-				 errdetail("It must have one argument of type change_stream_events and return no set.")));
+				 errdetail("It must have one argument of type %s and return no set.",
+						   argument == event_type() ? "change_stream_events" : "change_stream_events[]")));
 #if PG_VERSION_NUM >= 160000
 	if (object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
 #else
@@ -344,7 +356,7 @@ check_procedure(Oid function, const char *name)
 
 /* ---- preparing ---- */
 
-/* The function that a handler calls for each event. */
+/* The function that a handler calls for each event, or each batch. */
 static Oid
 find_code(const Handler *handler, SubTransactionId replay, bool validate)
 {
@@ -352,8 +364,8 @@ find_code(const Handler *handler, SubTransactionId replay, bool validate)
 
 	if (handler->body)
 		return make_function(handler, replay, validate);
-	function = find_procedure(handler->procedure);
-	check_procedure(function, handler->procedure);
+	function = find_procedure(handler->procedure, argument_type(handler));
+	check_procedure(function, handler->procedure, argument_type(handler));
 	return function;
 }
 
@@ -380,6 +392,7 @@ mcs_code_prepare(const Handler *handler, SubTransactionId replay)
 
 	code->context = context;
 	code->event_type = event_type();
+	code->of_batch = handler->each == HANDLER_EACH_BATCH;
 	code->temporary = handler->body != NULL;
 	function = find_code(handler, replay, false);
 	if (handler->procedure)
@@ -461,19 +474,27 @@ mcs_code_remove(HandlerCode *code)
 
 /* ---- running ---- */
 
-/* Calls the function with an event as a record that PL/pgSQL takes over as it is. */
+/* Calls the function with its argument. */
 static void
-call_function(HandlerCode *code, HeapTuple event)
+call_function(HandlerCode *code, Datum argument)
 {
 	LOCAL_FCINFO(fcinfo, 1);
+
+	InitFunctionCallInfoData(*fcinfo, &code->function, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = argument;
+	fcinfo->args[0].isnull = false;
+	(void) FunctionCallInvoke(fcinfo);
+}
+
+/* With an event as a record that PL/pgSQL takes over as it is. */
+static void
+run_on_event(HandlerCode *code, HeapTuple event)
+{
 	ExpandedRecordHeader *record = make_expanded_record_from_typeid(code->event_type, -1, CurrentMemoryContext);
 
 	/* what is stored out of line stays there until the code looks at it */
 	expanded_record_set_tuple(record, event, true, false);
-	InitFunctionCallInfoData(*fcinfo, &code->function, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = ExpandedRecordGetDatum(record);
-	fcinfo->args[0].isnull = false;
-	(void) FunctionCallInvoke(fcinfo);
+	call_function(code, ExpandedRecordGetDatum(record));
 }
 
 /* Again and again, so that code which catches the first cancel is cancelled once more. */
@@ -483,28 +504,73 @@ start_timeout(int timeout_ms)
 	enable_timeout_every(STATEMENT_TIMEOUT, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms), timeout_ms);
 }
 
+/* Whether the condition leaves an event in. */
+static bool
+condition_holds(HandlerCode *code, HeapTuple event)
+{
+	return !code->condition || mcs_expression_condition_holds(code->condition, event);
+}
+
+/* Notes on which events the code runs; returns how many there are, of which the first, or all, are to blame for what comes. */
+static int
+choose_events(HandlerCode *code, HandlerEvent *events, int count, HandlerBlame *blame)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream condition", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			ran = 0;
+	int			first = 0;
+
+	blame->together = 1;
+	for (int i = 0; i < count; i++)
+	{
+		blame->at = i;
+		events[i].ran = condition_holds(code, events[i].row);
+		if (events[i].ran && ran++ == 0)
+			first = i;
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	blame->at = first;
+	blame->together = Max(ran, 1);
+	return ran;
+}
+
+/* Runs code for each batch on some events. */
+static void
+run_on_batch(HandlerCode *code, HandlerEvent *events, int count, HandlerBlame *blame)
+{
+	int			ran = choose_events(code, events, count, blame);
+
+	if (ran == 0)
+		return;
+	if (code->temporary)
+		mcs_batch_run_body(&code->function, events, count);
+	else
+		call_function(code, mcs_batch_array(code->event_type, events, count, ran));
+}
+
 /*
  * An error leaves the timeout running: transactions that are rolled back
  * disable it, and who catches errors otherwise does so himself.
  */
-bool
-mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms)
+void
+mcs_code_run(HandlerCode *code, HandlerEvent *events, int count, int timeout_ms, HandlerBlame *blame)
 {
 	int			level = NewGUCNestLevel();
-	bool		run;
 
 	if (timeout_ms > 0)
 		start_timeout(timeout_ms);
-	run = !code->condition || mcs_expression_condition_holds(code->condition, event);
-	if (run)
-		call_function(code, event);
+	if (code->of_batch)
+		run_on_batch(code, events, count, blame);
+	else if ((events->ran = condition_holds(code, events->row)))
+		run_on_event(code, events->row);
 	if (timeout_ms > 0)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	/* settings that the code has made are its own event's only */
 	AtEOXact_GUC(false, level);
 	/* a cancel that came too late for the code is still this event's */
 	CHECK_FOR_INTERRUPTS();
-	return run;
 }
 
 void

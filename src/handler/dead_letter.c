@@ -46,6 +46,7 @@ retry_one(HandlerReplay *replay, DeadLetter *dead_letter)
 	HeapTupleHeader header = DatumGetHeapTupleHeader(dead_letter->event);
 	TimestampTz begin = GetCurrentTimestamp();
 	HeapTupleData row;
+	HandlerEvent event = {.event_id = dead_letter->event_id,.row = &row};
 	HandlerError *failure;
 	HandlerResult result;
 
@@ -53,7 +54,7 @@ retry_one(HandlerReplay *replay, DeadLetter *dead_letter)
 	row.t_len = HeapTupleHeaderGetDatumLength(header);
 	row.t_data = header;
 	ItemPointerSetInvalid(&row.t_self);
-	failure = mcs_replay_run(replay, &row);
+	failure = mcs_replay_run(replay, &event, 1);
 
 	memset(&result, 0, sizeof(result));
 	result.event_id = dead_letter->event_id;

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #define MAX_ATTEMPTS			1000
+#define MAX_BATCH_SIZE			10000
 #define MAX_TIMEOUT_MICROSECONDS	(USECS_PER_DAY * 7)
 
 void
@@ -85,6 +86,12 @@ check_workers(const Option *option, Datum value)
 	return bounded_int(option, value, 1, HANDLER_MAX_WORKERS);
 }
 
+static Datum
+check_batch_size(const Option *option, Datum value)
+{
+	return bounded_int(option, value, 1, MAX_BATCH_SIZE);
+}
+
 void
 mcs_handler_change_options(Handler *handler, const OptionChanges *changes)
 {
@@ -98,9 +105,9 @@ mcs_handler_change_options(Handler *handler, const OptionChanges *changes)
 
 /* The plain form of text in the dialect; NULL where there is no difference. */
 static char *
-translation(const char *text, const char *function, int nargs)
+translation(const char *text, const char *function, int nargs, bool flag)
 {
-	char	   *plain = mcs_stream_plain_sql(text, function, nargs);
+	char	   *plain = mcs_stream_plain_sql(text, function, nargs, flag);
 
 	return strcmp(plain, text) == 0 ? NULL : plain;
 }
@@ -113,11 +120,12 @@ mcs_handler_check(Handler *handler)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("one of body and procedure must be given, and not both")));
 	/* translated once, here: a later version of the dialect does not change what a handler does */
-	handler->translated_body = handler->body ? translation(handler->body, "change_stream_translate_body", 1) : NULL;
+	handler->translated_body = handler->body
+		? translation(handler->body, "change_stream_translate_body", mcs_extension_is_old() ? 1 : 2, handler->each == HANDLER_EACH_BATCH) : NULL;
 	handler->translated_condition = NULL;
 	/* what is right as plain SQL means what it says there */
 	if (handler->condition && !mcs_code_condition_is_plain(handler->condition))
-		handler->translated_condition = translation(handler->condition, "change_stream_translate_expression", 2);
+		handler->translated_condition = translation(handler->condition, "change_stream_translate_expression", 2, false);
 	/* a handler whose code does not compile is refused now, not at its first event */
 	mcs_code_validate(handler);
 }
@@ -183,7 +191,9 @@ mcs_handler_tell_of_absent_documents(const Handler *handler, const Stream *strea
 			 strcmp(stream->full_document, "default") == 0
 			 ? errdetail("Change stream \"%s\" brings no document with updates, and a delete has none.", stream->name)
 			 : errdetail("A delete has none, and neither has an update whose document is gone when it is looked up."),
-			 errhint("Let the body begin with IF change.full_document IS NULL THEN RETURN; END IF; or give the handler a condition.")));
+			 handler->each == HANDLER_EACH_BATCH
+			 ? errhint("Let the body ask WHERE full_document IS NOT NULL, or give the handler a condition.")
+			 : errhint("Let the body begin with IF change.full_document IS NULL THEN RETURN; END IF; or give the handler a condition.")));
 }
 
 int64

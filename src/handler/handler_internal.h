@@ -36,6 +36,19 @@ extern int64 mcs_handler_start(const Handler *handler, const Stream *stream);
 /* ---- handler/command.c ---- */
 extern Handler *mcs_handler_load_own(FunctionCallInfo fcinfo, bool for_update);
 
+/* ---- handler/batch.c: events as code for each batch gets them ---- */
+
+typedef struct HandlerEvent
+{
+	int64		event_id;
+	HeapTuple	row;
+	bool		ran;
+	int64		microseconds;
+} HandlerEvent;
+
+extern Datum mcs_batch_array(Oid event_type, const HandlerEvent *events, int count, int ran);
+extern void mcs_batch_run_body(FmgrInfo *function, const HandlerEvent *events, int count);
+
 /* ---- handler/code.c: what a handler runs ---- */
 
 typedef struct HandlerCode HandlerCode;
@@ -56,21 +69,25 @@ extern bool mcs_code_condition_is_plain(const char *condition);
 extern bool mcs_code_valid(const HandlerCode *code);
 extern void mcs_code_remove(HandlerCode *code);
 
-/* Runs the code on an event; false where the condition leaves it out.  What it allocates is left in the current context. */
-extern bool mcs_code_run(HandlerCode *code, HeapTuple event, int timeout_ms);
+/* Which events an error of the code is of. */
+typedef struct HandlerBlame
+{
+	int			at;				/* the event; -1: none, it is not the code's */
+	int			together;		/* the code ran on so many at once, of which at is the first; 1: it is that one's */
+} HandlerBlame;
+
+/*
+ * Runs the code on events and notes on which it did: not on those that the
+ * condition leaves out.  Code for each event gets one, which the caller has put the
+ * blame on; that for each batch says whose an error is.  What it allocates is left
+ * in the current context.
+ */
+extern void mcs_code_run(HandlerCode *code, HandlerEvent *events, int count, int timeout_ms, HandlerBlame *blame);
 
 /* Checks what the code has deferred to the end of the transaction. */
 extern void mcs_code_finish(void);
 
 /* ---- handler/rows.c: events as rows ---- */
-
-typedef struct HandlerEvent
-{
-	int64		event_id;
-	HeapTuple	row;
-	bool		ran;
-	int64		microseconds;
-} HandlerEvent;
 
 typedef struct HandlerBatch
 {
@@ -83,7 +100,7 @@ typedef struct HandlerBatch
 extern int	mcs_rows_worker(const EventsScan *scan, int workers);
 
 /* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
-extern void mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers);
+extern void mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 last, int limit, int worker, int workers);
 
 /* The oldest kept event, 0 where there is none. */
 extern int64 mcs_rows_oldest(const char *stream);
@@ -105,6 +122,7 @@ typedef struct HandlerResult
 	bool		was_ours;		/* the status that it has is this handler's doing */
 	int			attempts;		/* to be added */
 	int64		microseconds;	/* to be added */
+	bool		of_batch;		/* these two alone are not worth another version of the row */
 	const char *error;
 } HandlerResult;
 
@@ -130,22 +148,20 @@ typedef struct HandlerReplay
 extern void mcs_replay_begin(HandlerReplay *replay, Handler *handler);
 extern void mcs_replay_end(HandlerReplay *replay);
 
-/* Runs the code on one event in a subtransaction; the error where it fails, else NULL. */
-extern HandlerError *mcs_replay_run(HandlerReplay *replay, HeapTuple row);
+/* Runs the code on events, as mcs_code_run, in a subtransaction; the error where it fails, else NULL. */
+extern HandlerError *mcs_replay_run(HandlerReplay *replay, HandlerEvent *events, int count);
 
 /* ---- handler/worker.c, handler/run.c ---- */
-
-/* Events of one transaction, at most. */
-#define HANDLER_BATCH_EVENTS 1000
 
 /* The transaction at work: run.c. */
 typedef struct HandlerRun
 {
 	HandlerBatch batch;			/* in process.batch_context */
-	int			at;				/* the event whose code is running; -1: none */
-	TimestampTz began;			/* the event at work */
+	HandlerBlame blame;
+	TimestampTz began;			/* the event at work, or the events where it is all at once */
 	MemoryContext event_context;	/* reset after each event */
 	int			limit;			/* events of the next transaction */
+	int64		suspect_until;	/* events up to this one have failed together, and are run by halves; 0: none */
 } HandlerRun;
 
 /* After processes that have died: run.c. */

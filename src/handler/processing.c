@@ -22,7 +22,9 @@
  * held while code runs, and two handlers can't deadlock over rows.
  *
  * processing_attempts and processing_time_ms are sums over the handlers: a row
- * is written when one of them has run on it, or when its status changes.
+ * is written when one of them has run on it, or when its status changes.  A
+ * handler whose code runs for each batch writes it in the second case only: what
+ * it saves by running on many at once is less than a version of each row costs.
  *
  * Rows are written below SQL, as the stream's owner: see
  * event/events_table.c.
@@ -174,7 +176,7 @@ write_result(EventUpdate *update, const HandlerResult *result)
 	current = nulls[OUTCOME_STATUS] ? "" : TextDatumGetCString(values[OUTCOME_STATUS]);
 	status = new_status(update, result, current);
 	/* each update is another version of a wide row: not without need */
-	if (strcmp(status, current) == 0 && result->attempts == 0 && result->microseconds == 0)
+	if (strcmp(status, current) == 0 && (result->of_batch || (result->attempts == 0 && result->microseconds == 0)))
 		return;
 
 	attempts = nulls[OUTCOME_ATTEMPTS] ? 0 : DatumGetInt32(values[OUTCOME_ATTEMPTS]);

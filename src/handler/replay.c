@@ -56,28 +56,30 @@ is_callers(const ErrorData *error)
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
 }
 
-/* One event, on which the code is to be run. */
+/* Events, on which the code is to be run. */
 typedef struct Run
 {
 	HandlerReplay *replay;
-	HeapTuple	row;
+	HandlerEvent *events;
+	int			count;
 } Run;
 
 static void
 run_code(void *arg)
 {
 	Run		   *run = arg;
+	HandlerBlame blame;
 
 	MemoryContextSwitchTo(run->replay->event_context);
 	/* the caller's own statement_timeout is all the time there is */
-	(void) mcs_code_run(run->replay->code, run->row, 0);
+	mcs_code_run(run->replay->code, run->events, run->count, 0, &blame);
 	mcs_code_finish();
 }
 
 HandlerError *
-mcs_replay_run(HandlerReplay *replay, HeapTuple row)
+mcs_replay_run(HandlerReplay *replay, HandlerEvent *events, int count)
 {
-	Run			run = {replay, row};
+	Run			run = {replay, events, count};
 	ErrorData  *error = mcs_attempt(run_code, &run);
 	HandlerError *failure = NULL;
 
@@ -116,11 +118,32 @@ put_failure(ReturnSetInfo *set, int64 event_id, const HandlerError *failure)
 	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 }
 
+/* Runs the handler on events; where it fails on several together, on each half, so that those which fail alone are put into the set. */
+static void
+replay_together(HandlerReplay *replay, HandlerEvent *events, int count, ReturnSetInfo *set)
+{
+	HandlerError *failure;
+
+	CHECK_FOR_INTERRUPTS();
+	failure = mcs_replay_run(replay, events, count);
+	if (!failure)
+		return;
+	if (count == 1)
+		put_failure(set, events[0].event_id, failure);
+	else
+	{
+		replay_together(replay, events, count / 2, set);
+		replay_together(replay, events + count / 2, count - count / 2, set);
+	}
+}
+
 /* Runs the handler on the kept events from one to another; those that fail are put into the set. */
 static void
 replay_events(HandlerReplay *replay, int64 from, int64 to, ReturnSetInfo *set)
 {
 	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "mongo_change_stream replayed", ALLOCSET_DEFAULT_SIZES);
+	bool		of_batch = replay->handler->each == HANDLER_EACH_BATCH;
+	int			limit = of_batch ? replay->handler->batch_size : CHUNK;
 	HandlerBatch batch;
 
 	/* no position is read or moved: all of the handler's events, whichever worker has had them */
@@ -130,16 +153,11 @@ replay_events(HandlerReplay *replay, int64 from, int64 to, ReturnSetInfo *set)
 		MemoryContext old = MemoryContextSwitchTo(chunk);
 		int64		after = batch.through;
 
-		mcs_rows_read(&batch, replay->handler->stream, after, to, CHUNK, 0, 1);
-		for (int i = 0; i < batch.count; i++)
-		{
-			HandlerError *failure;
-
-			CHECK_FOR_INTERRUPTS();
-			failure = mcs_replay_run(replay, batch.events[i].row);
-			if (failure)
-				put_failure(set, batch.events[i].event_id, failure);
-		}
+		mcs_rows_read(&batch, replay->handler, after, to, limit, 0, 1);
+		if (of_batch && batch.count > 0)
+			replay_together(replay, batch.events, batch.count, set);
+		for (int i = 0; i < batch.count && !of_batch; i++)
+			replay_together(replay, &batch.events[i], 1, set);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(chunk);
 	} while (batch.count > 0);

@@ -8,6 +8,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "access/detoast.h"
 #include "event/event.h"
 #include "executor/executor.h"
 #include "handler/handler_internal.h"
@@ -45,8 +46,29 @@ mcs_rows_worker(const EventsScan *scan, int workers)
 	return (int) (mcs_document_hash_value(&whole, 0) % (uint64) workers);
 }
 
+/* What a row takes in memory; whole: with what is stored out of line or compressed, when all of it is read. */
+static Size
+row_size(EventsScan *scan, HeapTuple row, bool whole)
+{
+	TupleDesc	desc = scan->slot->tts_tupleDescriptor;
+	Size		size = row->t_len;
+
+	for (int i = 0; whole && i < desc->natts; i++)
+	{
+		bool		isnull;
+		Datum		value;
+
+		if (TupleDescAttr(desc, i)->attlen != -1)
+			continue;
+		value = slot_getattr(scan->slot, i + 1, &isnull);
+		if (!isnull && VARATT_IS_EXTENDED(DatumGetPointer(value)))
+			size += toast_raw_datum_size(value);
+	}
+	return size;
+}
+
 void
-mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, int limit, int worker, int workers)
+mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 last, int limit, int worker, int workers)
 {
 	EventsScan	scan;
 	Size		bytes = 0;
@@ -56,7 +78,7 @@ mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, 
 	batch->count = 0;
 	batch->events = palloc(sizeof(HandlerEvent) * limit);
 	batch->through = after;
-	mcs_events_scan_begin(&scan, NULL, stream, after);
+	mcs_events_scan_begin(&scan, NULL, handler->stream, after);
 	while (batch->count < limit && bytes < BATCH_BYTES && looked < limit * workers * LOOK_AHEAD && (event_id = mcs_events_scan_next(&scan)) != 0)
 	{
 		HandlerEvent *event;
@@ -78,7 +100,7 @@ mcs_rows_read(HandlerBatch *batch, const char *stream, int64 after, int64 last, 
 		event->event_id = event_id;
 		/* the slot's tuple is pinned in a buffer, and goes with the next one */
 		event->row = ExecCopySlotHeapTuple(scan.slot);
-		bytes += event->row->t_len;
+		bytes += row_size(&scan, event->row, handler->each == HANDLER_EACH_BATCH);
 	}
 	mcs_events_scan_end(&scan);
 }

@@ -27,6 +27,11 @@
  * sequence) may happen once more for the events of a transaction in which a
  * later one failed, as it may after a crash.
  *
+ * Code for each batch runs once on the events of a transaction.  Where it fails, none
+ * of them is to blame more than the others: it runs again on the first half, and on
+ * half of what is left of those that have failed, until an event fails alone.  That
+ * one is a failure as above; the events before it have succeeded by then.
+ *
  * An event that has failed as often as it may becomes a dead letter, in the
  * transaction that moves the position behind it; or the handler stops before it.
  *
@@ -69,20 +74,20 @@ last_event(const HandlerWorker *worker)
 	const HandlerPosition *position = &worker->position;
 
 	/* up to the event that failed, which is then the first of a transaction */
-	return position->failed_event > position->last_event_id + 1 ? position->failed_event - 1 : PG_INT64_MAX;
+	if (position->failed_event > position->last_event_id + 1)
+		return position->failed_event - 1;
+	return worker->run.suspect_until > position->last_event_id ? worker->run.suspect_until : PG_INT64_MAX;
 }
 
-/* Runs the code on the events of the batch until it has taken long enough, or another waits for the process; how many. */
+/* Runs the code on one event of the batch after the other until it has taken long enough, or another waits for the process; how many. */
 static int
-run_events(HandlerWorker *worker)
+run_one_by_one(HandlerWorker *worker)
 {
 	HandlerBatch *batch = &worker->run.batch;
-	TimestampTz begin = GetCurrentTimestamp();
-	int			level = mcs_owner_begin_settings(worker->handler->settings);
-	MemoryContext old = MemoryContextSwitchTo(worker->run.event_context);
+	TimestampTz begin = worker->run.began;
 	int			done = 0;
 
-	worker->run.began = begin;
+	worker->run.blame.together = 1;
 	while (done < batch->count && worker->run.began - begin < BATCH_MICROSECONDS && !(done > 0 && mcs_handler_slot_gives_way()))
 	{
 		HandlerEvent *event = &batch->events[done];
@@ -90,23 +95,55 @@ run_events(HandlerWorker *worker)
 
 		CHECK_FOR_INTERRUPTS();
 		/* from here on an error is this event's */
-		worker->run.at = done;
+		worker->run.blame.at = done;
 		mcs_handler_slot_running(event->event_id, worker->run.began);
-		event->ran = mcs_code_run(worker->code, event->row, worker->timeout_ms);
+		mcs_code_run(worker->code, event, 1, worker->timeout_ms, &worker->run.blame);
 		end = GetCurrentTimestamp();
 		event->microseconds = Max(end - worker->run.began, 0);
 		worker->run.began = end;
 		MemoryContextReset(worker->run.event_context);
 		done++;
 	}
+	return done;
+}
+
+/* Runs the code on all events of the batch at once; how many there are. */
+static int
+run_together(HandlerWorker *worker)
+{
+	HandlerBatch *batch = &worker->run.batch;
+	int64		microseconds;
+
+	if (batch->count == 0)
+		return 0;
+	mcs_handler_slot_running(batch->events[0].event_id, worker->run.began);
+	mcs_code_run(worker->code, batch->events, batch->count, worker->timeout_ms, &worker->run.blame);
+	MemoryContextReset(worker->run.event_context);
+	/* each has its part of the time */
+	microseconds = Max(GetCurrentTimestamp() - worker->run.began, 0) / worker->run.blame.together;
+	for (int i = 0; i < batch->count; i++)
+		batch->events[i].microseconds = microseconds;
+	return batch->count;
+}
+
+/* Runs the code on events of the batch; on how many, from the first on. */
+static int
+run_events(HandlerWorker *worker)
+{
+	int			level = mcs_owner_begin_settings(worker->handler->settings);
+	MemoryContext old = MemoryContextSwitchTo(worker->run.event_context);
+	int			done;
+
+	worker->run.began = GetCurrentTimestamp();
+	done = worker->handler->each == HANDLER_EACH_BATCH ? run_together(worker) : run_one_by_one(worker);
 	/*
-	 * An error of what is deferred counts as the last event's.  Where it is
-	 * another's, it comes again when the events before that one are run.
+	 * An error of what is deferred counts as the last event's, or as the batch's.
+	 * Where it is another's, it comes again when the events before that one are run.
 	 */
 	if (done > 0)
 		mcs_code_finish();
 	mcs_handler_slot_running(0, 0);
-	worker->run.at = -1;
+	worker->run.blame.at = -1;
 	MemoryContextSwitchTo(old);
 	mcs_owner_end_settings(level);
 	return done;
@@ -127,6 +164,7 @@ write_results(HandlerWorker *worker, int count)
 		results[i].was_ours = event->event_id == worker->position.failed_event;
 		results[i].attempts = event->ran ? 1 : 0;
 		results[i].microseconds = event->ran ? event->microseconds : 0;
+		results[i].of_batch = worker->handler->each == HANDLER_EACH_BATCH;
 	}
 	mcs_processing_write(worker->handler->stream, worker->process.name, results, count);
 }
@@ -290,7 +328,7 @@ mcs_handler_begin_process(HandlerWorker *worker)
 	if (!disorderly)
 		return;
 	worker->crash.unready = starts;
-	worker->crash.careful_until = worker->position.last_event_id + HANDLER_BATCH_EVENTS;
+	worker->crash.careful_until = worker->position.last_event_id + worker->handler->batch_size;
 	if (repeats >= MAX_CRASHES - 1 && running_event > worker->position.last_event_id)
 		worker->crash.died_on = running_event;
 }
@@ -313,7 +351,7 @@ announce(HandlerWorker *worker, int64 event_id)
 	mcs_process_commit(&worker->process);
 	mcs_process_begin(&worker->process);
 	/* the commit has freed the batch */
-	mcs_rows_read(&worker->run.batch, worker->handler->stream, worker->position.last_event_id, event_id, 1,
+	mcs_rows_read(&worker->run.batch, worker->handler, worker->position.last_event_id, event_id, 1,
 					worker->number, worker->handler->workers);
 }
 
@@ -334,6 +372,21 @@ take_death(HandlerWorker *worker)
 
 /* ---- one step ---- */
 
+/* All went well: from one event on back to many, or on to half of what is left of those that have failed together. */
+static void
+grow(HandlerWorker *worker)
+{
+	HandlerRun *run = &worker->run;
+
+	if (run->suspect_until > worker->position.last_event_id)
+		run->limit = Max(run->limit / 2, 1);
+	else
+	{
+		run->suspect_until = 0;
+		run->limit = Min(run->limit * 2, worker->handler->batch_size);
+	}
+}
+
 HandlerStep
 mcs_handler_step(HandlerWorker *worker)
 {
@@ -341,7 +394,7 @@ mcs_handler_step(HandlerWorker *worker)
 	int			done;
 
 	mcs_process_begin(&worker->process);
-	worker->run.at = -1;
+	worker->run.blame.at = -1;
 	/* a function was replaced, or a type altered: what runs is the newest */
 	if (!mcs_code_valid(worker->code))
 	{
@@ -349,7 +402,7 @@ mcs_handler_step(HandlerWorker *worker)
 		worker->process.reload = true;
 		return STEP_DONE;
 	}
-	mcs_rows_read(&worker->run.batch, worker->handler->stream, position->last_event_id, last_event(worker),
+	mcs_rows_read(&worker->run.batch, worker->handler, position->last_event_id, last_event(worker),
 					worker->run.limit, worker->number, worker->handler->workers);
 	/* not even an event of another worker, over which the position would move */
 	if (worker->run.batch.through == position->last_event_id)
@@ -380,9 +433,8 @@ mcs_handler_step(HandlerWorker *worker)
 		announce(worker, worker->run.batch.events[0].event_id);
 	done = run_events(worker);
 	finish_batch(worker, done);
-	/* all went well: from one event on back to many */
 	if (!worker->process.reload)
-		worker->run.limit = Min(worker->run.limit * 2, HANDLER_BATCH_EVENTS);
+		grow(worker);
 	return STEP_DONE;
 }
 
@@ -448,16 +500,35 @@ take_error(HandlerWorker *worker, const ErrorData *error, int64 event_id)
 	position->error.context = keep_text(worker, error->context);
 }
 
+/* The code has failed on several events together: it is run on half of them, and so on, until the one that is to blame is alone. */
+static void
+halve(HandlerWorker *worker)
+{
+	const HandlerBatch *batch = &worker->run.batch;
+
+	(void) mcs_handler_slot_take_obstructs();
+	worker->run.suspect_until = batch->events[batch->count - 1].event_id;
+	worker->run.limit = Max(batch->count / 2, 1);
+}
+
 void
 mcs_handler_failed(HandlerWorker *worker, const ErrorData *error)
 {
 	HandlerPosition *position = &worker->position;
-	int			at = worker->run.at;
+	int			at = worker->run.blame.at;
 	int64		event_id = worker->run.batch.events[at].event_id;
 	int64		microseconds = Max(GetCurrentTimestamp() - worker->run.began, 0);
 	HandlerResult result;
 
-	worker->run.at = -1;
+	worker->run.blame.at = -1;
+	/* the time that runs out is that of all of them */
+	if (worker->handler->each == HANDLER_EACH_BATCH && worker->run.batch.count > 1 &&
+		(worker->run.blame.together > 1 || error->sqlerrcode == ERRCODE_QUERY_CANCELED))
+	{
+		halve(worker);
+		return;
+	}
+	worker->run.suspect_until = 0;
 	take_error(worker, error, event_id);
 	memset(&result, 0, sizeof(result));
 	result.event_id = event_id;

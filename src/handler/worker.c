@@ -148,7 +148,8 @@ load(HandlerWorker *worker)
 	mcs_handler_is_ready(worker);
 	mcs_process_commit(&worker->process);
 	/* what failed before may fail again, and would undo what ran with it */
-	worker->run.limit = position->failed_event ? 1 : HANDLER_BATCH_EVENTS;
+	worker->run.limit = position->failed_event ? 1 : worker->handler->batch_size;
+	worker->run.suspect_until = 0;
 }
 
 /* ---- waiting ---- */
@@ -294,7 +295,7 @@ clean_up(HandlerWorker *worker, bool log)
 static void
 recover(HandlerWorker *worker, ErrorData *error)
 {
-	int			at = worker->run.at;
+	int			at = worker->run.blame.at;
 	char		message[512];
 
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
@@ -323,7 +324,7 @@ recover(HandlerWorker *worker, ErrorData *error)
 				 error->detail ? errdetail("%s", error->detail) : 0));
 		back_off(worker, message);
 	}
-	worker->run.at = -1;
+	worker->run.blame.at = -1;
 }
 
 /* ---- main loop ---- */
@@ -393,9 +394,11 @@ make_worker(const char *stream)
 
 	strlcpy(worker->stream, stream, NAMEDATALEN);
 	(void) mcs_handler_slot_attach(name, &worker->number);
-	mcs_process_init(&worker->process, name, 1024 * 1024);
-	worker->run.event_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler event", ALLOCSET_DEFAULT_SIZES);
-	worker->run.at = -1;
+	mcs_process_init(&worker->process, name, 2 * 1024 * 1024);
+	/* the first block is kept over resets: it holds an ordinary batch, too */
+	worker->run.event_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream handler event",
+													  0, 2 * 1024 * 1024, 8 * 1024 * 1024);
+	worker->run.blame.at = -1;
 	worker->process.reload = true;
 	return worker;
 }

@@ -133,5 +133,5 @@ mcs_mirror_plain_columns(List *columns)
 char *
 mcs_mirror_plain_filter(const char *text)
 {
-	return mcs_mirror_is_blank(text) ? NULL : mcs_stream_plain_sql(text, "change_mirror_translate_filter", 1);
+	return mcs_mirror_is_blank(text) ? NULL : mcs_stream_plain_sql(text, "change_mirror_translate_filter", 1, false);
 }

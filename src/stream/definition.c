@@ -107,9 +107,9 @@ mcs_stream_check_collection_name(const char *name, const char *database)
 
 /* ---- options: what each may be ---- */
 
-/* A condition's translator is also told that bare names are columns only. */
+/* By one of the dialect's translators; some have a second argument: flag. */
 char *
-mcs_stream_plain_sql(const char *source, const char *function, int nargs)
+mcs_stream_plain_sql(const char *source, const char *function, int nargs, bool flag)
 {
 	List	   *name = list_make2(makeString(get_namespace_name(mcs_extension_schema())), makeString(pstrdup(function)));
 	Oid			arguments[] = {TEXTOID, BOOLOID};
@@ -118,7 +118,7 @@ mcs_stream_plain_sql(const char *source, const char *function, int nargs)
 	Datum		argument = CStringGetTextDatum(source);
 
 	return TextDatumGetCString(nargs == 1 ? OidFunctionCall1(translator, argument)
-							   : OidFunctionCall2(translator, argument, BoolGetDatum(false)));
+							   : OidFunctionCall2(translator, argument, BoolGetDatum(flag)));
 }
 
 /* An expression as plain SQL; an empty one is a mistake, not the absence of one. */
@@ -132,7 +132,8 @@ plain_expression(const Option *option, Datum value, const char *translator)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must not be empty", option->name),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, for none.")));
-	return CStringGetTextDatum(mcs_stream_plain_sql(string, translator, 2));
+	/* bare names are columns only */
+	return CStringGetTextDatum(mcs_stream_plain_sql(string, translator, 2, false));
 }
 
 static Datum

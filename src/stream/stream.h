@@ -61,7 +61,7 @@ extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *
 extern char *mcs_stream_partial_options(const Stream *stream);
 
 /* What is written in the dialect, as plain SQL; other text comes back as it is. */
-extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs);
+extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs, bool flag);
 
 /* Raise unless MongoDB can have and watch such a database, of which "*" is all, or collection. */
 extern void mcs_stream_check_database_name(const char *name);

@@ -51,6 +51,12 @@ static const OptionWord on_error_words[] = {
 	{NULL, NULL, 0}
 };
 
+static const OptionWord each_words[] = {
+	{"event", NULL, HANDLER_EACH_EVENT},
+	{"batch", NULL, HANDLER_EACH_BATCH},
+	{NULL, NULL, 0}
+};
+
 static const OptionWord on_failure_words[] = {
 	{"dead_letter", NULL, HANDLER_ON_FAILURE_DEAD_LETTER},
 	{"stop", NULL, HANDLER_ON_FAILURE_STOP},

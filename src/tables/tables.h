@@ -102,6 +102,8 @@ typedef struct OptionList
 	ROW(timeout, OPTION_INTERVAL, NULL, "1 minute", 0, check_timeout) \
 	ROW(on_failure, OPTION_WORD, on_failure_words, "dead_letter", 0, NULL) \
 	ROW(workers, OPTION_INT, NULL, "1", 0, check_workers) \
+	ROW(each, OPTION_WORD, each_words, "event", OPTION_NEW | OPTION_CLAUSE, NULL) \
+	ROW(batch_size, OPTION_INT, NULL, "1000", OPTION_NEW, check_batch_size) \
 	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL)
 
 extern const OptionList mcs_options_stream;
@@ -505,6 +507,13 @@ extern void mcs_grants_forget_missing(void);
 
 #define HANDLER_MAX_WORKERS 64
 
+/* What a handler's code runs on: one event after the other, or the events of a transaction at once. */
+typedef enum HandlerEach
+{
+	HANDLER_EACH_EVENT,
+	HANDLER_EACH_BATCH
+} HandlerEach;
+
 /* What becomes of an event on which the last attempt has failed. */
 typedef enum HandlerOnFailure
 {
@@ -530,6 +539,8 @@ typedef struct Handler
 	Interval   *timeout;
 	HandlerOnFailure on_failure;
 	int			workers;
+	HandlerEach each;
+	int			batch_size;
 	bool		paused;
 
 	/* what follows from them, and what has become of the handler */
