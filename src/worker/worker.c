@@ -18,6 +18,8 @@
  */
 #include "mongo_change_stream.h"
 
+#include <malloc.h>
+
 #include "miscadmin.h"
 #include "shared/shared.h"
 #include "tables/tables.h"
@@ -28,6 +30,9 @@
 
 /* A batch that failed so often by what may be an event's doing goes row by row. */
 #define FAILURES_TO_CARE	2
+
+/* What each of the process's heaps keeps when all in it is free: two buffers of the driver's, each for a reply of some MB. */
+#define KEPT_MEMORY			(16 * 1024 * 1024)
 
 /* When a stream is tried again whose owner has to do something. */
 #define OWNER_RETRY_MS		60000
@@ -240,6 +245,20 @@ make_worker(const char *name)
 	return worker;
 }
 
+/*
+ * Lets malloc keep memory for the next reply.  By default glibc gives what a reply
+ * of some megabytes took back to the kernel and gets it anew, page by page: more
+ * work than all else that the driver's thread does with it.
+ */
+static void
+keep_memory(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+#endif
+}
+
 /* Entry of a worker. */
 void
 mcs_worker_main(Datum arg)
@@ -247,6 +266,7 @@ mcs_worker_main(Datum arg)
 	char		name[NAMEDATALEN];
 	StreamWorker *volatile worker;
 
+	keep_memory();
 	mcs_process_connect(name);
 	mcs_worker_watch_changes();
 	worker = make_worker(name);
