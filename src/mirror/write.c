@@ -601,10 +601,18 @@ write_all(MirrorChanges *changes, void (*write_next) (MirrorChanges *changes))
 	}
 }
 
+static int
+compare_changes(const void *a, const void *b)
+{
+	return mcs_document_compare(&((const Change *) a)->id, &((const Change *) b)->id);
+}
+
 /* All of it, in order: what users hang on other columns may not have room for both who goes and who comes. */
 static void
 write_changes(MirrorChanges *changes)
 {
+	/* by _id: one row after the other is found in the same pages of the index, which are in the processor's cache then */
+	qsort(changes->changes, changes->count, sizeof(Change), compare_changes);
 	if (changes->table->definition.translated_filter)
 		mcs_evaluate(filter, changes, changes->scratch);
 	if (!changes->table->id_is_document && !changes->of_rows)
