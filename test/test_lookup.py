@@ -1,5 +1,8 @@
 """Documents that are read beside the change stream: a batch's lookups, and the rights that they need."""
+import random
+
 import psycopg
+import pymongo
 import pytest
 
 import mirrors
@@ -131,6 +134,32 @@ def test_lookups_of_every_kind_of_id(linked, mongo, mdb):
     # a document_key whose _id is null has no value to show
     assert len(found) >= len(there) - 1 and all(there[key] == document for key, document in found.items() if key)
     assert linked.value("SELECT count(*) FROM change_stream_events WHERE full_document_source = 'lookup'") == len(there)
+
+
+def test_lookups_of_many_transactions(linked, mongo, mdb):
+    """Behind by thousands of updates, whose transactions begin and end within replies: each document as it is at the end of its transaction."""
+    names = ("a", "b")
+    for name in names:
+        mdb[name].insert_many([{"_id": number, "n": 0} for number in range(500)])
+    create(linked, "s", keep_events=False, batch_size=70)
+    for name in names:
+        mirror(linked, name, stream_name="s")
+    wait_exact(linked, *names)
+    pause(linked, "s")
+    linked.wait_for("SELECT pid IS NULL FROM change_stream_status")
+    dice = random.Random(5)
+    for part in range(20):
+        with mongo.client.start_session() as session, session.start_transaction():
+            for name in names:
+                mdb[name].update_many({"_id": {"$gte": dice.randrange(500)}}, {"$inc": {"n": 1}}, session=session)
+        mdb.a.bulk_write([pymongo.UpdateOne({"_id": dice.randrange(500)}, {"$set": {"n": number, "part": part}}) for number in range(300)])
+        mdb.b.bulk_write([dice.choice((pymongo.DeleteOne({"_id": number}), pymongo.ReplaceOne({"_id": number}, {"n": part}, upsert=True)))
+                          for number in dice.sample(range(500), 50)])
+    resume(linked, "s")
+    sync(linked, "s")
+    wait_exact(linked, *names)
+    for name in names:
+        assert linked.execute("SELECT * FROM check_change_mirror(%s)", name) == []
 
 
 def test_lookups_when_the_time_is_gone(linked, mongo, mdb):

@@ -146,6 +146,12 @@ mcs_gather_first(StreamWorker *worker, long timeout_ms)
 	return true;
 }
 
+int
+mcs_gather_most_events(const StreamWorker *worker)
+{
+	return worker->stream->keep_events ? BATCH_EVENTS : BATCH_EVENTS_MOST;
+}
+
 /* ---- whole transactions ---- */
 
 /* The cluster time in an event's token; 0 where it has none. */
@@ -265,7 +271,7 @@ mcs_gather(StreamWorker *worker)
 				return true;
 			}
 		}
-		else if (events >= BATCH_EVENTS || bytes >= BATCH_BYTES)
+		else if (events >= mcs_gather_most_events(worker) || bytes >= BATCH_BYTES)
 			return true;
 		if (read_ahead(worker, Min(wait, HOLD_STEP_MS)))
 		{
@@ -283,13 +289,20 @@ mcs_gather(StreamWorker *worker)
 bool
 mcs_gather_ahead(StreamWorker *worker, uint64 *before)
 {
-	const MongoBatch *last;
+	const MongoBatch *last = worker->read.replies == NIL ? &worker->read.batch : llast(worker->read.replies);
+	int			events;
+	Size		bytes = gathered_bytes(worker, &events);
 	uint64		time;
 
-	/* one that was gathered and not taken is enough; behind the last one of a cursor nothing comes */
-	if (worker->read.replies == NIL && (worker->read.batch.closed || !read_ahead(worker, 0)))
+	/* as much as two transactions take, if it has come; behind the last one of a cursor nothing comes */
+	while (events < 2 * mcs_gather_most_events(worker) && bytes < 2 * BATCH_BYTES && !last->closed && read_ahead(worker, 0))
+	{
+		last = llast(worker->read.replies);
+		events += last->event_count;
+		bytes += last->events_size;
+	}
+	if (worker->read.replies == NIL)
 		return false;
-	last = llast(worker->read.replies);
 	if (last->event_count == 0)
 		return false;
 	*before = reply_end(worker, last, &time) == END_PASSED ? 0 : time;

@@ -9,7 +9,8 @@
  * MongoDB had them at the time of the transaction's last event.  That is a sixth of
  * what MongoDB's own lookup costs it, which reads one document after the other; and
  * the promise is the same: the document as it was at some time behind the update,
- * or nothing where it is gone.
+ * or nothing where it is gone.  Its _ids are sorted, as MongoDB would sort them
+ * itself; the more there are, the more of them are neighbours in its index.
  *
  * The finds are begun before their replies are waited for, so that MongoDB looks
  * for the documents of the next transaction while the last one is written.
@@ -21,7 +22,7 @@
 #include "worker/worker_internal.h"
 
 /* Bounds of one find: the command is a document of at most 16 MB itself. */
-#define FIND_IDS			1000
+#define FIND_IDS			BATCH_EVENTS_MOST
 #define FIND_IDS_BYTES		(4 * 1024 * 1024)
 
 #define LOOKUP_QUEUE_BYTES	(8 * 1024 * 1024)
@@ -79,7 +80,10 @@ typedef struct LookupCollection
 {
 	EventText	database;
 	EventText	collection;
-	List	   *ids;			/* of LookupEntry's keys: DocumentValue * */
+	DocumentValue *ids;
+	int			id_count;
+	int			id_room;
+	bool		sorted;
 } LookupCollection;
 
 struct LookupTable
@@ -87,6 +91,9 @@ struct LookupTable
 	MemoryContext context;		/* of all of it, and of the replies */
 	lookup_hash *hash;
 	List	   *collections;	/* of LookupCollection * */
+	LookupCollection *last;		/* of them, that something was put down for */
+	int			wanted;			/* documents of all of them */
+	int			found;
 	Size		bytes;			/* of what was found */
 	uint64		time;			/* as of when it is read, if it can be */
 	uint64		inexact_until;	/* the newest time that was read otherwise */
@@ -111,59 +118,82 @@ mcs_lookups_begin(MemoryContext context)
 	return table;
 }
 
+static inline bool
+is_of(const LookupCollection *collection, const EventText *database, const EventText *name)
+{
+	return same_text(&collection->collection, name) && same_text(&collection->database, database);
+}
+
+/* The collection of that name, made if there is none. */
+static LookupCollection *
+collection_of(struct LookupTable *table, const EventText *database, const EventText *name)
+{
+	LookupCollection *collection;
+	ListCell   *cell;
+
+	foreach(cell, table->collections)
+		if (is_of(lfirst(cell), database, name))
+			return lfirst(cell);
+	collection = palloc0(sizeof(LookupCollection));
+	collection->database = *database;
+	collection->collection = *name;
+	table->collections = lappend(table->collections, collection);
+	return collection;
+}
+
 /* Puts a document down as wanted; what names it must stay where it is. */
 void
 mcs_lookups_want(struct LookupTable *table, const EventText *database, const EventText *collection_name, const DocumentValue *id)
 {
 	LookupKey	key = {*database, *collection_name, *id};
-	LookupCollection *collection = NULL;
-	ListCell   *cell;
+	LookupCollection *collection = table->last;
 	bool		found;
 	LookupEntry *entry = lookup_insert(table->hash, key, &found);
-	DocumentValue *wanted;
 	MemoryContext old;
 
 	if (found)
 		return;
 	old = MemoryContextSwitchTo(table->context);
 	memset(&entry->document, 0, sizeof(DocumentValue));
-	foreach(cell, table->collections)
+	if (!collection || !is_of(collection, database, collection_name))
+		table->last = collection = collection_of(table, database, collection_name);
+	if (collection->id_count == collection->id_room)
 	{
-		LookupCollection *other = lfirst(cell);
-
-		if (same_text(&other->collection, collection_name) && same_text(&other->database, database))
-			collection = other;
-	}
-	if (!collection)
-	{
-		collection = palloc0(sizeof(LookupCollection));
-		collection->database = *database;
-		collection->collection = *collection_name;
-		table->collections = lappend(table->collections, collection);
+		collection->id_room = Max(collection->id_room * 2, 16);
+		collection->ids = collection->ids ? repalloc_huge(collection->ids, sizeof(DocumentValue) * collection->id_room)
+			: palloc(sizeof(DocumentValue) * collection->id_room);
 	}
 	/* not the entry, which moves when the table grows */
-	wanted = palloc(sizeof(DocumentValue));
-	*wanted = *id;
-	collection->ids = lappend(collection->ids, wanted);
+	collection->ids[collection->id_count++] = *id;
+	table->wanted++;
 	MemoryContextSwitchTo(old);
 }
 
 /* ---- finding ---- */
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	return mcs_document_compare(a, b);
+}
+
 /* {_id: {$in: […]}} of some of a collection's documents, from *next on, which is moved; of so many at most. */
 static Document *
-ids_filter(const List *ids, int *next, int most)
+ids_filter(LookupCollection *collection, int *next, int most)
 {
 	DocumentBuilder filter;
 	Size		bytes = 0;
 
+	if (!collection->sorted)
+		qsort(collection->ids, collection->id_count, sizeof(DocumentValue), compare_ids);
+	collection->sorted = true;
 	mcs_document_build(&filter);
 	mcs_document_begin_object(&filter, NULL);
 	mcs_document_begin_object(&filter, "_id");
 	mcs_document_begin_array(&filter, "$in");
-	for (int n = 0; *next < list_length(ids) && n < most && bytes < FIND_IDS_BYTES; n++)
+	for (int n = 0; *next < collection->id_count && n < most && bytes < FIND_IDS_BYTES; n++)
 	{
-		const DocumentValue *id = list_nth(ids, (*next)++);
+		const DocumentValue *id = &collection->ids[(*next)++];
 
 		mcs_document_append_value(&filter, NULL, id);
 		bytes += id->size;
@@ -192,6 +222,7 @@ keep_found(struct LookupTable *table, const LookupCollection *collection, const 
 		/* where a collation makes other strings equal, MongoDB sends what was not asked for */
 		if (entry)
 			entry->document = it.value;
+		table->found++;
 		table->bytes += it.value.size;
 	}
 	if (it.malformed)
@@ -214,8 +245,8 @@ next_find(StreamWorker *worker, struct LookupTable *table)
 	spec->database = pnstrdup(collection->database.data, collection->database.length);
 	spec->collection = pnstrdup(collection->collection.data, collection->collection.length);
 	/* a single document is found at once in any collection */
-	singly = list_length(collection->ids) > 1 && mcs_documents_go_singly(worker, spec->database, spec->collection);
-	spec->filter = ids_filter(collection->ids, &table->next_id, singly ? 1 : FIND_IDS);
+	singly = collection->id_count > 1 && mcs_documents_go_singly(worker, spec->database, spec->collection);
+	spec->filter = ids_filter(collection, &table->next_id, singly ? 1 : FIND_IDS);
 	spec->queue_bytes = LOOKUP_QUEUE_BYTES;
 	table->cursor = mcs_documents_find(worker, spec, table->time);
 	return true;
@@ -229,7 +260,7 @@ end_find(struct LookupTable *table)
 
 	mcs_cursor_close(table->cursor);
 	table->cursor = NULL;
-	if (table->next_id < list_length(collection->ids))
+	if (table->next_id < collection->id_count)
 		return;
 	table->collection++;
 	table->next_id = 0;
@@ -282,6 +313,21 @@ Size
 mcs_lookups_bytes(const struct LookupTable *table)
 {
 	return table->bytes;
+}
+
+/* What is wanted will take, where a document has some usual size. */
+Size
+mcs_lookups_expected_bytes(const struct LookupTable *table, Size usual_size)
+{
+	return table->wanted * usual_size;
+}
+
+/* Notes how large documents are, where some were found. */
+void
+mcs_lookups_note_size(const struct LookupTable *table, Size *usual_size)
+{
+	if (table->found > 0)
+		*usual_size = table->bytes / table->found;
 }
 
 uint64

@@ -21,8 +21,9 @@
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
-/* Bound of the documents that are held for one transaction. */
+/* Bound of the documents that are held for one transaction; and what a large one is to have of them. */
 #define LOOKUP_BYTES		(64 * 1024 * 1024)
+#define LOOKUP_BYTES_USUAL	(8 * 1024 * 1024)
 
 /* ---- events ahead ---- */
 
@@ -34,6 +35,7 @@ typedef struct Glance
 	EventText	collection;
 	DocumentValue id;
 	bool		has_document;
+	bool		is_fragment;
 	uint64		time;
 } Glance;
 
@@ -50,6 +52,10 @@ glance_text(const DocumentValue *value, EventText *text)
 	}
 }
 
+/* Whether an element has a key, by its length first, as this runs for each field of each event. */
+#define key_is(it, literal) \
+	((it)->key_size == sizeof(literal) - 1 && memcmp((it)->key, literal, sizeof(literal) - 1) == 0)
+
 /* Looks at an event, or at a fragment of one. */
 static void
 glance(Glance *seen, const DocumentValue *event)
@@ -63,23 +69,25 @@ glance(Glance *seen, const DocumentValue *event)
 	mcs_document_iterate(&it, event->data, event->size);
 	while (mcs_document_next(&it))
 	{
-		if (strcmp(it.key, "_id") == 0)
+		if (key_is(&it, "_id"))
 		{
 			if (mcs_token_parts(&it.value, &token))
 				seen->time = mcs_token_time(token.data);
 		}
-		else if (strcmp(it.key, "operationType") == 0)
+		else if (key_is(&it, "operationType"))
 			glance_text(&it.value, &seen->operation);
-		else if (strcmp(it.key, "fullDocument") == 0)
+		else if (key_is(&it, "fullDocument"))
 			seen->has_document = it.value.type == DOCUMENT_OBJECT;
-		else if (strcmp(it.key, "ns") == 0 && it.value.type == DOCUMENT_OBJECT)
+		else if (key_is(&it, "splitEvent"))
+			seen->is_fragment = true;
+		else if (key_is(&it, "ns") && it.value.type == DOCUMENT_OBJECT)
 		{
 			if (mcs_document_find(it.value.data, it.value.size, "db", &found))
 				glance_text(&found, &seen->database);
 			if (mcs_document_find(it.value.data, it.value.size, "coll", &found))
 				glance_text(&found, &seen->collection);
 		}
-		else if (strcmp(it.key, "documentKey") == 0 && it.value.type == DOCUMENT_OBJECT)
+		else if (key_is(&it, "documentKey") && it.value.type == DOCUMENT_OBJECT)
 		{
 			if (!mcs_document_find(it.value.data, it.value.size, "_id", &seen->id))
 				seen->id.type = 0;
@@ -87,25 +95,37 @@ glance(Glance *seen, const DocumentValue *event)
 	}
 }
 
-/* A walk over the events of the replies at hand, from where reading is. */
+/* A walk over the events of the replies at hand. */
 typedef struct Ahead
 {
 	const StreamWorker *worker;
 	DocumentIterator it;
+	const uint8 *reply;			/* in which that is, by its events */
 	int			next;			/* of the replies that were gathered */
 	Glance		seen;
 	bool		begun;			/* fragments of an event that is not whole yet have been seen */
 	Size		size;			/* of the event that was seen last */
 } Ahead;
 
+/* Begins one where reading is, or where a plan ends that begins there. */
 static void
-look_ahead(Ahead *ahead, const StreamWorker *worker)
+look_ahead(Ahead *ahead, const StreamWorker *worker, const StreamPlan *behind)
 {
 	ListCell   *cell;
 
 	memset(ahead, 0, sizeof(*ahead));
 	ahead->worker = worker;
+	if (behind)
+	{
+		ahead->it = behind->end;
+		ahead->reply = behind->end_reply;
+		foreach(cell, worker->read.replies)
+			if (((const MongoBatch *) lfirst(cell))->events == behind->end_reply)
+				ahead->next = foreach_current_index(cell) + 1;
+		return;
+	}
 	ahead->it = worker->read.events;
+	ahead->reply = worker->read.batch.events;
 	ahead->begun = worker->read.fragments != NIL;
 	foreach(cell, worker->read.fragments)
 		glance(&ahead->seen, lfirst(cell));
@@ -128,8 +148,12 @@ next_ahead(Ahead *ahead)
 			ahead->size += ahead->it.value.size;
 			if (ahead->it.value.type != DOCUMENT_OBJECT)
 				return false;
-			fragment = mcs_event_fragment(ahead->it.value.data, ahead->it.value.size);
-			ahead->begun = fragment.number < fragment.of;
+			ahead->begun = false;
+			if (ahead->seen.is_fragment)
+			{
+				fragment = mcs_event_fragment(ahead->it.value.data, ahead->it.value.size);
+				ahead->begun = fragment.number < fragment.of;
+			}
 			if (!ahead->begun)
 				return true;
 			continue;
@@ -138,6 +162,7 @@ next_ahead(Ahead *ahead)
 			return false;
 		reply = list_nth(ahead->worker->read.replies, ahead->next++);
 		mcs_document_iterate(&ahead->it, reply->events, reply->events_size);
+		ahead->reply = reply->events;
 	}
 }
 
@@ -202,8 +227,11 @@ ends_before(const StreamWorker *worker, const StreamPlan *plan, uint64 time, Siz
 		return true;
 	if (time == plan->time)
 		return false;
-	return worker->crash.singly > 0 || worker->write.careful || plan->time <= worker->one_time_until ||
-		plan->events >= Min(bounds->events, BATCH_EVENTS) || bytes >= BATCH_BYTES;
+	if (worker->crash.singly > 0 || worker->write.careful || plan->time <= worker->one_time_until ||
+		plan->events >= Min(bounds->events, mcs_gather_most_events(worker)) || bytes >= BATCH_BYTES)
+		return true;
+	/* more than the usual number are for small documents, which cost less in large finds; larger ones gain nothing */
+	return plan->events >= BATCH_EVENTS && mcs_lookups_expected_bytes(plan->documents, worker->documents.usual_size) >= LOOKUP_BYTES_USUAL;
 }
 
 static void
@@ -220,20 +248,16 @@ forget(StreamPlan *plan)
 		plan->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream plan", ALLOCSET_DEFAULT_SIZES);
 }
 
-/* Decides what a transaction takes behind so many events, and notes what that wants. */
+/* Decides what a transaction takes, the next one or that behind a plan, and notes what that wants. */
 static void
-make_plan(StreamWorker *worker, StreamPlan *plan, int behind, const PlanBounds *bounds)
+make_plan(StreamWorker *worker, StreamPlan *plan, const StreamPlan *behind, const PlanBounds *bounds)
 {
 	Ahead		ahead;
 	Size		before = 0;
 
 	forget(plan);
 	plan->documents = mcs_lookups_begin(plan->context);
-	look_ahead(&ahead, worker);
-	while (behind-- > 0 && next_ahead(&ahead))
-		before = ahead.size;
-	ahead.size -= before;
-	before = 0;
+	look_ahead(&ahead, worker, behind);
 	plan->parts_time = mcs_gather_is_open(worker);
 	while (next_ahead(&ahead))
 	{
@@ -247,6 +271,8 @@ make_plan(StreamWorker *worker, StreamPlan *plan, int behind, const PlanBounds *
 		}
 		plan->events++;
 		plan->time = time;
+		plan->end = ahead.it;
+		plan->end_reply = ahead.reply;
 		before = ahead.size;
 		if (is_wanted(worker, &ahead.seen))
 			mcs_lookups_want(plan->documents, &ahead.seen.database, &ahead.seen.collection, &ahead.seen.id);
@@ -299,7 +325,7 @@ plan_ahead(StreamWorker *worker)
 		return;
 	if (!mcs_gather_ahead(worker, &bounds.before))
 		return;
-	make_plan(worker, &worker->next_plan, worker->plan.events, &bounds);
+	make_plan(worker, &worker->next_plan, worker->plan.events > 0 ? &worker->plan : NULL, &bounds);
 }
 
 bool
@@ -314,7 +340,7 @@ mcs_worker_plan_prepare(StreamWorker *worker)
 		return true;
 	/* or it was made while the last one was written */
 	if (plan->events == 0)
-		make_plan(worker, plan, 0, &bounds);
+		make_plan(worker, plan, NULL, &bounds);
 	for (;;)
 	{
 		outcome = mcs_lookups_finish(worker, plan->documents, plan->events > 1 ? LOOKUP_BYTES : SIZE_MAX, &error);
@@ -323,10 +349,11 @@ mcs_worker_plan_prepare(StreamWorker *worker)
 		/* half of it, then; where that was all of one time already, a part of that */
 		bounds.parts_times |= plan->events > bounds.events;
 		bounds.events = plan->events / 2;
-		make_plan(worker, plan, 0, &bounds);
+		make_plan(worker, plan, NULL, &bounds);
 	}
 	if (outcome == READ_REPLY)
 	{
+		mcs_lookups_note_size(plan->documents, &worker->documents.usual_size);
 		plan_ahead(worker);
 		return true;
 	}

@@ -344,7 +344,8 @@ ends_here(const StreamWorker *worker, const StreamWriter *writer, const Taken *t
 		(worker->crash.single_time == taken->time || !mcs_gather_goes_on(worker, taken->time)))
 		return true;
 	/* full, but a time that is begun is not parted */
-	if ((mcs_writer_count(writer) >= BATCH_EVENTS || taken->bytes >= BATCH_BYTES) && !mcs_gather_goes_on(worker, taken->time))
+	if ((mcs_writer_count(writer) >= mcs_gather_most_events(worker) || taken->bytes >= BATCH_BYTES) &&
+		!mcs_gather_goes_on(worker, taken->time))
 		return true;
 	return mcs_gather_is_held_back(worker);
 }

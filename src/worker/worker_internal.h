@@ -183,6 +183,7 @@ typedef struct StreamDocuments
 	TimestampTz at_times_again; /* when that is tried again */
 	bool		now_next;		/* the next find is not to try it */
 	List	   *kinds;			/* of CollectionKind: what is known of collections */
+	Size		usual_size;		/* of the documents that were last looked up; 0: none were */
 } StreamDocuments;
 
 /*
@@ -194,6 +195,8 @@ typedef struct StreamPlan
 	int			events;			/* 0: nothing is planned */
 	uint64		time;			/* of the last of them */
 	bool		parts_time;		/* more events of that time follow, or may */
+	DocumentIterator end;		/* behind them, in the reply with these events */
+	const uint8 *end_reply;
 	struct LookupTable *documents;
 	MemoryContext context;		/* of them */
 } StreamPlan;
@@ -314,9 +317,16 @@ extern void mcs_crash_announce(StreamWorker *worker, const char *token);
 
 /* ---- gather.c: the replies of one transaction ---- */
 
-/* Bounds of one transaction: whichever comes first, and then at the end of a time. */
-#define BATCH_EVENTS	1000
-#define BATCH_BYTES		(8 * 1024 * 1024)
+/*
+ * Bounds of one transaction: whichever comes first, and then at the end of a time.
+ * Who keeps no events takes more of them: of a document that changes often only
+ * the last state counts, and statements and lookups of many are cheaper.
+ */
+#define BATCH_EVENTS		1000
+#define BATCH_EVENTS_MOST	4000
+#define BATCH_BYTES			(8 * 1024 * 1024)
+
+extern int	mcs_gather_most_events(const StreamWorker *worker);
 
 /* Takes a reply, if one comes in time; false where none did.  A failure is kept for later. */
 extern bool mcs_gather_first(StreamWorker *worker, long timeout_ms);
@@ -424,6 +434,8 @@ extern void mcs_lookups_want(struct LookupTable *table, const EventText *databas
 extern void mcs_lookups_start(StreamWorker *worker, struct LookupTable *table, uint64 time);
 extern ReadOutcome mcs_lookups_finish(StreamWorker *worker, struct LookupTable *table, Size most, MongoError *error);
 extern Size mcs_lookups_bytes(const struct LookupTable *table);
+extern Size mcs_lookups_expected_bytes(const struct LookupTable *table, Size usual_size);
+extern void mcs_lookups_note_size(const struct LookupTable *table, Size *usual_size);
 
 /* Not 0: documents are as of this time, which is after that of the events. */
 extern uint64 mcs_lookups_inexact_until(const struct LookupTable *table);
