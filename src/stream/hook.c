@@ -30,6 +30,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
 #include "stream/stream_internal.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -493,11 +494,12 @@ mend_mirrors(Node *statement)
 	}
 }
 
-/* Whether a statement may be such; what a worker's own triggers do to a mirror is its owner's doing, and would begin copies for ever. */
+/* Whether a statement may be such; what triggers do to a mirror in the process of a stream is its owner's doing, and would begin copies for ever. */
 static bool
 empties_mirrors(Node *statement)
 {
-	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) && !IsBackgroundWorker;
+	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) &&
+		!(MyBgworkerEntry && strcmp(MyBgworkerEntry->bgw_function_name, "mcs_worker_main") == 0);
 }
 
 /* ---- behind a statement ---- */
