@@ -117,6 +117,10 @@ SELECT translated($q$SELECT sum(d.n) OVER (ORDER BY ts ROWS 3 PRECEDING), first_
 SELECT translated($q$UPDATE mixed SET j = d.x, k = d.y, ts = d.t, id = d.n, d = d.inner WHERE d.flag AND NOT d.other$q$);
 SELECT translated($q$INSERT INTO mixed (id, j, ts) SELECT d.n, d.j, d.ts FROM mixed WHERE d.a IS NOT NULL$q$);
 SELECT translated($q$INSERT INTO mixed VALUES (1, '{}', '{}', '{}') ON CONFLICT DO NOTHING$q$);
+CREATE TABLE without_first (a text, b int, c text);
+ALTER TABLE without_first DROP COLUMN a;
+SELECT translated($q$INSERT INTO without_first SELECT full_document.n, full_document.name FROM orders$q$);
+DROP TABLE without_first;
 SELECT translated($q$SELECT d.a FROM mixed; SELECT d.b FROM mixed; -- trailing$q$);
 SELECT translated($q$CREATE RECURSIVE VIEW rv (n) AS SELECT 1 UNION ALL SELECT n + 1 FROM rv, mixed WHERE n < d.a$q$);
 SELECT translated($q$SELECT ts::date, d.a FROM mixed WHERE d.at >= CURRENT_DATE - 7 AND d.at::date = CURRENT_DATE AND d.at < '2024-01-01'::date$q$);

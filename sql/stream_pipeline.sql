@@ -30,6 +30,7 @@ SELECT pipeline, refused(pipeline) FROM (VALUES
   ('[{"$set": {"ns2": 1, "nsx.coll": 2, "fullDocument.a": 1}}, {"$addFields": {"x": "$ns"}}]'),
   ('[{"$unset": "fullDocument.secret"}, {"$unset": ["a", "updateDescription"]}]'),
   ('[{"$project": {"fullDocument": 0, "a.b": false}}]'),
+  ('[{"$project": {"fullDocument": {"$numberDecimal": "0.0"}, "a": {"$numberDecimal": "-0"}}}]'),
   ('[{"$project": {"_id": 1, "fullDocument": 0}}]'),
   ('[{"$project": {"fullDocument": {"secret": 0}}}]'),
   ('[{"$project": {"operationType": 1, "ns": true, "clusterTime": 1.0, "documentKey": {"$numberLong": "1"}, "total": "$fullDocument.total"}}]'),

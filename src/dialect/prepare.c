@@ -87,7 +87,9 @@ insert_types(Oid relid, List *columns)
 
 			if (name == NULL)
 				return types;
-			types = lappend_oid(types, get_atttype(relid, number));
+			/* one that was dropped has a place, and no type */
+			if (OidIsValid(get_atttype(relid, number)))
+				types = lappend_oid(types, get_atttype(relid, number));
 		}
 	}
 	foreach(cell, columns)

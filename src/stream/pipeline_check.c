@@ -168,6 +168,7 @@ is_operator_object(const DocumentValue *value)
 static Projection
 projection_of(const DocumentValue *value)
 {
+	static const DocumentValue zero = {.type = DOCUMENT_INT32,.data = (const uint8 *) "\0\0\0",.size = sizeof(int32)};
 	bool		truth;
 	int64		number;
 
@@ -180,7 +181,7 @@ projection_of(const DocumentValue *value)
 	if (value->type == DOCUMENT_DOUBLE)
 		return mcs_document_read_double(value->data) != 0 ? PROJECT_INCLUDE : PROJECT_EXCLUDE;
 	if (value->type == DOCUMENT_DECIMAL128)
-		return PROJECT_INCLUDE;
+		return mcs_document_compare(value, &zero) != 0 ? PROJECT_INCLUDE : PROJECT_EXCLUDE;
 	return PROJECT_COMPUTE;
 }
 
