@@ -494,11 +494,15 @@ mend_mirrors(Node *statement)
 	}
 }
 
-/* Whether a statement may be such; what triggers do to a mirror in the process of a stream is its owner's doing, and would begin copies for ever. */
+/*
+ * Whether a statement may be such.  What triggers do to a mirror in the process of
+ * a stream is its owner's doing, and would begin copies for ever; in the script
+ * of an extension our own tables may not be there yet.
+ */
 static bool
 empties_mirrors(Node *statement)
 {
-	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) &&
+	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) && !creating_extension &&
 		!(MyBgworkerEntry && strcmp(MyBgworkerEntry->bgw_function_name, "mcs_worker_main") == 0);
 }
 
