@@ -19,6 +19,8 @@
 #include "document/document_internal.h"
 #include "miscadmin.h"
 
+#define OBJECT_ID_BYTES	12
+
 PG_FUNCTION_INFO_V1(mcs_document_lt);
 PG_FUNCTION_INFO_V1(mcs_document_le);
 PG_FUNCTION_INFO_V1(mcs_document_eq);
@@ -222,7 +224,7 @@ compare_same_kind(const DocumentValue *a, const DocumentValue *b, int depth)
 		case DOCUMENT_BINARY:
 			return compare_binary(a, b);
 		case DOCUMENT_OBJECT_ID:
-			return memcmp(a->data, b->data, 12);
+			return memcmp(a->data, b->data, OBJECT_ID_BYTES);
 		case DOCUMENT_BOOL:
 			return COMPARE(a->data[0] != 0, b->data[0] != 0);
 		case DOCUMENT_DATE:
@@ -344,16 +346,36 @@ mcs_document_hash_value(const DocumentValue *value, uint64 seed)
 	return hash_value(value, seed, 0);
 }
 
+/* Whether a document is an ObjectId, as most _ids are. */
+static inline bool
+is_object_id(const Document *document)
+{
+	return VARSIZE_ANY_EXHDR(document) == 1 + OBJECT_ID_BYTES && DOCUMENT_TYPE(document) == DOCUMENT_OBJECT_ID;
+}
+
+/* Compares any two documents. */
+static int
+compare_documents(const Document *a, const Document *b)
+{
+	DocumentValue x = mcs_document_take_any(a);
+	DocumentValue y = mcs_document_take_any(b);
+
+	return mcs_document_compare(&x, &y);
+}
+
 /* Compares the two arguments of a function. */
 static int
 compare_arguments(FunctionCallInfo fcinfo)
 {
 	Document   *a = PG_GETARG_DOCUMENT_P(0);
 	Document   *b = PG_GETARG_DOCUMENT_P(1);
-	DocumentValue x = mcs_document_take_any(a);
-	DocumentValue y = mcs_document_take_any(b);
-	int			order = mcs_document_compare(&x, &y);
+	int			order;
 
+	/* an index does little else when rows go into it */
+	if (is_object_id(a) && is_object_id(b))
+		order = memcmp(DOCUMENT_VALUE(a), DOCUMENT_VALUE(b), OBJECT_ID_BYTES);
+	else
+		order = compare_documents(a, b);
 	/* index builds call this many times in one context */
 	PG_FREE_IF_COPY(a, 0);
 	PG_FREE_IF_COPY(b, 1);
