@@ -1,7 +1,8 @@
 /*
  * base/base.h
  *	  What all of the backend's side uses: texts of a fixed size, SQL values as C
- *	  has them, the extension's own objects, and acting as a stream's owner.
+ *	  has them, the extension's own objects, acting as a stream's owner, and rows
+ *	  into a table below SQL.
  *	  Uses no other folder; every folder may use it.
  */
 #ifndef MCS_BASE_H
@@ -9,10 +10,13 @@
 
 #include "mongo_change_stream.h"
 
+#include "commands/trigger.h"
 #include "datatype/timestamp.h"
+#include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 
 struct ArrayType;
+struct BulkInsertStateData;
 
 /* ---- text.c: texts of a fixed size ---- */
 
@@ -116,5 +120,26 @@ typedef struct OwnerScope
 /* As an owner, under the settings given; free: with all that he may do where the session is his own. */
 extern void mcs_owner_begin(OwnerScope *scope, Oid owner, List *settings, bool free);
 extern void mcs_owner_end(const OwnerScope *scope);
+
+/* ---- insert.c: rows into a table below SQL ---- */
+
+/* What the executor wants to know of a table; updated: the columns that a command sets, by attribute number. */
+extern EState *mcs_insert_state(Relation relation, Bitmapset *updated, bool indexes, ResultRelInfo **result);
+extern void mcs_insert_free_state(EState *estate, ResultRelInfo *result);
+
+/* The defaults of columns that are not given, by attribute, as an INSERT evaluates them; NULL for none. */
+extern ExprState **mcs_insert_defaults(Relation relation, EState *estate, const bool *given);
+
+/* A slot for rows; desc: a copy of the table's, not counted, as pinning it for each slot would cost more than the slot. */
+extern TupleTableSlot *mcs_insert_slot(TupleDesc desc);
+
+/* What must be right before a row goes into the table; and what follows when it is there. */
+extern void mcs_insert_check(EState *estate, ResultRelInfo *result, TupleTableSlot *slot);
+extern void mcs_insert_complete(EState *estate, ResultRelInfo *result, TupleTableSlot *slot,
+								TransitionCaptureState *transition);
+
+/* All of it, of rows that no BEFORE ROW trigger is to see one after the other; leaves their tuples in a memory context. */
+extern void mcs_insert_together(EState *estate, ResultRelInfo *result, TupleTableSlot **slots, int count,
+								TransitionCaptureState *transition, struct BulkInsertStateData *bulk, MemoryContext tuples);
 
 #endif							/* MCS_BASE_H */

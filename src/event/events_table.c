@@ -7,10 +7,7 @@
  * ours (see event/events_map.c), hang indexes, constraints, foreign keys and
  * triggers on it.
  *
- * Rows are written the way COPY and logical replication do: slots, BEFORE
- * triggers, generated columns and constraints, the table's access method, index
- * entries, AFTER triggers.  The executor's state has a range table of one entry,
- * since whoever reports a constraint that failed looks into it.
+ * Rows are written the way COPY and logical replication do (base/insert.c).
  *
  * All of it runs as the current user, who is the stream's owner: triggers,
  * defaults, index expressions and domains are the table owner's code (see
@@ -28,16 +25,13 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/base.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "event/event.h"
 #include "executor/executor.h"
-#include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/rel.h"
 
 /* Rows that are in slots at a time: what is made of so many is still in the processor's cache when it is needed next. */
@@ -48,60 +42,26 @@
 
 /* ---- opening ---- */
 
-/* The executor's range table: the one entry is what errors and indexes ask for columns that a command writes. */
-static void
-init_range_table(EventsTable *table)
+/* What an UPDATE sets: triggers UPDATE OF, the strength of row locks and hints to indexes go by it. */
+static Bitmapset *
+updated_columns(const EventsTable *table)
 {
-	RangeTblEntry *entry = makeNode(RangeTblEntry);
 	Bitmapset  *columns = NULL;
 
-	/* what an UPDATE sets: triggers UPDATE OF, the strength of row locks and hints to indexes go by it */
 	for (int i = 0; i < table->updated_count; i++)
 		columns = bms_add_member(columns, table->map.attributes[table->updated[i]] - FirstLowInvalidHeapAttributeNumber);
-	entry->rtekind = RTE_RELATION;
-	entry->relid = RelationGetRelid(table->relation);
-	entry->relkind = table->relation->rd_rel->relkind;
-	entry->rellockmode = RowExclusiveLock;
-#if PG_VERSION_NUM >= 160000
-	{
-		List	   *permissions = NIL;
-
-		addRTEPermissionInfo(&permissions, entry)->updatedCols = columns;
-#if PG_VERSION_NUM >= 180000
-		ExecInitRangeTable(table->estate, list_make1(entry), permissions, bms_make_singleton(1));
-#else
-		ExecInitRangeTable(table->estate, list_make1(entry), permissions);
-#endif
-	}
-#else
-	entry->updatedCols = columns;
-	ExecInitRangeTable(table->estate, list_make1(entry));
-#endif
+	return columns;
 }
 
 /* What an INSERT evaluates for columns that are not named in it: all that are not ours. */
 static void
 prepare_defaults(EventsTable *table)
 {
-	TupleDesc	desc = RelationGetDescr(table->relation);
-	bool	   *ours = palloc0(sizeof(bool) * desc->natts);
+	bool	   *ours = palloc0(sizeof(bool) * RelationGetDescr(table->relation)->natts);
 
 	for (int column = 0; column < ROW_COLUMNS; column++)
 		ours[table->map.attributes[column] - 1] = true;
-	table->defaults = palloc0(sizeof(ExprState *) * desc->natts);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		Node	   *expression;
-
-		/* generated columns are computed when the row is complete, in check_row */
-		if (ours[i] || attribute->attisdropped || attribute->attgenerated)
-			continue;
-		/* of a domain, the type has the default; an identity has nextval */
-		expression = build_column_default(table->relation, i + 1);
-		if (expression)
-			table->defaults[i] = ExecPrepareExpr((Expr *) expression, table->estate);
-	}
+	table->defaults = mcs_insert_defaults(table->relation, table->estate, ours);
 	pfree(ours);
 }
 
@@ -118,15 +78,8 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 	mcs_events_map(table->relation, &table->map);
 	if (command == CMD_INSERT)
 		mcs_events_map_check_logged(table->relation);
-	table->estate = CreateExecutorState();
-	init_range_table(table);
-	table->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->result, table->relation, 1, NULL, 0);
 	/* a delete leaves index entries to VACUUM */
-	if (command != CMD_DELETE)
-		ExecOpenIndices(table->result, false);
-	/* where AFTER triggers look for it, before they open the relation once more */
-	table->estate->es_opened_result_relations = list_make1(table->result);
+	table->estate = mcs_insert_state(table->relation, updated_columns(table), command != CMD_DELETE, &table->result);
 	if (command != CMD_DELETE)
 		table->conversion = mcs_events_map_conversion(table->relation, &table->map);
 	if (command == CMD_UPDATE)
@@ -149,10 +102,7 @@ mcs_events_table_close(EventsTable *table)
 		ExecDropSingleTupleTableSlot(table->slots[i]);
 	if (table->new_row)
 		ExecDropSingleTupleTableSlot(table->new_row);
-	/* slots that triggers have made, which may pin buffers */
-	ExecResetTupleTable(table->estate->es_tupleTable, false);
-	ExecCloseIndices(table->result);
-	FreeExecutorState(table->estate);
+	mcs_insert_free_state(table->estate, table->result);
 	/* the lock stays until the commit, as for any statement */
 	table_close(table->relation, NoLock);
 }
@@ -193,13 +143,9 @@ fill_slots(EventsTable *table, const EventRow *rows, int count)
 	count = Min(count, INSERT_SLOTS);
 	if (table->slots == NULL)
 		table->slots = palloc(sizeof(TupleTableSlot *) * INSERT_SLOTS);
-	/*
-	 * Slots are kept for the next round, as COPY does.  Virtual ones, as the apply worker of logical replication has
-	 * them: those of the table's own kind would hold the row as a tuple behind the insert, and index entries be made
-	 * of what is taken out of it again.
-	 */
+	/* they are kept for the next round, as COPY does */
 	while (table->slot_count < count)
-		table->slots[table->slot_count++] = MakeSingleTupleTableSlot(table->desc, &TTSOpsVirtual);
+		table->slots[table->slot_count++] = mcs_insert_slot(table->desc);
 	mcs_events_map_reset_conversion(table->conversion);
 	/* of the round before, whose rows are in the table */
 	MemoryContextReset(table->values);
@@ -208,41 +154,6 @@ fill_slots(EventsTable *table, const EventRow *rows, int count)
 		fill_slot(table, table->slots[i], &rows[i]);
 	MemoryContextSwitchTo(old);
 	return count;
-}
-
-/* What must be right before a row goes into the table. */
-static void
-check_row(EventsTable *table, TupleTableSlot *slot)
-{
-	TupleConstr *constraints = RelationGetDescr(table->relation)->constr;
-
-	/* constraints may read it, and the access method sets it only later */
-	slot->tts_tableOid = RelationGetRelid(table->relation);
-	if (!constraints)
-		return;
-	/* before the constraints, which may be about them */
-	if (constraints->has_generated_stored)
-		ExecComputeStoredGenerated(table->result, table->estate, slot, CMD_INSERT);
-	ExecConstraints(table->result, slot, table->estate);
-}
-
-/* What follows when a row is in the table: index entries and AFTER ROW triggers. */
-static void
-complete_row(EventsTable *table, TupleTableSlot *slot, TransitionCaptureState *transition)
-{
-	List	   *recheck = NIL;
-
-	/* recheck: what has to be looked at again when a deferred unique constraint is checked */
-	if (table->result->ri_NumIndices > 0)
-		recheck = ExecInsertIndexTuples(table->result, slot, table->estate, false, false, NULL, NIL
-#if PG_VERSION_NUM >= 160000
-										,false
-#endif
-			);
-	ExecARInsertTriggers(table->estate, table->result, slot, recheck, transition);
-	list_free(recheck);
-	/* index expressions and trigger conditions were evaluated in it */
-	ResetPerTupleExprContext(table->estate);
 }
 
 /* A BEFORE ROW trigger may look at the rows before, so they must be there: one by one. */
@@ -262,28 +173,9 @@ insert_singly(EventsTable *table, int count, TransitionCaptureState *transition)
 					 errdetail("Event numbers would have a gap."),
 					 errhint("Leave events out by the stream's filter, which alter_change_stream sets.")));
 		/* after the trigger, which may have changed the row */
-		check_row(table, slot);
+		mcs_insert_check(table->estate, table->result, slot);
 		table_tuple_insert(table->relation, slot, GetCurrentCommandId(true), 0, NULL);
-		complete_row(table, slot, transition);
-	}
-}
-
-static void
-insert_together(EventsTable *table, int count, TransitionCaptureState *transition, BulkInsertState bulk)
-{
-	MemoryContext old;
-
-	/* all are checked before the first goes in; none of them can see another */
-	for (int i = 0; i < count; i++)
-		check_row(table, table->slots[i]);
-	/* the access method makes tuples of the slots, and leaves them there */
-	old = MemoryContextSwitchTo(table->values);
-	table_multi_insert(table->relation, table->slots, count, GetCurrentCommandId(true), 0, bulk);
-	MemoryContextSwitchTo(old);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		complete_row(table, table->slots[i], transition);
+		mcs_insert_complete(table->estate, table->result, slot, transition);
 	}
 }
 
@@ -305,7 +197,7 @@ mcs_events_table_insert(EventsTable *table, const EventRow *rows, int count)
 		if (triggers && triggers->trig_insert_before_row)
 			insert_singly(table, filled, transition);
 		else
-			insert_together(table, filled, transition, bulk);
+			mcs_insert_together(table->estate, table->result, table->slots, filled, transition, bulk, table->values);
 		rows += filled;
 		count -= filled;
 	}

@@ -185,6 +185,7 @@ extern char *mcs_mirror_propose(const MongoTarget *target, const char *database,
 typedef struct TableColumn
 {
 	char	   *name;
+	AttrNumber	attribute;
 	Oid			type;			/* the table's, a domain maybe */
 	int32		typmod;
 	Oid			collation;
@@ -242,6 +243,7 @@ struct MirrorTable
 	TableColumn *document;		/* NULL: there is none */
 	TableColumn *changed_at;
 	bool		has_deleted_at;
+	bool		may_insert;		/* new rows may be written below SQL */
 	bool		id_is_document; /* else _id is of another type, and two documents may have one value */
 	StreamExpressions *expressions; /* NULL: no columns of the definition's, and no filter */
 	ExprContext *econtext;		/* of conversions */
@@ -266,6 +268,23 @@ extern void mcs_mirror_make_statements(MirrorTable *table, Relation relation);
 
 /* The plan of a statement, inside of SPI. */
 extern SPIPlanPtr mcs_mirror_plan(MirrorTable *table, TableStatement statement);
+
+/* ---- inserter.c: new rows, below SQL ---- */
+
+/* Whether that does what a plain INSERT does: as far as the table tells; and as the plan and the rights of now do, inside of SPI. */
+extern bool mcs_mirror_may_insert(const MirrorTable *table, Relation relation);
+extern bool mcs_mirror_inserts(MirrorTable *table);
+
+/* Rows that are inserted together at most, and bytes of values: as many as stay in the processor's nearest caches. */
+#define MIRROR_INSERT_ROWS	256
+#define MIRROR_INSERT_BYTES	(64 * 1024)
+
+/* Between begin and end, which are one statement, rows are inserted by column; raises what an INSERT would. */
+typedef struct MirrorInserter MirrorInserter;
+
+extern MirrorInserter *mcs_mirror_insert_begin(MirrorTable *table);
+extern void mcs_mirror_insert(MirrorInserter *inserter, Datum **values, bool **nulls, int count);
+extern void mcs_mirror_insert_end(MirrorInserter *inserter);
 
 /* ---- value.c ---- */
 

@@ -280,6 +280,7 @@ add_column(MirrorTable *table, Form_pg_attribute attribute)
 	bool		varlena;
 
 	column->name = pstrdup(NameStr(attribute->attname));
+	column->attribute = attribute->attnum;
 	column->type = attribute->atttypid;
 	column->typmod = attribute->atttypmod;
 	column->collation = attribute->attcollation;
@@ -413,6 +414,7 @@ look(MirrorTable *table)
 	find_columns(table, relation);
 	mcs_owner_end_settings(level);
 	mcs_mirror_make_statements(table, relation);
+	table->may_insert = mcs_mirror_may_insert(table, relation);
 	table_close(relation, NoLock);
 }
 

@@ -13,7 +13,9 @@
  * while all documents are new, as in a copy, a plain INSERT takes a third less
  * time, and while all have rows, as when the stream catches up, so does an UPDATE.
  * So what all rows are is guessed by what they were before; where that is wrong,
- * the statement for any rows follows.
+ * the statement for any rows follows.  That it is wrong the unique index on _id
+ * says, whoever has made the row that is in the way; nothing has to be known of it.
+ * New rows of most tables need no statement (mirror/inserter.c).
  *
  * All runs as the owner, who is the current user, under the settings of who
  * defined the mirror.  The values of a statement are evaluated before it
@@ -32,6 +34,9 @@
 /* What one statement takes: that many bytes of values, or the row that alone has more. */
 #define STATEMENT_BYTES		(1024 * 1024)
 #define STATEMENT_ROWS		1000
+
+/* What is inserted below SQL before it counts: where the guess was wrong, so much is in vain. */
+#define INSERT_BYTES		(8 * 1024 * 1024)
 
 /* From how many rows on a guess is worth while, and how many statements are left out behind wrong ones. */
 #define TRY_ROWS			32
@@ -292,20 +297,22 @@ struct Rows
 	int			count;
 	int			room;
 	Size		bytes;
+	Size		most;			/* bytes, behind which it is full */
 	const DocumentValue **ids;
 	uint64	   *times;
 	Datum	  **values;			/* by column */
 	bool	  **nulls;
 };
 
-/* Room for the rows of the next statement; most transactions have but a few. */
+/* Room for the rows that are next, up to so many and so many bytes; most transactions have but a few. */
 static Rows *
-make_rows(const MirrorChanges *changes, int columns)
+make_rows(const MirrorChanges *changes, int columns, int room, Size most)
 {
 	Rows	   *rows = palloc(sizeof(Rows));
 
 	rows->count = 0;
-	rows->room = Min(STATEMENT_ROWS, changes->count - changes->at);
+	rows->room = Min(room, changes->count - changes->at);
+	rows->most = most;
 	rows->ids = palloc(sizeof(DocumentValue *) * rows->room);
 	rows->times = palloc(sizeof(uint64) * rows->room);
 	rows->bytes = 0;
@@ -322,7 +329,7 @@ make_rows(const MirrorChanges *changes, int columns)
 static bool
 is_full(const Rows *rows)
 {
-	return rows->count == rows->room || rows->bytes >= STATEMENT_BYTES;
+	return rows->count == rows->room || rows->bytes >= rows->most;
 }
 
 /* Begins a row; it counts when all of it is there. */
@@ -397,7 +404,7 @@ write_gone(MirrorChanges *changes, Rows *rows)
 static void
 write_next_gone(MirrorChanges *changes)
 {
-	Rows	   *rows = changes->rows = make_rows(changes, 1);
+	Rows	   *rows = changes->rows = make_rows(changes, 1, STATEMENT_ROWS, STATEMENT_BYTES);
 
 	for (; changes->at < changes->count && !is_full(rows); changes->at++)
 	{
@@ -465,7 +472,7 @@ add_row(MirrorChanges *changes, const Change *change)
 	rows->count++;
 }
 
-/* As many as a statement takes. */
+/* As many as there is room for. */
 static void
 add_rows(void *arg)
 {
@@ -476,6 +483,40 @@ add_rows(void *arg)
 		CHECK_FOR_INTERRUPTS();
 		if (comes(&changes->changes[changes->at]))
 			add_row(changes, &changes->changes[changes->at]);
+	}
+}
+
+/* Gathers the next rows, up to so many. */
+static Rows *
+gather_rows(MirrorChanges *changes, int room, Size most)
+{
+	changes->rows = make_rows(changes, changes->table->column_count, room, most);
+	if (changes->table->definition.translated_columns)
+		mcs_evaluate(add_rows, changes, changes->scratch);
+	else
+		add_rows(changes);
+	return changes->rows;
+}
+
+/* ---- a guess of what they are ---- */
+
+static void
+note_right(MirrorTable *table)
+{
+	table->wrong_guesses = 0;
+	table->tries_pause = 1;
+}
+
+/* The other one is next; where both are wrong, rows of both kinds come, and guesses cost more than they spare. */
+static void
+note_wrong(MirrorTable *table, bool there_is_next)
+{
+	table->guess_there = there_is_next;
+	if (++table->wrong_guesses >= 2 || table->sql[STATEMENT_UPDATE] == NULL)
+	{
+		table->tries_left_out = table->tries_pause;
+		table->tries_pause = Min(table->tries_pause * 4, TRY_PAUSE_MAX);
+		table->wrong_guesses = 0;
 	}
 }
 
@@ -527,18 +568,10 @@ try_guess(MirrorChanges *changes, Datum *values, int count)
 		ReThrowError(error);
 	if (error == NULL && (attempt.statement == STATEMENT_INSERT || attempt.rows == count))
 	{
-		table->wrong_guesses = 0;
-		table->tries_pause = 1;
+		note_right(table);
 		return true;
 	}
-	/* the other one is next; where both are wrong, rows of both kinds come, and guesses cost more than they spare */
-	table->guess_there = attempt.statement == STATEMENT_INSERT;
-	if (++table->wrong_guesses >= 2 || table->sql[STATEMENT_UPDATE] == NULL)
-	{
-		table->tries_left_out = table->tries_pause;
-		table->tries_pause = Min(table->tries_pause * 4, TRY_PAUSE_MAX);
-		table->wrong_guesses = 0;
-	}
+	note_wrong(table, attempt.statement == STATEMENT_INSERT);
 	return false;
 }
 
@@ -561,13 +594,82 @@ write_rows(MirrorChanges *changes, Rows *rows)
 static void
 write_next_rows(MirrorChanges *changes)
 {
-	changes->rows = make_rows(changes, changes->table->column_count);
-	if (changes->table->definition.translated_columns)
-		mcs_evaluate(add_rows, changes, changes->scratch);
-	else
-		add_rows(changes);
-	if (changes->rows->count > 0)
-		write_rows(changes, changes->rows);
+	Rows	   *rows = gather_rows(changes, STATEMENT_ROWS, STATEMENT_BYTES);
+
+	if (rows->count > 0)
+		write_rows(changes, rows);
+}
+
+/* ---- rows that come, below SQL ---- */
+
+/* What is inserted in one subtransaction. */
+typedef struct Insertion
+{
+	MirrorChanges *changes;
+	MemoryContext context;
+	int64		rows;
+} Insertion;
+
+static void
+insert_rows(void *arg)
+{
+	Insertion  *insertion = arg;
+	MirrorChanges *changes = insertion->changes;
+	MirrorInserter *inserter = NULL;
+	Size		bytes = 0;
+
+	while (changes->at < changes->count && bytes < INSERT_BYTES)
+	{
+		Rows	   *rows;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(changes->scratch);
+		rows = gather_rows(changes, MIRROR_INSERT_ROWS, MIRROR_INSERT_BYTES);
+		MemoryContextSwitchTo(insertion->context);
+		if (rows->count > 0 && inserter == NULL)
+			inserter = mcs_mirror_insert_begin(changes->table);
+		if (rows->count > 0)
+			mcs_mirror_insert(inserter, rows->values, rows->nulls, rows->count);
+		insertion->rows += rows->count;
+		bytes += rows->bytes;
+		MemoryContextReset(changes->scratch);
+	}
+	if (inserter)
+		mcs_mirror_insert_end(inserter);
+}
+
+/* Takes the next rows for new ones and inserts them below SQL; false where that is not to be done, or was wrong. */
+static bool
+try_insert(MirrorChanges *changes)
+{
+	MirrorTable *table = changes->table;
+	MemoryContext old;
+	Insertion	insertion = {.changes = changes};
+	int			from = changes->at;
+	int64		column_errors = changes->result->column_errors;
+	ErrorData  *error;
+
+	if (table->guess_there || table->tries_left_out > 0 || changes->count - from < TRY_ROWS || !mcs_mirror_inserts(table))
+		return false;
+	insertion.context = AllocSetContextCreate(changes->context, "mirror insert", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(changes->context);
+	error = mcs_attempt(insert_rows, &insertion);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(insertion.context);
+	if (error == NULL)
+	{
+		note_right(table);
+		changes->result->rows_written += insertion.rows;
+		return true;
+	}
+	/* of which index, is for the statement to find out */
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+		ReThrowError(error);
+	note_wrong(table, true);
+	MemoryContextReset(changes->scratch);
+	changes->result->column_errors = column_errors;
+	changes->at = from;
+	return false;
 }
 
 /* ---- all of it ---- */
@@ -587,14 +689,17 @@ write_context(void *arg)
 
 /* Goes through the changes, one statement after the other. */
 static void
-write_all(MirrorChanges *changes, void (*write_next) (MirrorChanges *changes))
+write_all(MirrorChanges *changes, bool (*try_next) (MirrorChanges *changes), void (*write_next) (MirrorChanges *changes))
 {
 	changes->at = 0;
 	while (changes->at < changes->count)
 	{
-		MemoryContext old = MemoryContextSwitchTo(changes->scratch);
+		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
+		if (try_next && try_next(changes))
+			continue;
+		old = MemoryContextSwitchTo(changes->scratch);
 		write_next(changes);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(changes->scratch);
@@ -620,8 +725,8 @@ write_changes(MirrorChanges *changes)
 	if (changes->emptied)
 		write_emptied(changes);
 	else
-		write_all(changes, write_next_gone);
-	write_all(changes, write_next_rows);
+		write_all(changes, NULL, write_next_gone);
+	write_all(changes, try_insert, write_next_rows);
 }
 
 void
