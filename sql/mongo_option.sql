@@ -60,13 +60,14 @@ CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb:/
 CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb://127.0.0.1/', batch_size '0');
 CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb://127.0.0.1/', batch_size '10x');
 CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb://127.0.0.1/', history 'maybe');
+CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb://127.0.0.1/', share_cursor 'maybe');
 
 -- all of them, right
 CREATE SERVER m FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (
   uri 'mongodb://127.0.0.1:1,[::1]:2,h/?replicaSet=rs0&compressors=zstd&readPreference=secondaryPreferred&readPreferenceTags=dc:a&readPreferenceTags=&w=1&readConcernLevel=majority',
   database 'shop', collection 'orders', full_document 'update_lookup', full_document_before_change 'whenAvailable',
   show_expanded_events 'on', pipeline ' [{"$match": {"operationType": "insert"}}]', start_at '2026-01-01 00:00:00+00',
-  resume_after '826B03558C000000012B0229296E04', batch_size '500', history 'strict');
+  resume_after '826B03558C000000012B0229296E04', batch_size '500', history 'strict', share_cursor 'on');
 ALTER SERVER m OPTIONS (SET start_at 'earliest', SET history 'available', DROP collection);
 ALTER SERVER m OPTIONS (SET uri 'mongodb://a:b@127.0.0.1/');
 ALTER SERVER m OPTIONS (DROP uri);

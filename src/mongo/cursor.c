@@ -301,7 +301,9 @@ mcs_cursor_next(MongoCursor *cursor, long timeout_ms, MongoBatch *batch, MongoEr
 void
 mcs_cursor_free_batch(MongoBatch *batch)
 {
-	mcs_session_free_reply(batch->reply);
+	/* what was put together of others has none */
+	if (batch->reply)
+		mcs_session_free_reply(batch->reply);
 	batch->reply = NULL;
 	batch->events = NULL;
 	batch->token = NULL;

@@ -495,6 +495,7 @@ extern bool mcs_token_valid(const char *token);
 /* Its time, or the token that sorts before all events of a time: seconds << 32 | ordinal. */
 extern uint64 mcs_token_time(const char *token);
 extern char *mcs_token_from_time(uint64 time);
+extern char *mcs_token_before_time(const char *token, bool version_2);
 
 /* What else a valid token says. */
 extern bool mcs_token_of_event(const char *token);

@@ -77,6 +77,7 @@ static const ValidOption valid_options[] = {
 	{"resume_after", IN_SERVER | IN_TABLE, check_token},
 	{"batch_size", IN_SERVER | IN_TABLE, check_batch_size},
 	{"history", IN_SERVER | IN_TABLE, check_history},
+	{"share_cursor", IN_SERVER, check_boolean},
 	{"username", IN_MAPPING, check_credential},
 	{"password", IN_MAPPING, check_credential},
 	{"auth_source", IN_MAPPING, check_database},

@@ -37,6 +37,7 @@
 #define HEAD_DIGITS			(TIME_OFFSET + TIME_DIGITS)
 #define HIGH_WATER_MARK		"2B0229296E04"
 #define VERSION_2			"2B04"
+#define HIGH_WATER_MARK_2	"2B0429296E1404"
 #define TOKEN_MAX			(16 * 1024 * 1024)	/* no document of MongoDB's is longer */
 #define TYPE_BITS_SEPARATOR '.'
 
@@ -309,6 +310,20 @@ char *
 mcs_token_from_time(uint64 time)
 {
 	return psprintf(TIMESTAMP_TYPE "%08X%08X" HIGH_WATER_MARK, (uint32) (time >> 32), (uint32) time);
+}
+
+/*
+ * The same for the time of a token, in either version.  A change stream that begins
+ * at a token gives tokens of that version.
+ */
+char *
+mcs_token_before_time(const char *token, bool version_2)
+{
+	uint64		time = mcs_token_time(token);
+
+	if (!version_2)
+		return mcs_token_from_time(time);
+	return psprintf(TIMESTAMP_TYPE "%08X%08X" HIGH_WATER_MARK_2, (uint32) (time >> 32), (uint32) time);
 }
 
 /* ---- which event a token is of ---- */

@@ -72,7 +72,8 @@ mcs_blockers_cancel_worker(const char *stream)
 		StreamSlot *slot = &mcs_shared->slots[i];
 
 		/* under the lock, so that the process is still that */
-		if (slot->in_use && slot->database == MyDatabaseId && slot->pid != 0 && strcmp(slot->stream, stream) == 0)
+		if (slot->in_use && slot->database == MyDatabaseId && slot->pid != 0 && strcmp(slot->stream, stream) == 0 &&
+			(!slot->grouped || slot->at_work))
 			kill(slot->pid, SIGINT);
 	}
 	LWLockRelease(mcs_shared->lock);

@@ -72,6 +72,15 @@ mcs_shared_note_change(Oid database)
 	}
 }
 
+void
+mcs_shared_look_again(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_shared_note_change(MyDatabaseId);
+	mcs_shared_wake_launcher();
+	LWLockRelease(mcs_shared->lock);
+}
+
 /* Notes a database to look at, unless it is known; false where there is no place for it. */
 bool
 mcs_shared_add_database(Oid database)

@@ -137,6 +137,7 @@ take_slot(Oid database, const StreamListed *stream)
 		slot->worker = stream->worker;
 		slot->work = true;
 		pg_atomic_init_u32(&slot->gives_way, 0);
+		slot->group_key = stream->group_key;
 		pg_atomic_init_u64(&slot->running_event, 0);
 		pg_atomic_init_u64(&slot->running_since, 0);
 		slot->state_since = GetCurrentTimestamp();
@@ -195,6 +196,16 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 			/* a process of the owner before sees that itself when it reads the definition */
 			slot->owner = stream->owner;
 			slot->work = slot->work || stream->work;
+			if (slot->group_key != stream->group_key)
+			{
+				slot->group_key = stream->group_key;
+				slot->joins = false;
+				if (slot->grouped)
+				{
+					slot->changed = true;
+					SetLatch(&slot->proc->procLatch);
+				}
+			}
 		}
 		else if (!take_slot(database, stream))
 		{
@@ -204,6 +215,7 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 				streams_without++;
 		}
 	}
+	mcs_group_slot_begin_together(database);
 	/* a slot that is not wanted ends with its worker, or now */
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{

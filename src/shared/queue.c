@@ -123,7 +123,7 @@ running_of(Oid owner, Oid database, TimestampTz now)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (slot->in_use && (slot->pid != 0 || slot->launching) && !is_leaving(slot, now) && slot->owner == owner &&
+		if (slot->in_use && mcs_group_slot_counts(slot) && !is_leaving(slot, now) && slot->owner == owner &&
 			(!OidIsValid(database) || slot->database == database))
 			running++;
 	}
@@ -148,7 +148,7 @@ is_due(StreamSlot *slot, TimestampTz now, int deaths, long *wait_ms)
 	/* the postmaster took the request and no process came: it could not fork, or the process died early */
 	if (slot->launching && TimestampDifferenceExceeds(slot->launched_at, now, LAUNCH_TIMEOUT_MS))
 		slot->launching = false;
-	if (slot->launching || mcs_shared_is_blocked(slot->database))
+	if (slot->launching || mcs_shared_is_blocked(slot->database) || mcs_group_slot_is_served(slot))
 		return false;
 	if (has_to_wait(slot, deaths))
 	{
@@ -236,7 +236,7 @@ is_room(void)
 	int			running = 0;
 
 	for (int i = 0; i < mcs_shared->max_slots; i++)
-		running += mcs_shared->slots[i].in_use && (mcs_shared->slots[i].pid != 0 || mcs_shared->slots[i].launching);
+		running += mcs_shared->slots[i].in_use && mcs_group_slot_counts(&mcs_shared->slots[i]);
 	return running < most_processes();
 }
 
@@ -283,7 +283,9 @@ take_from_richest(const StreamSlot *waiting, TimestampTz now, long *wait_ms)
 		/* one at a time: that which was told to end may be all there is to give */
 		if (slot->yields)
 			return;
-		if (!victim || slot->launched_at > victim->launched_at)
+		/* a group last of all: its streams would need more than it has */
+		if (!victim || victim->grouped > slot->grouped ||
+			(victim->grouped == slot->grouped && slot->launched_at > victim->launched_at))
 			victim = slot;
 	}
 	if (!victim)
@@ -433,6 +435,7 @@ take_turn(StreamSlot *slot, TimestampTz now, Launch *launch)
 	launch->ticket.generation = slot->generation;
 	strlcpy(launch->stream, slot->stream, NAMEDATALEN);
 	strlcpy(launch->handler, slot->handler, NAMEDATALEN);
+	launch->group = slot->joins;
 	slot->launching = true;
 	slot->launched_at = now;
 }

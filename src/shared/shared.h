@@ -108,6 +108,9 @@ extern void mcs_shared_remove_databases_but(List *databases);
 extern void mcs_shared_block_database(Oid database, long timeout_ms);
 extern void mcs_shared_unblock_database(Oid database, bool dropped);
 
+/* In any backend: the launcher looks at the database's streams soon. */
+extern void mcs_shared_look_again(void);
+
 /* ---- probe.c ---- */
 
 /* A stream of the current database, or a worker of a handler, as the tables have it. */
@@ -120,6 +123,7 @@ typedef struct StreamListed
 	bool		runnable;		/* not paused, stopped or restored */
 	bool		work;			/* events wait for the handler */
 	int			deaths;			/* of processes in a row, if the one that was there last has died; 0: it is there, or left in order */
+	int64		group_key;		/* of a stream: equal where one cursor may serve several; 0: it follows alone */
 } StreamListed;
 
 /* In a prober, in this order: before it connects, before it reads the tables, when it has (a list of StreamListed). */
@@ -160,6 +164,7 @@ typedef struct Launch
 	SlotTicket	ticket;			/* of a worker */
 	char		stream[NAMEDATALEN];
 	char		handler[NAMEDATALEN];	/* empty for a stream's worker */
+	bool		group;			/* one that follows it together with others */
 } Launch;
 
 extern void mcs_shared_attach_launcher(void);
@@ -253,6 +258,47 @@ extern SlotView *mcs_slot_views(bool of_handlers, int *count);
 
 /* Names of a role's streams that run in other databases than this one. */
 extern List *mcs_slot_streams_of_role(Oid role);
+
+/* ---- group_slot.c: streams that one process follows by one cursor ---- */
+
+/*
+ * In a stream's own process, now and then: whether it would give the stream to a
+ * group.  True where others are there that fit: it is to leave then, and a
+ * group's process comes.
+ */
+extern bool mcs_group_slot_offer(bool offers);
+
+/* What becomes of a stream that a group's process does not follow any more. */
+typedef enum GroupEnd
+{
+	GROUP_END_STOPPED,			/* it shall not run */
+	GROUP_END_BEHIND,			/* it follows alone, and may come back as soon as it has caught up */
+	GROUP_END_ALONE,			/* the same, but not within a minute */
+	GROUP_END_AGAIN				/* the group's process takes it once more */
+} GroupEnd;
+
+/* In a group's process, which has attached to the first of its slots: from now on that is a group's. */
+extern int64 mcs_group_slot_attach(void);
+
+/* The next slot that is to join, which becomes this process's, with what it said before; -1: none does.  first: the one it has attached to. */
+extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first);
+
+/* From now on "its own slot" is this one; at_work: what is done is that stream's. */
+extern void mcs_group_slot_use(int slot, bool at_work);
+
+/* The one in use is given up; whether it has been, or is, for another group or for none. */
+extern void mcs_group_slot_give(GroupEnd end);
+extern bool mcs_group_slot_is_foreign(void);
+
+/* Whether one is there that wants to join, one that has changed, one that somebody waits for. */
+typedef struct GroupNews
+{
+	bool		joins;
+	bool		changed;
+	bool		sync;
+} GroupNews;
+
+extern GroupNews mcs_group_slot_news(void);
 
 /* ---- handler_slot.c: the process of a handler, about its own slot ---- */
 

@@ -68,6 +68,15 @@ typedef struct StreamSlot
 	TimestampTz suppressed_at;	/* a notification was left out */
 	bool		yields;			/* was told to end, so that another role gets its process */
 
+	/* of a stream that may be followed together with others: shared/group_slot.c */
+	int64		group_key;		/* equal where that may be; 0: it follows alone */
+	TimestampTz offered_at;		/* its own process would give it to a group; 0: not */
+	bool		joins;			/* waits for a group's process */
+	bool		grouped;		/* the process that is here is a group's */
+	bool		leads;			/* of a group's slots the one that counts for its process */
+	bool		at_work;		/* what the group's process does just now is this stream's */
+	TimestampTz alone_until;	/* joins no group before */
+
 	/* of a handler */
 	bool		work;			/* shall be started though idle: events may wait for it */
 	TimestampTz look_at;		/* shall be started then, also without work; 0: it need not */
@@ -105,6 +114,19 @@ extern SharedState *mcs_shared;
 
 /* The slot of this process; NULL in any that is no worker. */
 extern StreamSlot *mcs_slot_mine;
+
+/* How long a stream that a group could not follow is left alone. */
+#define SLOT_ALONE_MS	60000
+
+/* ---- slot.c, with the lock held ---- */
+extern void mcs_slot_begin(StreamSlot *slot);
+extern void mcs_slot_end(StreamSlot *slot, int code, TimestampTz now);
+
+/* ---- group_slot.c, with the lock held ---- */
+extern bool mcs_group_slot_is_served(const StreamSlot *slot);
+extern bool mcs_group_slot_counts(const StreamSlot *slot);
+extern void mcs_group_slot_lead(void);
+extern void mcs_group_slot_begin_together(Oid database);
 
 /* ---- memory.c, with the lock held ---- */
 extern void mcs_shared_wake_launcher(void);

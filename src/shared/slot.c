@@ -77,20 +77,13 @@ report_end(StreamSlot *slot)
 }
 
 /*
- * At a worker's exit: the slot is free for the next one.  An exit with an error
- * soon after the start lengthens the pause before the next start.
+ * With the lock held, when a process leaves a slot, which is free for the next one.
+ * An exit with an error soon after the start lengthens the pause before the next
+ * start.
  */
-static void
-detach_worker(int code, Datum arg)
+void
+mcs_slot_end(StreamSlot *slot, int code, TimestampTz now)
 {
-	StreamSlot *slot = mcs_slot_mine;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!slot)
-		return;
-	/* first of all: an error from here on must not be published into a slot that may be another's */
-	mcs_slot_mine = NULL;
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	slot->pid = 0;
 	slot->proc = NULL;
 	pg_atomic_write_u64(&slot->running_event, 0);
@@ -110,10 +103,60 @@ detach_worker(int code, Datum arg)
 	}
 	else if (!slot->wanted)
 		slot->in_use = false;
+	slot->grouped = false;
+	slot->leads = false;
+	slot->at_work = false;
+	slot->offered_at = 0;
+}
+
+/* At a worker's exit: its slot, or all those of a group. */
+static void
+detach_worker(int code, Datum arg)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* first of all: an error from here on must not be published into a slot that may be another's */
+	mcs_slot_mine = NULL;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_slots; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+		bool		again;
+
+		if (!slot->in_use || slot->pid != MyProcPid)
+			continue;
+		/* a group that was ended from outside comes again; but not with the stream that may be why */
+		again = slot->grouped && code != 0 && slot->quick_exits < 2;
+		if (again && slot->at_work)
+		{
+			slot->alone_until = TimestampTzPlusMilliseconds(now, SLOT_ALONE_MS);
+			again = false;
+		}
+		mcs_slot_end(slot, code, now);
+		slot->joins |= again;
+	}
 	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 	/* who waits for the database to be empty looks again */
 	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+/* With the lock held: this process is at a slot from now on. */
+void
+mcs_slot_begin(StreamSlot *slot)
+{
+	slot->launching = false;
+	slot->pid = MyProcPid;
+	slot->proc = MyProc;
+	/* the definition is read after this */
+	slot->changed = false;
+	slot->launched_at = GetCurrentTimestamp();
+	slot->attached = true;
+	slot->yields = false;
+	slot->waits_since = 0;
+	slot->refused = 0;
+	slot->look_at = 0;
+	pg_atomic_write_u32(&slot->gives_way, 0);
 }
 
 /* Takes the slot of a ticket; false where it is no longer this worker's. */
@@ -131,22 +174,16 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 		!mcs_shared_is_blocked(slot->database);
 	if (ours)
 	{
-		slot->launching = false;
-		slot->pid = MyProcPid;
-		slot->proc = MyProc;
-		/* the definition is read after this */
-		slot->changed = false;
-		slot->launched_at = GetCurrentTimestamp();
 		is_first = mcs_shared->after_crash && !slot->attached;
-		slot->attached = true;
-		slot->yields = false;
-		slot->waits_since = 0;
-		slot->refused = 0;
-		slot->look_at = 0;
-		pg_atomic_write_u32(&slot->gives_way, 0);
-		slot->report.state = STREAM_STARTING;
-		slot->report.next_retry_at = 0;
-		mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
+		mcs_slot_begin(slot);
+		slot->grouped = slot->leads = slot->joins;
+		/* one that goes to a group is followed on without a break */
+		if (!slot->joins)
+		{
+			slot->report.state = STREAM_STARTING;
+			slot->report.next_retry_at = 0;
+			mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
+		}
 		strlcpy(stream, slot->stream, NAMEDATALEN);
 		*database = slot->database;
 		*owner = slot->owner;

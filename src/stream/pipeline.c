@@ -36,30 +36,47 @@ end_stage(DocumentBuilder *builder)
 	mcs_document_end(builder);
 }
 
-/* {key: {db, coll}}, an element of an array. */
+/* {key: {db, coll}} or {key: {$in: [{db, coll}, …]}}, an element of an array. */
 static void
-append_namespace(DocumentBuilder *builder, const char *key, const Stream *stream)
+append_namespaces(DocumentBuilder *builder, const char *key, const char *database, List *collections)
 {
+	bool		one = list_length(collections) == 1;
+	ListCell   *cell;
+
 	mcs_document_begin_object(builder, NULL);
-	mcs_document_begin_object(builder, key);
-	mcs_document_append_string(builder, "db", stream->database);
-	mcs_document_append_string(builder, "coll", stream->collection);
-	mcs_document_end(builder);
+	if (!one)
+	{
+		mcs_document_begin_object(builder, key);
+		mcs_document_begin_array(builder, "$in");
+	}
+	foreach(cell, collections)
+	{
+		mcs_document_begin_object(builder, one ? key : NULL);
+		mcs_document_append_string(builder, "db", database);
+		mcs_document_append_string(builder, "coll", lfirst(cell));
+		mcs_document_end(builder);
+	}
+	if (!one)
+	{
+		mcs_document_end(builder);
+		mcs_document_end(builder);
+	}
 	mcs_document_end(builder);
 }
 
 /*
- * The first stage of a collection's stream on its database.  MongoDB rewrites it
- * for its oplog: a whole namespace as one comparison, ns.coll alone as a regular
- * expression, which cost it a fifth of all that it does for an event.
+ * The first stage on a database of whoever follows some of its collections.
+ * MongoDB rewrites it for its oplog: a whole namespace as one comparison, ns.coll
+ * alone as a regular expression, which cost it a fifth of all that it does for an
+ * event.
  */
 static void
-append_scope(DocumentBuilder *builder, const Stream *stream)
+append_scope(DocumentBuilder *builder, const char *database, List *collections)
 {
 	begin_stage(builder, "$match");
 	mcs_document_begin_array(builder, "$or");
-	append_namespace(builder, "ns", stream);
-	append_namespace(builder, "to", stream);
+	append_namespaces(builder, "ns", database, collections);
+	append_namespaces(builder, "to", database, collections);
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "operationType");
 	mcs_document_begin_array(builder, "$in");
@@ -262,7 +279,7 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	if (filtered)
-		append_scope(&builder, stream);
+		append_scope(&builder, stream->database, list_make1(unconstify(char *, filtered)));
 	/* the filter is about what the user's stages make of an event */
 	if (stream->pipeline)
 		append_user_stages(&builder, stream->pipeline, filtered);
@@ -272,6 +289,24 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 		mcs_document_append_document(&builder, "$match", match);
 		mcs_document_end(&builder);
 	}
+	mcs_document_end(&builder);
+	stages = mcs_document_finish(&builder);
+	spec->stages = DOCUMENT_VALUE(stages);
+	spec->stages_size = DOCUMENT_VALUE_SIZE(stages);
+}
+
+void
+mcs_stream_group_spec(const Stream *stream, List *collections, ChangeStreamSpec *spec)
+{
+	DocumentBuilder builder;
+	Document   *stages;
+
+	mcs_stream_spec(stream, false, spec);
+	if (collections == NIL)
+		return;
+	mcs_document_build(&builder);
+	mcs_document_begin_array(&builder, NULL);
+	append_scope(&builder, stream->database, collections);
 	mcs_document_end(&builder);
 	stages = mcs_document_finish(&builder);
 	spec->stages = DOCUMENT_VALUE(stages);

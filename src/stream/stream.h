@@ -123,6 +123,13 @@ extern void mcs_alert_of_oplogs(void);
 extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 
 /*
+ * The same for streams that are followed together: the definition is what they
+ * have in common, on a whole database, of which they want these collections (NIL:
+ * all).  What else each of them wants is for its reader to see.
+ */
+extern void mcs_stream_group_spec(const Stream *stream, List *collections, ChangeStreamSpec *spec);
+
+/*
  * Whether full_document => 'updateLookup' can be done by whoever follows the
  * stream, as nothing that MongoDB evaluates needs the document.
  */

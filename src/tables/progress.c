@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "mongo/mongo.h"
 #include "tables/tables_internal.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 /*
@@ -62,6 +63,50 @@ mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *exp
 	values[9] = progress->event_token ? CStringGetTextDatum(progress->event_token) : (Datum) 0;
 	nulls[9] = progress->event_token ? ' ' : 'n';
 	return mcs_catalog_run(&save, values, nulls) == 1;
+}
+
+/* By the same condition as one.  Who has locked several rows in another order is not waited for: there would be deadlocks. */
+void
+mcs_progress_save_quiet(QuietProgress *quiet, int count)
+{
+	static CatalogStatement save = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress p SET resume_token = v.token, updated_at = clock_timestamp(), consecutive_errors = 0, "
+		"running_token = NULL, crashes = 0 FROM (SELECT n.number, n.token, q.stream_name FROM "
+		"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
+		"WITH ORDINALITY AS n(stream_name, expected, token, event, version, number) "
+		"JOIN @.change_stream_progress q USING (stream_name) "
+		"WHERE q.resume_token = n.expected AND q.last_event_id = n.event AND q.definition_version = n.version "
+		"FOR UPDATE OF q SKIP LOCKED) v WHERE p.stream_name = v.stream_name RETURNING v.number",
+		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID);
+	CatalogScope scope;
+	Datum	   *columns[5];
+	Datum		values[5];
+	uint64		saved;
+
+	for (int i = 0; i < lengthof(columns); i++)
+		columns[i] = palloc(sizeof(Datum) * count);
+	for (int i = 0; i < count; i++)
+	{
+		columns[0][i] = CStringGetTextDatum(quiet[i].stream->name);
+		columns[1][i] = CStringGetTextDatum(quiet[i].stream->resume_token);
+		columns[2][i] = CStringGetTextDatum(quiet[i].token);
+		columns[3][i] = Int64GetDatum(quiet[i].stream->last_event_id);
+		columns[4][i] = Int32GetDatum(quiet[i].stream->definition_version);
+		quiet[i].saved = false;
+	}
+	for (int i = 0; i < 3; i++)
+		values[i] = PointerGetDatum(construct_array(columns[i], count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[3] = PointerGetDatum(construct_array(columns[3], count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[4] = PointerGetDatum(construct_array(columns[4], count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	mcs_catalog_begin(&scope);
+	saved = mcs_catalog_execute(&save, values, NULL);
+	for (uint64 i = 0; i < saved; i++)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+
+		quiet[mcs_catalog_get_int64(&row, "number") - 1].saved = true;
+	}
+	mcs_catalog_end(&scope);
 }
 
 /*

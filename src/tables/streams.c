@@ -114,6 +114,17 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 }
 
 /*
+ * What streams have in common that one cursor can serve, as a number that is not 0
+ * by more than chance; 0: it follows alone, as its server has it.
+ */
+#define GROUP_KEY \
+	"CASE WHEN s.pipeline IS NULL AND s.database_name OPERATOR(pg_catalog.<>) '*' AND EXISTS (SELECT FROM pg_catalog.pg_foreign_server f, " \
+	"pg_catalog.pg_options_to_table(f.srvoptions) o WHERE f.srvname OPERATOR(pg_catalog.=) s.server::pg_catalog.name " \
+	"AND o.option_name OPERATOR(pg_catalog.=) 'share_cursor' AND o.option_value::pg_catalog.bool) " \
+	"THEN pg_catalog.hashtextextended(pg_catalog.concat_ws(E'\\n', s.server, s.database_name, s.owner::pg_catalog.oid, s.full_document, " \
+	"s.full_document_before_change, s.show_expanded_events), 0) ELSE 0 END"
+
+/*
  * Every stream, and every worker of every handler, with whether it shall run
  * here.  Its deaths in a row count a process that is noted as alive: the caller
  * knows whether one is, or shared memory was made anew since (tables/deaths.c).
@@ -125,12 +136,13 @@ mcs_streams_list(void)
 		"SELECT s.stream_name, s.owner, "
 		"NOT s.paused AND s.stopped_state IS NULL AND s.system_identifier = $1 AND s.database_oid = $2 AS runnable, "
 		"NULL AS handler_name, 0 AS worker, false AS work, "
-		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} AS deaths "
+		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} AS deaths, "
+		"{" GROUP_KEY "|0} AS group_key "
 		"FROM @.change_streams s "
 		"UNION ALL SELECT s.stream_name, s.owner, "
 		"NOT h.paused AND h.stopped_reason IS NULL AND s.system_identifier = $1 AND s.database_oid = $2, "
 		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id, "
-		"CASE WHEN hp.alive THEN 1 + {greatest(hp.crashes, hp.starts)|hp.crashes} ELSE 0 END "
+		"CASE WHEN hp.alive THEN 1 + {greatest(hp.crashes, hp.starts)|hp.crashes} ELSE 0 END, 0 "
 		"FROM @.change_streams s JOIN @.change_stream_progress sp USING (stream_name) "
 		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY stream_name, handler_name, worker",
 		INT8OID, OIDOID);
@@ -153,6 +165,7 @@ mcs_streams_list(void)
 		listed->worker = mcs_catalog_get_int32(&row, "worker");
 		listed->work = mcs_catalog_get_bool(&row, "work");
 		listed->deaths = mcs_catalog_get_int32(&row, "deaths");
+		listed->group_key = listed->handler ? 0 : mcs_catalog_get_int64(&row, "group_key");
 		streams = mcs_catalog_append(&row, streams, listed);
 	}
 	mcs_catalog_end(&scope);

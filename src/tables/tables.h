@@ -237,6 +237,18 @@ typedef struct StreamProgress
  */
 extern bool mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *expected_token,
 							  const StreamProgress *progress);
+/*
+ * The same for many streams that have moved without events, in one statement, and
+ * without waiting for who has locked one of them.  Tells which were saved.
+ */
+typedef struct QuietProgress
+{
+	const Stream *stream;
+	const char *token;
+	bool		saved;
+} QuietProgress;
+
+extern void mcs_progress_save_quiet(QuietProgress *quiet, int count);
 extern void mcs_progress_redefine(const char *stream);
 extern void mcs_progress_set_position(const char *stream, const char *token);
 extern void mcs_progress_error(const char *stream, const char *message);

@@ -107,12 +107,21 @@ close_question(StreamWorker *worker, MongoSession *session, MemoryContext contex
 	MemoryContextDelete(context);
 }
 
+void
+mcs_chores_tell_oplog(StreamWorker *worker, int64 window, int64 holds)
+{
+	mcs_slot_oplog_window(window, holds);
+	mcs_process_begin(&worker->process);
+	mcs_oplog_keep_window(worker->process.name, window, holds);
+	mcs_process_commit(&worker->process);
+}
+
 /*
- * Publishes how far the oplog reaches back, when the stream has nothing else to
- * do; a failure says nothing about the stream and is dropped.
+ * Looks how far the oplog reaches back, when the stream has nothing else to do; a
+ * failure says nothing about the stream and is dropped.
  */
-static void
-look_at_oplog(StreamWorker *worker, TimestampTz now)
+bool
+mcs_chores_look_at_oplog(StreamWorker *worker, TimestampTz now, int64 *window_found, int64 *holds_found)
 {
 	Stream	   *stream = worker->stream;
 	MongoSession *session;
@@ -126,7 +135,7 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 
 	/* a stream that has much to do looks, too: it is the one that may be outrun */
 	if (now < worker->chores.window_at || !mcs_worker_is_following(worker))
-		return;
+		return false;
 	worker->chores.window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	session = open_question(worker, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, &context);
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
@@ -143,17 +152,12 @@ look_at_oplog(StreamWorker *worker, TimestampTz now)
 		holds = (int64) Min(Max(window, USECS_PER_SEC) / worker->chores.oplog_fill, (double) OPLOG_HOLDS_MAX);
 	}
 	close_question(worker, session, context);
-	if (window >= 0)
-	{
-		mcs_slot_oplog_window(window, holds);
-		mcs_process_begin(&worker->process);
-		mcs_oplog_keep_window(worker->process.name, window, holds);
-		mcs_process_commit(&worker->process);
-	}
-
 	/* without the right to read the oplog its begin has to be searched: less often then */
 	took = (GetCurrentTimestamp() - now) / 1000;
 	worker->chores.window_at = TimestampTzPlusMilliseconds(now, Max(WINDOW_INTERVAL_MS, took * 1000));
+	*window_found = window;
+	*holds_found = holds;
+	return window >= 0;
 }
 
 /* A stream that watches only its collection: sees whether the database may be watched by now. */
@@ -187,10 +191,16 @@ void
 mcs_chores_do(StreamWorker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int64		window;
+	int64		holds;
 
 	mcs_process_measure(&worker->process, now);
 	mcs_crash_survive(worker, now);
 	expire_events(worker, now);
-	look_at_oplog(worker, now);
+	/* a group asks once for all of its streams */
+	if (worker->inbox)
+		return;
+	if (mcs_chores_look_at_oplog(worker, now, &window, &holds))
+		mcs_chores_tell_oplog(worker, window, holds);
 	look_at_database(worker, now);
 }

@@ -9,9 +9,8 @@
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
-/* After a commit: what is stored is what was read. */
-static void
-published(StreamWorker *worker, const StreamProgress *progress)
+void
+mcs_worker_published(StreamWorker *worker, const StreamProgress *progress)
 {
 	Stream	   *stream = worker->stream;
 	/* no position is known before the first whole event or empty reply: fragments alone have none */
@@ -62,7 +61,7 @@ mcs_worker_commit(StreamWorker *worker, const StreamProgress *progress, bool sav
 	if (saved && !mcs_slot_is_changed())
 	{
 		mcs_process_commit(&worker->process);
-		published(worker, progress);
+		mcs_worker_published(worker, progress);
 	}
 	else
 		mcs_process_roll_back(&worker->process);

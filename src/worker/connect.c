@@ -134,7 +134,14 @@ mcs_worker_open_stream(StreamWorker *worker)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(worker->process.batch_context);
 
-	/* reading begins at the stored position */
+	mcs_worker_begin_reading(worker);
+}
+
+void
+mcs_worker_begin_reading(StreamWorker *worker)
+{
+	const Stream *stream = worker->stream;
+
 	resetStringInfo(&worker->read.token);
 	if (stream->resume_token)
 		appendStringInfoString(&worker->read.token, stream->resume_token);

@@ -15,9 +15,8 @@
 #define REFUSED_RETRY_MS	60000
 #define WIDEN_MIN_MS		60000
 
-/* A failure in one line: MongoDB's words, and its code. */
-static char *
-failure_line(const MongoError *failure)
+char *
+mcs_failure_line(const MongoError *failure)
 {
 	if (failure->code == 0)
 		return pstrdup(failure->message);
@@ -25,25 +24,23 @@ failure_line(const MongoError *failure)
 					failure->code_name[0] ? " " : "", failure->code_name);
 }
 
-/* What the state says of a refusal: MongoDB's words, and what helps. */
-static char *
-refusal_reason(const MongoError *failure, const char *what)
+char *
+mcs_failure_refusal_reason(const MongoError *failure, const char *what)
 {
 	const char *hint = mcs_mongo_hint(failure);
 
-	return psprintf("%s: %s%s%s", what, failure_line(failure), hint ? "; " : "", hint ? hint : "");
+	return psprintf("%s: %s%s%s", what, mcs_failure_line(failure), hint ? "; " : "", hint ? hint : "");
 }
 
-/* What the state says of a failure that may pass. */
-static const char *
-passing_reason(const MongoError *failure)
+const char *
+mcs_failure_passing_reason(const MongoError *failure)
 {
 	if (failure->unresolved[0])
 		return psprintf("MongoDB cannot be reached: the host names that it announces do not resolve here: %s",
 						failure->unresolved);
 	if (failure->code != 0)
 		return psprintf("MongoDB %s the change stream: %s", failure->at_open ? "did not open" : "ended",
-						failure_line(failure));
+						mcs_failure_line(failure));
 	return failure->at_open ? "MongoDB cannot be reached" : psprintf("the change stream was interrupted: %s", failure->message);
 }
 
@@ -54,7 +51,7 @@ retry_passing(StreamWorker *worker, const MongoError *failure)
 	/* a session whose change stream ended may go on; one that can't open it begins anew, with the options as they are now */
 	if (failure->at_open)
 		mcs_worker_close_session(worker);
-	mcs_worker_retry(worker, STREAM_RETRYING, passing_reason(failure), failure_line(failure), mcs_worker_next_retry(worker));
+	mcs_worker_retry(worker, STREAM_RETRYING, mcs_failure_passing_reason(failure), mcs_failure_line(failure), mcs_worker_next_retry(worker));
 }
 
 /*
@@ -80,8 +77,8 @@ handle_refused_role(StreamWorker *worker, const MongoError *failure)
 		return;
 	}
 	worker->mongo.at_collection = false;
-	mcs_worker_retry(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
-					 failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
+	mcs_worker_retry(worker, STREAM_ERROR, mcs_failure_refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
+					 mcs_failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
 }
 
 /* Whether what the definition asks for has ever worked, so that it is not the definition's fault. */
@@ -95,8 +92,8 @@ has_worked(const StreamWorker *worker)
 static void
 stop_refused(StreamWorker *worker, const MongoError *failure)
 {
-	mcs_worker_stop(worker, STREAM_ERROR, refusal_reason(failure, "MongoDB refuses the change stream as it is defined"),
-					failure_line(failure), NULL);
+	mcs_worker_stop(worker, STREAM_ERROR, mcs_failure_refusal_reason(failure, "MongoDB refuses the change stream as it is defined"),
+					mcs_failure_line(failure), NULL);
 }
 
 /* An event is too large: the next try asks for less of it, until there is nothing left to leave out. */
@@ -106,13 +103,12 @@ read_less(StreamWorker *worker, const MongoError *failure)
 	if (worker->mongo.too_large == TOO_LARGE_KEY_ONLY)
 		mcs_worker_stop(worker, STREAM_ERROR,
 						"an event is too large even without its documents, perhaps by its _id or by what the pipeline makes of it",
-						failure_line(failure), NULL);
+						mcs_failure_line(failure), NULL);
 	worker->mongo.too_large++;
 }
 
-/* The driver can't be used any more in this process; the next one begins with all that is fresh. */
-static void
-leave_driver(const MongoError *failure)
+void
+mcs_failure_leave_driver(const MongoError *failure)
 {
 	bool		memory = failure->class == MONGO_ERROR_DRIVER_ENDED && failure->sqlstate == ERRCODE_OUT_OF_MEMORY;
 
@@ -156,7 +152,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 									 "SELECT resume_change_stream(%s, start_at => 'earliest') goes on and leaves a gap row%s",
 									 quote_literal_cstr(stream->name),
 									 stream->keep_events ? ", with initial_snapshot => true followed by the documents that exist" : ""),
-							failure_line(&failure), NULL);
+							mcs_failure_line(&failure), NULL);
 			break;
 		case MONGO_ERROR_AUTHENTICATION:
 			handle_refused_role(worker, &failure);
@@ -179,7 +175,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 			break;
 		case MONGO_ERROR_HANGING:
 		case MONGO_ERROR_DRIVER_ENDED:
-			leave_driver(&failure);
+			mcs_failure_leave_driver(&failure);
 			break;
 	}
 }

@@ -47,7 +47,7 @@ may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
 {
 	const Stream *stream = worker->stream;
 
-	return mcs_writer_count(writer) >= BATCH_EVENTS &&
+	return (mcs_writer_count(writer) >= BATCH_EVENTS || (worker->inbox && worker->inbox->backlog)) &&
 		!stream->local_filter && !stream->add_fields && strcmp(stream->full_document, "updateLookup") != 0;
 }
 

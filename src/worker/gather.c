@@ -96,12 +96,33 @@ take_reply(StreamWorker *worker)
 	mcs_document_iterate(&worker->read.events, worker->read.batch.events, worker->read.batch.events_size);
 }
 
+/* A group's member has no cursor: the group has read for it, and does not wait here. */
+static bool
+take_from_inbox(StreamWorker *worker, MongoBatch *batch)
+{
+	StreamInbox *inbox = worker->inbox;
+
+	if (!inbox->full)
+		return false;
+	inbox->full = false;
+	*batch = inbox->batch;
+	worker->read.received_at = inbox->received_at;
+	worker->read.operation_time = Max(worker->read.operation_time, inbox->operation_time);
+	mcs_slot_heard(worker->read.operation_time, inbox->heard_at);
+	return true;
+}
+
 /* Reads a reply, if one comes in time; false where none did.  A failure is kept for later. */
 static bool
 read_reply(StreamWorker *worker, MongoBatch *batch, long timeout_ms)
 {
-	MemoryContext old = MemoryContextSwitchTo(worker->mongo.session_context);
-	MongoCursorResult result = mcs_cursor_next(worker->mongo.cursor, timeout_ms, batch, &worker->mongo.failure);
+	MemoryContext old;
+	MongoCursorResult result;
+
+	if (worker->inbox)
+		return take_from_inbox(worker, batch);
+	old = MemoryContextSwitchTo(worker->mongo.session_context);
+	result = mcs_cursor_next(worker->mongo.cursor, timeout_ms, batch, &worker->mongo.failure);
 
 	MemoryContextSwitchTo(old);
 	if (result != MONGO_CURSOR_BATCH)
@@ -186,6 +207,9 @@ reply_end(const StreamWorker *worker, const MongoBatch *batch, uint64 *time)
 	bool		in_transaction;
 
 	*time = 0;
+	/* a group hands out whole times */
+	if (worker->inbox)
+		return END_PASSED;
 	if (batch->closed || (*time = event_time(last, &token)) == 0)
 		return END_PASSED;
 	fragment = mcs_event_fragment(last->data, last->size);
@@ -271,7 +295,7 @@ mcs_gather(StreamWorker *worker)
 				return true;
 			}
 		}
-		else if (events >= mcs_gather_most_events(worker) || bytes >= BATCH_BYTES)
+		else if (events >= Max(mcs_gather_most_events(worker), worker->read.enough_events) || bytes >= worker->read.enough_bytes)
 			return true;
 		if (read_ahead(worker, Min(wait, HOLD_STEP_MS)))
 		{

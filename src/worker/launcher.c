@@ -115,6 +115,11 @@ start(const Launch *launch)
 			fill_worker(&worker, "mcs_handler_main", "mongo_change_stream handler");
 			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream handler: %s", launch->handler);
 		}
+		else if (launch->group)
+		{
+			fill_worker(&worker, "mcs_group_main", "mongo_change_stream group");
+			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream group: %s and others", launch->stream);
+		}
 		else
 		{
 			fill_worker(&worker, "mcs_worker_main", "mongo_change_stream worker");

@@ -63,6 +63,12 @@ mcs_worker_take_connection_changed(void)
 	return changed;
 }
 
+bool
+mcs_worker_connection_is_changed(void)
+{
+	return connection_changed;
+}
+
 void
 mcs_worker_set_events_table(Oid events)
 {

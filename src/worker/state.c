@@ -128,6 +128,7 @@ void
 mcs_worker_show_active(StreamWorker *worker)
 {
 	const char *following = worker->mongo.at_collection ? "following the collection, as the role may not watch the database"
+		: worker->inbox ? "following the change stream, by a cursor that it shares with others"
 		: "following the change stream";
 	char		reason[sizeof(worker->process.report.reason)];
 	const StreamCopy *copy = &worker->copy;

@@ -139,6 +139,11 @@ already_written(StreamWorker *worker, const ChangeEvent *event)
 		log_repeat(worker, event);
 		return true;
 	}
+	/* tokens of a time alone have another version than a group's events may have */
+	if (worker->inbox)
+		position = worker->inbox->passed;
+	if (worker->inbox && worker->mongo.from_time && mcs_token_of_event(position) && !mcs_token_is_of_version(event->token.data, position))
+		elog(ERROR, "event and position have tokens of different versions");
 	return worker->mongo.from_time && position &&
 		mcs_token_compare(event->token.data, event->token.length, position, strlen(position)) <= 0;
 }
@@ -162,7 +167,7 @@ needs_filter(const StreamWorker *worker, const ChangeEvent *event)
 	if (worker->stream->filter == NULL)
 		return false;
 	/* what MongoDB has evaluated is not evaluated again; of a document that was copied nothing was */
-	if (!worker->stream->local_filter && !mcs_pipeline_must_see(event) && !mcs_event_text_is(&event->operation_type, "snapshot"))
+	if (!worker->stream->local_filter && !worker->inbox && !mcs_pipeline_must_see(event) && !mcs_event_text_is(&event->operation_type, "snapshot"))
 		return false;
 	/* an event that is too large lacks these columns, or a part of them: nobody can say whether it passes, so it stays */
 	for (int column = 0; column < EVENT_COLUMNS && event->too_large; column++)

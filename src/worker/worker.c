@@ -22,6 +22,7 @@
 
 #include "miscadmin.h"
 #include "shared/shared.h"
+#include "storage/ipc.h"
 #include "tables/tables.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -34,12 +35,15 @@
 /* What each of the process's heaps keeps when all in it is free: two buffers of the driver's, each for a reply of some MB. */
 #define KEPT_MEMORY			(16 * 1024 * 1024)
 
+/* A stream may join others that has worked for so long and is not farther behind. */
+#define READY_MS			3000
+#define READY_BEHIND_S		2
+
 /* When a stream is tried again whose owner has to do something. */
 #define OWNER_RETRY_MS		60000
 
-/* Reads definition and position; leaves where the stream is gone, paused or stopped. */
-static void
-load_stream(StreamWorker *worker)
+bool
+mcs_worker_load(StreamWorker *worker)
 {
 	Stream	   *stream = NULL;
 	MemoryContext old;
@@ -79,10 +83,58 @@ load_stream(StreamWorker *worker)
 	mcs_process_commit(&worker->process);
 
 	if (!stream || stream->paused || stream->stopped_state || stream->restored)
-		mcs_process_leave();
-	mcs_process_check_owner(stream->owner);
+		return false;
 	worker->stream = stream;
 	worker->write.saved_at = GetCurrentTimestamp();
+	return true;
+}
+
+bool
+mcs_worker_fits_group(const StreamWorker *worker)
+{
+	const Stream *stream = worker->stream;
+	ListCell   *cell;
+
+	/* a copy is made, and seen to be exact, between transactions of events */
+	foreach(cell, worker->copy.copies)
+	{
+		const CopyProgress *copy = lfirst(cell);
+
+		if (!copy->finished || copy->exact_since == 0)
+			return false;
+	}
+	/* what is looked up for the filter is MongoDB's to look up */
+	if (strcmp(stream->full_document, "updateLookup") == 0 && !mcs_worker_plan_looks_up(worker))
+		return false;
+	return stream->resume_token && !stream->skip_token && !stream->pipeline && strcmp(stream->database, "*") != 0 &&
+		worker->mongo.too_large == TOO_LARGE_NO && !worker->mongo.at_collection &&
+		!worker->write.careful && worker->write.failures == 0 && !worker->retry.misfit &&
+		worker->crash.singly == 0 && !worker->crash.after_death;
+}
+
+/* Whether a stream with a process of its own has caught up and works, so that it could be followed together with others. */
+static bool
+is_ready(const StreamWorker *worker)
+{
+	const Stream *stream = worker->stream;
+
+	/* the time of the position, not that nothing is at hand: so also one whose events come all the time */
+	return worker->process.report.state == STREAM_ACTIVE && !worker->mongo.from_time && worker->process.failures == 0 &&
+		mcs_worker_fits_group(worker) &&
+		(mcs_token_time(stream->resume_token) >> 32) + READY_BEHIND_S >= (worker->read.operation_time >> 32) &&
+		TimestampDifferenceExceeds(worker->ready_since, GetCurrentTimestamp(), READY_MS);
+}
+
+/* Offers the stream to a group, once a second; true where it is to be left to one. */
+static bool
+joins_group(StreamWorker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!mcs_shared_time_has_come(worker->offer_at, now))
+		return false;
+	worker->offer_at = TimestampTzPlusMilliseconds(now, CHORE_INTERVAL_MS);
+	return mcs_group_slot_offer(is_ready(worker));
 }
 
 /* Follows until something has to be read or opened again. */
@@ -99,6 +151,9 @@ follow(StreamWorker *worker)
 		/* chores may have taken the latch that told of it */
 		if (mcs_worker_has_news() || worker->process.reload)
 			return;
+		/* with 0, but as one that does not give up its slot: a group's process takes it */
+		if (joins_group(worker))
+			proc_exit(0);
 		if (mcs_copy_has_turn(worker))
 		{
 			if (!mcs_copy_step(worker))
@@ -134,17 +189,24 @@ run(StreamWorker *worker)
 	if (worker->mongo.cursor)
 		mcs_worker_close_stream(worker);
 	if (mcs_worker_take_connection_changed())
+	{
+		/* share_cursor may be among it */
+		mcs_shared_look_again();
 		mcs_worker_close_session(worker);
+	}
 	/* noted before anything that a process could die of */
 	if (!worker->crash.begun)
 		mcs_crash_begin(worker);
-	load_stream(worker);
+	if (!mcs_worker_load(worker))
+		mcs_process_leave();
+	mcs_process_check_owner(worker->stream->owner);
 	mcs_worker_open_session(worker);
 	if (!verify_history(worker))
 		return;
 	mcs_worker_open_stream(worker);
 	/* moves whenever a position is saved: tells whether it got anywhere */
 	saved_at = worker->write.saved_at;
+	worker->ready_since = GetCurrentTimestamp();
 	follow(worker);
 	if (worker->write.culprit.reason)
 		mcs_worker_stop(worker, STREAM_ERROR, worker->write.culprit.reason, worker->write.culprit.message, worker->write.culprit.token);
@@ -224,18 +286,18 @@ recover(StreamWorker *worker)
 						 careful ? GetCurrentTimestamp() : mcs_worker_next_retry(worker));
 }
 
-/* As long as the process lives, and nothing of it in a context that is reset. */
-static StreamWorker *
-make_worker(const char *name)
+StreamWorker *
+mcs_worker_make(const char *name, Size batch_block)
 {
 	StreamWorker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(StreamWorker));
 	MemoryContext old;
 
-	mcs_process_init(&worker->process, name, 4 * 1024 * 1024);
+	mcs_process_init(&worker->process, name, batch_block);
 	worker->mongo.session_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream session", ALLOCSET_DEFAULT_SIZES);
 	/* full until MongoDB says otherwise */
 	worker->chores.oplog_fill = 1;
 	worker->read.fragment_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream fragments", ALLOCSET_DEFAULT_SIZES);
+	worker->read.enough_bytes = BATCH_BYTES;
 	/* buffers for as long as the process lives */
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&worker->read.token);
@@ -269,7 +331,7 @@ mcs_worker_main(Datum arg)
 	keep_memory();
 	mcs_process_connect(name);
 	mcs_worker_watch_changes();
-	worker = make_worker(name);
+	worker = mcs_worker_make(name, 4 * 1024 * 1024);
 	for (;;)
 	{
 		PG_TRY();

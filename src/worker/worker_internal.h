@@ -4,7 +4,10 @@
  *
  * Each uses those below it:
  *
+ *	group.c		the loop of a process that follows several streams by one cursor
  *	worker.c	the loop: definition, session, change stream, and again
+ *	member.c	a stream of a group: what it does with what the group has read for it
+ *	route.c		which streams of a group an event is for
  *	failure.c	what becomes of the stream when MongoDB fails
  *	history.c	whether MongoDB is still the one that was followed
  *	chores.c	retention, the oplog's reach, what may be watched
@@ -96,6 +99,8 @@ typedef struct StreamReading
 	bool		have_batch;
 	List	   *replies;		/* of MongoBatch *: read behind it, for the same transaction or the next */
 	List	   *spent;			/* the same, before it: events of the transaction at work lie in them */
+	int			enough_events;	/* at hand for the next transaction, or bytes */
+	Size		enough_bytes;
 	int			taken;			/* events of the transaction at work */
 	DocumentIterator events;	/* in the batch at hand */
 	TimestampTz received_at;	/* of the newest reply */
@@ -144,6 +149,18 @@ typedef struct StreamCrash
 	int			singly;			/* so many events more are noted before they are written, all of a time by its first; 0: none */
 	uint64		single_time;	/* processes have died of an event of this time, which go each alone; 0: of none */
 } StreamCrash;
+
+/* What a group has read for one of its streams, which has no cursor of its own: route.c fills it, gather.c empties it. */
+typedef struct StreamInbox
+{
+	bool		full;
+	MongoBatch	batch;			/* its bytes are the group's */
+	TimestampTz received_at;
+	uint64		operation_time;
+	TimestampTz heard_at;		/* when that was MongoDB's time, 0: not known */
+	const char *passed;			/* the position at which the cursor was opened, sorting before the events behind it whatever version they are of */
+	bool		backlog;		/* there is much to do for all of the group's streams */
+} StreamInbox;
 
 /* Failures, as retry.c and state.c count them. */
 typedef struct StreamRetry
@@ -260,7 +277,56 @@ typedef struct StreamWorker
 	StreamCrash crash;
 	StreamRetry retry;
 	StreamChores chores;
+	TimestampTz ready_since;	/* the change stream was opened */
+	TimestampTz offer_at;		/* when to see next whether others are there to join */
+	StreamInbox *inbox;			/* of a stream that a group follows; NULL: it has its own process */
 } StreamWorker;
+
+/* One of the streams that a process follows together: a worker without a cursor. */
+typedef struct GroupMember
+{
+	StreamWorker *worker;
+	int			slot;
+	StreamInbox inbox;
+	StringInfoData passed;
+	bool		reading;		/* the cursor that is open is open for it, too */
+	bool		gone;			/* its slot is given up */
+	long		slow_ms;		/* that its last rounds have taken, where each took long */
+
+	/* while a round's events are handed out: route.c */
+	DocumentBuilder builder;
+	int			count;
+	int64		newest;			/* the number of the newest */
+} GroupMember;
+
+/* Streams that are followed together. */
+typedef struct StreamGroup
+{
+	int64		key;
+	List	   *members;		/* of GroupMember * */
+	GroupMember *current;		/* whose work is done now, and whose doing an error is; NULL: nobody's */
+	StreamWorker *reader;		/* session, cursor and replies; of no stream */
+	MemoryContext batch_context;	/* of all members' transactions */
+	bool		reopen;			/* who is to be served has changed */
+	bool		closed;			/* the server has ended the cursor */
+	bool		moved;			/* something has come since it was opened */
+	TimestampTz alone_since;	/* there is only one member; 0: there are more */
+	TimestampTz tick_at;
+	TimestampTz save_at;
+
+	/* what the last round says to those for whom nothing was in it */
+	StringInfoData quiet_token; /* empty: nothing */
+	int64		quiet_asked_at;
+	TimestampTz heard_at;
+
+	MemoryContext common_context;	/* of the reader's definition */
+
+	/* route.c */
+	MemoryContext route_context;
+	HTAB	   *routes;			/* by collection */
+	List	   *whole;			/* members that watch the whole database */
+	MemoryContext round_context;	/* of what is in inboxes */
+} StreamGroup;
 
 /* Whether the stream is followed, whatever else is done beside. */
 static inline bool
@@ -268,6 +334,17 @@ mcs_worker_is_following(const StreamWorker *worker)
 {
 	return worker->process.report.state == STREAM_ACTIVE || worker->process.report.state == STREAM_SNAPSHOT;
 }
+
+/* ---- worker.c ---- */
+
+/* As long as the process lives, and nothing of it in a context that is reset. */
+extern StreamWorker *mcs_worker_make(const char *name, Size batch_block);
+
+/* Reads definition and position; false where the stream is gone, paused or stopped. */
+extern bool mcs_worker_load(StreamWorker *worker);
+
+/* Whether it may be followed together with others: nothing is to be done for it but to follow. */
+extern bool mcs_worker_fits_group(const StreamWorker *worker);
 
 /* ---- state.c: what the stream is, as others see it ---- */
 
@@ -298,6 +375,7 @@ extern bool mcs_worker_has_news(void);
 
 /* Whether the session may no longer be the right one, since this was last asked. */
 extern bool mcs_worker_take_connection_changed(void);
+extern bool mcs_worker_connection_is_changed(void);
 
 /*
  * The events table, whose alteration ends a wait for it to be mended (misfit);
@@ -360,6 +438,9 @@ extern void mcs_worker_close_session(StreamWorker *worker);
 
 /* Opens the change stream at the stored position; ends it and forgets what was read and not written. */
 extern void mcs_worker_open_stream(StreamWorker *worker);
+
+/* Without a cursor: reading begins at the stored position. */
+extern void mcs_worker_begin_reading(StreamWorker *worker);
 extern void mcs_worker_close_stream(StreamWorker *worker);
 
 /* ---- take.c: events out of replies ---- */
@@ -500,10 +581,51 @@ extern void mcs_mirroring_give_up(StreamWorker *worker, StreamMirror *mirror, co
 /* Ends one, in no transaction: MongoDB does not let its collection be read; or as the reason says. */
 extern void mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error);
 
+/* ---- route.c: which streams of a group events are for ---- */
+
+/* What the group's cursor is to let through, for the members that there are; NIL: all of the database. */
+extern List *mcs_route_prepare(StreamGroup *group);
+
+/* Hands the replies that the reader has gathered out to the members' inboxes, which are empty; false where they end within an event. */
+extern bool mcs_route_round(StreamGroup *group);
+
+/* ---- member.c: a stream of a group ---- */
+
+/* The next one that joins becomes a member, or is given back at once; false where there is none. */
+extern bool mcs_member_take(StreamGroup *group, bool first);
+
+/* From now on what is done is a member's, and so is an error; ends with it. */
+extern void mcs_member_use(StreamGroup *group, GroupMember *member);
+extern void mcs_member_done(StreamGroup *group);
+
+/* Of the one in use: reads its definition again; writes what is in its inbox; what is to be done now and then; gives it up. */
+extern void mcs_member_reload(StreamGroup *group);
+extern void mcs_member_step(StreamGroup *group);
+extern void mcs_member_chores(StreamGroup *group);
+extern void mcs_member_give(StreamGroup *group, GroupEnd end);
+
+/* Of any: reading begins at its position. */
+extern void mcs_member_begin(GroupMember *member);
+
+/* Of any: what was read for it and not written is forgotten. */
+extern void mcs_member_forget(GroupMember *member);
+
+/* Whether something is in its inbox, or was taken from it and is not written yet. */
+extern bool mcs_member_has_work(const GroupMember *member);
+
+/* Saves how far those have come for whom nothing was there. */
+extern void mcs_member_save_quiet(StreamGroup *group);
+
+/* Forgets those that were given up. */
+extern void mcs_member_sweep(StreamGroup *group);
+
 /* ---- commit.c ---- */
 
 /* Commits what was written with a position; or rolls back where that, or the definition, is another by now. */
 extern void mcs_worker_commit(StreamWorker *worker, const StreamProgress *progress, bool saved);
+
+/* After a commit: what is stored is what was read. */
+extern void mcs_worker_published(StreamWorker *worker, const StreamProgress *progress);
 
 /* ---- copy.c: between transactions ---- */
 extern bool mcs_copy_is_wanted(const StreamWorker *worker);
@@ -538,11 +660,24 @@ extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
 /* Deals with worker->mongo.failure: what ended the change stream or kept it from opening. */
 extern void mcs_worker_handle_failure(StreamWorker *worker);
 
+/* A failure in one line, MongoDB's words and its code; what the state says of one that may pass, or of a refusal. */
+extern char *mcs_failure_line(const MongoError *failure);
+extern const char *mcs_failure_passing_reason(const MongoError *failure);
+extern char *mcs_failure_refusal_reason(const MongoError *failure, const char *what);
+
+/* The driver can't be used any more in this process; the next one begins with all that is fresh. */
+extern void mcs_failure_leave_driver(const MongoError *failure);
+
 /* ---- history.c: whether the position means anything ---- */
 extern char *mcs_history_verify(StreamWorker *worker);
 
 /* ---- chores.c ---- */
 extern void mcs_chores_do(StreamWorker *worker);
+
+/* Whether it was time to ask how far the oplog reaches back, and there was an answer; publishes it for a stream. */
+extern bool mcs_chores_look_at_oplog(StreamWorker *worker, TimestampTz now, int64 *window, int64 *holds);
+extern void mcs_chores_tell_oplog(StreamWorker *worker, int64 window, int64 holds);
+
 
 /* ---- on_error.c: the events that cannot be written ---- */
 extern bool mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit *culprit);

@@ -1,0 +1,239 @@
+/*
+ * shared/group_slot.c
+ *	  Slots of streams that one process follows together: how they come to it and
+ *	  how they leave.  The locks are explained in shared/memory.c.
+ *
+ * Streams with one group_key can be served by one cursor.  Such a stream is
+ * followed by an ordinary worker first, which offers it as soon as it has caught
+ * up; when another one of the key is offered, too, or a group is there, the worker
+ * leaves and the slot "joins": the launcher starts a group's process for the first
+ * of them, which takes the others.  Where nothing has gone wrong with several of
+ * them before, they begin as a group at once.  A group gives a stream back whenever
+ * something is to be done for it that others should not wait for: it is an ordinary
+ * worker's again then, and may come back later.
+ */
+#include "mongo_change_stream.h"
+
+#include "miscadmin.h"
+#include "shared/shared_internal.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/timestamp.h"
+
+/* So long an offer is good: processes that make one renew it each second. */
+#define OFFER_MS			5000
+
+/* The key of this process's group; 0: it is none's. */
+static int64 group_key = 0;
+
+/* Whether a slot is of a stream that a slot's group could follow. */
+static bool
+fits(const StreamSlot *other, const StreamSlot *slot)
+{
+	return other != slot && other->in_use && other->wanted && other->group_key == slot->group_key && slot->group_key != 0 &&
+		other->database == slot->database && other->owner == slot->owner;
+}
+
+/* Whether a slot's stream is left to a group's process that is there, which is told, or on its way. */
+bool
+mcs_group_slot_is_served(const StreamSlot *slot)
+{
+	if (!slot->joins)
+		return false;
+	for (int i = 0; i < mcs_shared->max_streams; i++)
+	{
+		const StreamSlot *other = &mcs_shared->slots[i];
+
+		if (!fits(other, slot))
+			continue;
+		if (other->grouped && other->pid != 0)
+		{
+			SetLatch(&other->proc->procLatch);
+			return true;
+		}
+		if (other->joins && other->launching)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a process is at a slot, or on its way, that is not counted at another. */
+bool
+mcs_group_slot_counts(const StreamSlot *slot)
+{
+	return (slot->pid != 0 || slot->launching) && (!slot->grouped || slot->leads);
+}
+
+/* One of this process's slots counts for it. */
+void
+mcs_group_slot_lead(void)
+{
+	StreamSlot *first = NULL;
+
+	for (int i = 0; i < mcs_shared->max_streams; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->pid != MyProcPid || !slot->grouped)
+			continue;
+		if (slot->leads)
+			return;
+		if (!first)
+			first = slot;
+	}
+	if (first)
+		first->leads = true;
+}
+
+/* Streams of a database that have had no process yet, and no trouble, begin as groups where they can. */
+void
+mcs_group_slot_begin_together(Oid database)
+{
+	for (int i = 0; i < mcs_shared->max_streams; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->database != database || !slot->wanted || slot->group_key == 0 || slot->joins ||
+			slot->attached || slot->launching || slot->deaths > 0)
+			continue;
+		for (int j = 0; j < mcs_shared->max_streams; j++)
+		{
+			StreamSlot *other = &mcs_shared->slots[j];
+
+			if (fits(other, slot) && (other->grouped || other->joins || (!other->attached && !other->launching && other->deaths == 0)))
+				slot->joins = true;
+		}
+	}
+}
+
+/* ---- the ordinary process of a stream ---- */
+
+bool
+mcs_group_slot_offer(bool offers)
+{
+	StreamSlot *slot = mcs_slot_mine;
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* what is read without the lock is right the next time */
+	if (!offers && slot->offered_at == 0)
+		return false;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	offers = offers && slot->group_key != 0 && slot->wanted && !slot->changed && slot->deaths == 0 &&
+		mcs_shared_time_has_come(slot->alone_until, now);
+	slot->offered_at = offers ? now : 0;
+	for (int i = 0; i < mcs_shared->max_streams && offers && !slot->joins; i++)
+	{
+		StreamSlot *other = &mcs_shared->slots[i];
+
+		if (fits(other, slot) && (other->grouped || other->joins ||
+								  (other->offered_at != 0 && !TimestampDifferenceExceeds(other->offered_at, now, OFFER_MS))))
+			slot->joins = true;
+	}
+	offers = slot->joins;
+	LWLockRelease(mcs_shared->lock);
+	return offers;
+}
+
+/* ---- the process of a group ---- */
+
+int64
+mcs_group_slot_attach(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	group_key = mcs_slot_mine->group_key;
+	LWLockRelease(mcs_shared->lock);
+	return group_key;
+}
+
+int
+mcs_group_slot_take(char *stream, StreamReport *report, bool first)
+{
+	StreamSlot *taken = NULL;
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mcs_shared->max_streams && !taken; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || !slot->wanted || !slot->joins || slot->group_key != group_key || slot->database != MyDatabaseId)
+			continue;
+		if (first ? slot == mcs_slot_mine : (slot->pid == 0 && slot->owner == GetSessionUserId() && !mcs_shared_is_blocked(slot->database)))
+			taken = slot;
+	}
+	if (taken)
+	{
+		if (!first)
+			mcs_slot_begin(taken);
+		taken->grouped = true;
+		taken->joins = false;
+		strlcpy(stream, taken->stream, NAMEDATALEN);
+		*report = taken->report;
+		mcs_group_slot_lead();
+	}
+	LWLockRelease(mcs_shared->lock);
+	return taken ? (int) (taken - mcs_shared->slots) : -1;
+}
+
+void
+mcs_group_slot_use(int slot, bool at_work)
+{
+	StreamSlot *used = &mcs_shared->slots[slot];
+
+	/* without the lock: who cancels what is done for a stream and comes too late has cancelled nothing of value */
+	if (mcs_slot_mine && mcs_slot_mine != used)
+		mcs_slot_mine->at_work = false;
+	mcs_slot_mine = used;
+	used->at_work = at_work;
+}
+
+bool
+mcs_group_slot_is_foreign(void)
+{
+	return mcs_slot_mine->group_key != group_key;
+}
+
+void
+mcs_group_slot_give(GroupEnd end)
+{
+	StreamSlot *slot = mcs_slot_mine;
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	/* changed again meanwhile: let the launcher look */
+	if (end == GROUP_END_STOPPED)
+		slot->wanted = slot->changed;
+	if (end == GROUP_END_ALONE)
+		slot->alone_until = TimestampTzPlusMilliseconds(now, SLOT_ALONE_MS);
+	mcs_slot_end(slot, 0, now);
+	slot->joins = end == GROUP_END_AGAIN;
+	mcs_group_slot_lead();
+	mcs_shared_wake_launcher();
+	LWLockRelease(mcs_shared->lock);
+	mcs_slot_mine = NULL;
+	ConditionVariableBroadcast(&mcs_shared->moved);
+}
+
+GroupNews
+mcs_group_slot_news(void)
+{
+	GroupNews	news = {false, false, false};
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_streams; i++)
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (!slot->in_use || slot->database != MyDatabaseId)
+			continue;
+		if (slot->pid == MyProcPid)
+		{
+			news.changed |= slot->changed;
+			news.sync |= slot->sync_until > now;
+		}
+		else if (slot->pid == 0 && slot->joins && slot->wanted && slot->group_key == group_key && slot->owner == GetSessionUserId())
+			news.joins = true;
+	}
+	LWLockRelease(mcs_shared->lock);
+	return news;
+}

@@ -1,0 +1,365 @@
+/*
+ * worker/member.c
+ *	  A stream of a group: a worker as any other (worker_internal.h), which reads
+ *	  from an inbox instead of a cursor.
+ *
+ * It writes its own transactions, with its own position, and ignores events up to
+ * that position, as a worker does that was opened at a time (take.c).  So whatever
+ * the group's cursor begins with, nothing is written twice; and as the cursor
+ * begins at the least of the members' positions, nothing is left out.
+ *
+ * Only what is simple is done here.  At the first error, at a definition that
+ * changes what kind of stream it is, at a copy to be made, when processes have
+ * died: it is given back, its stored position being right at any moment, and an
+ * ordinary worker does the rest.
+ */
+#include "mongo_change_stream.h"
+
+#include "miscadmin.h"
+#include "shared/shared.h"
+#include "tables/tables.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/worker_internal.h"
+
+/* Who takes longer for a round is slow, and so much in rounds that are, one behind the other, is too much for the others. */
+#define SLOW_MS			1000
+#define TOO_SLOW_MS		3000
+
+/* What an answer may take beyond the time that MongoDB was told to hold it back for. */
+#define AWAIT_MARGIN_MS	1000
+
+/* ---- coming and going ---- */
+
+/* Frees what a worker has, which is none of a process's any more. */
+static void
+free_worker(StreamWorker *worker)
+{
+	mcs_copy_forget(worker);
+	mcs_worker_plan_forget(worker);
+	mcs_mirroring_detach(worker);
+	mcs_documents_close(worker);
+	if (worker->plan.context)
+		MemoryContextDelete(worker->plan.context);
+	if (worker->next_plan.context)
+		MemoryContextDelete(worker->next_plan.context);
+	if (worker->documents.context)
+		MemoryContextDelete(worker->documents.context);
+	if (worker->copy.context)
+		MemoryContextDelete(worker->copy.context);
+	MemoryContextDelete(worker->mongo.session_context);
+	MemoryContextDelete(worker->read.fragment_context);
+	MemoryContextDelete(worker->process.definition_context);
+	pfree(worker->read.token.data);
+	pfree(worker->read.newest.data);
+	pfree(worker->write.last_event.data);
+	pfree(worker);
+}
+
+void
+mcs_member_use(StreamGroup *group, GroupMember *member)
+{
+	group->current = member;
+	mcs_group_slot_use(member->slot, true);
+}
+
+void
+mcs_member_done(StreamGroup *group)
+{
+	mcs_group_slot_use(group->current->slot, false);
+	group->current = NULL;
+}
+
+void
+mcs_member_forget(GroupMember *member)
+{
+	/* a plan, too, and what it has begun to look up */
+	mcs_worker_close_stream(member->worker);
+	member->inbox.full = false;
+	member->reading = false;
+}
+
+void
+mcs_member_begin(GroupMember *member)
+{
+	StreamWorker *worker = member->worker;
+	const char *position = worker->stream->resume_token;
+	const char *passed = mcs_token_of_event(position) ? position : mcs_token_from_time(mcs_token_time(position));
+
+	set_token(&member->passed, passed, strlen(passed));
+	member->inbox.passed = member->passed.data;
+	mcs_worker_begin_reading(worker);
+	/* what is up to its own position it leaves out */
+	worker->mongo.from_time = true;
+	member->reading = true;
+}
+
+void
+mcs_member_give(StreamGroup *group, GroupEnd end)
+{
+	GroupMember *member = group->current;
+
+	mcs_member_forget(member);
+	mcs_group_slot_give(end);
+	member->gone = true;
+	group->current = NULL;
+}
+
+void
+mcs_member_sweep(StreamGroup *group)
+{
+	bool		gone = false;
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		if (!member->gone)
+			continue;
+		group->members = foreach_delete_current(group->members, cell);
+		free_worker(member->worker);
+		pfree(member->passed.data);
+		pfree(member);
+		gone = true;
+	}
+	/* routes name it; those that stay are served on */
+	if (gone)
+		(void) mcs_route_prepare(group);
+}
+
+/* Whether a member is what the group follows: its key is a number that others may have by chance. */
+static bool
+is_alike(const StreamGroup *group, const Stream *stream)
+{
+	const Stream *common = group->reader->stream;
+
+	return !common ||
+		(strcmp(stream->server, common->server) == 0 && strcmp(stream->database, common->database) == 0 &&
+		 strcmp(stream->full_document, common->full_document) == 0 &&
+		 strcmp(stream->full_document_before_change, common->full_document_before_change) == 0 &&
+		 stream->show_expanded_events == common->show_expanded_events);
+}
+
+/* Reads what the one in use is; gives it up where that is not for a group. */
+static void
+load(StreamGroup *group)
+{
+	StreamWorker *worker = group->current->worker;
+	bool		runs = mcs_worker_load(worker);
+
+	if (!runs)
+		mcs_member_give(group, GROUP_END_STOPPED);
+	else if (!is_alike(group, worker->stream))
+		mcs_member_give(group, GROUP_END_ALONE);
+	else if (worker->stream->owner != GetSessionUserId() || mcs_group_slot_is_foreign() || !mcs_worker_fits_group(worker))
+		mcs_member_give(group, GROUP_END_BEHIND);
+	else
+		group->reopen = true;
+}
+
+/* Notes that a process follows it; gives it up where others have died of it. */
+static void
+note_alive(StreamGroup *group)
+{
+	StreamWorker *worker = group->current->worker;
+	int			starts;
+	bool		died;
+
+	mcs_process_begin(&worker->process);
+	died = mcs_deaths_begin(worker->process.name, false, &starts);
+	mcs_process_commit(&worker->process);
+	if (died || starts > 0)
+		mcs_member_give(group, GROUP_END_ALONE);
+}
+
+bool
+mcs_member_take(StreamGroup *group, bool first)
+{
+	char		name[NAMEDATALEN];
+	StreamReport report;
+	int			slot = mcs_group_slot_take(name, &report, first);
+	MemoryContext old;
+	GroupMember *member;
+	StreamWorker *worker;
+
+	if (slot < 0)
+		return false;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	member = palloc0(sizeof(GroupMember));
+	worker = mcs_worker_make(name, ALLOCSET_SMALL_INITSIZE);
+	/* members write one after the other */
+	MemoryContextDelete(worker->process.batch_context);
+	worker->process.batch_context = group->batch_context;
+	worker->process.report = report;
+	/* what its own process has followed until now goes on, and does not begin again */
+	worker->mongo.opened = mcs_worker_is_following(worker);
+	initStringInfo(&member->passed);
+	worker->inbox = &member->inbox;
+	member->worker = worker;
+	member->slot = slot;
+	group->members = lappend(group->members, member);
+	MemoryContextSwitchTo(old);
+
+	mcs_member_use(group, member);
+	load(group);
+	if (!member->gone)
+		note_alive(group);
+	if (!member->gone)
+		mcs_member_done(group);
+	return true;
+}
+
+void
+mcs_member_reload(StreamGroup *group)
+{
+	mcs_member_forget(group->current);
+	load(group);
+}
+
+/* ---- work ---- */
+
+bool
+mcs_member_has_work(const GroupMember *member)
+{
+	return member->inbox.full || member->worker->read.have_batch || member->worker->read.replies != NIL;
+}
+
+/* Reading of one for whom nothing came is as far as the group's. */
+static void
+move_quietly(StreamGroup *group, StreamWorker *worker)
+{
+	StreamReading *read = &worker->read;
+
+	if (group->quiet_token.len == 0 || strcmp(group->quiet_token.data, read->token.data) <= 0)
+		return;
+	set_token(&read->token, group->quiet_token.data, group->quiet_token.len);
+	read->moved = true;
+}
+
+/* Whether it is for its own process to go on. */
+static bool
+is_in_trouble(const StreamWorker *worker)
+{
+	return worker->mongo.failure.class != MONGO_ERROR_NONE || worker->write.culprit.reason || worker->read.closed ||
+		worker->read.fragments != NIL;
+}
+
+void
+mcs_member_step(StreamGroup *group)
+{
+	GroupMember *member = group->current;
+	StreamWorker *worker = member->worker;
+	TimestampTz began = GetCurrentTimestamp();
+	bool		goes_on = true;
+	long		took;
+
+	while (goes_on && mcs_member_has_work(member) && !mcs_worker_has_news())
+	{
+		mcs_process_check_signals();
+		goes_on = mcs_follow_step(worker, 0);
+	}
+	took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
+	member->slow_ms = took >= SLOW_MS ? member->slow_ms + Min(took, TOO_SLOW_MS) : 0;
+	if (worker->process.reload)
+		mcs_member_reload(group);
+	else if (is_in_trouble(worker))
+		mcs_member_give(group, GROUP_END_ALONE);
+	else if (member->slow_ms >= TOO_SLOW_MS)
+	{
+		ereport(LOG,
+				(errmsg("change stream \"%s\" is followed alone for a while, as its transactions take long", worker->process.name)));
+		mcs_member_give(group, GROUP_END_ALONE);
+	}
+}
+
+/* MongoDB's time is told of, also for one for whom nothing came. */
+static void
+hear(StreamGroup *group, StreamWorker *worker)
+{
+	worker->read.operation_time = Max(worker->read.operation_time, group->reader->read.operation_time);
+	mcs_slot_heard(worker->read.operation_time, group->heard_at);
+}
+
+void
+mcs_member_chores(StreamGroup *group)
+{
+	StreamWorker *worker = group->current->worker;
+
+	mcs_chores_do(worker);
+	if (!group->current->reading)
+		return;
+	hear(group, worker);
+	mcs_slot_waiting(group->reader->stream->max_await_ms + AWAIT_MARGIN_MS);
+}
+
+/* ---- positions that move without events ---- */
+
+/* Tells where a member is whose position is saved. */
+static void
+tell(StreamWorker *worker)
+{
+	mcs_slot_saved(mcs_token_time(worker->stream->resume_token), worker->read.drained, worker->read.asked_at, worker->process.rate);
+}
+
+/* Those for whom nothing is at hand, with what there is to save of them; those that have nothing to save are told of. */
+static int
+gather_quiet(StreamGroup *group, GroupMember **quiet, QuietProgress *progress)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+		StreamWorker *worker = member->worker;
+
+		if (!member->reading || mcs_member_has_work(member))
+			continue;
+		move_quietly(group, worker);
+		/* an empty reply says that MongoDB had no more when it was asked */
+		worker->read.asked_at = group->quiet_asked_at;
+		worker->read.drained = worker->read.asked_at != 0 && worker->read.moved;
+		if (strcmp(worker->read.token.data, worker->stream->resume_token) == 0)
+		{
+			mcs_group_slot_use(member->slot, false);
+			tell(worker);
+			continue;
+		}
+		quiet[count] = member;
+		progress[count].stream = worker->stream;
+		progress[count].token = worker->read.token.data;
+		count++;
+	}
+	return count;
+}
+
+void
+mcs_member_save_quiet(StreamGroup *group)
+{
+	int			most = list_length(group->members);
+	MemoryContext old = MemoryContextSwitchTo(group->round_context);
+	GroupMember **quiet = palloc(sizeof(GroupMember *) * most);
+	QuietProgress *progress = palloc(sizeof(QuietProgress) * most);
+	int			count = gather_quiet(group, quiet, progress);
+
+	MemoryContextSwitchTo(old);
+	if (count == 0)
+		return;
+	mcs_process_begin(&group->reader->process);
+	mcs_progress_save_quiet(progress, count);
+	mcs_process_commit(&group->reader->process);
+	for (int i = 0; i < count; i++)
+	{
+		StreamWorker *worker = quiet[i]->worker;
+		StreamProgress saved = {.token = worker->read.token.data,.last_event_id = worker->stream->last_event_id};
+
+		/* one that was not is locked by somebody, or changed, of which it is told */
+		if (!progress[i].saved)
+			continue;
+		mcs_group_slot_use(quiet[i]->slot, false);
+		hear(group, worker);
+		worker->write.skipped = false;
+		mcs_worker_published(worker, &saved);
+	}
+}
