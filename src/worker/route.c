@@ -300,6 +300,9 @@ mcs_route_round(StreamGroup *group)
 		set_token(&group->quiet_token, others, strlen(others));
 	group->quiet_asked_at = events == 0 && !last->opened ? last->asked_at : 0;
 	group->moved |= !last->opened;
+	/* a failure from here on is not the consequence of one before; the opening reply alone is no progress */
+	if (others && !last->opened && strcmp(others, group->reader->stream->resume_token) > 0)
+		group->reader->process.failures = 0;
 	MemoryContextSwitchTo(old);
 	return parts == NIL;
 }
