@@ -205,7 +205,6 @@ mcs_group_slot_give(GroupEnd end)
 	if (end == GROUP_END_ALONE)
 		slot->alone_until = TimestampTzPlusMilliseconds(now, SLOT_ALONE_MS);
 	mcs_slot_end(slot, 0, now);
-	slot->joins = end == GROUP_END_AGAIN;
 	mcs_group_slot_lead();
 	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);

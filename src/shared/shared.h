@@ -273,8 +273,7 @@ typedef enum GroupEnd
 {
 	GROUP_END_STOPPED,			/* it shall not run */
 	GROUP_END_BEHIND,			/* it follows alone, and may come back as soon as it has caught up */
-	GROUP_END_ALONE,			/* the same, but not within a minute */
-	GROUP_END_AGAIN				/* the group's process takes it once more */
+	GROUP_END_ALONE				/* the same, but not within a minute */
 } GroupEnd;
 
 /* In a group's process, which has attached to the first of its slots: from now on that is a group's. */
@@ -286,7 +285,7 @@ extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first);
 /* From now on "its own slot" is this one; at_work: what is done is that stream's. */
 extern void mcs_group_slot_use(int slot, bool at_work);
 
-/* The one in use is given up; whether it has been, or is, for another group or for none. */
+/* The one in use is given up; whether its key is not that of this group any more. */
 extern void mcs_group_slot_give(GroupEnd end);
 extern bool mcs_group_slot_is_foreign(void);
 
