@@ -151,6 +151,9 @@ def test_emptied_by_hand(linked, mdb, table, statements):
         assert any("copies its collection again" in message[1] for message in heard), heard
         wait_exact(linked, "c")
         assert check(linked, "c") == [] and linked.value("SELECT count(*) FROM c") == 10
+    # what changes nothing copies nothing
+    linked.execute("ALTER TABLE c ADD COLUMN IF NOT EXISTS n int")
+    assert linked.value("SELECT exact_at IS NOT NULL AND state = 'active' FROM change_mirror_status")
     linked.execute("SELECT pause_change_mirror('c'); TRUNCATE c; ALTER TABLE other ADD document document")
     assert linked.value("SELECT state FROM change_mirror_status") == "paused"
 

@@ -408,6 +408,19 @@ def test_unique_value_moves(linked, mongo, mdb, moved):
         assert same(linked, mongo, mdb) >= 2
 
 
+def test_unique_value_moves_down(linked, mongo, mdb):
+    """Rows are written in the order of their events where others can tell: a value that a later _id frees is taken by an earlier one."""
+    linked.execute("CREATE TABLE c (_id document PRIMARY KEY, document document, seat int UNIQUE)")
+    mdb.c.insert_many([{"_id": 3, "seat": 2}, {"_id": 5, "seat": 1}])
+    mirror(linked, "c", columns="seat int = seat")
+    wait_exact(linked, "c")
+    with mongo.client.start_session() as session, session.start_transaction():
+        mdb.c.update_one({"_id": 5}, {"$set": {"seat": 9}}, session=session)
+        mdb.c.update_one({"_id": 3}, {"$set": {"seat": 1}}, session=session)
+    sync(linked, "c")
+    assert linked.execute("SELECT _id::text, seat FROM c ORDER BY _id") == [("3", 1), ("5", 9)], status(linked, "c")
+
+
 @pytest.mark.parametrize("names", [("parents", "children"), ("children", "parents")], ids=" ".join)
 def test_transactions_are_whole(shop, mongo, mdb, names):
     """A deferred foreign key between two mirrored tables: parent and child of one MongoDB transaction come in one commit.

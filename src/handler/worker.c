@@ -175,7 +175,10 @@ end(HandlerWorker *worker)
 static void
 give_way(HandlerWorker *worker, TimestampTz again_at)
 {
-	if (mcs_handler_slot_gives_way() && mcs_handler_slot_leave(worker->position.last_event_id, again_at))
+	/* one that looks for what its predecessors died of goes on looking: the next would not */
+	if (worker->crash.careful_until > worker->position.last_event_id)
+		return;
+	if (mcs_handler_slot_gives_way() && mcs_handler_slot_leave(worker->position.last_event_id, again_at, worker->tell_at))
 		end(worker);
 }
 
@@ -345,8 +348,7 @@ run(HandlerWorker *worker)
 			worker->idle_since = 0;
 			set_state(worker, STREAM_ACTIVE, "running", 0);
 			mcs_process_measure(&worker->process, GetCurrentTimestamp());
-			/* one that looks for what its predecessors died of goes on looking: the next would not */
-			if (!worker->process.reload && worker->crash.careful_until <= worker->position.last_event_id)
+			if (!worker->process.reload)
 				give_way(worker, 0);
 			break;
 		case STEP_EMPTY:

@@ -244,6 +244,7 @@ struct MirrorTable
 	TableColumn *changed_at;
 	bool		has_deleted_at;
 	bool		may_insert;		/* new rows may be written below SQL */
+	bool		any_order;		/* nobody can tell in which order rows of one transaction are written */
 	bool		id_is_document; /* else _id is of another type, and two documents may have one value */
 	StreamExpressions *expressions; /* NULL: no columns of the definition's, and no filter */
 	ExprContext *econtext;		/* of conversions */

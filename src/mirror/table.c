@@ -222,6 +222,29 @@ find_index(Relation relation, AttrNumber id)
 	return found;
 }
 
+/*
+ * Whether rows may be written in another order than that of their events: a
+ * unique value that moves finds room only in that one, and triggers see it.
+ */
+static bool
+may_reorder(const MirrorTable *table, Relation relation)
+{
+	List	   *indexes;
+	ListCell   *cell;
+	bool		may = relation->rd_rel->relkind == RELKIND_RELATION && relation->trigdesc == NULL;
+
+	indexes = RelationGetIndexList(relation);
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (lfirst_oid(cell) != table->index && (index->rd_index->indisunique || index->rd_index->indisexclusion))
+			may = false;
+		index_close(index, NoLock);
+	}
+	return may;
+}
+
 /* ---- its columns ---- */
 
 /* A column by its name; NULL where there is none and missing_ok. */
@@ -415,6 +438,7 @@ look(MirrorTable *table)
 	mcs_owner_end_settings(level);
 	mcs_mirror_make_statements(table, relation);
 	table->may_insert = mcs_mirror_may_insert(table, relation);
+	table->any_order = may_reorder(table, relation);
 	table_close(relation, NoLock);
 }
 

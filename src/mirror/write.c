@@ -717,7 +717,8 @@ static void
 write_changes(MirrorChanges *changes)
 {
 	/* by _id: one row after the other is found in the same pages of the index, which are in the processor's cache then */
-	qsort(changes->changes, changes->count, sizeof(Change), compare_changes);
+	if (changes->table->any_order)
+		qsort(changes->changes, changes->count, sizeof(Change), compare_changes);
 	if (changes->table->definition.translated_filter)
 		mcs_evaluate(filter, changes, changes->scratch);
 	if (!changes->table->id_is_document && !changes->of_rows)

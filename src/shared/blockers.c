@@ -121,8 +121,8 @@ mcs_blockers_look(void)
 	for (int i = 0; handlers && i < mcs_shared->max_streams; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
-		/* read without the lock manager's lock: what is wrong at one look is right at the next */
-		bool		waits = slot->in_use && slot->proc && slot->proc->waitLock != NULL;
+		/* read without the lock manager's lock: what is wrong at one look is right at the next; a process of several slots is one */
+		bool		waits = slot->in_use && slot->proc && slot->proc->waitLock != NULL && (!slot->grouped || slot->leads);
 
 		if (waits && slot->waited && count < lengthof(waiting))
 			waiting[count++] = slot->pid;

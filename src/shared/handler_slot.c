@@ -180,7 +180,7 @@ mcs_handler_slot_gives_way(void)
 
 /* If it has something to do still, it is its turn again when a process is free: the launcher looks when this one has ended. */
 bool
-mcs_handler_slot_leave(int64 position, TimestampTz again_at)
+mcs_handler_slot_leave(int64 position, TimestampTz again_at, TimestampTz look_at)
 {
 	bool		leaves;
 
@@ -192,6 +192,7 @@ mcs_handler_slot_leave(int64 position, TimestampTz again_at)
 		/* 0: none is known, for PostgreSQL has just been started */
 		mcs_slot_mine->work = mcs_slot_mine->newest_event == 0 || position < mcs_slot_mine->newest_event;
 		mcs_slot_mine->not_before = at_latest(again_at);
+		mcs_slot_mine->look_at = at_latest(look_at);
 	}
 	LWLockRelease(mcs_shared->lock);
 	return leaves;

@@ -337,8 +337,9 @@ extern bool mcs_handler_slot_gives_way(void);
 
 /*
  * Says that the process ends for that reason, having come to a position, and when it
- * is to be started again (0: when its turn comes); false where nobody waits any more.
+ * is to be started again (0: when its turn comes), and when if nothing is left to do
+ * (0: before events come); false where nobody waits any more.
  */
-extern bool mcs_handler_slot_leave(int64 position, TimestampTz again_at);
+extern bool mcs_handler_slot_leave(int64 position, TimestampTz again_at, TimestampTz look_at);
 
 #endif							/* MCS_SHARED_H */

@@ -328,6 +328,7 @@ typedef struct StatementBefore
 	Oid			table;			/* whose name it changes; InvalidOid: none */
 	char	   *schema;			/* and what that is */
 	char	   *name;
+	List	   *columns;		/* of ALTER TABLE, one a command: the number of the column that it adds, which is there already; else 0 */
 } StatementBefore;
 
 /* The roles that a statement drops. */
@@ -430,6 +431,34 @@ copy_mirror_again(const Mirror *mirror, const char *why)
 				 errdetail("%s", why)));
 }
 
+/* The column that a command of ALTER TABLE adds; NULL: it is about something else. */
+static const char *
+added_column(const AlterTableCmd *command)
+{
+	return command->subtype == AT_AddColumn && IsA(command->def, ColumnDef) ? ((ColumnDef *) command->def)->colname : NULL;
+}
+
+/* The number of that column in the table as it is now; 0: it is not there. */
+static int
+added_number(Node *statement, const AlterTableCmd *command)
+{
+	const char *column = added_column(command);
+	Oid			table = column ? RangeVarGetRelid(((AlterTableStmt *) statement)->relation, NoLock, true) : InvalidOid;
+
+	return OidIsValid(table) ? get_attnum(table, column) : 0;
+}
+
+static void
+note_columns(StatementBefore *before, Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, AlterTableStmt))
+		return;
+	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+		before->columns = lappend_int(before->columns, added_number(statement, lfirst(cell)));
+}
+
 /* The mirrors of a table, or of a column of it. */
 static void
 copy_mirrors_again(Oid table, const char *column, const char *why)
@@ -474,9 +503,10 @@ truncated_tables(const TruncateStmt *statement)
  * its copy has brought, which nobody would see but who compares it.
  */
 static void
-mend_mirrors(Node *statement)
+mend_mirrors(Node *statement, const StatementBefore *before)
 {
 	ListCell   *cell;
+	ListCell   *number;
 
 	if (IsA(statement, TruncateStmt))
 	{
@@ -484,26 +514,29 @@ mend_mirrors(Node *statement)
 			copy_mirrors_again(lfirst_oid(cell), NULL, "Its table was truncated.");
 		return;
 	}
-	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+	forboth(cell, ((AlterTableStmt *) statement)->cmds, number, before->columns)
 	{
 		AlterTableCmd *command = lfirst(cell);
 
-		if (command->subtype == AT_AddColumn && IsA(command->def, ColumnDef))
+		/* IF NOT EXISTS has left alone what was there */
+		if (added_column(command) && added_number(statement, command) != lfirst_int(number))
 			copy_mirrors_again(RangeVarGetRelid(((AlterTableStmt *) statement)->relation, NoLock, true),
-							   ((ColumnDef *) command->def)->colname, "A column that it fills was added to its table.");
+							   added_column(command), "A column that it fills was added to its table.");
 	}
 }
 
 /*
  * Whether a statement may be such.  What triggers do to a mirror in the process of
- * a stream is its owner's doing, and would begin copies for ever; in the script
- * of an extension our own tables may not be there yet.
+ * a stream, or of several, is its owner's doing, and would begin copies for ever; in
+ * the script of an extension our own tables may not be there yet; and what
+ * pg_restore truncates it fills again, of the same dump as our tables.
  */
 static bool
 empties_mirrors(Node *statement)
 {
-	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) && !creating_extension &&
-		!(MyBgworkerEntry && strcmp(MyBgworkerEntry->bgw_function_name, "mcs_worker_main") == 0);
+	return (IsA(statement, TruncateStmt) || IsA(statement, AlterTableStmt)) && !creating_extension && check_function_bodies &&
+		!(MyBgworkerEntry && (strcmp(MyBgworkerEntry->bgw_function_name, "mcs_worker_main") == 0 ||
+							  strcmp(MyBgworkerEntry->bgw_function_name, "mcs_group_main") == 0));
 }
 
 /* ---- behind a statement ---- */
@@ -533,7 +566,7 @@ after_statement(Node *statement, const StatementBefore *before)
 	else if (OidIsValid(before->table) || renames_schema(statement))
 		follow_names(before, statement);
 	else if (empties_mirrors(statement))
-		mend_mirrors(statement);
+		mend_mirrors(statement, before);
 	else if (IsA(statement, RenameStmt))
 		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
@@ -567,6 +600,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 		before_statement(pstmt->utilityStmt);
 		before.roles = roles_to_drop(pstmt->utilityStmt);
 		note_table(&before, pstmt->utilityStmt);
+		note_columns(&before, pstmt->utilityStmt);
 	}
 	next(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	/* a procedure or DROP DATABASE may have ended the transaction */

@@ -308,14 +308,16 @@ mcs_mirrors_at_table(const char *schema, const char *table, Oid owner, const cha
 	/* a column by the text, in which a longer name ends like it, too: what is copied once too often does no harm */
 	static CatalogStatement find = CATALOG_STATEMENT(
 		MIRROR_QUERY "WHERE parse_ident(m.table_name) = ARRAY[$1, $2] AND s.owner = $3::pg_catalog.regrole AND NOT m.paused "
-		"AND m.stopped_reason IS NULL AND ($4 IS NULL OR $4 = 'document' OR strpos(m.translated_columns, quote_ident($4) || ' = ') > 0)",
+		"AND m.stopped_reason IS NULL AND ($4 IS NULL OR $4 = 'document' OR ($4 = 'deleted_at' AND m.on_delete = 'mark') "
+		"OR strpos(m.translated_columns, quote_ident($4) || ' = ') > 0)",
 		TEXTOID, TEXTOID, OIDOID, TEXTOID);
 	CatalogScope scope;
 	CatalogValues values = {0};
 	List	   *mirrors = NIL;
 	uint64		count;
 
-	if (mcs_extension_is_old())
+	/* without an owner nothing of ours can be read, which is no reason for the statement to fail */
+	if (mcs_extension_is_old() || !OidIsValid(mcs_extension_objects()->owner))
 		return NIL;
 	mcs_catalog_add_text(&values, schema);
 	mcs_catalog_add_text(&values, table);

@@ -44,6 +44,9 @@
 
 #define REFUSED_RETRY_MS	60000
 
+/* How long a member is waited for that waits for a lock. */
+#define LOCK_TIMEOUT_TEXT	"3s"
+
 PGDLLEXPORT void mcs_group_main(Datum arg);
 
 /* ---- members ---- */
@@ -157,7 +160,7 @@ wait_for_better(StreamGroup *group, Trouble *trouble)
 		CHECK_FOR_INTERRUPTS();
 		AcceptInvalidationMessages();
 		news = mcs_group_slot_news();
-		if (mcs_shared_time_has_come(trouble->until, now) || news.changed || mcs_worker_connection_is_changed())
+		if (mcs_shared_time_has_come(trouble->until, now) || news.changed || news.joins || mcs_worker_connection_is_changed())
 			return;
 		mcs_process_sleep(now, trouble->until, TICK_MS);
 	}
@@ -219,6 +222,10 @@ verify(StreamGroup *group, void *unused)
 	char	   *lost;
 
 	if (worker->history.verified || group->reader->mongo.failure.class != MONGO_ERROR_NONE)
+		return;
+	/* what it is compared with may have been read long ago */
+	mcs_member_reload(group);
+	if (group->current == NULL)
 		return;
 	/* it asks by the group's session, in which no cursor is open */
 	worker->mongo.session = group->reader->mongo.session;
@@ -624,6 +631,8 @@ mcs_group_main(Datum arg)
 	volatile bool goes_on = true;
 
 	mcs_process_connect(name);
+	/* one that waits for somebody's lock would hold up all others: it waits alone */
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT_TEXT, PGC_SUSET, PGC_S_OVERRIDE);
 	mcs_worker_watch_changes();
 	group = make_group();
 	MemoryContextSwitchTo(group->batch_context);
@@ -634,9 +643,9 @@ mcs_group_main(Datum arg)
 			if (!begun)
 			{
 				begun = true;
-				(void) mcs_member_take(group, true);
+				goes_on = mcs_member_take(group, true);
 			}
-			goes_on = follow(group);
+			goes_on = goes_on && follow(group);
 		}
 		PG_CATCH();
 		{

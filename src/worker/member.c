@@ -133,7 +133,15 @@ static bool
 is_alike(const StreamGroup *group, const Stream *stream)
 {
 	const Stream *common = group->reader->stream;
+	ListCell   *cell;
 
+	foreach(cell, group->members)
+	{
+		const GroupMember *member = lfirst(cell);
+
+		if (!common && !member->gone && member != group->current)
+			common = member->worker->stream;
+	}
 	return !common ||
 		(strcmp(stream->server, common->server) == 0 && strcmp(stream->database, common->database) == 0 &&
 		 strcmp(stream->full_document, common->full_document) == 0 &&

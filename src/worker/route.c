@@ -286,10 +286,11 @@ mcs_route_round(StreamGroup *group)
 	foreach(cell, group->members)
 	{
 		GroupMember *member = lfirst(cell);
+		const char *position = member->newest == number ? token : others;
 
 		if (member->count == 0)
 			continue;
-		fill_inbox(member, last, pstrdup(member->newest == number ? token : others));
+		fill_inbox(member, last, position ? pstrdup(position) : NULL);
 		member->inbox.received_at = read->received_at;
 		member->inbox.operation_time = read->operation_time;
 		member->inbox.heard_at = group->heard_at;
