@@ -213,6 +213,8 @@ def test_subscriber(db, new_cluster, mongo, mdb):
         with Writers(mongo, mdb.name, collections=("c",)) as writers, Past(mongo, mdb.name) as past, db.connect() as reader:
             wait_exact(here, "c")
             last = here.value("SELECT pg_current_wal_lsn()")
+            # each table is copied by a process of its own, and in step with the others when that is over
+            db.wait_for("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel", timeout=60)
             here.wait_for("SELECT replay_lsn >= %s FROM pg_stat_replication WHERE application_name = 'live'", last, timeout=60)
             for _ in range(5):
                 writers.wait(20)

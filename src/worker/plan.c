@@ -248,6 +248,18 @@ forget(StreamPlan *plan)
 		plan->context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream plan", ALLOCSET_DEFAULT_SIZES);
 }
 
+/* Copies what a glance has found to where a plan's lookups are. */
+static void
+keep_glance(Glance *seen, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	seen->database.data = pnstrdup(seen->database.data, seen->database.length);
+	seen->collection.data = pnstrdup(seen->collection.data, seen->collection.length);
+	seen->id.data = memcpy(palloc(Max(seen->id.size, 1)), seen->id.data, seen->id.size);
+	MemoryContextSwitchTo(old);
+}
+
 /* Decides what a transaction takes, the next one or that behind a plan, and notes what that wants. */
 static void
 make_plan(StreamWorker *worker, StreamPlan *plan, const StreamPlan *behind, const PlanBounds *bounds)
@@ -274,8 +286,12 @@ make_plan(StreamWorker *worker, StreamPlan *plan, const StreamPlan *behind, cons
 		plan->end = ahead.it;
 		plan->end_reply = ahead.reply;
 		before = ahead.size;
-		if (is_wanted(worker, &ahead.seen))
-			mcs_lookups_want(plan->documents, &ahead.seen.database, &ahead.seen.collection, &ahead.seen.id);
+		if (!is_wanted(worker, &ahead.seen))
+			continue;
+		/* the parts of an event go, each with its reply, when the event is whole */
+		if (ahead.seen.is_fragment)
+			keep_glance(&ahead.seen, plan->context);
+		mcs_lookups_want(plan->documents, &ahead.seen.database, &ahead.seen.collection, &ahead.seen.id);
 	}
 	mcs_lookups_start(worker, plan->documents, plan->time);
 }
