@@ -31,13 +31,14 @@ def state_of(db, stream):
     """What the rows in the order of event_id say that there is: {collection: {bytes of _id: bytes of the document}}."""
     found = {}
     for operation, collection, key, document in db.execute(
-            "SELECT operation_type, collection_name, document_send(document_key->'_id'), document_send(full_document)"
+            "SELECT operation_type, collection_name, document_send(document_key), document_send(full_document)"
             " FROM change_stream_events WHERE stream_name = %s ORDER BY event_id", stream):
         there = found.setdefault(collection, {})
         if operation in ("snapshot", "insert", "replace") or operation == "update" and document is not None:
             there[_id(document)] = document
         elif operation == "delete":
-            there.pop(key, None)
+            # taken out here, as -> gives SQL NULL for an _id that is null
+            there.pop(_id(key), None)
         elif operation in ("drop", "rename", "dropDatabase"):
             there.clear()
     return found
