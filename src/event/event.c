@@ -24,6 +24,19 @@ mcs_event_text_is(const EventText *text, const char *string)
 	return text->data != NULL && text->length == length && memcmp(text->data, string, length) == 0;
 }
 
+void
+mcs_event_borrow_text(const DocumentValue *value, EventText *text)
+{
+	const char *string;
+	uint32		size;
+
+	if (mcs_document_get_string(value, &string, &size))
+	{
+		text->data = string;
+		text->length = size;
+	}
+}
+
 /* A string value as text to borrow; false where it is none or cannot stand in a text column. */
 static bool
 take_text(const DocumentValue *value, EventText *text)

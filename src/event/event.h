@@ -132,6 +132,9 @@ typedef struct EventText
 
 extern bool mcs_event_text_is(const EventText *text, const char *string);
 
+/* Takes a string as it is, to compare it with others; what is no string changes nothing. */
+extern void mcs_event_borrow_text(const DocumentValue *value, EventText *text);
+
 /* Where an event splits: fragment i of n, both 0 for a whole one. */
 typedef struct EventFragment
 {

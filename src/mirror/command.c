@@ -169,7 +169,7 @@ copy_again(const Mirror *mirror, Stream *stream)
 		stream = mcs_streams_load(stream->name, false, false);
 	}
 	mcs_mirrors_resume(mirror->name);
-	mcs_mirror_begin_copy(mirror, true);
+	mcs_snapshots_begin_mirror(mirror, true);
 	mcs_mirror_tell_if_waiting(stream);
 }
 

@@ -44,22 +44,6 @@ mcs_mirror_read_on_delete(const char *text)
 }
 
 void
-mcs_mirror_begin_copy(const Mirror *mirror, bool sweep)
-{
-	CopyProgress copy = {
-		.stream = mirror->stream,
-		.database = mirror->database,
-		.collection = mirror->collection,
-		.mirror = mirror->name,
-		.documents_estimated = -1,
-		.sweep = sweep
-	};
-
-	mcs_snapshots_begin(&copy);
-	mcs_wake_at_commit(mirror->stream);
-}
-
-void
 mcs_mirror_check_as_owner(const Mirror *mirror)
 {
 	OwnerScope	scope;
@@ -124,7 +108,7 @@ mcs_mirror_create(const MirrorRequest *request)
 	if (!mcs_mirrors_insert(mirror))
 		refuse_duplicate(mirror->name);
 	/* in a table that was just made there is nothing to look through */
-	mcs_mirror_begin_copy(mirror, OidIsValid(table));
+	mcs_snapshots_begin_mirror(mirror, OidIsValid(table));
 	if (!request->quiet)
 		mcs_mirror_tell_if_waiting(stream);
 }

@@ -127,9 +127,6 @@ extern void mcs_mirror_create(const MirrorRequest *request);
 /* What on_delete says; NULL: the default. */
 extern MirrorOnDelete mcs_mirror_read_on_delete(const char *text);
 
-/* Begins a copy, which the stream's process makes as soon as it sees it; sweep: rows may be there already. */
-extern void mcs_mirror_begin_copy(const Mirror *mirror, bool sweep);
-
 /* Compiles the definition as the mirror's owner, which raises what is wrong with it. */
 extern void mcs_mirror_check_as_owner(const Mirror *mirror);
 

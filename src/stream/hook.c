@@ -412,19 +412,9 @@ renames_server(Node *statement)
 static void
 copy_mirror_again(const Mirror *mirror, const char *why)
 {
-	CopyProgress copy = {
-		.stream = mirror->stream,
-		.database = mirror->database,
-		.collection = mirror->collection,
-		.mirror = mirror->name,
-		.documents_estimated = -1,
-		.sweep = true
-	};
-
 	/* the stream's rows first, as whoever changes a mirror does it behind the table */
 	mcs_progress_redefine(mirror->stream);
-	mcs_snapshots_begin(&copy);
-	mcs_wake_at_commit(mirror->stream);
+	mcs_snapshots_begin_mirror(mirror, true);
 	if (has_privs_of_role(GetUserId(), mirror->owner))
 		ereport(NOTICE,
 				(errmsg("change mirror \"%s\" copies its collection again", mirror->name),

@@ -134,6 +134,22 @@ mcs_snapshots_begin(const CopyProgress *copy)
 	mcs_progress_redefine(copy->stream);
 }
 
+void
+mcs_snapshots_begin_mirror(const Mirror *mirror, bool sweep)
+{
+	CopyProgress copy = {
+		.stream = mirror->stream,
+		.database = mirror->database,
+		.collection = mirror->collection,
+		.mirror = mirror->name,
+		.documents_estimated = -1,
+		.sweep = sweep
+	};
+
+	mcs_snapshots_begin(&copy);
+	mcs_wake_at_commit(mirror->stream);
+}
+
 /* False where the copy was begun again, or forgotten, since it was loaded: the caller must abort. */
 bool
 mcs_snapshots_save(const CopyProgress *copy)

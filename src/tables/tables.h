@@ -472,6 +472,9 @@ extern void mcs_mirrors_pause(const char *name);
 extern void mcs_mirrors_resume(const char *name);	/* also after it has stopped */
 extern void mcs_mirrors_delete(const char *name);
 
+/* Begins a mirror's copy, which the stream's process makes as soon as it sees it; sweep: rows may be there already. */
+extern void mcs_snapshots_begin_mirror(const Mirror *mirror, bool sweep);
+
 /* Those of a table that are written now, and that fill a column (NULL: whichever): a list of Mirror. */
 extern List *mcs_mirrors_at_table(const char *schema, const char *table, Oid owner, const char *column);
 

@@ -39,19 +39,6 @@ typedef struct Glance
 	uint64		time;
 } Glance;
 
-static void
-glance_text(const DocumentValue *value, EventText *text)
-{
-	const char *string;
-	uint32		size;
-
-	if (mcs_document_get_string(value, &string, &size))
-	{
-		text->data = string;
-		text->length = size;
-	}
-}
-
 /* Whether an element has a key, by its length first, as this runs for each field of each event. */
 #define key_is(it, literal) \
 	((it)->key_size == sizeof(literal) - 1 && memcmp((it)->key, literal, sizeof(literal) - 1) == 0)
@@ -75,7 +62,7 @@ glance(Glance *seen, const DocumentValue *event)
 				seen->time = mcs_token_time(token.data);
 		}
 		else if (key_is(&it, "operationType"))
-			glance_text(&it.value, &seen->operation);
+			mcs_event_borrow_text(&it.value, &seen->operation);
 		else if (key_is(&it, "fullDocument"))
 			seen->has_document = it.value.type == DOCUMENT_OBJECT;
 		else if (key_is(&it, "splitEvent"))
@@ -83,9 +70,9 @@ glance(Glance *seen, const DocumentValue *event)
 		else if (key_is(&it, "ns") && it.value.type == DOCUMENT_OBJECT)
 		{
 			if (mcs_document_find(it.value.data, it.value.size, "db", &found))
-				glance_text(&found, &seen->database);
+				mcs_event_borrow_text(&found, &seen->database);
 			if (mcs_document_find(it.value.data, it.value.size, "coll", &found))
-				glance_text(&found, &seen->collection);
+				mcs_event_borrow_text(&found, &seen->collection);
 		}
 		else if (key_is(&it, "documentKey") && it.value.type == DOCUMENT_OBJECT)
 		{

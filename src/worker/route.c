@@ -78,25 +78,12 @@ mcs_route_prepare(StreamGroup *group)
 /* ---- one event ---- */
 
 static void
-take_text(const DocumentValue *value, EventText *text)
-{
-	const char *string;
-	uint32		size;
-
-	if (mcs_document_get_string(value, &string, &size))
-	{
-		text->data = string;
-		text->length = size;
-	}
-}
-
-static void
 take_collection(const DocumentValue *value, EventText *text)
 {
 	DocumentValue found;
 
 	if (value->type == DOCUMENT_OBJECT && mcs_document_find(value->data, value->size, "coll", &found))
-		take_text(&found, text);
+		mcs_event_borrow_text(&found, text);
 }
 
 /* What an event, or a fragment of one, says of its destination. */
@@ -109,7 +96,7 @@ look(const DocumentValue *event, Destination *destination)
 	while (mcs_document_next(&it))
 	{
 		if (strcmp(it.key, "operationType") == 0)
-			take_text(&it.value, &destination->operation);
+			mcs_event_borrow_text(&it.value, &destination->operation);
 		else if (strcmp(it.key, "ns") == 0)
 			take_collection(&it.value, &destination->collection);
 		else if (strcmp(it.key, "to") == 0)
