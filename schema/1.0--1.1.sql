@@ -167,6 +167,7 @@ DROP FUNCTION discard_dead_letters(text);
 -- @create mirror_tables.sql change_mirrors
 -- @create mirror_tables.sql change_mirrors_stream_name_idx
 -- @create mirror_tables.sql change_mirror_progress
+-- @create mirror_tables.sql change_mirror_tables
 SELECT pg_catalog.pg_extension_config_dump('change_stream_snapshots', '');
 SELECT pg_catalog.pg_extension_config_dump('change_mirrors', '');
 SELECT pg_catalog.pg_extension_config_dump('change_mirror_progress', '');

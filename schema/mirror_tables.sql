@@ -101,6 +101,15 @@ COMMENT ON COLUMN change_mirror_progress.last_error IS 'the error that the mirro
 COMMENT ON COLUMN change_mirror_progress.last_error_at IS 'when it happened; null: there was none';
 COMMENT ON COLUMN change_mirror_progress.updated_at IS 'when rows were last written';
 
+-- Not in dumps: what is restored with the positions, whatever its OID is then, is the table that was written.
+CREATE TABLE change_mirror_tables (
+  mirror_name text PRIMARY KEY,
+  table_oid oid NOT NULL
+);
+COMMENT ON TABLE change_mirror_tables IS 'which table each mirror has written, so that another one in its place is not taken for it; for the extension alone';
+COMMENT ON COLUMN change_mirror_tables.mirror_name IS 'the mirror';
+COMMENT ON COLUMN change_mirror_tables.table_oid IS 'its table''s OID';
+
 SELECT pg_catalog.pg_extension_config_dump('change_stream_snapshots', '');
 SELECT pg_catalog.pg_extension_config_dump('change_mirrors', '');
 SELECT pg_catalog.pg_extension_config_dump('change_mirror_progress', '');

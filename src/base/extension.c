@@ -29,7 +29,7 @@
 /* The tables that statements write, beside change_streams. */
 static const char *const other_tables[] = {
 	"change_stream_progress", "change_stream_kept_events", "change_stream_metrics", "change_stream_grants",
-	"change_stream_parked_events", "change_stream_snapshots", "change_mirrors", "change_mirror_progress",
+	"change_stream_parked_events", "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_tables",
 	"change_handlers", "change_handler_progress", "change_handler_dead_letters"
 };
 

@@ -31,15 +31,20 @@ extern MirrorTable *mcs_mirror_open(const Mirror *mirror, const EventMask *mask)
 /* Whether it is still as it was found; else open it again. */
 extern bool mcs_mirror_is_valid(const MirrorTable *table);
 
+extern Oid	mcs_mirror_relation(const MirrorTable *table);
+
+/* The table that has the mirror's table's name now, without a lock or a right; InvalidOid where none has. */
+extern Oid	mcs_mirror_table_now(const Mirror *mirror);
+
+/* Raises unless a table is the one that was written before: any other has not the rows which the changes to come are of. */
+extern void mcs_mirror_check_same(const Mirror *mirror, Oid table, Oid before);
+
 /* What is held outside of memory contexts, if anything. */
 extern void mcs_mirror_close(MirrorTable *table);
 
 extern const Mirror *mcs_mirror_definition(const MirrorTable *table);
 
-/*
- * Opens it again, and closes what was opened.  Raises where another table has
- * got its name since: that has not the rows which the changes to come are of.
- */
+/* Opens it again, and closes what was opened; must be the same. */
 extern MirrorTable *mcs_mirror_reopen(MirrorTable *table, const Mirror *mirror, const EventMask *mask);
 
 /* ---- write.c: what a transaction changes in a mirror's table ---- */

@@ -168,16 +168,31 @@ table_lock(void)
 	return RecoveryInProgress() ? AccessShareLock : RowExclusiveLock;
 }
 
-/* The relation by the name that the definition has, locked. */
+/* The name that the definition has. */
+static RangeVar *
+table_range(const Mirror *mirror)
+{
+	return makeRangeVarFromNameList(stringToQualifiedNameList(mirror->table
+#if PG_VERSION_NUM >= 160000
+															  ,NULL
+#endif
+															  ));
+}
+
+Oid
+mcs_mirror_table_now(const Mirror *mirror)
+{
+	RangeVar   *range = table_range(mirror);
+	Oid			schema = get_namespace_oid(range->schemaname, true);
+
+	return OidIsValid(schema) ? get_relname_relid(range->relname, schema) : InvalidOid;
+}
+
+/* The relation by that name, locked. */
 static Relation
 open_relation(const Mirror *mirror)
 {
-	List	   *names = stringToQualifiedNameList(mirror->table
-#if PG_VERSION_NUM >= 160000
-												  ,NULL
-#endif
-		);
-	Oid			oid = RangeVarGetRelid(makeRangeVarFromNameList(names), table_lock(), true);
+	Oid			oid = RangeVarGetRelid(table_range(mirror), table_lock(), true);
 
 	if (!OidIsValid(oid))
 		ereport(ERROR,
@@ -479,6 +494,16 @@ mcs_mirror_close(MirrorTable *table)
 	MemoryContextDelete(table->context);
 }
 
+void
+mcs_mirror_check_same(const Mirror *mirror, Oid table, Oid before)
+{
+	if (table != before)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is not the one that was written before", mirror->table),
+				 errdetail("It was dropped and made again, or restored by itself, and so without what has changed since.")));
+}
+
 MirrorTable *
 mcs_mirror_reopen(MirrorTable *table, const Mirror *mirror, const EventMask *mask)
 {
@@ -487,12 +512,14 @@ mcs_mirror_reopen(MirrorTable *table, const Mirror *mirror, const EventMask *mas
 
 	mcs_mirror_close(table);
 	again = mcs_mirror_open(mirror, mask);
-	if (again->relation != before)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s is not the one that was written before", mirror->table),
-				 errdetail("It was dropped and made again, without the rows of the documents that do not change.")));
+	mcs_mirror_check_same(mirror, again->relation, before);
 	return again;
+}
+
+Oid
+mcs_mirror_relation(const MirrorTable *table)
+{
+	return table->relation;
 }
 
 const Mirror *

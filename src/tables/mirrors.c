@@ -240,13 +240,40 @@ mcs_mirrors_delete(const char *name)
 {
 	static CatalogStatement delete[] = {
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_snapshots WHERE mirror_name = $1", TEXTOID),
-		CATALOG_STATEMENT("DELETE FROM @.change_mirror_progress WHERE mirror_name = $1", TEXTOID)
+		CATALOG_STATEMENT("DELETE FROM @.change_mirror_progress WHERE mirror_name = $1", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_mirror_tables WHERE mirror_name = $1", TEXTOID)
 	};
 	static CatalogStatement delete_mirror = CATALOG_STATEMENT("DELETE FROM @.change_mirrors WHERE mirror_name = $1", TEXTOID);
 
 	for (int i = 0; i < lengthof(delete) && !mcs_extension_is_old(); i++)
 		(void) mcs_catalog_run_for(&delete[i], name);
 	change(&delete_mirror, name);
+}
+
+/* ---- the table that is written ---- */
+
+Oid
+mcs_mirrors_written_table(const char *name, Oid table)
+{
+	static CatalogStatement note = CATALOG_STATEMENT(
+		"INSERT INTO @.change_mirror_tables (mirror_name, table_oid) VALUES ($1, $2) ON CONFLICT DO NOTHING", TEXTOID, OIDOID);
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT table_oid FROM @.change_mirror_tables WHERE mirror_name = $1", TEXTOID);
+	CatalogScope scope;
+	Datum		values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(table)};
+
+	if (mcs_catalog_run(&note, values, NULL) > 0)
+		return table;
+	mcs_catalog_begin(&scope);
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+		bool		isnull;
+
+		table = DatumGetObjectId(mcs_catalog_get_datum(&row, "table_oid", &isnull));
+	}
+	mcs_catalog_end(&scope);
+	return table;
 }
 
 /* ---- statements of others ---- */

@@ -105,6 +105,20 @@ add_key(CatalogValues *values, const CopyProgress *copy)
 	mcs_catalog_add_text(values, copy->mirror);
 }
 
+/* What is copied anew fills whatever table is there then: of a mirror, or (NULL) of all of a stream. */
+static void
+forget_tables(const char *stream, const char *mirror)
+{
+	static CatalogStatement forget = CATALOG_STATEMENT(
+		"DELETE FROM @.change_mirror_tables WHERE mirror_name = $2 OR ($2 IS NULL AND mirror_name IN "
+		"(SELECT m.mirror_name FROM @.change_mirrors m WHERE m.stream_name = $1))", TEXTOID, TEXTOID);
+	CatalogValues values = {0};
+
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_text(&values, mirror);
+	(void) mcs_catalog_run(&forget, values.values, values.nulls);
+}
+
 /* What differs is decided by the caller alone: of copy only its names, the estimate and sweep are looked at. */
 void
 mcs_snapshots_begin(const CopyProgress *copy)
@@ -131,6 +145,8 @@ mcs_snapshots_begin(const CopyProgress *copy)
 	mcs_catalog_add_value(&values, Int64GetDatum(copy->documents_estimated), copy->documents_estimated < 0);
 	mcs_catalog_add_value(&values, BoolGetDatum(copy->sweep), false);
 	(void) mcs_catalog_run(&begin, values.values, values.nulls);
+	if (copy->mirror)
+		forget_tables(copy->stream, copy->mirror);
 	mcs_progress_redefine(copy->stream);
 }
 
@@ -223,6 +239,8 @@ begin_again(const char *stream, bool emptied)
 	if (mcs_extension_is_old())
 		return;
 	(void) mcs_catalog_run(&begin, values, NULL);
+	/* those that are not copied again are of a dump, as their tables are */
+	forget_tables(stream, NULL);
 	mcs_progress_redefine(stream);
 }
 

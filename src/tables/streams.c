@@ -332,6 +332,8 @@ mcs_streams_delete(const Stream *stream, bool keep_events)
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_snapshots WHERE stream_name = $1", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_mirror_progress WHERE mirror_name IN "
 						  "(SELECT m.mirror_name FROM @.change_mirrors m WHERE m.stream_name = $1)", TEXTOID),
+		CATALOG_STATEMENT("DELETE FROM @.change_mirror_tables WHERE mirror_name IN "
+						  "(SELECT m.mirror_name FROM @.change_mirrors m WHERE m.stream_name = $1)", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_mirrors WHERE stream_name = $1", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_grants WHERE stream_name = $1", TEXTOID),
 		CATALOG_STATEMENT("DELETE FROM @.change_stream_parked_events WHERE stream_name = $1", TEXTOID)

@@ -475,6 +475,12 @@ extern void mcs_mirrors_delete(const char *name);
 /* Begins a mirror's copy, which the stream's process makes as soon as it sees it; sweep: rows may be there already. */
 extern void mcs_snapshots_begin_mirror(const Mirror *mirror, bool sweep);
 
+/*
+ * The table that a mirror's rows have been written into since its copy was begun,
+ * or since it was restored; given, and from now on this one, where none has yet.
+ */
+extern Oid	mcs_mirrors_written_table(const char *name, Oid table);
+
 /* Those of a table that are written now, and that fill a column (NULL: whichever): a list of Mirror. */
 extern List *mcs_mirrors_at_table(const char *schema, const char *table, Oid owner, const char *column);
 

@@ -148,6 +148,24 @@ typedef struct MirrorAction
 	MirrorResult result;
 } MirrorAction;
 
+/* While no process looked, another table may have been put in its place. */
+static void
+check_table(const Mirror *mirror, Oid table)
+{
+	mcs_mirror_check_same(mirror, table, mcs_mirrors_written_table(mirror->name, table));
+}
+
+static void
+find_table(void *arg)
+{
+	const Mirror *mirror = ((MirrorAction *) arg)->mirror->definition;
+	Oid			table = mcs_mirror_table_now(mirror);
+
+	/* one that is gone may come back before it is needed */
+	if (OidIsValid(table))
+		check_table(mirror, table);
+}
+
 static void
 open_table(void *arg)
 {
@@ -164,6 +182,8 @@ open_table(void *arg)
 	action->mirror->table = before ? mcs_mirror_reopen(before, action->mirror->definition, worker->mask) :
 		mcs_mirror_open(action->mirror->definition, worker->mask);
 	MemoryContextSwitchTo(old);
+	if (before == NULL)
+		check_table(action->mirror->definition, mcs_mirror_relation(action->mirror->table));
 }
 
 static void
@@ -286,6 +306,26 @@ rethrow_others(StreamWorker *worker, const StreamMirror *mirror, ErrorData *erro
 		return;
 	mcs_text_copy(worker->retry.mirror, sizeof(worker->retry.mirror), mirror->definition->name);
 	ReThrowError(error);
+}
+
+void
+mcs_mirroring_verify(StreamWorker *worker)
+{
+	if (worker->mirror_count == 0)
+		return;
+	mcs_process_begin(&worker->process);
+	for (int i = 0; i < worker->mirror_count; i++)
+	{
+		StreamMirror *mirror = &worker->mirrors[i];
+		MirrorAction action = {.worker = worker,.mirror = mirror};
+		ErrorData  *error = mcs_attempt(find_table, &action);
+
+		if (error)
+			rethrow_others(worker, mirror, error);
+		mirror->failure = error;
+	}
+	mcs_mirroring_stop_failed(worker);
+	mcs_process_commit(&worker->process);
 }
 
 MirrorChanges *

@@ -86,6 +86,7 @@ mcs_worker_load(StreamWorker *worker)
 		return false;
 	worker->stream = stream;
 	worker->write.saved_at = GetCurrentTimestamp();
+	mcs_mirroring_verify(worker);
 	return true;
 }
 

@@ -572,6 +572,9 @@ extern bool mcs_mirroring_begin_copies(const StreamWorker *worker);
 extern MirrorChanges *mcs_mirroring_changes(StreamWorker *worker, StreamMirror *mirror);
 extern StreamMirror *mcs_mirroring_of_copy(const StreamWorker *worker, const CopyProgress *copy);
 
+/* Those whose tables are others now stop at once, not with their next events; in a transaction of its own. */
+extern void mcs_mirroring_verify(StreamWorker *worker);
+
 /* Stops those whose table could not be opened. */
 extern void mcs_mirroring_stop_failed(StreamWorker *worker);
 
