@@ -71,6 +71,24 @@ mcs_member_done(StreamGroup *group)
 }
 
 void
+mcs_member_each(StreamGroup *group, void (*function) (StreamGroup *group, void *arg), void *arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		if (member->gone)
+			continue;
+		mcs_member_use(group, member);
+		function(group, arg);
+		if (!member->gone)
+			mcs_member_done(group);
+	}
+}
+
+void
 mcs_member_forget(GroupMember *member)
 {
 	/* a plan, too, and what it has begun to look up */

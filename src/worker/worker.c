@@ -308,13 +308,8 @@ mcs_worker_make(const char *name, Size batch_block)
 	return worker;
 }
 
-/*
- * Lets malloc keep memory for the next reply.  By default glibc gives what a reply
- * of some megabytes took back to the kernel and gets it anew, page by page: more
- * work than all else that the driver's thread does with it.
- */
-static void
-keep_memory(void)
+void
+mcs_worker_keep_memory(void)
 {
 #ifdef M_TRIM_THRESHOLD
 	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
@@ -329,7 +324,7 @@ mcs_worker_main(Datum arg)
 	char		name[NAMEDATALEN];
 	StreamWorker *volatile worker;
 
-	keep_memory();
+	mcs_worker_keep_memory();
 	mcs_process_connect(name);
 	mcs_worker_watch_changes();
 	worker = mcs_worker_make(name, 4 * 1024 * 1024);

@@ -5,6 +5,8 @@
  * Each uses those below it:
  *
  *	group.c		the loop of a process that follows several streams by one cursor
+ *	group_failure.c	what becomes of them when MongoDB fails
+ *	group_cursor.c	their session and their cursor
  *	worker.c	the loop: definition, session, change stream, and again
  *	member.c	a stream of a group: what it does with what the group has read for it
  *	route.c		which streams of a group an event is for
@@ -340,6 +342,13 @@ mcs_worker_is_following(const StreamWorker *worker)
 /* As long as the process lives, and nothing of it in a context that is reset. */
 extern StreamWorker *mcs_worker_make(const char *name, Size batch_block);
 
+/*
+ * Lets malloc keep memory for the next reply, in a process that follows.  By default
+ * glibc gives what a reply of some megabytes took back to the kernel and gets it
+ * anew, page by page: more work than all else that the driver's thread does with it.
+ */
+extern void mcs_worker_keep_memory(void);
+
 /* Reads definition and position; false where the stream is gone, paused or stopped. */
 extern bool mcs_worker_load(StreamWorker *worker);
 
@@ -584,6 +593,27 @@ extern void mcs_mirroring_give_up(StreamWorker *worker, StreamMirror *mirror, co
 /* Ends one, in no transaction: MongoDB does not let its collection be read; or as the reason says. */
 extern void mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoError *error);
 
+/* ---- group_failure.c ---- */
+
+/* Deals with what ended the group's cursor or kept it from opening. */
+extern void mcs_group_failure_handle(StreamGroup *group);
+
+/* The same with an error of our own side that is no member's; in definition_context. */
+extern void mcs_group_failure_of_ours(StreamGroup *group, const ErrorData *error);
+
+/* All of them go on alone, for a reason that the log tells; or just are given back. */
+extern void mcs_group_failure_dissolve(StreamGroup *group, const char *why);
+extern void mcs_group_failure_give_all(StreamGroup *group, GroupEnd end);
+
+/* ---- group_cursor.c ---- */
+
+/* Opens session and cursor for those that are to be followed; false where something else is to be done first, or mongo.failure of the reader is set. */
+extern bool mcs_group_cursor_open(StreamGroup *group);
+
+/* Ends the cursor, what was read and not written will come again; and the session, too. */
+extern void mcs_group_cursor_close(StreamGroup *group);
+extern void mcs_group_cursor_close_session(StreamGroup *group);
+
 /* ---- route.c: which streams of a group events are for ---- */
 
 /* What the group's cursor is to let through, for the members that there are; NIL: all of the database. */
@@ -600,6 +630,9 @@ extern bool mcs_member_take(StreamGroup *group, bool first);
 /* From now on what is done is a member's, and so is an error; ends with it. */
 extern void mcs_member_use(StreamGroup *group, GroupMember *member);
 extern void mcs_member_done(StreamGroup *group);
+
+/* Calls a function for each member in turn, with it in use. */
+extern void mcs_member_each(StreamGroup *group, void (*function) (StreamGroup *group, void *arg), void *arg);
 
 /* Of the one in use: reads its definition again; writes what is in its inbox; what is to be done now and then; gives it up. */
 extern void mcs_member_reload(StreamGroup *group);
