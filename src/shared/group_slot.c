@@ -11,6 +11,12 @@
  * them before, they begin as a group at once.  A group gives a stream back whenever
  * something is to be done for it that others should not wait for: it is an ordinary
  * worker's again then, and may come back later.
+ *
+ * When PostgreSQL comes back from a crash, all of its processes have died, and who
+ * was the cause is not known.  Streams begin as groups then, too: a hundred that each
+ * had to show alone that it lives would take minutes.  Such a group notes whose
+ * work it is at (worker/member.c), so that the next time the one is known, which is
+ * an ordinary worker's then until it has shown that it lives.
  */
 #include "mongo_change_stream.h"
 
@@ -85,6 +91,17 @@ mcs_group_slot_lead(void)
 		first->leads = true;
 }
 
+/*
+ * Whether a stream that has had no process yet may begin in a group: also after one
+ * death, of which nobody knows whose doing it was.  The group takes care then that
+ * it is known after the next one.
+ */
+static bool
+may_begin(const StreamSlot *slot)
+{
+	return !slot->attached && !slot->launching && slot->deaths <= 1;
+}
+
 /* Streams of a database that have had no process yet, and no trouble, begin as groups where they can. */
 void
 mcs_group_slot_begin_together(Oid database)
@@ -93,14 +110,13 @@ mcs_group_slot_begin_together(Oid database)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (!slot->in_use || slot->database != database || !slot->wanted || slot->group_key == 0 || slot->joins ||
-			slot->attached || slot->launching || slot->deaths > 0)
+		if (!slot->in_use || slot->database != database || !slot->wanted || slot->group_key == 0 || slot->joins || !may_begin(slot))
 			continue;
 		for (int j = 0; j < mcs_shared->max_streams; j++)
 		{
 			StreamSlot *other = &mcs_shared->slots[j];
 
-			if (fits(other, slot) && (other->grouped || other->joins || (!other->attached && !other->launching && other->deaths == 0)))
+			if (fits(other, slot) && (other->grouped || other->joins || may_begin(other)))
 				slot->joins = true;
 		}
 	}
@@ -130,6 +146,9 @@ mcs_group_slot_offer(bool offers)
 			slot->joins = true;
 	}
 	offers = slot->joins;
+	/* those that still wait for a process go with it */
+	if (offers)
+		mcs_group_slot_begin_together(slot->database);
 	LWLockRelease(mcs_shared->lock);
 	return offers;
 }
@@ -146,9 +165,11 @@ mcs_group_slot_attach(void)
 }
 
 int
-mcs_group_slot_take(char *stream, StreamReport *report, bool first)
+mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash)
 {
 	StreamSlot *taken = NULL;
+
+	*after_crash = mcs_slot_is_first();
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mcs_shared->max_streams && !taken; i++)
@@ -163,7 +184,10 @@ mcs_group_slot_take(char *stream, StreamReport *report, bool first)
 	if (taken)
 	{
 		if (!first)
+		{
+			*after_crash = mcs_shared->after_crash && !taken->attached;
 			mcs_slot_begin(taken);
+		}
 		taken->grouped = true;
 		taken->joins = false;
 		strlcpy(stream, taken->stream, NAMEDATALEN);

@@ -279,8 +279,12 @@ typedef enum GroupEnd
 /* In a group's process, which has attached to the first of its slots: from now on that is a group's. */
 extern int64 mcs_group_slot_attach(void);
 
-/* The next slot that is to join, which becomes this process's, with what it said before; -1: none does.  first: the one it has attached to. */
-extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first);
+/*
+ * The next slot that is to join, which becomes this process's, with what it said
+ * before; -1: none does.  first: the one it has attached to.  *after_crash is what
+ * mcs_slot_is_first says of an ordinary process.
+ */
+extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash);
 
 /* From now on "its own slot" is this one; at_work: what is done is that stream's. */
 extern void mcs_group_slot_use(int slot, bool at_work);

@@ -18,6 +18,10 @@
 /* Events a getMore asks for where the user leaves it to us: more is slower. */
 #define FASTEST_BATCH_SIZE	1000
 
+/* So many conditions MongoDB looks at for every event, and no larger ones; of other collections it sends all. */
+#define CONDITIONS_MAX		16
+#define CONDITIONS_BYTES	(1024 * 1024)
+
 /* What the worker must know of, whichever operations the user asked for. */
 static const char *const worker_operations[] = {"drop", "rename", "dropDatabase", "invalidate"};
 
@@ -62,19 +66,50 @@ append_namespaces(DocumentBuilder *builder, const char *key, const char *databas
 	mcs_document_end(builder);
 }
 
+/* {ns: …, $or: conditions}, or without a collection the conditions alone, an element of an array. */
+static void
+append_conditions(DocumentBuilder *builder, const char *database, const StreamScope *scope)
+{
+	ListCell   *cell;
+
+	mcs_document_begin_object(builder, NULL);
+	if (scope->collection)
+	{
+		mcs_document_begin_object(builder, "ns");
+		mcs_document_append_string(builder, "db", database);
+		mcs_document_append_string(builder, "coll", scope->collection);
+		mcs_document_end(builder);
+	}
+	mcs_document_begin_array(builder, "$or");
+	foreach(cell, scope->conditions)
+		mcs_document_append_document(builder, NULL, lfirst(cell));
+	mcs_document_end(builder);
+	mcs_document_end(builder);
+}
+
 /*
  * The first stage on a database of whoever follows some of its collections.
  * MongoDB rewrites it for its oplog: a whole namespace as one comparison, ns.coll
  * alone as a regular expression, which cost it a fifth of all that it does for an
  * event.  A list of whole namespaces is as many comparisons.
+ *
+ * What of a collection only goes with conditions (those of streams that are followed
+ * together, whose operations and filters MongoDB would evaluate if they were alone)
+ * stands apart from those of which everything goes.
  */
 static void
-append_scope(DocumentBuilder *builder, const char *database, List *collections)
+append_scope(DocumentBuilder *builder, const char *database, List *wholly, List *named, List *conditional)
 {
+	ListCell   *cell;
+
 	begin_stage(builder, "$match");
 	mcs_document_begin_array(builder, "$or");
-	append_namespaces(builder, "ns", database, collections);
-	append_namespaces(builder, "to", database, collections);
+	if (wholly != NIL)
+		append_namespaces(builder, "ns", database, wholly);
+	foreach(cell, conditional)
+		append_conditions(builder, database, lfirst(cell));
+	if (named != NIL)
+		append_namespaces(builder, "to", database, named);
 	mcs_document_begin_object(builder, NULL);
 	mcs_document_begin_object(builder, "operationType");
 	mcs_document_begin_array(builder, "$in");
@@ -277,7 +312,11 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
 	if (filtered)
-		append_scope(&builder, stream->database, list_make1(unconstify(char *, filtered)));
+	{
+		List	   *name = list_make1(unconstify(char *, filtered));
+
+		append_scope(&builder, stream->database, name, name, NIL);
+	}
 	/* the filter is about what the user's stages make of an event */
 	if (stream->pipeline)
 		append_user_stages(&builder, stream->pipeline, filtered);
@@ -293,18 +332,52 @@ mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec
 	spec->stages_size = DOCUMENT_VALUE_SIZE(stages);
 }
 
+/* Whether what is wanted of a collection is told to MongoDB by its conditions, beside so many others. */
+static bool
+takes_conditions(const StreamScope *scope, int *count, Size *bytes)
+{
+	Size		more = 0;
+	ListCell   *cell;
+
+	foreach(cell, scope->conditions)
+		more += VARSIZE(lfirst(cell));
+	if (scope->all || *count + list_length(scope->conditions) > CONDITIONS_MAX || *bytes + more > CONDITIONS_BYTES)
+		return false;
+	*count += list_length(scope->conditions);
+	*bytes += more;
+	return true;
+}
+
 void
-mcs_stream_group_spec(const Stream *stream, List *collections, ChangeStreamSpec *spec)
+mcs_stream_group_spec(const Stream *stream, List *scopes, ChangeStreamSpec *spec)
 {
 	DocumentBuilder builder;
 	Document   *stages;
+	List	   *wholly = NIL;
+	List	   *named = NIL;
+	List	   *conditional = NIL;
+	int			count = 0;
+	Size		bytes = 0;
+	ListCell   *cell;
 
 	mcs_stream_spec(stream, false, spec);
-	if (collections == NIL)
-		return;
+	foreach(cell, scopes)
+	{
+		StreamScope *scope = lfirst(cell);
+		bool		conditions = takes_conditions(scope, &count, &bytes);
+
+		if (!scope->collection && !conditions)
+			return;
+		if (scope->collection)
+			named = lappend(named, unconstify(char *, scope->collection));
+		if (conditions)
+			conditional = lappend(conditional, scope);
+		else
+			wholly = lappend(wholly, unconstify(char *, scope->collection));
+	}
 	mcs_document_build(&builder);
 	mcs_document_begin_array(&builder, NULL);
-	append_scope(&builder, stream->database, collections);
+	append_scope(&builder, stream->database, wholly, named, conditional);
 	mcs_document_end(&builder);
 	stages = mcs_document_finish(&builder);
 	spec->stages = DOCUMENT_VALUE(stages);

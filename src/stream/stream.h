@@ -123,11 +123,22 @@ extern void mcs_alert_of_oplogs(void);
 extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 
 /*
- * The same for streams that are followed together: the definition is what they
- * have in common, on a whole database, of which they want these collections (NIL:
- * all).  What else each of them wants is for its reader to see.
+ * What streams that are followed together want of a collection, or (NULL) of all of
+ * the database: all of it, or what any of the conditions lets through.
  */
-extern void mcs_stream_group_spec(const Stream *stream, List *collections, ChangeStreamSpec *spec);
+typedef struct StreamScope
+{
+	const char *collection;
+	bool		all;
+	List	   *conditions;		/* of Document * */
+} StreamScope;
+
+/*
+ * The same for such streams: the definition is what they have in common, on a whole
+ * database, and the list says what MongoDB is to let through.  What else each of
+ * them wants is for its reader to see.
+ */
+extern void mcs_stream_group_spec(const Stream *stream, List *scopes, ChangeStreamSpec *spec);
 
 /*
  * Whether full_document => 'updateLookup' can be done by whoever follows the

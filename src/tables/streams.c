@@ -115,12 +115,12 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 
 /*
  * What streams have in common that one cursor can serve, as a number that is not 0
- * by more than chance; 0: it follows alone, as its server has it.
+ * by more than chance; 0: it follows alone, by what it is or as its server has it.
  */
 #define GROUP_KEY \
-	"CASE WHEN s.pipeline IS NULL AND s.database_name OPERATOR(pg_catalog.<>) '*' AND EXISTS (SELECT FROM pg_catalog.pg_foreign_server f, " \
+	"CASE WHEN s.pipeline IS NULL AND s.database_name OPERATOR(pg_catalog.<>) '*' AND NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server f, " \
 	"pg_catalog.pg_options_to_table(f.srvoptions) o WHERE f.srvname OPERATOR(pg_catalog.=) s.server::pg_catalog.name " \
-	"AND CASE WHEN o.option_name OPERATOR(pg_catalog.=) 'share_cursor' THEN o.option_value::pg_catalog.bool ELSE false END) " \
+	"AND CASE WHEN o.option_name OPERATOR(pg_catalog.=) 'share_cursor' THEN NOT o.option_value::pg_catalog.bool ELSE false END) " \
 	"THEN pg_catalog.hashtextextended(pg_catalog.concat_ws(E'\\n', s.server, s.database_name, s.owner::pg_catalog.oid, s.full_document, " \
 	"s.full_document_before_change, s.show_expanded_events), 0) ELSE 0 END"
 
@@ -136,7 +136,7 @@ mcs_streams_list(void)
 		"SELECT s.stream_name, s.owner, "
 		"NOT s.paused AND s.stopped_state IS NULL AND s.system_identifier = $1 AND s.database_oid = $2 AS runnable, "
 		"NULL AS handler_name, 0 AS worker, false AS work, "
-		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} AS deaths, "
+		"{coalesce((SELECT 1 + greatest(p.crashes, p.starts, (p.running_token IS NOT NULL)::pg_catalog.int4) FROM @.change_stream_progress p WHERE p.stream_name = s.stream_name AND p.alive), 0)|0} AS deaths, "
 		"{" GROUP_KEY "|0} AS group_key "
 		"FROM @.change_streams s "
 		"UNION ALL SELECT s.stream_name, s.owner, "

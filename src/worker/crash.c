@@ -81,18 +81,42 @@ mcs_crash_begin(StreamWorker *worker)
  * of MongoDB's, go together behind the first of them, so that it stays whole;
  * where a process dies of them nevertheless, the next finds out of which.
  */
-void
-mcs_crash_announce(StreamWorker *worker, const char *token)
+static void
+announce(StreamWorker *worker, const char *token)
 {
 	int			crashes;
 
 	mcs_process_begin(&worker->process);
 	crashes = mcs_deaths_announce(worker->process.name, token);
 	mcs_process_commit(&worker->process);
+	/* a group has no streams of which that is known; what was not written comes again, and is no death */
+	if (worker->inbox)
+		return;
 	if (crashes >= MAX_CRASHES - 1)
 		stop_after_deaths(worker, token);
 	if (crashes > 0)
 		worker->crash.single_time = mcs_token_time(token);
+}
+
+/* The same with what comes next of a reply.  Only its token is read before. */
+void
+mcs_crash_announce_next(StreamWorker *worker, DocumentIterator events)
+{
+	DocumentValue token;
+	TokenParts	parts;
+	StringInfoData text;
+	MemoryContext old;
+
+	if (!mcs_document_next(&events) || events.value.type != DOCUMENT_OBJECT ||
+		!mcs_document_find(events.value.data, events.value.size, "_id", &token) || !mcs_token_parts(&token, &parts))
+		return;
+	/* announcing ends a transaction, and with it what is in the batch's memory */
+	old = MemoryContextSwitchTo(worker->process.definition_context);
+	initStringInfo(&text);
+	mcs_token_append(&text, &parts);
+	MemoryContextSwitchTo(old);
+	announce(worker, text.data);
+	pfree(text.data);
 }
 
 /* After some time of work the predecessors' deaths are forgotten, and this process is as any other again. */
@@ -111,6 +135,9 @@ mcs_crash_survive(StreamWorker *worker, TimestampTz now)
 	mcs_slot_trusted();
 	/* in a backlog the event that killed them may still be to come */
 	if (worker->read.drained)
+	{
 		worker->crash.singly = 0;
-	worker->crash.after_death = worker->crash.singly > 0;
+		worker->crash.noted = false;
+	}
+	worker->crash.after_death = worker->crash.singly > 0 || worker->crash.noted;
 }

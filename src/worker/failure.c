@@ -44,6 +44,19 @@ mcs_failure_passing_reason(const MongoError *failure)
 	return failure->at_open ? "MongoDB cannot be reached" : psprintf("the change stream was interrupted: %s", failure->message);
 }
 
+bool
+mcs_failure_is_of_owner(const ErrorData *error, bool writing)
+{
+	return error->hint && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+						   (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !writing));
+}
+
+char *
+mcs_failure_owner_reason(const ErrorData *error)
+{
+	return error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
+}
+
 /* Tries again what may pass. */
 static void
 retry_passing(StreamWorker *worker, const MongoError *failure)

@@ -101,31 +101,6 @@ write_carefully(StreamWorker *worker, StreamWriter *writer, StreamProgress *prog
 	worker->write.careful = culprit.count > 0;
 }
 
-/*
- * Notes the event that comes next, since processes have died that wrote it or
- * one near it.  Only its token is read before.
- */
-static void
-announce_next(StreamWorker *worker)
-{
-	DocumentIterator it = worker->read.events;
-	DocumentValue token;
-	TokenParts	parts;
-	StringInfoData text;
-	MemoryContext old;
-
-	if (!mcs_document_next(&it) || it.value.type != DOCUMENT_OBJECT ||
-		!mcs_document_find(it.value.data, it.value.size, "_id", &token) || !mcs_token_parts(&token, &parts))
-		return;
-	/* announcing ends a transaction, and with it what is in the batch's memory */
-	old = MemoryContextSwitchTo(worker->process.definition_context);
-	initStringInfo(&text);
-	mcs_token_append(&text, &parts);
-	MemoryContextSwitchTo(old);
-	mcs_crash_announce(worker, text.data);
-	pfree(text.data);
-}
-
 /* One transaction: everything at hand up to its bounds, with the position. */
 static void
 write_transaction(StreamWorker *worker)
@@ -141,7 +116,7 @@ write_transaction(StreamWorker *worker)
 		return;
 	/* before this transaction, since what kills the process takes all of it away */
 	if (worker->crash.singly > 0)
-		announce_next(worker);
+		mcs_crash_announce_next(worker, worker->read.events);
 	mcs_process_begin(&worker->process);
 	writer = mcs_writer_begin(stream);
 	if (worker->write.careful)

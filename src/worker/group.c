@@ -99,6 +99,8 @@ read_round(StreamGroup *group, long timeout_ms)
 		mcs_group_failure_dissolve(group, "A transaction of MongoDB is too large to be handed out as a whole.");
 		return;
 	}
+	if (group->moved)
+		group->at_time = false;
 	mcs_gather_forget(reader);
 }
 

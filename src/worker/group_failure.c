@@ -117,6 +117,12 @@ mcs_group_failure_handle(StreamGroup *group)
 			}
 			mcs_group_failure_dissolve(group, mcs_failure_line(&failure));
 			break;
+		case MONGO_ERROR_CONFIGURATION:
+			/* see the top of group_cursor.c */
+			if (failure.code != MONGO_CODE_CHANGE_STREAM_FATAL_ERROR || group->at_time)
+				mcs_group_failure_dissolve(group, mcs_failure_line(&failure));
+			group->at_time = true;
+			break;
 		case MONGO_ERROR_HANGING:
 		case MONGO_ERROR_DRIVER_ENDED:
 			mcs_failure_leave_driver(&failure);
@@ -130,8 +136,7 @@ void
 mcs_group_failure_of_ours(StreamGroup *group, const ErrorData *error)
 {
 	Trouble		trouble = {.state = STREAM_RETRYING,.reason = "an error in PostgreSQL interrupted the change streams that are followed together"};
-	/* only the owner can end it, as for a stream that is followed alone */
-	bool		refused = error->hint && error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+	bool		refused = mcs_failure_is_of_owner(error, false);
 
 	mcs_group_cursor_close_session(group);
 	group->reopen = true;
@@ -139,7 +144,7 @@ mcs_group_failure_of_ours(StreamGroup *group, const ErrorData *error)
 	if (refused)
 	{
 		trouble.state = STREAM_ERROR;
-		trouble.reason = psprintf("%s: %s", error->message, error->hint);
+		trouble.reason = mcs_failure_owner_reason(error);
 	}
 	trouble.error = error->message;
 	trouble.until = refused ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS) : mcs_worker_next_retry(group->reader);

@@ -9,9 +9,15 @@
  * begins at the least of the members' positions, nothing is left out.
  *
  * Only what is simple is done here.  At the first error, at a definition that
- * changes what kind of stream it is, at a copy to be made, when processes have
- * died: it is given back, its stored position being right at any moment, and an
- * ordinary worker does the rest.
+ * changes what kind of stream it is, at a copy to be made, when several processes
+ * have died in a row: it is given back, its stored position being right at any moment,
+ * and an ordinary worker does the rest.
+ *
+ * After one death, which may have been any member's doing or nobody's, each round
+ * of a member is noted before anything is made of it, until the member has shown that
+ * it lives: so after a second death it is known with which of them it came.  It costs
+ * one write a round, not one an event as with an ordinary worker (crash.c), and one
+ * death more may be needed to know the event.
  */
 #include "mongo_change_stream.h"
 
@@ -143,7 +149,7 @@ mcs_member_sweep(StreamGroup *group)
 	}
 	/* routes name it; those that stay are served on */
 	if (gone)
-		(void) mcs_route_prepare(group);
+		mcs_route_prepare(group);
 }
 
 /* Whether a member is what the group follows: its key is a number that others may have by chance. */
@@ -186,17 +192,46 @@ load(StreamGroup *group)
 
 /* Notes that a process follows it; gives it up where others have died of it. */
 static void
-note_alive(StreamGroup *group)
+note_alive(StreamGroup *group, bool after_crash)
 {
 	StreamWorker *worker = group->current->worker;
-	int			starts;
-	bool		died;
+	StreamCrash *crash = &worker->crash;
 
+	crash->began_at = GetCurrentTimestamp();
+	crash->begun = true;
 	mcs_process_begin(&worker->process);
-	died = mcs_deaths_begin(worker->process.name, false, &starts);
+	crash->after_death = mcs_deaths_begin(worker->process.name, after_crash, &crash->starts);
 	mcs_process_commit(&worker->process);
-	if (died || starts > 0)
+	crash->noted = crash->after_death;
+	if (crash->starts > 1)
 		mcs_member_give(group, GROUP_END_ALONE);
+}
+
+/*
+ * Notes that what has been read for a member is at work.  That it could be read has
+ * shown that no reply kills the process; who dies from here on is known, so what was
+ * counted for the others is forgotten.
+ */
+static void
+note_at_work(StreamGroup *group, GroupMember *member)
+{
+	StreamWorker *worker = member->worker;
+	DocumentIterator events;
+	ListCell   *cell;
+
+	mcs_document_iterate(&events, member->inbox.batch.events, member->inbox.batch.events_size);
+	mcs_crash_announce_next(worker, events);
+	foreach(cell, group->members)
+	{
+		StreamWorker *other = ((GroupMember *) lfirst(cell))->worker;
+
+		if (other == worker || other->crash.starts == 0)
+			continue;
+		mcs_process_begin(&worker->process);
+		mcs_deaths_survive(other->process.name);
+		mcs_process_commit(&worker->process);
+		other->crash.starts = 0;
+	}
 }
 
 bool
@@ -204,7 +239,8 @@ mcs_member_take(StreamGroup *group, bool first)
 {
 	char		name[NAMEDATALEN];
 	StreamReport report;
-	int			slot = mcs_group_slot_take(name, &report, first);
+	bool		after_crash;
+	int			slot = mcs_group_slot_take(name, &report, first, &after_crash);
 	MemoryContext old;
 	GroupMember *member;
 	StreamWorker *worker;
@@ -230,7 +266,7 @@ mcs_member_take(StreamGroup *group, bool first)
 	mcs_member_use(group, member);
 	load(group);
 	if (!member->gone)
-		note_alive(group);
+		note_alive(group, after_crash);
 	if (!member->gone)
 		mcs_member_done(group);
 	return true;
@@ -280,6 +316,8 @@ mcs_member_step(StreamGroup *group)
 	bool		goes_on = true;
 	long		took;
 
+	if (worker->crash.noted && member->inbox.full)
+		note_at_work(group, member);
 	while (goes_on && mcs_member_has_work(member) && !mcs_worker_has_news())
 	{
 		mcs_process_check_signals();

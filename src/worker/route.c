@@ -4,6 +4,8 @@
  *
  * The group's cursor lets through what any of its streams would: events of their
  * collections, renames onto one of those, and what concerns the whole database.
+ * Operations and filters that MongoDB can evaluate it does, as far as all streams of
+ * a collection have some (group_cursor.c); each stream looks at its own again.
  * Of the replies that are gathered each stream gets its own events, as one reply
  * that ends where the last of those replies does.  What a stream makes of them is
  * decided as if it had a cursor of its own (mcs_stream_verdict), so more than it
@@ -39,12 +41,11 @@ typedef struct Destination
 	EventText	to;
 } Destination;
 
-List *
+void
 mcs_route_prepare(StreamGroup *group)
 {
 	HASHCTL		info = {.keysize = sizeof(((Route *) 0)->collection),.entrysize = sizeof(Route),.hcxt = group->route_context};
 	MemoryContext old;
-	List	   *collections = NIL;
 	ListCell   *cell;
 
 	MemoryContextReset(group->route_context);
@@ -65,14 +66,10 @@ mcs_route_prepare(StreamGroup *group)
 		}
 		route = hash_search(group->routes, collection, HASH_ENTER, &found);
 		if (!found)
-		{
 			route->members = NIL;
-			collections = lappend(collections, route->collection);
-		}
 		route->members = lappend(route->members, member);
 	}
 	MemoryContextSwitchTo(old);
-	return group->whole != NIL ? NIL : collections;
 }
 
 /* ---- one event ---- */

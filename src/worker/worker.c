@@ -110,7 +110,7 @@ mcs_worker_fits_group(const StreamWorker *worker)
 	return stream->resume_token && !stream->skip_token && !stream->pipeline && strcmp(stream->database, "*") != 0 &&
 		worker->mongo.too_large == TOO_LARGE_NO && !worker->mongo.at_collection &&
 		!worker->write.careful && worker->write.failures == 0 && !worker->retry.misfit &&
-		worker->crash.singly == 0 && !worker->crash.after_death;
+		worker->crash.singly == 0 && (worker->inbox || !worker->crash.after_death);
 }
 
 /* Whether a stream with a process of its own has caught up and works, so that it could be followed together with others. */
@@ -232,19 +232,6 @@ note_write_failure(StreamWorker *worker, const ErrorData *error)
 	return worker->write.careful && !was_careful;
 }
 
-/* Why only the stream's owner can end a failure, with the command that helps; NULL where it may pass by itself. */
-static char *
-owner_reason(const StreamWorker *worker, const ErrorData *error, bool writing)
-{
-	/* the owner may not connect so, or not use the server: as when MongoDB refuses the role */
-	bool		refused = error->hint && (error->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
-										  (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !writing));
-
-	if (!worker->retry.misfit && !refused)
-		return NULL;
-	return error->hint ? psprintf("%s: %s", error->message, error->hint) : pstrdup(error->message);
-}
-
 /* After an error of our own side: report it, roll back, and try again later. */
 static void
 recover(StreamWorker *worker)
@@ -265,7 +252,7 @@ recover(StreamWorker *worker)
 	careful = note_write_failure(worker, error);
 	/* what altered the table until now has not helped */
 	mcs_worker_forget_alteration();
-	reason = owner_reason(worker, error, writing);
+	reason = worker->retry.misfit || mcs_failure_is_of_owner(error, writing) ? mcs_failure_owner_reason(error) : NULL;
 	retrying = error->sqlerrcode == ERRCODE_PROTOCOL_VIOLATION ? "MongoDB sends what no change stream holds"
 		: worker->retry.mirror[0] ? psprintf("an error in PostgreSQL interrupted change mirror \"%s\", and with it the change stream", worker->retry.mirror)
 		: "an error in PostgreSQL interrupted the change stream";

@@ -149,6 +149,7 @@ typedef struct StreamCrash
 	int			starts;			/* how many did in a row, without progress since */
 	bool		after_death;	/* this process has still to show that it lives */
 	int			singly;			/* so many events more are noted before they are written, all of a time by its first; 0: none */
+	bool		noted;			/* a group's member: what is read for it is noted before anything is made of it */
 	uint64		single_time;	/* processes have died of an event of this time, which go each alone; 0: of none */
 } StreamCrash;
 
@@ -312,6 +313,7 @@ typedef struct StreamGroup
 	bool		reopen;			/* who is to be served has changed */
 	bool		closed;			/* the server has ended the cursor */
 	bool		moved;			/* something has come since it was opened */
+	bool		at_time;		/* the event to begin behind was not found: begins at its time, until something has come */
 	TimestampTz alone_since;	/* there is only one member; 0: there are more */
 	TimestampTz tick_at;
 	TimestampTz save_at;
@@ -400,7 +402,7 @@ extern void mcs_worker_retry(StreamWorker *worker, StreamState state, const char
 /* ---- crash.c: after processes that have died ---- */
 extern void mcs_crash_begin(StreamWorker *worker);
 extern void mcs_crash_survive(StreamWorker *worker, TimestampTz now);
-extern void mcs_crash_announce(StreamWorker *worker, const char *token);
+extern void mcs_crash_announce_next(StreamWorker *worker, DocumentIterator events);
 
 /* ---- gather.c: the replies of one transaction ---- */
 
@@ -616,8 +618,8 @@ extern void mcs_group_cursor_close_session(StreamGroup *group);
 
 /* ---- route.c: which streams of a group events are for ---- */
 
-/* What the group's cursor is to let through, for the members that there are; NIL: all of the database. */
-extern List *mcs_route_prepare(StreamGroup *group);
+/* For the members that there are; to be called again whenever one comes, goes or is another. */
+extern void mcs_route_prepare(StreamGroup *group);
 
 /* Hands the replies that the reader has gathered out to the members' inboxes, which are empty; false where they end within an event. */
 extern bool mcs_route_round(StreamGroup *group);
@@ -700,6 +702,14 @@ extern void mcs_worker_handle_failure(StreamWorker *worker);
 extern char *mcs_failure_line(const MongoError *failure);
 extern const char *mcs_failure_passing_reason(const MongoError *failure);
 extern char *mcs_failure_refusal_reason(const MongoError *failure, const char *what);
+
+/*
+ * Whether only the owner can end an error of our own side, who may not connect so,
+ * or not use the server: as when MongoDB refuses the role.  And what the state says
+ * of one that he can end, with the command that helps.
+ */
+extern bool mcs_failure_is_of_owner(const ErrorData *error, bool writing);
+extern char *mcs_failure_owner_reason(const ErrorData *error);
 
 /* The driver can't be used any more in this process; the next one begins with all that is fresh. */
 extern void mcs_failure_leave_driver(const MongoError *failure);
