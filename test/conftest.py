@@ -5,6 +5,8 @@ mongo         a replica set of one member, shared by all tests
 db            a new database with the extension in it
 mdb           a new, empty MongoDB database (pymongo)
 linked        db, with a server `mongo` that leads to mdb, for every role with USAGE, as that MongoDB knows no users
+shared        the same, whose streams share a cursor, however the tests are run
+apart         the same, whose streams do not
 machine       to make servers of one's own: Cluster(machine, installation, …), ReplicaSet(machine, …)
 new_cluster, new_replica_set    the same, discarded after the test
 proxy         a bad network in front of the shared mongod
@@ -125,6 +127,18 @@ def mdb(mongo):
 @pytest.fixture
 def linked(db, mongo, mdb):
     db.create_server(mongo.uri, mdb.name, password_required="false")
+    return db
+
+
+@pytest.fixture
+def shared(db, mongo, mdb):
+    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="true")
+    return db
+
+
+@pytest.fixture
+def apart(db, mongo, mdb):
+    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="false")
     return db
 
 

@@ -77,6 +77,11 @@ def token_time(token):
     return bson.Timestamp(int(token[2:10], 16), int(token[10:18], 16))
 
 
+def time_token(time):
+    """The token before all events of a cluster time."""
+    return f"82{time.time:08X}{time.inc:08X}2B0229296E04"
+
+
 SPLIT = {"$changeStreamSplitLargeEvent": {}}     # also changes the form of tokens, so the oracle has it, too
 
 

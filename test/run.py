@@ -25,6 +25,10 @@ RESULT = re.compile(r"^\s*(?:test )?(not ok|ok|FAILED)\b|^(?:test |\s+)\S.*\.\.\
 AGAIN_AT_MOST = 8
 
 
+# what is shown for streams that share a cursor, and again for those that do not
+EXACTLY_ONCE = [f"test/test_{name}.py" for name in ("exactly_once", "handler_exactly_once", "mirror_exact", "whole_transactions")]
+
+
 class Count:
     """Tests that passed, failed and were skipped, and which failed."""
 
@@ -103,13 +107,13 @@ def regression(machine, installation, folder, count):
     cluster.discard()
 
 
-def pytest(machine, installation, *arguments):
+def pytest(machine, installation, *arguments, **environment):
     """Runs pytest; returns its exit code, how many passed and were skipped, and the failed tests, all None without a report."""
     report = machine.folder / f"report{installation.major}.xml"
     report.unlink(missing_ok=True)
     code = subprocess.call([sys.executable, "-m", "pytest", "-q", "--durations=5", f"--junitxml={report}", *arguments],
                            cwd=ROOT, stdin=subprocess.DEVNULL,
-                           env={**os.environ, "MCS_TEST_PG_CONFIG": installation.pg_config})
+                           env={**os.environ, "MCS_TEST_PG_CONFIG": installation.pg_config, **environment})
     if not report.exists():
         return code, None, None, None
     passed = skipped = 0
@@ -124,13 +128,13 @@ def pytest(machine, installation, *arguments):
     return code, passed, skipped, failed
 
 
-def live(machine, installation, count, *arguments):
+def live(machine, installation, count, *arguments, heads="Live tests", **environment):
     """The tests of test/ by pytest, with servers of their own.
 
     A few that fail side by side with others run again by themselves: there, a failure is none of a loaded machine's.
     """
-    heading(f"Live tests, {installation.version}")
-    code, passed, skipped, failed = pytest(machine, installation, *arguments)
+    heading(f"{heads}, {installation.version}")
+    code, passed, skipped, failed = pytest(machine, installation, *arguments, **environment)
     if passed is None:
         count.fail(f"pytest ended with {code} and no report (PostgreSQL {installation.major})")
         return
@@ -140,7 +144,7 @@ def live(machine, installation, count, *arguments):
         count.fail(f"pytest ended with {code} (PostgreSQL {installation.major})")
     if failed and len(failed) <= AGAIN_AT_MOST and "-n" in arguments:
         heading("Again, alone: " + ", ".join(failed))
-        again, passed, _, still = pytest(machine, installation, *failed)
+        again, passed, _, still = pytest(machine, installation, *failed, **environment)
         if passed is not None and again in (0, 1) and passed + len(still) == len(failed):
             count.passed += passed
             for name in failed:
@@ -178,6 +182,8 @@ def one_version(machine, pg_config, count, everything):
         if stage == "build":
             return
     live(machine, installation, count, *(in_parallel() if everything else ["test/test_smoke.py"]))
+    if everything and "MCS_SHARE_CURSOR" not in os.environ:
+        live(machine, installation, count, *EXACTLY_ONCE, *in_parallel(), heads="Exactly once, each stream by itself", MCS_SHARE_CURSOR="false")
 
 
 def faults(machine, pg_config, count, chosen):

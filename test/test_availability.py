@@ -221,7 +221,7 @@ def test_no_free_worker_process(new_cluster, mongo, mdb):
     """More streams than processes: the status of one names the setting, and it starts when another ends."""
     cluster = new_cluster(settings={"max_worker_processes": 4, "max_logical_replication_workers": 0})
     db = cluster.create_database("crowded")
-    db.create_server(mongo.uri, mdb.name)
+    db.create_server(mongo.uri, mdb.name, share_cursor="false")
     streams = [f"s{number}" for number in range(4)]
     for stream in streams:
         create(db, stream)

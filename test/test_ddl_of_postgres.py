@@ -6,10 +6,12 @@ import psycopg
 import pytest
 
 import oracle
+from groups import create_beside
 from harness.machine import wait_until
 from streams import Writers, create, error_of, resume, status, sync, wait_state, worker
 
-WORKERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream worker%%' AND datname = %s"
+WORKERS = ("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('mongo_change_stream worker', 'mongo_change_stream group')"
+           " AND datname = %s")
 
 
 class Site:
@@ -19,7 +21,7 @@ class Site:
         self.db, self.mongo, self.mdb = db, mongo, mdb
         self.name = db.name
         self.since = oracle.mark(mongo)
-        create(db, "orders", collection="c")
+        create_beside(db, "orders", collection="c")
         mdb.c.insert_one({"_id": 1})
         sync(db, "orders")
         db.close()

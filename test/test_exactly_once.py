@@ -17,8 +17,10 @@ LAUNCHER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'mongo_change_
 def make_streams(db, mongo, mdb):
     """One stream of the whole database and one of a collection; returns the mark before both."""
     since = oracle.mark(mongo)
-    create(db, "whole")
-    create(db, "part", collection="b", operations=["insert", "update", "replace"])
+    # by one transaction, so that they are followed together from the begin, where streams share a cursor
+    with db.connection.transaction():
+        create(db, "whole")
+        create(db, "part", collection="b", operations=["insert", "update", "replace"])
     return since
 
 

@@ -7,41 +7,9 @@ import time
 import pytest
 
 import oracle
+from groups import ALONE, GROUPS, TOGETHER, compare, make, wait_together
 from harness.machine import wait_until
 from streams import Writers, alter, answers, create, drop, patiently, pause, resume, status, sync, unexpected_deaths, wait_state
-
-GROUPS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'mongo_change_stream group' AND datname = current_database()"
-TOGETHER = ("SELECT count(*) FROM change_stream_status s JOIN pg_stat_activity a USING (pid)"
-            " WHERE a.backend_type = 'mongo_change_stream group' AND s.state = 'active'")
-ALONE = ("SELECT count(*) FROM change_stream_status s JOIN pg_stat_activity a USING (pid)"
-         " WHERE a.backend_type = 'mongo_change_stream worker' AND s.stream_name = %s")
-
-
-@pytest.fixture
-def shared(db, mongo, mdb):
-    """A new database with a server whose streams share a cursor."""
-    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="true")
-    return db
-
-
-def make(db, mdb, count, **options):
-    """Streams s0, s1 … of collections c0, c1 …."""
-    for number in range(count):
-        mdb.create_collection(f"c{number}")
-    for number in range(count):
-        create(db, f"s{number}", collection=f"c{number}", **options)
-
-
-def wait_together(db, count, timeout=40):
-    db.wait_for(TOGETHER, expect=count, timeout=timeout)
-    assert db.value(GROUPS) == 1
-
-
-def compare(db, mongo, mdb, since, streams):
-    """Each stream holds what the oracle says; returns how many events all have."""
-    for number in streams:
-        patiently(lambda: sync(db, f"s{number}", "60 seconds"), 90)
-    return sum(oracle.compare(db, f"s{number}", mongo, since, mdb.name, where=oracle.in_collection(f"c{number}")) for number in streams)
 
 
 def test_one_cursor(shared, mongo, mdb):
@@ -229,40 +197,43 @@ def test_transactions_are_whole(shared, mongo, mdb):
                         " GROUP BY stream_name, cluster_time) t") == 1
 
 
-@pytest.mark.crashes
-@pytest.mark.faults
-@pytest.mark.timeout(600)
-def test_random_life(shared, postgres, mongo, mdb):
-    """Kills, terminations, pauses and alterations at random: each stream's rows are the oracle's."""
-    luck = random.Random()
+def pipeline_of(mongo, database):
+    """The pipeline of the only cursor on a database."""
+    return mongo.client.admin.aggregate([
+        {"$currentOp": {"idleCursors": True, "allUsers": True}},
+        {"$match": {"cursor.originatingCommand.pipeline.0.$changeStream": {"$exists": True}, "ns": {"$regex": f"^{database}\\."}}},
+    ]).next()["cursor"]["originatingCommand"]["pipeline"]
+
+
+def test_conditions_are_mongodbs(shared, postgres, mongo, mdb):
+    """What no stream of a collection wants MongoDB leaves out; streams altered all the time, so that the cursor begins behind what it now leaves out."""
     since = oracle.mark(mongo)
-    count = 12
-    make(shared, mdb, count)
-    killed = 0
-    with Writers(mongo, mdb.name, [f"c{number}" for number in range(count)]) as writers:
-        for _ in range(60):
-            stream = f"s{luck.randrange(count)}"
-            what = luck.random()
-            if what < 0.1:
-                pids = patiently(lambda: shared.column("SELECT DISTINCT pid FROM change_stream_status WHERE pid IS NOT NULL"))
-                if pids:
-                    os.kill(luck.choice(pids), signal.SIGKILL)
-                    killed += 1
-            elif what < 0.3:
-                patiently(lambda: shared.execute("SELECT pg_terminate_backend(pid) FROM change_stream_status WHERE stream_name = %s", stream))
-            elif what < 0.6:
-                patiently(lambda: shared.execute("SELECT pause_change_stream(%s)", stream))
-                writers.wait(luck.randrange(30))
-                patiently(lambda: shared.execute("SELECT resume_change_stream(%s)", stream))
-            elif what < 0.8:
-                patiently(lambda: shared.execute("SELECT alter_change_stream(%s, notify => %s)", stream, luck.choice(("ids", "heads", "off"))))
-            else:
-                patiently(lambda: shared.execute("ALTER SERVER mongo OPTIONS (SET share_cursor %s)" % luck.choice(("'true'", "'false'", "'true'"))))
-            time.sleep(luck.random() * 3)
-        patiently(lambda: shared.execute("ALTER SERVER mongo OPTIONS (SET share_cursor 'true')"))
-        writers.wait(50)
-    for stream, in patiently(lambda: shared.execute("SELECT stream_name FROM change_stream_status WHERE state = 'error'")):
-        resume(shared, stream)
-    assert compare(shared, mongo, mdb, since, range(count)) > 1000
-    wait_together(shared, count, 120)
-    assert unexpected_deaths(postgres.new_deaths(), killed) == []
+    make(shared, mdb, 2)
+    create(shared, "deletes", collection="c2", operations=["delete"])
+    create(shared, "large", collection="c2", filter="operation_type = 'update' OR full_document['n'] > 500000000000")
+    wait_together(shared, 4)
+    wait_until(lambda: len(answers(mongo.client, mdb.name)) == 1, 10, "one cursor")
+    branches = pipeline_of(mongo, mdb.name)[1]["$match"]["$or"]
+    assert sorted(branches[0]["ns.coll"]["$in"]) == ["c0", "c1"]
+    assert branches[1]["ns"]["coll"] == "c2" and len(branches[1]["$or"]) == 2
+    assert sorted(branches[2]["to.coll"]["$in"]) == ["c0", "c1", "c2"]
+    pid = shared.value("SELECT DISTINCT pid FROM change_stream_status")
+    begin = postgres.log_position()
+    with Writers(mongo, mdb.name, ["c0", "c1", "c2"], pause=0.01) as writers:
+        for number in range(15):
+            alter(shared, "s1", operations=["insert"] if number % 2 else ["delete", "update"])
+            alter(shared, "large", filter=f"operation_type = 'update' OR full_document['n'] > {500000000000 + number}")
+            writers.wait(20)
+        alter(shared, "s1", reset=["operations"])
+        writers.wait(20)
+    sync(shared, "deletes")
+    compare(shared, mongo, mdb, since, (0,))
+    assert shared.value("SELECT DISTINCT pid FROM change_stream_status") == pid
+    assert "alone" not in postgres.log_text(begin)
+    wanted = oracle.in_collection("c2")
+    oracle.compare(shared, "deletes", mongo, since, mdb.name, where=lambda row: wanted(row) and row["operation_type"] == "delete")
+    # a stream that wants all of the collection takes the conditions away
+    create(shared, "all", collection="c2")
+    wait_together(shared, 5)
+    wait_until(lambda: len(answers(mongo.client, mdb.name)) == 1, 10, "one cursor")
+    assert len(pipeline_of(mongo, mdb.name)[1]["$match"]["$or"]) == 3

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from handlers import call, handler, status, sync
+from groups import create_beside
 from harness.machine import wait_until
-from streams import create, patiently, unexpected_deaths, worker
+from streams import patiently, unexpected_deaths, worker
 
 EVENTS = int(os.environ.get("EVENTS", "2000"))
 KILLS = max(EVENTS // 200, 8)
@@ -19,7 +20,7 @@ def make(db):
     """Handlers: one writes, one fails at random on one event in twenty, one always on every 97th, and so does one that runs on sets."""
     for name in (LUCKY, STRICT, PLAIN, SETS):
         db.execute(f"CREATE TABLE {name} (seq bigserial, event_id bigint, n int)")
-    create(db, "s", collection="c")
+    create_beside(db, "s", collection="c")
     write = "INSERT INTO {} (event_id, n) VALUES (change.event_id, (change.full_document->>'n')::int);"
     handler(db, PLAIN, body=write.format(PLAIN))
     handler(db, LUCKY, body=f"BEGIN {write.format(LUCKY)} IF random() < 0.05 THEN RAISE 'bad luck'; END IF; END",

@@ -11,6 +11,7 @@ import time
 import psycopg
 import pytest
 
+from groups import create_beside
 from harness.machine import wait_until
 from mirrors import Faults, Load, Past, equal_now, mirror, moment, wait_exact
 from streams import create, patiently, pause, resume, sync, unexpected_deaths
@@ -90,7 +91,7 @@ def prove(db, postgres, mongo, mdb, proxy, luck, moments, some_faults, **load):
     db.execute("CREATE SCHEMA mirrored")
     faults = Faults(db, postgres, mongo, mdb, proxy, "s")
     done = []
-    create(db, "s", keep_events=luck.random() < 0.5)
+    create_beside(db, "s", keep_events=luck.random() < 0.5)
     with load:
         load.wait(20)
         for name in names:

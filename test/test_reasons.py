@@ -105,7 +105,7 @@ def test_limits_reserve_and_turns(new_cluster, mongo, mdb):
                                     "mongo_change_stream.max_streams_per_role": 7, "mongo_change_stream.max_streams": 9,
                                     "mongo_change_stream.max_databases": 4})
     db = cluster.create_database("shared")
-    db.create_server(mongo.uri, mdb.name, password_required="false")
+    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="false")
     for role in ("greedy", "modest", "last"):
         db.execute(f"CREATE ROLE {role} LOGIN")
         db.execute(f"GRANT USAGE ON FOREIGN SERVER mongo TO {role}")

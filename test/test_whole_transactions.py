@@ -7,8 +7,9 @@ import time
 import pytest
 
 import oracle
+from groups import create_beside
 from harness.machine import freeze
-from streams import create, patiently, resume, sync, worker
+from streams import patiently, resume, sync, worker
 
 # events of each time that a reader sees at a moment
 TIMES = "SELECT cluster_time, count(*) FROM change_stream_events WHERE stream_name = 's' GROUP BY 1"
@@ -51,7 +52,7 @@ def test_transactions_while_somebody_reads(linked, mongo, mdb, options):
     """Of all sizes, between single writes, from replies of all sizes."""
     mdb.create_collection("c")
     since = oracle.mark(mongo)
-    create(linked, "s", collection="c", **options)
+    create_beside(linked, "s", collection="c", **options)
     sizes = (1, 2, 999, 1000, 1001, 2500, 30, 3) if not options else (2, 40, 7, 14, 300)
     with Reader(linked) as reader:
         for number, size in enumerate(sizes):
@@ -68,7 +69,7 @@ def test_transactions_while_somebody_reads(linked, mongo, mdb, options):
 def test_a_large_transaction(linked, mongo, mdb):
     """More than one reply holds, and the worker stopped in the middle of it."""
     mdb.create_collection("c")
-    create(linked, "s", collection="c")
+    create_beside(linked, "s", collection="c")
     with Reader(linked) as reader:
         transaction(mongo, mdb, 1, 2000, pad=10_000)
         linked.execute("SELECT pg_terminate_backend(%s)", worker(linked, "s"))
@@ -81,7 +82,7 @@ def test_a_large_transaction(linked, mongo, mdb):
 def test_connection_lost_within_one(linked, mongo, mdb):
     """What is open when the cursor fails is left for the next one."""
     mdb.create_collection("c")
-    create(linked, "s", collection="c", batch_size=10, paused=True)
+    create_beside(linked, "s", collection="c", batch_size=10, paused=True)
     resume(linked, "s")
     with Reader(linked) as reader:
         for number in range(3):
@@ -96,7 +97,7 @@ def test_connection_lost_within_one(linked, mongo, mdb):
 def test_single_writes_do_not_wait(linked, mongo, mdb):
     """On an idle server an event that is of no transaction is there at once, one of a transaction soon."""
     mdb.create_collection("c")
-    create(linked, "s", collection="c", max_await_time="5 seconds")
+    create_beside(linked, "s", collection="c", max_await_time="5 seconds")
     mdb.c.insert_one({"_id": -1})
     sync(linked, "s")
     expected = 1
@@ -116,7 +117,7 @@ def test_after_a_death_within_one(linked, mongo, mdb):
     """A worker that follows one that was killed takes events singly: in order, though a transaction's come in many replies."""
     mdb.create_collection("c")
     since = oracle.mark(mongo)
-    create(linked, "s", collection="c", batch_size=3)
+    create_beside(linked, "s", collection="c", batch_size=3)
     mdb.c.insert_one({"alone": 0})
     sync(linked, "s")
     pid = worker(linked, "s")
@@ -124,7 +125,7 @@ def test_after_a_death_within_one(linked, mongo, mdb):
     transaction(mongo, mdb, 1, 40)
     mdb.c.insert_one({"alone": 1})
     os.kill(pid, signal.SIGKILL)
-    patiently(lambda: linked.wait_for("SELECT pid IS DISTINCT FROM %s FROM change_stream_status", pid))
+    patiently(lambda: linked.wait_for("SELECT pid IS DISTINCT FROM %s FROM change_stream_status WHERE stream_name = 's'", pid))
     mdb.c.insert_one({"alone": 2})
     patiently(lambda: sync(linked, "s", timeout="60 seconds"))
     assert oracle.compare(linked, "s", mongo, since, mdb.name) == 43

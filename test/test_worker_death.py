@@ -38,27 +38,27 @@ def only_kills(postgres):
 
 @pytest.mark.crashes
 @pytest.mark.timeout(120)
-def test_an_event_that_kills(linked, postgres, mdb):
+def test_an_event_that_kills(apart, postgres, mdb):
     """After three deaths at one event the stream stops and names it; what came before is there, and skip leads on."""
-    poison(linked, "NEW.document_key::text LIKE '%bad%'")
-    create(linked, "orders", collection="c")
-    create(linked, "other", collection="d")
+    poison(apart, "NEW.document_key::text LIKE '%bad%'")
+    create(apart, "orders", collection="c")
+    create(apart, "other", collection="d")
     mdb.c.insert_many([{"_id": 1}, {"_id": 2}, {"_id": "bad"}, {"_id": 3}])
-    wait_until(lambda: state(linked, "orders")["state"] == "error", 60, "the stream stops")
+    wait_until(lambda: state(apart, "orders")["state"] == "error", 60, "the stream stops")
     # one in the batch, then two at the event itself, those before it being written
     dead = kills(postgres)
     assert dead == 3
-    shown = state(linked, "orders")
+    shown = state(apart, "orders")
     token = re.search(r"skip => '([0-9A-F]+)'", shown["reason"]).group(1)
     assert "processes in a row died" in shown["reason"] and shown["last_error"] and shown["pid"] is None
-    assert patiently(lambda: ids(linked, "orders")) == [1, 2]
+    assert patiently(lambda: ids(apart, "orders")) == [1, 2]
     # nobody else is kept
     mdb.d.insert_one({"_id": 1})
-    patiently(lambda: sync(linked, "other"))
-    assert state(linked, "other")["state"] == "active"
-    resume(linked, "orders", skip=token)
-    sync(linked, "orders")
-    assert ids(linked, "orders") == [1, 2, None, 3] and len(gaps(linked, "orders")) == 1
+    patiently(lambda: sync(apart, "other"))
+    assert state(apart, "other")["state"] == "active"
+    resume(apart, "orders", skip=token)
+    sync(apart, "orders")
+    assert ids(apart, "orders") == [1, 2, None, 3] and len(gaps(apart, "orders")) == 1
     assert kills(postgres) == dead and only_kills(postgres)
 
 

@@ -329,7 +329,7 @@ class Database:
             raise TimeoutError(f"{statement}: {last[0]!r} and not {expect!r} after {timeout} s") from None
 
     def create_server(self, uri, mongo_database=None, name="mongo", **options):
-        """CREATE SERVER of our foreign data wrapper; with MCS_SHARE_CURSOR in the environment all tests run with shared cursors."""
+        """CREATE SERVER of our foreign data wrapper; MCS_SHARE_CURSOR in the environment is its share_cursor."""
         options = {"uri": uri, "database": mongo_database, "share_cursor": os.environ.get("MCS_SHARE_CURSOR"), **options}
         listed = SQL.SQL(", ").join(SQL.SQL("{} {}").format(SQL.Identifier(key), SQL.Literal(str(value)))
                                     for key, value in options.items() if value is not None)
