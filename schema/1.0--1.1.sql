@@ -198,6 +198,8 @@ GRANT SELECT ON change_mirror_status TO PUBLIC;
 
 DROP FUNCTION change_stream_translate_body(text);
 -- @create dialect.sql change_stream_translate_body
+-- @create dialect.sql change_stream_query
+-- @create dialect.sql change_stream_query_as
 -- @create dialect.sql change_mirror_translate_filter
 -- @create dialect.sql change_mirror_translate_columns
 

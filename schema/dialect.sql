@@ -34,6 +34,16 @@ CREATE FUNCTION change_mirror_translate_columns(columns text) RETURNS text[]
 COMMENT ON FUNCTION change_mirror_translate_columns(text)
   IS 'columns of a mirror, name type = expression, ..., taken apart: for each its name, its type as written or null, and its expression as plain SQL over "document"';
 
+CREATE FUNCTION change_stream_query(sql text) RETURNS SETOF document
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_query' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_query(text)
+  IS 'runs statements with document paths and change streams; the rows of the last one that returns rows, each as a document';
+
+CREATE FUNCTION change_stream_query_as(sql text) RETURNS SETOF record
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_query' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_query_as(text)
+  IS 'the same with the columns that the caller lists: FROM change_stream_query_as(...) AS t(status text, n bigint)';
+
 -- what statements become calls of
 
 CREATE FUNCTION change_stream_exists(stream_name text) RETURNS boolean

@@ -5,6 +5,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "dialect/dialect.h"
 #include "handler/handler.h"
 #include "mongo/mongo.h"
 #include "shared/shared.h"
@@ -27,5 +28,6 @@ _PG_init(void)
 	mcs_stream_hook_init();
 	mcs_token_table_init();
 	mcs_handler_init();
+	mcs_dialect_init();
 	MarkGUCPrefixReserved(MCS_EXTENSION);
 }

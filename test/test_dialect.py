@@ -222,15 +222,27 @@ def test_errors_point_into_the_statement(db):
     db.execute("CREATE TABLE events (full_document document, changed_fields text[])")
     for statement, place, message in (
             ("SELECT full_document.a,\n  full_document.b || nosuch(1) FROM events", "nosuch", "nosuch"),
-            ("SELECT 1;\nSELECT ä.full_document.a FROM events ä WHERE changed_fields CONTAINS 5 + ", None, "end of input"),
+            ("SELECT ä.full_document.a FROM events ä WHERE changed_fields CONTAINS 5 + ", None, "end of input"),
             ("CREATE CHANGE STREAM s ON c WITH (size = 1)", "size", "size"),
             ("CREATE CHANGE STREAM s ON c FILTER (a = = 1)", "= 1", "="),
             ("SELECT 1 FROM CHANGE_STREAM(parcels)", "parcels", "parcels")):
         with pytest.raises(psycopg.Error, match=message) as raised:
             db.execute("SELECT change_stream_translate(%s)", statement)
-        assert raised.value.diag.internal_query == statement
+        assert raised.value.diag.internal_query == statement.strip()
         if place:
             assert int(raised.value.diag.internal_position) == statement.index(place) + 1
+
+
+def test_errors_show_their_statement_alone(db):
+    """Of a text of hundreds of lines, the one that is concerned, and where it stands."""
+    db.execute("CREATE TABLE events (full_document document)")
+    text = "SELECT 1;\n" * 200 + "\nSELECT ä.full_document.a\n FROM events ä WHERE nosuch(1);\n" + "SELECT 2;\n" * 200
+    for statement in ("SELECT change_stream_translate(%s)", "SELECT change_stream_query(%s)"):
+        with pytest.raises(psycopg.errors.UndefinedFunction) as raised:
+            db.execute(statement, text)
+        assert raised.value.diag.internal_query == "SELECT ä.full_document.a\n FROM events ä WHERE nosuch(1)"
+        assert int(raised.value.diag.internal_position) == len("SELECT ä.full_document.a\n FROM events ä WHERE n")
+        assert "statement 201 of 401, which begins at line 202" in raised.value.diag.context
 
 
 def test_a_name_in_the_document_wins_over_nothing(db):

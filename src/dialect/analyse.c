@@ -13,7 +13,7 @@
 
 #include "base/base.h"
 #include "catalog/namespace.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "event/event.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -325,6 +325,15 @@ run_attempt(void *arg)
 	attempt->analyse(fragment);
 }
 
+/* Raises an error again that is nobody's to keep: who cancels must not have to wait for more attempts. */
+void
+mcs_dialect_rethrow_urgent(ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		ReThrowError(error);
+}
+
 /*
  * Runs an analysis; returns what it raised, or NULL.  Where in the user's text
  * that is counts only if it is raised again: a long text would be copied and
@@ -338,10 +347,8 @@ attempt(Fragment *fragment, void (*analyse) (Fragment *))
 	ErrorData  *error = mcs_attempt(run_attempt, &run);
 
 	mcs_dialect_current = outer;
-	/* who cancels must not have to wait for more attempts */
-	if (error && (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-				  ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES))
-		ReThrowError(error);
+	if (error)
+		mcs_dialect_rethrow_urgent(error);
 	return error;
 }
 

@@ -18,7 +18,7 @@
 
 #include "base/base.h"
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 

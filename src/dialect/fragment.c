@@ -16,7 +16,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"

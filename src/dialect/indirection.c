@@ -7,7 +7,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_expr.h"
 

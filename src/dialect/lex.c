@@ -9,7 +9,7 @@
 #include "mongo_change_stream.h"
 
 #include "common/keywords.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "parser/scanner.h"
 
@@ -67,6 +67,25 @@ mcs_dialect_lex(const char *text, int *count)
 	scanner_finish(scanner);
 	*count = n;
 	return tokens;
+}
+
+/* The tokens first..end as those of a text of their own, which begins with the first; TOKEN_END behind them. */
+DialectToken *
+mcs_dialect_slice(const DialectToken *tokens, int first, int end)
+{
+	int			count = end - first;
+	int			from = tokens[first].at;
+	DialectToken *slice = palloc_extended(sizeof(DialectToken) * (count + END_TOKENS), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (int i = 0; i < count; i++)
+	{
+		slice[i] = tokens[first + i];
+		slice[i].at -= from;
+	}
+	/* TOKEN_END is zero */
+	for (int i = count; i < count + END_TOKENS; i++)
+		slice[i].at = mcs_dialect_token_end(&tokens[end - 1]) - from;
+	return slice;
 }
 
 /* The byte behind a token. */

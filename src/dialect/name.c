@@ -9,7 +9,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

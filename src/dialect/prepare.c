@@ -11,7 +11,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_target.h"

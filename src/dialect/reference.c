@@ -16,7 +16,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "event/event.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"

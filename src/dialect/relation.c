@@ -13,7 +13,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "event/event.h"
 #include "foreign/foreign.h"
 #include "nodes/makefuncs.h"

@@ -11,7 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

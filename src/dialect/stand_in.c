@@ -10,7 +10,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "nodes/nodeFuncs.h"
 
 /* What stood where a ParamRef of ours does; any other node is itself. */

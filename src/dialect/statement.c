@@ -8,7 +8,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 
 #define MAX_WORDS 4
 

@@ -10,7 +10,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "utils/builtins.h"
 
 /* A collection or database, as MongoDB has it: letters are not folded. */

@@ -5,7 +5,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "tables/tables.h"
 #include "utils/builtins.h"
 

@@ -7,7 +7,7 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "utils/builtins.h"
 
 /* WHEN (condition), over the columns of the event, which may be called change. */

@@ -11,7 +11,7 @@
 #include "mongo_change_stream.h"
 
 #include "catalog/pg_type.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"

@@ -4,7 +4,9 @@
  *
  * A text goes this way:
  *
- *	translate.c		cuts it into statements, by the tokens of lex.c; do.c also runs them
+ *	script.c		cuts it into statements, by the tokens of lex.c; translate.c puts them
+ *					together again, with what preview.c makes for them; do.c runs them,
+ *					and result.c says where their rows go
  *	statement.c		looks whether a statement is one that the dialect adds; if so,
  *	statement_*.c	read it by reader.c and write calls of functions, with conditions by
  *					event_expression.c and blocks by body.c; each of these is cut into
@@ -24,67 +26,67 @@
  */
 #include "mongo_change_stream.h"
 
-#include "dialect/dialect.h"
-#include "miscadmin.h"
+#include "base/base.h"
+#include "dialect/dialect_internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
 
-/* One statement, the tokens first..end of the text, as plain SQL; is_call: its rows, if any, tell nothing. */
-char *
-mcs_translate_statement(Oid namespace, const char *text, DialectToken *tokens, int first, int end, bool *is_call)
+/* A text that is being translated. */
+typedef struct Translation
 {
-	char	   *made = mcs_statement_translate(namespace, text, tokens, first, end, is_call);
+	Script		script;
+	bool		preview;		/* what a statement makes is made, for those behind it */
+	StringInfoData out;
+} Translation;
 
-	if (made)
-		return made;
-	*is_call = false;
-	return mcs_dialect_translate_fragment(mcs_dialect_begin_fragment(namespace, text, tokens[first].at, mcs_dialect_token_end(&tokens[end - 1]),
-												  DIALECT_STATEMENT));
+/* Translates the statements of a text. */
+static void
+translate_script(void *arg)
+{
+	static const char *const makers[] = {"CREATE", "DROP", "SET", NULL};
+	Translation *translation = arg;
+	Script	   *script = &translation->script;
+	int			at = 0;
+
+	while (mcs_script_next(script))
+	{
+		bool		is_call;
+		char	   *made = mcs_script_translate(script, &is_call);
+
+		if (translation->preview && !mcs_script_is_last(script) &&
+			mcs_dialect_token_is_any(script->statement, script->statement_tokens, makers))
+			mcs_preview_statement(made);
+		/* what stands between statements stays */
+		appendBinaryStringInfo(&translation->out, script->text + at, script->from - at);
+		appendStringInfoString(&translation->out, made);
+		at = script->to;
+	}
+	appendStringInfoString(&translation->out, script->text + at);
 }
 
 /* A text of several statements as plain SQL. */
 static char *
 translate_text(Oid namespace, const char *text)
 {
-	StringInfoData out;
-	int			count;
-	DialectToken *tokens = mcs_dialect_lex_text(text, &count);
-	int			at = 0;
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(context, "dialect statement", ALLOCSET_DEFAULT_SIZES);
+	Translation translation;
+	ErrorData  *error = NULL;
 
-	initStringInfo(&out);
-	for (int i = 0; i < count;)
-	{
-		int			end = mcs_dialect_statement_end(text, tokens, i);
-
-		CHECK_FOR_INTERRUPTS();
-		if (end > i)
-		{
-			int			to = mcs_dialect_token_end(&tokens[end - 1]);
-			char	   *made;
-			bool		is_call;
-
-			MemoryContextSwitchTo(scratch);
-			made = mcs_translate_statement(namespace, text, tokens, i, end, &is_call);
-			MemoryContextSwitchTo(context);
-			/* what stands between statements stays */
-			appendBinaryStringInfo(&out, text + at, tokens[i].at - at);
-			appendStringInfoString(&out, made);
-			MemoryContextReset(scratch);
-			at = to;
-		}
-		i = end + 1;
-	}
-	MemoryContextDelete(scratch);
-	appendStringInfoString(&out, text + at);
-	return out.data;
+	mcs_script_begin(&translation.script, namespace, text);
+	initStringInfo(&translation.out);
+	translation.preview = translation.script.statements > 1 && mcs_dialect_is_likely(text) && mcs_preview_allowed();
+	if (translation.preview)
+		error = mcs_attempt_undone(translate_script, &translation);
+	else
+		translate_script(&translation);
+	if (error)
+		ReThrowError(error);
+	mcs_script_end(&translation.script);
+	return translation.out.data;
 }
 
 /* change_stream_translate(text): statements in the dialect as plain SQL */

@@ -17,7 +17,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
-#include "dialect/dialect.h"
+#include "dialect/dialect_internal.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"

@@ -1,0 +1,220 @@
+/*
+ * dialect/receiver.c
+ *	  Rows on their way to somebody else's receiver, with their columns made into
+ *	  something else.
+ *
+ * For people documents are plain text: "gold" without its quotes, a number as
+ * digits.  For a function they are what it returns: each row as one document, or
+ * the columns that the caller has listed.  Either is a list of expressions over
+ * the row that comes, which the executor evaluates.
+ */
+#include "mongo_change_stream.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "dialect/dialect_internal.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+
+typedef struct Receiver
+{
+	DestReceiver pub;
+	Oid			namespace;		/* the extension's */
+	DestReceiver *inner;
+	ReceiverShape shape;
+	TupleDesc	listed;			/* for RECEIVER_LISTED */
+	uint64		count;			/* of rows */
+
+	/* between startup and shutdown */
+	EState	   *estate;
+	ExprContext *econtext;
+	ProjectionInfo *projection;
+} Receiver;
+
+/* Calls a function of the extension with one argument. */
+static Expr *
+call(Oid namespace, const char *name, Oid argument_type, Expr *argument, Oid type)
+{
+	Oid			function = mcs_dialect_function(namespace, name, 1, &argument_type);
+
+	if (!OidIsValid(function))
+		elog(ERROR, "the extension has no function %s", name);
+	return (Expr *) makeFuncExpr(function, type, list_make1(argument), InvalidOid,
+								 type == TEXTOID ? DEFAULT_COLLATION_OID : InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+/* A column that comes, as a type that the caller has listed. */
+static Expr *
+as_listed(Var *column, const Form_pg_attribute wanted)
+{
+	Node	   *node = (Node *) column;
+	Oid			type = column->vartype;
+	Node	   *result;
+
+	/* as if it were put into a column of a table, which makes plain text of a document; else as a cast does */
+	result = coerce_to_target_type(NULL, node, type, wanted->atttypid, wanted->atttypmod, COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	if (result == NULL)
+		result = coerce_to_target_type(NULL, node, type, wanted->atttypid, wanted->atttypmod, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" is listed as %s", NameStr(wanted->attname), format_type_be(wanted->atttypid)),
+				 errdetail("The statement has %s there, which is not cast to that.", format_type_be(type))));
+	return (Expr *) result;
+}
+
+/* The column of a row that comes. */
+static Var *
+column_var(const Form_pg_attribute attribute)
+{
+	return makeVar(OUTER_VAR, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
+}
+
+/* The columns that come, with documents as text. */
+static List *
+plain_columns(Oid namespace, Oid document, TupleDesc row)
+{
+	List	   *targets = NIL;
+
+	for (int i = 0; i < row->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(row, i);
+		Expr	   *value = (Expr *) column_var(attribute);
+
+		if (attribute->atttypid == document)
+			value = call(namespace, "document_text", document, value, TEXTOID);
+		targets = lappend(targets, makeTargetEntry(value, i + 1, pstrdup(NameStr(attribute->attname)), false));
+	}
+	return targets;
+}
+
+/* The columns that are listed. */
+static List *
+listed_columns(TupleDesc row, TupleDesc wanted)
+{
+	List	   *targets = NIL;
+
+	if (row->natts != wanted->natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the list has another number of columns than the statement"),
+				 errdetail("The list has %d, the statement %d.", wanted->natts, row->natts)));
+	for (int i = 0; i < row->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(wanted, i);
+
+		targets = lappend(targets, makeTargetEntry(as_listed(column_var(TupleDescAttr(row, i)), attribute), i + 1,
+												   pstrdup(NameStr(attribute->attname)), false));
+	}
+	return targets;
+}
+
+/* The row as one document. */
+static List *
+whole_row(Oid namespace, Oid document)
+{
+	Var		   *row = makeVar(OUTER_VAR, InvalidAttrNumber, RECORDOID, -1, InvalidOid, 0);
+
+	return list_make1(makeTargetEntry(call(namespace, "to_document", ANYELEMENTOID, (Expr *) row, document), 1, pstrdup("document"), false));
+}
+
+/* What a row becomes. */
+static List *
+target_list(const Receiver *receiver, TupleDesc row)
+{
+	Oid			document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(receiver->namespace));
+
+	switch (receiver->shape)
+	{
+		case RECEIVER_DOCUMENT:
+			return whole_row(receiver->namespace, document);
+		case RECEIVER_LISTED:
+			return listed_columns(row, receiver->listed);
+		default:
+			return plain_columns(receiver->namespace, document, row);
+	}
+}
+
+/* Rows of a description will come. */
+static void
+startup(DestReceiver *self, int operation, TupleDesc row)
+{
+	Receiver   *receiver = (Receiver *) self;
+	TupleTableSlot *slot;
+	List	   *targets;
+	ListCell   *cell;
+
+	receiver->estate = CreateExecutorState();
+	receiver->econtext = CreateExprContext(receiver->estate);
+	targets = target_list(receiver, row);
+	foreach(cell, targets)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+
+		target->expr = expression_planner(target->expr);
+	}
+	slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
+	receiver->projection = ExecBuildProjectionInfo(targets, receiver->econtext, slot, NULL, row);
+	receiver->inner->rStartup(receiver->inner, operation, slot->tts_tupleDescriptor);
+}
+
+/* A row has come. */
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+
+	receiver->count++;
+	ResetExprContext(receiver->econtext);
+	receiver->econtext->ecxt_outertuple = slot;
+	return receiver->inner->receiveSlot(ExecProject(receiver->projection), receiver->inner);
+}
+
+/* No more rows will come. */
+static void
+shut_down(DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+
+	receiver->inner->rShutdown(receiver->inner);
+	ExecDropSingleTupleTableSlot(receiver->projection->pi_state.resultslot);
+	FreeExecutorState(receiver->estate);
+	receiver->estate = NULL;
+}
+
+static void
+destroy(DestReceiver *self)
+{
+	pfree(self);
+}
+
+/* A receiver that hands on to another one what it makes of rows; the other one stays its owner's. */
+DestReceiver *
+mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, TupleDesc listed)
+{
+	Receiver   *receiver = palloc0(sizeof(Receiver));
+
+	receiver->pub.receiveSlot = receive;
+	receiver->pub.rStartup = startup;
+	receiver->pub.rShutdown = shut_down;
+	receiver->pub.rDestroy = destroy;
+	receiver->pub.mydest = inner->mydest;
+	receiver->namespace = namespace;
+	receiver->inner = inner;
+	receiver->shape = shape;
+	receiver->listed = listed;
+	return &receiver->pub;
+}
+
+/* How many rows have come. */
+uint64
+mcs_receiver_count(const DestReceiver *receiver)
+{
+	return ((const Receiver *) receiver)->count;
+}

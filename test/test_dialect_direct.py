@@ -1,0 +1,138 @@
+"""Texts in the dialect that are run: where their rows go, over either protocol, and what is kept of them."""
+import subprocess
+
+import psycopg
+import pytest
+
+TEXT = """DO LANGUAGE change_stream $do$
+  CREATE TABLE IF NOT EXISTS parcels (id int, body document);
+  DELETE FROM parcels;
+  INSERT INTO parcels VALUES (1, '{"to": {"city": "Bern"}, "price": 1.5}'), (2, '{"to": {"city": "Chur"}, "price": 7}');
+  SELECT 'first' AS of_two;
+  SELECT id, body.to.city, body.price, body FROM parcels ORDER BY id;
+  ANALYZE parcels
+$do$"""
+ROWS = [(1, "Bern", "1.5", '{"to": {"city": "Bern"}, "price": 1.5}'), (2, "Chur", "7", '{"to": {"city": "Chur"}, "price": 7}')]
+FETCH = "FETCH ALL FROM change_stream_result"
+
+
+@pytest.fixture
+def session(db):
+    """A connection of its own, so that nothing of the harness stands between the protocol and us; it lists what it is told."""
+    with db.connect() as connection:
+        connection.told = []
+        connection.add_notice_handler(lambda diag: connection.told.append(diag.message_primary))
+        yield connection
+
+
+def extended(session, text):
+    """Sends a text over the extended protocol."""
+    result = session.pgconn.exec_params(text.encode(), [])
+    if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+        raise psycopg.DatabaseError(result.error_message.decode())
+    return result
+
+
+def results(cursor):
+    """Each result with rows that the client was sent."""
+    found = []
+    while True:
+        if cursor.description:
+            found.append(([column.name for column in cursor.description], [column.type_code for column in cursor.description],
+                          cursor.statusmessage, cursor.fetchall()))
+        if not cursor.nextset():
+            return found
+
+
+def test_each_select_is_a_result(session):
+    found = results(session.execute(TEXT))
+    assert [(names, status) for names, _, status, _ in found] == \
+        [(["of_two"], "SELECT 1"), (["id", "city", "price", "body"], "SELECT 2")]
+    assert found[1][3] == ROWS and found[1][1][1:] == [25, 25, 25]
+    assert session.told == []
+    # and within a transaction, whose other statements see what was made
+    with session.transaction():
+        assert len(results(session.execute(TEXT))) == 2
+        assert session.execute("SELECT count(*) FROM parcels").fetchone() == (2,)
+    # several commands in one query message, of which DO is one
+    found = results(session.execute(f"SELECT 1 AS before; {TEXT}; SELECT 2 AS behind"))
+    assert [names for names, *_ in found] == [["before"], ["of_two"], ["id", "city", "price", "body"], ["behind"]]
+
+
+def test_rows_come_as_they_are_made(session):
+    """A result is neither collected nor counted first: half a million rows are no memory of the server's."""
+    session.execute("SET work_mem = '64kB'")
+    with session.cursor() as cursor:
+        cursor.execute("DO LANGUAGE change_stream $$ SELECT i, to_document(i) FROM generate_series(1, 500000) i; SELECT 1 AS one $$")
+        assert cursor.rowcount == 500000 and cursor.fetchone() == (1, "1")
+        assert cursor.nextset() and cursor.fetchall() == [(1,)]
+
+
+def test_psql_shows_them(db, session):
+    shown = subprocess.run([db.cluster.installation.program("psql"), "-X", "-A", "-t", db.name], input=TEXT + ";", capture_output=True,
+                           text=True, check=True, env=db.cluster.client_environment())
+    assert shown.stdout.splitlines() == ["first", *("|".join(str(value) for value in row) for row in ROWS), "DO"]
+
+
+def test_extended_protocol_leaves_a_cursor(session):
+    extended(session, TEXT)
+    assert session.told == ['the rows of the last SELECT are in the cursor "change_stream_result"']
+    assert session.execute("SELECT is_holdable FROM pg_cursors").fetchall() == [(True,)]
+    assert session.execute(FETCH).fetchall() == ROWS
+    # an error of later leaves it, as it leaves one that was declared WITH HOLD
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        session.execute("SELECT 1 / 0")
+    assert session.execute("FETCH BACKWARD 1 FROM change_stream_result").fetchall() == ROWS[1:]
+    # the next one takes its place, also if what it reads is gone by then
+    extended(session, "DO LANGUAGE change_stream $$ CREATE TABLE gone (d document); INSERT INTO gone VALUES ('5'); SELECT d.a, d FROM gone; DROP TABLE gone $$")
+    assert session.execute(FETCH).fetchall() == [(None, "5")]
+    session.execute("CLOSE change_stream_result")
+    # no SELECT, no cursor
+    extended(session, "DO LANGUAGE change_stream $$ DROP TABLE parcels $$")
+    assert session.execute("SELECT count(*) FROM pg_cursors").fetchone() == (0,)
+
+
+def test_cursor_of_a_transaction(session):
+    """In a transaction of the client's it lives as long as that, where the SELECT is the last statement."""
+    session.execute(TEXT)
+    session.execute("BEGIN")
+    extended(session, "DO LANGUAGE change_stream $$ SELECT id, body.price FROM parcels ORDER BY id -- the last $$")
+    assert session.execute("FETCH 1 FROM change_stream_result").fetchall() == [(1, "1.5")]
+    session.execute("COMMIT")
+    assert session.execute("SELECT count(*) FROM pg_cursors").fetchone() == (0,)
+
+
+def test_error_drops_the_cursor(session):
+    session.execute(TEXT)
+    with pytest.raises(psycopg.DatabaseError, match="division by zero"):
+        extended(session, "DO LANGUAGE change_stream $$ SELECT id FROM parcels; SELECT 1 / (id - 1) FROM parcels; SELECT 2 $$")
+    assert session.execute("SELECT count(*) FROM pg_cursors").fetchone() == (0,)
+    # rows that only a statement that writes returns are told of
+    session.told.clear()
+    extended(session, "DO LANGUAGE change_stream $$ DELETE FROM parcels RETURNING id $$")
+    assert session.told == ["2 rows are discarded"]
+
+
+def test_rights_are_the_callers(db, session):
+    """Whatever a text makes for its translation, it makes by the rights of who translates."""
+    session.execute("CREATE TABLE secret (d document)")
+    session.execute("CREATE ROLE direct_reader; SET ROLE direct_reader")
+    try:
+        for statement in ("DO LANGUAGE change_stream $$ SELECT d.a FROM secret $$", "SELECT change_stream_query('SELECT d.a FROM secret')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement)
+        text = "CREATE VIEW public.seen AS SELECT d FROM secret; DROP TABLE secret; SELECT d.a FROM public.seen"
+        assert session.execute("SELECT change_stream_translate(%s)", [text]).fetchone() == (text,)
+    finally:
+        session.execute("RESET ROLE; DROP ROLE direct_reader")
+
+
+def test_translation_waits_for_no_lock(db, session):
+    """What another session holds is waited for a second, and then left out."""
+    session.execute("CREATE TABLE held (d document); CREATE VIEW over_held AS SELECT d FROM held")
+    with db.connect(autocommit=False) as other:
+        other.execute("LOCK TABLE over_held IN ACCESS SHARE MODE")
+        session.execute("SET statement_timeout = '20s'")
+        text = "DROP VIEW over_held; CREATE VIEW over_held AS SELECT d, 1 AS n FROM held; SELECT d.a FROM over_held"
+        assert session.execute("SELECT change_stream_translate(%s)", [text]).fetchone()[0].endswith("SELECT d['a'] AS a FROM over_held")
+        assert session.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock'").fetchone() == (0,)
