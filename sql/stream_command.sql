@@ -64,7 +64,7 @@ SELECT size, refused_create(format('database => %L, batch_size => %s', 'shop', s
 SELECT wait, refused_create(format('database => %L, max_await_time => %L', 'shop', wait))
 FROM unnest(ARRAY['0', '-1 second', '999 microseconds', '61 minutes', '178000000 years']) AS wait;
 SELECT span, refused_create(format('database => %L, retention => %L', 'shop', span))
-FROM unnest(ARRAY['0', '-1 day', '1 month -31 days']) AS span;
+FROM unnest(ARRAY['0', '-1 day', '1 month -31 days', '30', '365', '00:00:59']) AS span;
 -- a snapshot, and what it cannot be together with; of a paused stream it waits for resume_change_stream, which needs MongoDB
 SELECT refused_create($$ database => 'shop', initial_snapshot => true, pipeline => '[{"$match": {"a": 1}}]' $$);
 SELECT refused_create($$ database => 'shop', initial_snapshot => true, keep_events => false $$);

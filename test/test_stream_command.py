@@ -320,7 +320,7 @@ def test_drop_while_processing_is_noted(linked, mdb):
 
 def test_retention_passes_over_locked_rows(linked, mdb):
     """The worker does not wait for whoever locks an old event; it goes on and deletes it later."""
-    create(linked, "orders", collection="c", retention="1 second")
+    create(linked, "orders", collection="c", retention="900 milliseconds")
     mdb.c.insert_many([{"_id": number} for number in range(10)])
     sync(linked, "orders")
     linked.execute("SELECT pause_change_stream('orders')")

@@ -252,7 +252,7 @@ def test_no_notifications(linked, mdb):
 
 def test_retention(linked, mdb):
     """Old events go, all but the last; numbers and the position stay."""
-    create(linked, "short", retention="1 second")
+    create(linked, "short", retention="900 milliseconds")
     mdb.c.insert_many([{"_id": number} for number in range(50)])
     sync(linked, "short")
     linked.wait_for("SELECT count(*) FROM change_stream_events", expect=1, timeout=40)

@@ -12,6 +12,7 @@
 
 #include "commands/trigger.h"
 #include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 
@@ -27,6 +28,29 @@ struct BulkInsertStateData;
  */
 extern void mcs_text_copy(char *to, Size size, const char *from);
 extern void mcs_text_format(char *to, Size size, const char *format,...) pg_attribute_printf(3, 4);
+
+/* ---- words.c: the words of an SQL text, and names that are nearly the same ---- */
+
+typedef enum SqlWordKind
+{
+	SQL_WORD_NAME,				/* in small letters, unless it was quoted; keywords are names, too */
+	SQL_WORD_STRING,
+	SQL_WORD_OTHER				/* an operator, or one character */
+} SqlWordKind;
+
+typedef struct SqlWord
+{
+	SqlWordKind kind;
+	char	   *text;
+} SqlWord;
+
+/* Takes the next word of a text; false at its end.  And whether it is this one, and no string. */
+extern bool mcs_words_next(const char **place, SqlWord *word);
+extern bool mcs_words_are(const SqlWord *word, const char *text);
+
+/* Whether a name may have been meant by another; and adds it to a list in words if it may, up to three. */
+extern bool mcs_words_are_near(const char *wanted, const char *name);
+extern void mcs_words_add_near(StringInfo list, int *count, const char *wanted, const char *name);
 
 /* ---- convert.c: SQL values as C has them ---- */
 

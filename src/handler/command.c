@@ -57,6 +57,7 @@ check_as_owner(Handler *handler)
 
 	mcs_owner_begin(&scope, handler->owner, handler->settings, true);
 	mcs_handler_check(handler);
+	mcs_look_for_tables(handler);
 	mcs_owner_end(&scope);
 }
 
@@ -101,6 +102,7 @@ mcs_create_change_handler(PG_FUNCTION_ARGS)
 	if (!mcs_handlers_insert(handler, last_event_id))
 		refuse_duplicate(handler->name);
 	mcs_handler_tell_of_absent_documents(handler, stream);
+	mcs_look_for_fields(handler, stream);
 	/* events are written as waiting for handlers from now on, also by a batch that has begun */
 	if (!stream->has_handlers)
 	{
@@ -153,7 +155,12 @@ mcs_alter_change_handler(PG_FUNCTION_ARGS)
 		handler->body = NULL;
 	check_as_owner(handler);
 	if (mcs_argument_gives(options, "body") || mcs_argument_gives(options, "condition"))
-		mcs_handler_tell_of_absent_documents(handler, mcs_streams_load(handler->stream, false, false));
+	{
+		Stream	   *stream = mcs_streams_load(handler->stream, false, false);
+
+		mcs_handler_tell_of_absent_documents(handler, stream);
+		mcs_look_for_fields(handler, stream);
+	}
 	mcs_handlers_update(handler);
 	/* the positions are locked in either case, and a worker that saves meanwhile waits, and finds another definition */
 	if (handler->workers != workers)

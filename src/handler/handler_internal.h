@@ -30,6 +30,16 @@ extern void mcs_handler_check(Handler *handler);
 /* Says it where a body reads the full document of events that may come without. */
 extern void mcs_handler_tell_of_absent_documents(const Handler *handler, const Stream *stream);
 
+/* ---- look.c: NOTICEs of what the code names and is not there ---- */
+
+/* Tables that the body writes to; with the settings that it runs under in force. */
+extern void mcs_look_for_tables(const Handler *handler);
+
+/* Fields of documents. */
+extern void mcs_look_for_fields(const Handler *handler, const Stream *stream);
+
+/* ---- definition.c, continued ---- */
+
 /* The position before the first event that the handler shall run on; the stream's position is locked. */
 extern int64 mcs_handler_start(const Handler *handler, const Stream *stream);
 

@@ -283,6 +283,7 @@ look_at_collection(const Mirror *mirror, const Stream *stream)
 	const MongoTarget *target = mcs_mongo_target(stream->server, stream->owner);
 	char	   *type;
 	char	   *other_case;
+	char	   *near;
 
 	if (!mcs_namespace_look(mcs_cache_session(target), mirror->database, mirror->collection, &type, &other_case))
 		return;
@@ -290,10 +291,31 @@ look_at_collection(const Mirror *mirror, const Stream *stream)
 		refuse_type(mirror, type);
 	if (type)
 		return;
+	near = other_case ? NULL : mcs_guess_collection(mcs_cache_session(target), mirror->database, mirror->collection);
 	ereport(NOTICE,
 			(errmsg("MongoDB has no collection \"%s.%s\" yet", mirror->database, mirror->collection),
 			 other_case ? errdetail("It has \"%s.%s\", which is another.", mirror->database, other_case) :
-			 errdetail("The mirror waits for it.")));
+			 errdetail("The mirror waits for it."),
+			 near ? errhint("Perhaps %s is meant: then drop the mirror and make it anew.", near) : 0));
+}
+
+/* Tells of fields that the mirror's texts read and no document has. */
+static void
+look_at_fields(const Mirror *mirror, const Stream *stream)
+{
+	MongoSession *session;
+	List	   *documents;
+	char	   *of;
+
+	if (!mirror->translated_columns && !mirror->translated_filter)
+		return;
+	session = mcs_session_open(mcs_mongo_target(stream->server, stream->owner), mirror->name);
+	mcs_guess_limit(session);
+	documents = mcs_guess_sample(session, mirror->database, mirror->collection);
+	mcs_session_close(session);
+	of = psprintf("documents of collection \"%s.%s\" that were looked at", mirror->database, mirror->collection);
+	mcs_guess_tell_fields("columns", mirror->translated_columns, "document", documents, of);
+	mcs_guess_tell_fields("filter", mirror->translated_filter, "document", documents, of);
 }
 
 void
@@ -302,14 +324,15 @@ mcs_mirror_open_source(Mirror *mirror, const MirrorRequest *request)
 	Stream	   *stream;
 
 	if (mirror->owns_stream)
-	{
 		make_stream(mirror, request);
-		return;
-	}
 	stream = mcs_stream_load_own(mirror->stream, false);
 	/* one that is paused may be so since MongoDB is away */
-	if (!request->known && !stream->paused && !stream->stopped_state)
+	if (stream->paused || stream->stopped_state)
+		return;
+	if (!request->known && !mirror->owns_stream)
 		look_at_collection(mirror, stream);
+	if (!request->known)
+		look_at_fields(mirror, stream);
 }
 
 void

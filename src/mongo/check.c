@@ -1,7 +1,8 @@
 /*
  * mongo/check.c
- *	  SQL function check_mongo_server: one row for each thing that a change stream
- *	  needs of MongoDB, with the command that brings it about where it is missing.
+ *	  What SQL function check_mongo_server asks of MongoDB: one row for each thing
+ *	  that a change stream needs of it, with the command that brings it about where it
+ *	  is missing.
  *
  * What may be watched is found out by trying, not by reading roles: that holds
  * for every version and for whatever gives the privilege.
@@ -12,7 +13,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/timestamp.h"
 
 #define OLDEST_MAJOR		4	/* MongoDB 4.2 */
@@ -23,25 +23,24 @@
 #define NAMES_SHOWN			10
 #define COLLECTIONS_TRIED	100
 
-PG_FUNCTION_INFO_V1(mcs_check_mongo_server);
-
 /* A check under way. */
 typedef struct Check
 {
 	ReturnSetInfo *result;
-	MongoTarget *target;
+	const MongoTarget *target;
 	MongoSession *session;
 	char	   *user;			/* JavaScript strings, quoted; as MongoDB knows us */
 	char	   *user_database;
 	int			major;			/* of the server's version */
+	bool		refused;		/* MongoDB wants a user, and has got none */
 	bool		may_watch_database;
 	char	   *watched;		/* a collection that may be watched where the database may not */
 	uint64		now;			/* the server's operationTime */
 } Check;
 
 /* Adds a row; hint may be NULL. */
-static void
-add_row(Check *check, const char *name, bool ok, const char *detail, const char *hint)
+void
+mcs_mongo_check_row(ReturnSetInfo *result, const char *name, bool ok, const char *detail, const char *hint)
 {
 	Datum		values[4];
 	bool		nulls[4] = {false};
@@ -51,7 +50,13 @@ add_row(Check *check, const char *name, bool ok, const char *detail, const char 
 	values[2] = CStringGetTextDatum(detail);
 	nulls[3] = hint == NULL;
 	values[3] = hint == NULL ? (Datum) 0 : CStringGetTextDatum(hint);
-	tuplestore_putvalues(check->result->setResult, check->result->setDesc, values, nulls);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static void
+add_row(Check *check, const char *name, bool ok, const char *detail, const char *hint)
+{
+	mcs_mongo_check_row(check->result, name, ok, detail, hint);
 }
 
 /* A failure in one line. */
@@ -60,17 +65,6 @@ error_line(const MongoError *error)
 {
 	return error->code == 0 ? pstrdup(error->message)
 		: psprintf("%s (%d %s)", error->message, error->code, error->code_name);
-}
-
-/* A string as JavaScript has it, which is as JSON has it. */
-char *
-mcs_mongo_js_string(const char *string)
-{
-	StringInfoData quoted;
-
-	initStringInfo(&quoted);
-	escape_json(&quoted, string);
-	return quoted.data;
 }
 
 /* The command that gives our user a role or privilege. */
@@ -104,6 +98,23 @@ find_string(const uint8 *object, uint32 size, const char *key)
 }
 
 /* ---- the single checks ---- */
+
+/* Nobody for MongoDB: whether it lets us in like that, which it says at the first question that needs a right. */
+static void
+check_without_user(Check *check)
+{
+	MongoError	error = {0};
+	MongoReply *reply = run_json(check, "admin", "{\"listDatabases\": 1, \"nameOnly\": true}", &error);
+
+	check->refused = reply == NULL && error.code == MONGO_CODE_UNAUTHORIZED &&
+		strstr(error.message, "requires authentication") != NULL;
+	if (check->refused)
+		add_row(check, "authentication", false, "MongoDB asks for a user, and there is none", mcs_mongo_hint(&error));
+	else
+		add_row(check, "authentication", true, "without a user", NULL);
+	if (reply != NULL)
+		mcs_session_free_reply(reply);
+}
 
 /* Who we are for MongoDB; later hints name that user. */
 static void
@@ -139,11 +150,7 @@ check_authentication(Check *check)
 		add_row(check, "authentication", true, psprintf("user \"%s\" of database \"%s\"", user, database), NULL);
 	}
 	else
-		add_row(check, "authentication", true, "without a user",
-				OidIsValid(check->target->umid) ? NULL
-				: psprintf("If MongoDB asks for one: CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...').",
-						   quote_identifier(GetUserNameFromId(check->target->userid, false)),
-						   quote_identifier(check->target->server_name)));
+		check_without_user(check);
 }
 
 /* The server's version. */
@@ -464,20 +471,15 @@ check_oplog(Check *check)
 			ok ? NULL : "db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 24})");
 }
 
-/* check_mongo_server(server text) returns table (check_name, ok, detail, hint) */
-Datum
-mcs_check_mongo_server(PG_FUNCTION_ARGS)
+void
+mcs_mongo_check(ReturnSetInfo *result, const MongoTarget *target)
 {
-	Check		check = {0};
+	Check		check = {.result = result,.target = target};
 	MongoError	error;
 	MongoReply *hello;
 	int64		before;
 	int64		after;
 
-	/* all rows in one call: no session shall stay open while the caller fetches them */
-	InitMaterializedSRF(fcinfo, 0);
-	check.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	check.target = mcs_mongo_target(mcs_convert_text_argument(fcinfo, 0), GetUserId());
 	/* a session of its own: how MongoDB receives a new connection is what is asked */
 	check.session = mcs_session_open(check.target, "check_mongo_server");
 
@@ -491,7 +493,7 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 		if (refused)
 			add_row(&check, "connection", true, "the server answers", NULL);
 		add_row(&check, refused ? "authentication" : "connection", false, error_line(&error), mcs_mongo_hint(&error));
-		return (Datum) 0;
+		return;
 	}
 	mcs_session_free_reply(hello);
 
@@ -501,7 +503,7 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	after = GetCurrentTimestamp();
 	add_row(&check, "connection", hello != NULL, hello != NULL ? "the server answers" : error_line(&error), NULL);
 	if (hello == NULL)
-		return (Datum) 0;
+		return;
 	check.now = mcs_session_operation_time(hello);
 
 	/* in this order: what a check has found out is used by those that follow */
@@ -511,6 +513,12 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	check_hello(&check, hello,
 				((before + after) / 2) / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000));
 	mcs_session_free_reply(hello);
+	/* who is nobody may do nothing; that is said already */
+	if (check.refused)
+	{
+		mcs_session_close(check.session);
+		return;
+	}
 	check_deployment(&check);
 	if (check.target->database != NULL)
 	{
@@ -519,5 +527,4 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	}
 	check_oplog(&check);
 	mcs_session_close(check.session);
-	return (Datum) 0;
 }

@@ -126,6 +126,25 @@ copy_words(char *to, size_t size, const char *from)
 				*c = '?';
 }
 
+/* Keeps of which collection the event is that the server shows: event: {operationType: "update", ns: {db: "shop", coll: "orders"}, ... */
+static void
+keep_namespace(MongoError *error, const char *words)
+{
+	static const char begin[] = "db: \"";
+	static const char middle[] = "\", coll: \"";
+	const char *event = strstr(words, "event: {");
+	const char *space = event == NULL ? NULL : strstr(event, "ns: {");
+	const char *database = space == NULL ? NULL : strstr(space, begin);
+	const char *collection = database == NULL ? NULL : strstr(database, middle);
+	const char *end = collection == NULL ? NULL : strchr(collection + strlen(middle), '"');
+
+	if (end == NULL)
+		return;
+	database += strlen(begin);
+	bson_snprintf(error->found, sizeof(error->found), "%.*s.%.*s", (int) (collection - database), database,
+				  (int) (end - collection - strlen(middle)), collection + strlen(middle));
+}
+
 /* Takes documents out of the server's words: they say what the user stored. */
 static void
 strip_documents(MongoError *error)
@@ -305,6 +324,10 @@ mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const
 		if (reply != NULL && bson_iter_init_find(&iter, reply, "codeName") && BSON_ITER_HOLDS_UTF8(&iter))
 			copy_words(error->code_name, sizeof(error->code_name), bson_iter_utf8(&iter, NULL));
 		classify_server(error, reply);
+		/* what the driver has room for may end before it */
+		if (error->code == MONGO_CODE_NO_MATCHING_DOCUMENT && reply != NULL &&
+			bson_iter_init_find(&iter, reply, "errmsg") && BSON_ITER_HOLDS_UTF8(&iter))
+			keep_namespace(error, bson_iter_utf8(&iter, NULL));
 	}
 	else
 		classify_driver(error, domain, code);

@@ -26,10 +26,12 @@ report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bo
 {
 	char		message[sizeof(error->message)];
 	char		unresolved[sizeof(error->unresolved)];
+	MongoProblem problem;
 
 	/* a copy, as the explanation may be longer than a bson_error_t has room for */
 	bson_strncpy(message, reason->message, sizeof(message));
 	mcs_socket_explain(&driver->socket, message, sizeof(message), unresolved, sizeof(unresolved));
+	problem = mcs_diagnose(driver, reason, message, sizeof(message));
 	/* the driver only knows that a read failed, by a timeout that is ours */
 	if (driver->guard->silence_s > 0 && reason->domain == MONGOC_ERROR_STREAM)
 	{
@@ -39,6 +41,9 @@ report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bo
 	}
 	mcs_mongo_error_from_driver(error, reason->domain, reason->code, message, reply, at_open);
 	bson_strncpy(error->unresolved, unresolved, sizeof(error->unresolved));
+	error->problem = problem;
+	if (problem == MONGO_PROBLEM_OTHER_SET)
+		bson_strncpy(error->found, driver->problem_set, sizeof(error->found));
 }
 
 /*
@@ -200,6 +205,8 @@ mcs_client_make(Driver *driver, MongoError *error)
 	driver->client = mcs_client_new(driver, driver->uri, &reason);
 	if (driver->client == NULL)
 		report(driver, &reason, NULL, false, error);
+	else
+		mcs_diagnose_client(driver, driver->client);
 	return driver->client != NULL;
 }
 

@@ -113,6 +113,7 @@ mcs_cursor_make(MongoSession *session)
 void
 mcs_cursor_begin(MongoCursor *cursor, MongoSession *session, DriverRequest *request)
 {
+	mcs_names_of_request(&session->names, request);
 	mcs_thread_request(session->thread, request);
 	cursor->session = session;
 	session->cursor = cursor;

@@ -24,6 +24,7 @@
 
 #include "document/document.h"
 
+#include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 
 /* ---- errors (mongo/error.c) ---- */
@@ -116,6 +117,32 @@ typedef enum MongoErrorClass
 	MONGO_ERROR_REFUSED			/* the request can't work here and now: for good, unless it has worked before */
 } MongoErrorClass;
 
+/* What is known of why a server cannot be talked to, beyond the driver's words. */
+typedef enum MongoProblem
+{
+	MONGO_PROBLEM_NONE = 0,
+	MONGO_PROBLEM_OTHER_SET,	/* the server is of another replica set than the URI's: of that in found */
+	MONGO_PROBLEM_STANDALONE,	/* of none, though the URI names one */
+	MONGO_PROBLEM_NOT_INITIATED,	/* of one that has not been set up yet */
+	MONGO_PROBLEM_ROUTER,		/* a mongos, though the URI names a set */
+	MONGO_PROBLEM_NO_TLS,		/* does not answer to TLS */
+	MONGO_PROBLEM_TLS_ONLY		/* closes connections without TLS */
+} MongoProblem;
+
+/* Who asked whom, for commands in hints; names as SQL has them. */
+typedef struct MongoNames
+{
+	char		server_name[NAMEDATALEN];	/* as it is written; empty: none is known */
+	char		server[2 * NAMEDATALEN + 2];
+	char		role[2 * NAMEDATALEN + 2];
+	char		mapping[2 * NAMEDATALEN + 2];	/* whose user mapping was used, the role or PUBLIC; empty: there is none */
+	bool		has_username;	/* in that mapping */
+	bool		has_password;
+	char		user[128];		/* MongoDB's user, as it is written, and the database that knows it */
+	char		user_database[64];
+	char		database[64];	/* that was asked */
+} MongoNames;
+
 /* A failure by value; it never holds a password, a URI or a document. */
 typedef struct MongoError
 {
@@ -126,12 +153,15 @@ typedef struct MongoError
 	char		code_name[64];	/* "ChangeStreamHistoryLost"; empty where the server gave none */
 	char		message[1024];	/* the server's or the driver's own words */
 	char		unresolved[256];	/* hosts whose names lead nowhere here, separated by commas */
+	MongoProblem problem;
+	char		found[256];		/* the set's name, of MONGO_PROBLEM_OTHER_SET; database.collection, of a missing image */
+	MongoNames	names;			/* filled in by the session */
 } MongoError;
 
 /* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */
 extern void mcs_mongo_raise(const MongoError *error, const char *action) pg_attribute_noreturn();
 
-/* The hint that mcs_mongo_raise would give, or NULL; for status views. */
+/* The hint that mcs_mongo_raise would give, palloc'ed, or NULL; for status views. */
 extern const char *mcs_mongo_hint(const MongoError *error);
 
 /* ---- servers, mappings and their options (mongo/option.c) ---- */
@@ -151,6 +181,8 @@ typedef struct MongoTarget
 	char	   *auth_mechanism;
 	bool		password_required;	/* false where a superuser lets everybody do without */
 	bool		password_option;	/* whether the server has that option */
+	const char *role_name;		/* of userid */
+	bool		public_mapping;	/* the mapping is that of all roles */
 	const char *refused_role;	/* the role's name, if it must not connect so: see mongo/identity.c */
 	const char *refused_mechanism;	/* what would lend it the database server's identity; NULL: it has no password */
 } MongoTarget;
@@ -464,10 +496,16 @@ typedef enum HistoryAnswer
 extern HistoryAnswer mcs_mongo_history_has(MongoSession *session, const char *database, const char *collection,
 										   const char *token, MongoError *error);
 
+/* ---- names in hints (mongo/names.c) ---- */
+
+/* A string as JavaScript has it. */
+extern char *mcs_mongo_js_string(const char *string);
+
 /* ---- what is missing (mongo/check.c) ---- */
 
-/* A string as JavaScript has it, for commands in hints. */
-extern char *mcs_mongo_js_string(const char *string);
+/* Adds a row of check_mongo_server(), of which hint may be NULL; and those that MongoDB is asked for. */
+extern void mcs_mongo_check_row(ReturnSetInfo *result, const char *name, bool ok, const char *detail, const char *hint);
+extern void mcs_mongo_check(ReturnSetInfo *result, const MongoTarget *target);
 
 /* ---- tokens and times (mongo/token.c) ---- */
 

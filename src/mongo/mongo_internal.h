@@ -5,8 +5,8 @@
  * They are of two kinds, which never mix.
  *
  * The driver's thread: thread.c, driver.c, monitor.c, client.c, aggregate.c,
- * classify.c, reply.c, bson.c, unpack.c, frame.c, socket.c, connect.c, guard.c,
- * library.c.  PostgreSQL is not made for a second thread: its errors are longjmps to the
+ * classify.c, diagnose.c, reply.c, bson.c, unpack.c, frame.c, socket.c, connect.c,
+ * guard.c, library.c.  PostgreSQL is not made for a second thread: its errors are longjmps to the
  * stack of the first, its memory contexts have no locks.  So these files call
  * nothing of it: no palloc, no ereport, and nothing that port.h puts in place of
  * libc (snprintf, strerror); libbson's equivalents do.  Behind all their other
@@ -150,6 +150,13 @@ extern bool mcs_library_log_take(bool *serious, char *message, Size size);
 extern void mcs_client_discard_reply(DriverReply *reply);
 extern void mcs_guard_drain_bell(int bell);
 
+/* What a session's failures are told with, of whom it connects and the database that it asks (names.c). */
+extern void mcs_names_fill(MongoNames *names, const MongoTarget *target);
+extern void mcs_names_of_request(MongoNames *names, const DriverRequest *request);
+
+/* The command that gives the user mapping of a failure a user and a password. */
+extern char *mcs_names_mapping_command(const MongoNames *names);
+
 /* Fills in a failure that is not a server's answer (classify.c). */
 extern void mcs_mongo_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message);
 
@@ -172,6 +179,7 @@ struct MongoSession
 	int64		give_up_at;		/* 0: never */
 	bool		(*stop) (void); /* NULL: nothing ends a wait early */
 	MongoCursor *cursor;		/* NULL: none open */
+	MongoNames	names;			/* for hints */
 
 	/* looking whether the thread hangs */
 	int64		gone_since;		/* as of the last look */
@@ -370,6 +378,9 @@ typedef struct Driver
 	char		server_host[BSON_HOST_NAME_MAX + 8];	/* the same, host:port */
 	bool		renew;			/* the client is worth nothing any more: the next request takes a new one */
 	bool		hurry;			/* a server was silent: the next look at the set does not wait long for it */
+	MongoProblem problem;		/* what a server that said hello is for the client */
+	char		problem_host[BSON_HOST_NAME_MAX + 8];	/* which, host:port */
+	char		problem_set[128];	/* and its set */
 
 	/* the cursor, if one is open (driver.c) */
 	mongoc_client_session_t *session;	/* NULL where the server knows no sessions */
@@ -399,6 +410,16 @@ typedef struct Driver
 	uint64		set_time;		/* the newest operationTime of other members that was seen, 0: none */
 	char		avoid[BSON_HOST_NAME_MAX + 8];	/* a member that stands still */
 } Driver;
+
+/* ---- why no server can be talked to (diagnose.c) ---- */
+
+/* Lets a new client tell what servers say of themselves. */
+extern void mcs_diagnose_client(Driver *driver, mongoc_client_t *client);
+
+/* Adds to a message what the driver does not say; which problem that is. */
+extern MongoProblem mcs_diagnose(const Driver *driver, const bson_error_t *reason, char *message, size_t size);
+
+/* ---- clients, continued ---- */
 
 /* Sets up driver->uri: the user's, with credentials and what the user left open. */
 extern bool mcs_client_set_uri(Driver *driver, MongoError *error);

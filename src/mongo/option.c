@@ -389,13 +389,14 @@ only_server(Oid wrapper)
 
 /* The OID of a role's mapping to a server, its own or the public one; InvalidOid where there is none. */
 static Oid
-find_mapping(Oid userid, Oid serverid)
+find_mapping(Oid userid, Oid serverid, bool *is_public)
 {
 	Oid			umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
 									   ObjectIdGetDatum(userid), ObjectIdGetDatum(serverid));
 
+	*is_public = !OidIsValid(umid);
 	/* InvalidOid is PUBLIC */
-	if (!OidIsValid(umid))
+	if (*is_public)
 		umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid,
 							   ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(serverid));
 	return umid;
@@ -437,7 +438,8 @@ make_target(ForeignServer *server, Oid userid)
 	if (required == NULL || !parse_bool(required, &target->password_required))
 		target->password_required = true;
 	/* GetUserMapping raises an error where there is none, which is allowed here */
-	target->umid = find_mapping(userid, server->serverid);
+	target->umid = find_mapping(userid, server->serverid, &target->public_mapping);
+	target->role_name = GetUserNameFromId(userid, true);
 	if (OidIsValid(target->umid))
 	{
 		List	   *options = GetUserMapping(userid, server->serverid)->options;

@@ -246,6 +246,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 				 errmsg("could not start a thread for MongoDB's driver: %m")));
 	}
 	session->thread = thread;
+	mcs_names_fill(&session->names, target);
 	/* from here on whatever goes wrong ends the thread, too */
 	dlist_push_tail(&sessions, &session->node);
 	MemoryContextRegisterResetCallback(context, &session->callback);
@@ -357,12 +358,9 @@ hangs(MongoSession *session, MongoError *error)
 	return true;
 }
 
-/*
- * Waits for a reply.  timeout_ms -1: without end, 0: only looks.  Interrupts are
- * processed; with latch_ends, a set latch ends the wait as well.
- */
-SessionWait
-mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, DriverReply **reply, MongoError *error)
+/* As mcs_session_wait, but for the names in *error. */
+static SessionWait
+wait_for_reply(MongoSession *session, long timeout_ms, bool latch_ends, DriverReply **reply, MongoError *error)
 {
 	int			bell = mcs_thread_bell(session->thread);
 	int64		until = timeout_ms < 0 ? 0 : mcs_session_clock() + timeout_ms * INT64CONST(1000);
@@ -420,6 +418,20 @@ mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, Driver
 			}
 		}
 	}
+}
+
+/*
+ * Waits for a reply.  timeout_ms -1: without end, 0: only looks.  Interrupts are
+ * processed; with latch_ends, a set latch ends the wait as well.
+ */
+SessionWait
+mcs_session_wait(MongoSession *session, long timeout_ms, bool latch_ends, DriverReply **reply, MongoError *error)
+{
+	SessionWait result = wait_for_reply(session, timeout_ms, latch_ends, reply, error);
+
+	if (result == SESSION_FAILED)
+		error->names = session->names;
+	return result;
 }
 
 /* ---- replies ---- */
@@ -550,8 +562,12 @@ mcs_session_command(MongoSession *session, const char *database, const uint8 *co
 	MongoError	reason;
 	SessionWait result;
 
+	DriverRequest *request;
+
 	mcs_session_check_idle(session);
-	mcs_thread_request(session->thread, mcs_session_request(database, command, size));
+	request = mcs_session_request(database, command, size);
+	mcs_names_of_request(&session->names, request);
+	mcs_thread_request(session->thread, request);
 
 	/* stays set where an error leaves by longjmp: such a session is asked nothing more */
 	session->in_command = true;

@@ -21,16 +21,15 @@
 
 #include <mongoc/mongoc.h>
 
+#include "base/base.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/varlena.h"
 
 #define URI_MAX			8192	/* bytes of a connection string */
 #define HOSTS_MAX		50		/* members of a replica set, as many as MongoDB allows */
 #define OPTIONS_MAX		100		/* name=value in one string */
 #define NAME_MAX_SHOWN	60		/* bytes of a name that is repeated in a message */
-#define NEAR_MAX		2		/* letters that a mistyped name may be off */
 
 typedef enum UriOptionKind
 {
@@ -280,36 +279,22 @@ driver_knows(const UriOption *option)
 		mongoc_uri_option_is_bool(name) || mongoc_uri_option_is_utf8(name);
 }
 
-/*
- * Adds a name to a list in words if it is hardly another than the mistyped one.
- * The distance takes time that grows with both lengths, and is not bounded there
- * (trusted): the caller has bounded them.
- */
-static void
-add_if_near(StringInfo list, const char *mistyped, const char *name)
-{
-	int			most = Min(NEAR_MAX, (int) strlen(name) - 1);
-
-	if (varstr_levenshtein_less_equal(mistyped, strlen(mistyped), name, strlen(name), 1, 1, 1, most, true) <= most ||
-		pg_strcasecmp(mistyped, name) == 0)
-		appendStringInfo(list, "%s\"%s\"", list->len > 0 ? " or " : "", name);
-}
-
 /* Raises the error for a name that means nothing to the driver, with those that may have been meant where it is none of MongoDB's. */
 static void
 unknown_option(const char *option, const char *name, int size, bool mongodbs)
 {
 	char	   *shown = pnstrdup(name, pg_mbcliplen(name, size, NAME_MAX_SHOWN));
 	StringInfoData near;
+	int			count = 0;
 
 	initStringInfo(&near);
 	for (int i = 0; i < lengthof(uri_options) && size <= NAME_MAX_SHOWN && !mongodbs; i++)
 	{
 		if (!driver_knows(&uri_options[i]))
 			continue;
-		add_if_near(&near, shown, uri_options[i].name);
+		mcs_words_add_near(&near, &count, shown, uri_options[i].name);
 		if (uri_options[i].older != NULL && near.len == 0)
-			add_if_near(&near, shown, uri_options[i].older);
+			mcs_words_add_near(&near, &count, shown, uri_options[i].older);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),

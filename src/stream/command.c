@@ -301,7 +301,7 @@ mcs_create_change_stream(PG_FUNCTION_ARGS)
 	Stream	   *stream = palloc0(sizeof(Stream));
 	Arguments	arguments;
 	OptionChanges *options;
-	StreamStart start = {START_NONE, NULL, true};
+	StreamStart start = {START_NONE, NULL, true, true};
 	MongoTarget *target;
 	List	   *collections = NIL;
 
@@ -372,7 +372,8 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	mcs_stream_change_options(stream, options);
 	if (mcs_argument_changes(options, OPTION_FOR_MONGODB) && !stream->paused && !stream->stopped_state && !stream->restored)
 	{
-		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false};
+		StreamStart start = {stream->resume_token ? START_TOKEN : START_NOW, stream->resume_token, false,
+		mcs_argument_gives(options, "filter") || mcs_argument_gives(options, "add_fields")};
 
 		/* a trial, so that what MongoDB refuses is not stored; silent, as the notices come below */
 		check_as_owner(stream, true);
@@ -419,7 +420,7 @@ mcs_pause_change_stream(PG_FUNCTION_ARGS)
 static char *
 resume_position(const Stream *stream, const char *start_at)
 {
-	StreamStart start = {START_NONE, NULL, stream->resume_token == NULL};
+	StreamStart start = {START_NONE, NULL, stream->resume_token == NULL, false};
 	char	   *token;
 
 	if (start_at)

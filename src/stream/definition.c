@@ -214,15 +214,47 @@ check_batch_size(const Option *option, Datum value)
 	return value;
 }
 
+/*
+ * A bare number is seconds to an interval, and mostly meant as days.  Once it is
+ * an interval it can only be told by its value: a whole number of seconds, below
+ * an hour, that is none of minutes.  Who means just that writes a fraction.
+ */
 static Datum
 check_retention(const Option *option, Datum value)
 {
-	if (mcs_convert_interval(DatumGetIntervalP(value)) <= 0)
+	int64		length = mcs_convert_interval(DatumGetIntervalP(value));
+
+	if (length <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retention must be more than zero"),
 				 errhint("Leave it out, or name it in reset of alter_change_stream, to keep all events.")));
+	if (length < USECS_PER_HOUR && length % USECS_PER_SEC == 0 && length % USECS_PER_MINUTE != 0)
+	{
+		long		seconds = (long) (length / USECS_PER_SEC);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("retention would delete events after %ld seconds", seconds),
+				 errdetail("A number without a unit is taken for seconds."),
+				 errhint("Write retention => '%ld days', or with a fraction, such as '%ld.5 seconds', where so short a time is meant.",
+						 seconds, seconds)));
+	}
 	return value;
+}
+
+/* Tells of a time that is short for events, perhaps by a unit that was forgotten. */
+static void
+tell_of_short_retention(const Stream *stream)
+{
+	int64		length = stream->retention ? mcs_convert_interval(stream->retention) : 0;
+
+	if (length >= USECS_PER_MINUTE && length < USECS_PER_HOUR)
+		ereport(NOTICE,
+				(errmsg("events are deleted after %ld minutes", (long) (length / USECS_PER_MINUTE)),
+				 errdetail("In retention, a number without a unit is taken for seconds."),
+				 errhint("If days are meant: SELECT alter_change_stream(%s, retention => '%ld days');",
+						 quote_literal_cstr(stream->name), (long) (length / USECS_PER_SEC))));
 }
 
 /* The dotted paths of exclude_fields or mask_fields. */
@@ -366,6 +398,8 @@ mcs_stream_check_definition(Stream *stream, bool silent)
 	bool		exact = false;
 
 	check_wanted_operations(stream, silent);
+	if (!silent)
+		tell_of_short_retention(stream);
 	if (stream->filter || stream->add_fields)
 		match = check_expressions(stream, silent, &exact);
 	stream->pushed_filter = mcs_pipeline_pushed_filter(stream, match);

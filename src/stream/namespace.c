@@ -195,9 +195,14 @@ tell_missing(const Stream *stream, const MongoTarget *target, MongoSession *sess
 						 quote_literal_cstr(psprintf("%s.%s", stream->database, stream->collection)),
 						 quote_identifier(psprintf("%s.%s", stream->database, stream->collection)))));
 	else
+	{
+		char	   *near = has_database ? mcs_guess_collection(session, stream->database, stream->collection) : NULL;
+
 		ereport(NOTICE,
 				(errmsg("MongoDB has no %s yet", what),
-				 errdetail("The stream waits for it.")));
+				 errdetail("The stream waits for it."),
+				 near ? errhint("Perhaps %s is meant: then drop the stream and make it anew.", near) : 0));
+	}
 }
 
 /* What the stream is to watch; *now becomes MongoDB's time. */

@@ -247,6 +247,9 @@ resolve_in_session(const Stream *stream, const MongoTarget *target, const Stream
 
 	if (token && start->first)
 		mcs_namespace_check(stream, target, session, token);
+	/* the last that the session is asked, and in little time */
+	if (token && start->new_texts)
+		mcs_guess_of_stream(stream, session);
 	MemoryContextSwitchTo(old);
 	if (token)
 		token = pstrdup(token);
@@ -269,7 +272,7 @@ mcs_stream_start_resolve(const Stream *stream, const MongoTarget *target, const 
 char *
 mcs_stream_start_resolve_now(const Stream *stream, const MongoTarget *target)
 {
-	StreamStart start = {START_NOW, NULL, true};
+	StreamStart start = {START_NOW, NULL, true, false};
 	MongoError	error = {0};
 	char	   *token = resolve_in_session(stream, target, &start, &error);
 

@@ -76,6 +76,20 @@ extern void mcs_stream_check_collection_name(const char *name, const char *datab
  */
 extern bool mcs_namespace_look(MongoSession *session, const char *database, const char *collection, char **type, char **other_case);
 
+/* ---- guess.c: any backend, names that were probably not meant ---- */
+
+/* From here on what a session is asked is not worth a wait; it is to be closed then. */
+extern void mcs_guess_limit(MongoSession *session);
+
+/* Some documents of a collection, a list of Document; NIL also where MongoDB does not give them. */
+extern List *mcs_guess_sample(MongoSession *session, const char *database, const char *collection);
+
+/* NOTICEs of fields of a column that a text in plain SQL reads and no document has; of: what those are, in words. */
+extern void mcs_guess_tell_fields(const char *argument, const char *text, const char *column, List *documents, const char *of);
+
+/* Collections of a database whose names are near to one, in words; NULL for none. */
+extern char *mcs_guess_collection(MongoSession *session, const char *database, const char *collection);
+
 /* ---- command.c: any backend, in a function that a user calls ---- */
 
 /* The database that a call names, or (NULL) the server's; raises where neither does. */

@@ -51,6 +51,7 @@ typedef struct StreamStart
 	StartKind	kind;
 	char	   *token;			/* of START_TOKEN: to start after */
 	bool		first;			/* the stream begins: what it is to watch is looked at, too */
+	bool		new_texts;		/* what its filter and added fields read is looked at */
 } StreamStart;
 
 /* Reads a position as users write it: 'now', 'earliest', a time, or a token. */
@@ -70,6 +71,11 @@ extern char *mcs_stream_start_resolve_now(const Stream *stream, const MongoTarge
 
 /* What a new stream watches, from a token on: raises, or gives NOTICEs, about what has no events, or none yet. */
 extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target, MongoSession *session, const char *token);
+
+/* ---- guess.c ---- */
+
+/* Tells of fields that a stream's filter or add_fields read and no document has; the session is to be closed then. */
+extern void mcs_guess_of_stream(const Stream *stream, MongoSession *session);
 
 /* ---- reason.c: palloc'ed, or NULL where there is none ---- */
 
