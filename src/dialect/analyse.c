@@ -44,6 +44,26 @@ set_parameters(Fragment *fragment, List *argtypes)
 		fragment->param_types[foreach_current_index(cell)] = LookupTypeNameOid(NULL, lfirst(cell), true);
 }
 
+/* The condition of SQL's own trigger as a query over the rows that it sees, by their names. */
+static Node *
+trigger_condition(CreateTrigStmt *trigger)
+{
+	SelectStmt *select = makeNode(SelectStmt);
+	ResTarget  *target = makeNode(ResTarget);
+	RangeVar   *old = copyObject(trigger->relation);
+	RangeVar   *new = copyObject(trigger->relation);
+
+	/* a name, so that none is looked for */
+	target->name = "when";
+	target->val = trigger->whenClause;
+	target->location = -1;
+	old->alias = makeAlias("old", NIL);
+	new->alias = makeAlias("new", NIL);
+	select->targetList = list_make1(target);
+	select->fromClause = list_make2(old, new);
+	return (Node *) select;
+}
+
 /* The query inside a statement, NULL where it has none that is analysed. */
 static Node *
 inner_query(Fragment *fragment, Node *statement)
@@ -75,6 +95,11 @@ inner_query(Fragment *fragment, Node *statement)
 				set_parameters(fragment, ((PrepareStmt *) statement)->argtypes);
 				statement = ((PrepareStmt *) statement)->query;
 				break;
+			case T_CreateTrigStmt:
+				if (!((CreateTrigStmt *) statement)->whenClause)
+					return NULL;
+				fragment->is_condition = true;
+				return trigger_condition((CreateTrigStmt *) statement);
 			case T_CopyStmt:
 				if (!((CopyStmt *) statement)->query)
 					return NULL;

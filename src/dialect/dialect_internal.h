@@ -358,7 +358,12 @@ extern bool mcs_dialect_is_date(const Fragment *fragment, Node *raw);
 extern Node *mcs_dialect_compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right);
 extern Node *mcs_dialect_between_dates(ParseState *pstate, A_Expr *e);
 
+/* dialect/printable.c */
+extern void mcs_printable_case(ParseState *pstate, CaseExpr *c);
+extern Node *mcs_printable_operator(ParseState *pstate, A_Expr *e);
+
 /* dialect/operator.c, dialect/call.c, dialect/transform.c */
+extern const char *mcs_dialect_fit_comparison(ParseState *pstate, A_Expr *e, Node *left_raw);
 extern Node *mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e);
 extern Node *mcs_dialect_transform_call(ParseState *pstate, FuncCall *node);
 extern void mcs_dialect_transform_call_arguments(ParseState *pstate, FuncCall *node);

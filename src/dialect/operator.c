@@ -123,8 +123,10 @@ qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 	/* LIKE, IN and the like have no place where a schema could stand */
 	if (list_length(e->name) != 1 || e->kind != AEXPR_OP || !operator_exists(pstate, name, left, right))
 		return false;
-	mcs_dialect_edit(fragment, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
-					 psprintf("OPERATOR(%s.%s)", quote_identifier(schema), strVal(llast(e->name))));
+	/* one without a place is written by who has made it */
+	if (e->location >= 0)
+		mcs_dialect_edit(fragment, EDIT_REPLACE, token->at, mcs_dialect_token_end(token),
+						 psprintf("OPERATOR(%s.%s)", quote_identifier(schema), strVal(llast(e->name))));
 	e->name = name;
 	return true;
 }
@@ -247,6 +249,24 @@ patch_operator(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 		if (left->expression && right->expression && !find_operator(pstate, e, left->type, right->type))
 			cast_to_fit(pstate, e, left, right);
 	}
+}
+
+/*
+ * Makes the operands of a comparison fit that is not in the text; returns how its
+ * operator is to be written there.  The left operand is analysed already.
+ */
+const char *
+mcs_dialect_fit_comparison(ParseState *pstate, A_Expr *e, Node *left_raw)
+{
+	Operand		left = analyse_operand(pstate, &e->lexpr);
+	Operand		right = analyse_operand(pstate, &e->rexpr);
+
+	left.raw = left_raw;
+	left.literal = mcs_dialect_is_literal(mcs_dialect_current, left_raw);
+	patch_operator(pstate, e, &left, &right);
+	if (list_length(e->name) == 1)
+		return strVal(linitial(e->name));
+	return psprintf("OPERATOR(%s.%s)", quote_identifier(strVal(linitial(e->name))), strVal(llast(e->name)));
 }
 
 /* Two rows are compared field by field. */

@@ -27,10 +27,13 @@ static Node *
 transform_case(ParseState *pstate, CaseExpr *c)
 {
 	Fragment   *fragment = mcs_dialect_current;
-	Node	   *arg = mcs_dialect_transform_operand(pstate, (Node **) &c->arg);
+	Node	   *arg;
 	List	   *results = NIL;
 	ListCell   *cell;
 
+	if (c->arg)
+		mcs_printable_case(pstate, c);
+	arg = mcs_dialect_transform_operand(pstate, (Node **) &c->arg);
 	foreach(cell, c->args)
 	{
 		CaseWhen   *when = lfirst_node(CaseWhen, cell);
@@ -162,10 +165,13 @@ apply_set(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 static Node *
 transform_original(ParseState *pstate, Node *node)
 {
+	Node	   *result;
+
 	switch (nodeTag(node))
 	{
 		case T_A_Expr:
-			return mcs_dialect_transform_operator(pstate, (A_Expr *) node);
+			result = mcs_printable_operator(pstate, (A_Expr *) node);
+			return result ? result : mcs_dialect_transform_operator(pstate, (A_Expr *) node);
 		case T_CaseExpr:
 			return transform_case(pstate, (CaseExpr *) node);
 		case T_CoalesceExpr:
