@@ -121,7 +121,7 @@ qualify(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 	DialectToken *token = &fragment->tokens[mcs_dialect_token_at(fragment, e->location)];
 
 	/* LIKE, IN and the like have no place where a schema could stand */
-	if (list_length(e->name) != 1 || e->kind != AEXPR_OP || !operator_exists(pstate, name, left, right))
+	if (list_length(e->name) != 1 || (e->kind != AEXPR_OP && e->kind != AEXPR_OP_ANY && e->kind != AEXPR_OP_ALL) || !operator_exists(pstate, name, left, right))
 		return false;
 	/* one without a place is written by who has made it */
 	if (e->location >= 0)
@@ -286,6 +286,9 @@ unify_rows(ParseState *pstate, A_Expr *e, RowExpr *left, RowExpr *right)
 			replace_operand(&b, mcs_dialect_as_document(pstate, b.raw, b.expression));
 		else if (b.document && a.expression && !a.document)
 			replace_operand(&a, mcs_dialect_as_document(pstate, a.raw, a.expression));
+		/* for its schema; it is one operator for all of them */
+		if (a.document && b.document)
+			(void) find_operator(pstate, e, a.type, b.type);
 	}
 }
 
@@ -356,12 +359,18 @@ transform_array(ParseState *pstate, A_Expr *e)
 	if (left.document && is_text_operator(strVal(llast(e->name))))
 		cast_operand(pstate, &left, TEXTOID);
 	if (!right.document || !mcs_dialect_extent(fragment, right.raw, &from, &to))
+	{
+		if (left.document && right.expression && OidIsValid(get_element_type(right.type)))
+			(void) find_operator(pstate, e, left.type, get_element_type(right.type));
 		return;
+	}
 	if (left.literal)
 		type_literal(pstate, &left, "text");
 	mcs_dialect_wrap(fragment, from, to, psprintf("ARRAY(SELECT %s(", mcs_dialect_function_name(fragment->namespace, "document_elements")), "))");
 	/* for the analysis an array of documents is enough, whatever is in it */
 	replace_operand(&right, (Node *) makeNullConst(get_array_type(fragment->document), -1, InvalidOid));
+	if (left.expression)
+		(void) find_operator(pstate, e, left.type, fragment->document);
 }
 
 /* Whether nothing but blanks stands between a token and the next. */
