@@ -28,7 +28,7 @@ MONGOC := $(firstword $(foreach p,libmongoc-1.0 mongoc2,$(shell pkg-config --exi
 # headers are included as folder/name.h, also where the tree is built from elsewhere; -isystem: the driver's inline functions are not ours to warn about
 PG_CPPFLAGS := -I$(dir $(lastword $(MAKEFILE_LIST)))src $(if $(MONGOC),$(patsubst -I%,-isystem%,$(shell pkg-config --cflags $(MONGOC)))) -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
 # what the driver unpacks messages with; one that is not here is not offered to MongoDB
-UNPACK := $(foreach p,snappy zlib libzstd,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p)))
+UNPACK := $(strip $(foreach p,snappy zlib libzstd,$(shell pkg-config --exists $(p) 2>/dev/null && echo $(p))))
 PG_CPPFLAGS += $(patsubst snappy,-DMCS_SNAPPY,$(patsubst zlib,-DMCS_ZLIB,$(patsubst libzstd,-DMCS_ZSTD,$(UNPACK))))
 SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) $(if $(UNPACK),$(shell pkg-config --libs $(UNPACK))) -lpthread
 

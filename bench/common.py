@@ -22,7 +22,6 @@ CITIES = [("Lyon", "FR", "69001"), ("Austin", "US", "73301"), ("Osaka", "JP", "5
 
 def servers(machine):
     """A cluster with the extension and a replica set."""
-    packages.build_tools()
     original = Installation(packages.pg_config())
     private = original.private_copy(machine.folder / "postgresql")
     install(build(original), private)

@@ -81,7 +81,6 @@ class Demo:
     # ------------------------------------------------------------ the steps
 
     def prepare(self, machine):
-        packages.build_tools()
         original = Installation(packages.pg_config())
         packages.mongod()
         screen.note(f"compiling the extension for {original.version}")

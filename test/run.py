@@ -227,7 +227,6 @@ def main():
     exit_on_signals()
     begin = time.monotonic()
     count = Count()
-    packages.build_tools()
     first = packages.pg_config()
     packages.mongod()
     with Machine() as machine:

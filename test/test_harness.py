@@ -9,6 +9,7 @@ import pymongo
 import pytest
 
 from harness import janitor
+from harness.build import without_blanks
 from harness.machine import wait_until
 
 
@@ -126,10 +127,49 @@ def test_nothing_stays(repository, installation, number):
     folder = program.stdout.readline().strip()
     servers = [int(pid) for pid in program.stdout.readline().split()]
     children = [pid for server in servers for pid in janitor.family(server)]
+    shared = set().union(*map(janitor.shared_memory, children))
     assert len(servers) == 2 and len(children) > 5 and os.path.isdir(folder)
+    assert {type(one) for one in shared} == {int, str}
     program.send_signal(number)
     program.wait(20)
     wait_until(lambda: not os.path.exists(folder) and not any(janitor.started(pid) for pid in children), 20)
+    assert [one for one in shared if is_there(one)] == []
+
+
+def is_there(shared):
+    """Whether a piece of shared memory is still there: a path, or an id of System V's."""
+    if isinstance(shared, str):
+        return os.path.exists(shared)
+    lines = pathlib.Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return str(shared) in (line.split()[1] for line in lines)
+
+
+def test_interrupt_prints_no_traceback(repository):
+    program = subprocess.Popen([sys.executable, "-c", "from harness.machine import exit_on_signals as f; import time; f(); print(flush=True); time.sleep(60)"],
+                               cwd=repository / "test", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    assert program.communicate(timeout=10)[1] == "\nInterrupted.\n" and program.returncode == -signal.SIGINT
+
+
+def test_packages_that_only_root_can_install(repository):
+    """Who is no root and has no sudo is told once, of all that is missing, as root would type it."""
+    sh = [repository / "test/apt.sh", "mcs-not-there", "bash", "mcs-nor-there"]
+    told = subprocess.run(sh if os.geteuid() else ["setpriv", "--reuid=nobody", "--clear-groups", "--", "bash", "-s", *sh[1:]],
+                          stdin=None if os.geteuid() else open(sh[0]), capture_output=True, text=True)
+    assert told.returncode == 2
+    assert told.stderr.splitlines()[-1] == "    apt-get update && apt-get install --no-install-recommends mcs-not-there mcs-nor-there"
+
+
+def test_path_with_a_blank(tmp_path, installation):
+    """What make cannot name is copied to where it can, and the copy works and goes."""
+    named = installation.private_copy(tmp_path / "a clone" / "postgresql")
+    with without_blanks(installation) as there:
+        assert there is installation
+    with without_blanks(named) as there:
+        assert " " not in there.pg_config and there.version == installation.version and there.folder("pgxs").exists()
+    assert not there.bindir.exists()
 
 
 def test_builds_without_headers_of_icu(repository, installation, tmp_path):

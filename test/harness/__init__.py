@@ -7,6 +7,7 @@ postgres   a PostgreSQL installation of our own, and clusters on it
 mongo      a MongoDB replica set
 proxy      a bad network between two programs
 liar       a MongoDB that lies
+telling    says that something takes its time, and how far it is
 names      a resolver of host names that the test commands
 """
 from .build import build, install

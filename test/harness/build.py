@@ -1,13 +1,21 @@
 """Compiles the extension for one PostgreSQL, in a folder of .cache/, and installs it there."""
+import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
+import re
 import shutil
+import tempfile
 
 from . import packages
 from .machine import CACHE, ROOT
 
 SOURCES = ("Makefile", "*.control", "mongo_change_stream--1.0.sql", "schema/*", "src/*.[ch]", "src/*/*.[ch]", "sql/*.sql", "expected/*.out")
+
+
+# a line of make's that compiles one file
+COMPILES = re.compile(r" -c -o \S+\.o ")
 
 
 def copy_sources(folder):
@@ -32,8 +40,30 @@ def build(installation, warnings_are_errors=False):
     folder = CACHE / "build" / f"pg{installation.major}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     copy_sources(folder)
-    make(folder, installation, f"-j{os.cpu_count()}", "all", f"COPT={flags}")
+    files = sum(1 for source in folder.glob("src/**/*.c") if is_older(source.with_suffix(".o"), source))
+    compiled = itertools.count(1)
+
+    def progress(line):
+        return f"{min(next(compiled), files)} of {files} files compiled" if COMPILES.search(line) else None
+
+    with without_blanks(installation) as there:
+        make(folder, there, f"-j{os.cpu_count()}", "all", f"COPT={flags}", progress=progress if files else None)
     return folder
+
+
+@contextlib.contextmanager
+def without_blanks(installation):
+    """The installation, or a copy of it in a folder without blanks in its name, which make could not name."""
+    if not re.search(r"\s", installation.pg_config):
+        yield installation
+        return
+    with tempfile.TemporaryDirectory(prefix="mcs-", dir="/tmp") as folder:
+        yield installation.private_copy(pathlib.Path(folder) / "postgresql")
+
+
+def is_older(made, source):
+    """Whether a file is missing, or older than what it is made of."""
+    return not made.exists() or made.stat().st_mtime < source.stat().st_mtime
 
 
 def install(folder, installation):
@@ -41,10 +71,10 @@ def install(folder, installation):
     make(folder, installation, "install")
 
 
-def make(folder, installation, *arguments):
+def make(folder, installation, *arguments, progress=None):
     """Runs make in a build folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    packages.run(["make", "-s", "-C", folder, f"PG_CONFIG={installation.pg_config}", *arguments], env=environment)
+    packages.run(["make", "-C", folder, f"PG_CONFIG={installation.pg_config}", *arguments], progress=progress, env=environment)
 
 
 def library(folder):

@@ -4,6 +4,7 @@ Reads lines from a pipe that the harness holds open: "process PID" and "folder P
 to be removed at the end of the pipe, "release WHAT" takes one back.  A harness that
 is killed with -9 closes the pipe, too.
 """
+import ctypes
 import os
 import shutil
 import signal
@@ -43,15 +44,46 @@ def family(pid):
     return members
 
 
+def shared_memory(pid):
+    """What a process has mapped that outlives it: the paths of POSIX shared memory, and the ids of System V's."""
+    found = set()
+    try:
+        with open(f"/proc/{pid}/maps") as maps:
+            for line in maps:
+                fields = line.split(None, 5)
+                if len(fields) == 6 and fields[5].startswith("/dev/shm/") and "(deleted)" not in fields[5]:
+                    found.add(fields[5].strip())
+                elif len(fields) == 6 and fields[5].startswith("/SYSV"):
+                    found.add(int(fields[4]))
+    except OSError:
+        pass
+    return found
+
+
+def remove_shared_memory(what):
+    """Removes shared memory that nobody is there for any more."""
+    for one in what:
+        if isinstance(one, int):
+            ctypes.CDLL(None).shmctl(one, 0, None)      # IPC_RMID
+        else:
+            try:
+                os.unlink(one)
+            except OSError:
+                pass
+
+
 def kill_family(pid):
-    """Kills a process and its descendants; they are stopped first, so that none forks meanwhile."""
+    """Kills a process and its descendants, with their shared memory; they are stopped first, so that none forks meanwhile."""
     members = family(pid)
+    shared = set()
     for what in (signal.SIGSTOP, signal.SIGKILL):
         for member in members:
             try:
                 os.kill(member, what)
+                shared |= shared_memory(member)
             except OSError:
                 pass
+    remove_shared_memory(shared)
 
 
 def main():

