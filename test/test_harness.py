@@ -36,6 +36,15 @@ def test_cluster_stops_kills_and_starts(new_cluster):
     assert cluster.psql("SELECT count(*) FROM kept") == "0\n"
 
 
+def test_no_shared_memory_of_a_killed_cluster_stays(new_cluster):
+    cluster = new_cluster()
+    shared = set().union(*map(janitor.shared_memory, janitor.family(cluster.process.pid)))
+    cluster.kill()
+    assert [one for one in shared if is_there(one)]
+    cluster.discard()
+    assert [one for one in shared if is_there(one)] == []
+
+
 def test_death_of_a_process_is_noticed(new_cluster):
     cluster = new_cluster()
     assert cluster.new_deaths() == []

@@ -105,6 +105,7 @@ class Cluster:
         self.log = self.folder / "postgres.log"
         self.port = machine.free_ports()[0] if tcp else 5432
         self.process = None
+        self._left = set()              # shared memory of a postmaster that was killed, until the next one clears it away
         self._seen = 0
         if standby_of:
             self._run([installation.program("pg_basebackup"), "-D", self.data, "-R", "-c", "fast", "--no-sync", "-U", "postgres",
@@ -159,6 +160,7 @@ class Cluster:
                 return False
 
         wait_until(ready, timeout, "PostgreSQL starts")
+        self._left = set()
 
     @property
     def running(self):
@@ -185,6 +187,7 @@ class Cluster:
         # stopped first, so that it starts none that would not be waited for
         self.signal(signal.SIGSTOP)
         members = [(pid, janitor.started(pid)) for pid in janitor.family(self.process.pid)]
+        self._left = set().union(*(janitor.shared_memory(pid) for pid, _ in members))
         self.signal(signal.SIGKILL)
         self.process.wait()
         self.host.gone(self.process)
@@ -208,6 +211,7 @@ class Cluster:
                 janitor.kill_family(self.process.pid)
                 self.process.wait()
             self.host.gone(self.process)
+        janitor.remove_shared_memory(self._left)
 
     # ------------------------------------------------------------ its log
 
