@@ -5,7 +5,7 @@ import pytest
 
 import oracle
 from harness.machine import wait_until
-from streams import create, gaps, operations, resume, sync, wait_state
+from streams import create, gaps, operations, pause, resume, sync, wait_state
 
 SCOPES = ("collection", "database", "deployment")
 
@@ -141,3 +141,45 @@ def test_watch_before_it_exists(linked, mongo, mdb):
     assert operations(linked, "plain") == ["insert"]
     assert operations(linked, "early") == ["create", "insert", "createIndexes", "dropIndexes", "modify"]
     oracle.compare(linked, "early", mongo, since, mdb.name, show_expanded_events=True)
+
+
+def watched(mongo, stream):
+    """What the cursors of a stream were opened on: a collection's name, or 1 for all of the database."""
+    return [found["cursor"]["originatingCommand"]["aggregate"] for found in mongo.client.admin.aggregate([
+        {"$currentOp": {"idleCursors": True, "allUsers": True}},
+        {"$match": {"cursor.originatingCommand.comment": {"$regex": f"^mongo_change_stream: {stream} "}}}])]
+
+
+@pytest.mark.parametrize("operations", [None, ["insert", "dropDatabase"]], ids=["all", "with the database's"])
+def test_watches_its_collection(linked, mongo, mdb, operations):
+    """Which costs MongoDB less; but not where what is asked for does not happen there."""
+    create(linked, "s", collection="c", operations=operations)
+    wait_state(linked, "s", "active")
+    wait_until(lambda: watched(mongo, "s") == [1 if operations else "c"], 10, "a cursor")
+    for number in range(2):
+        mdb.c.insert_one({"_id": number})
+        sync(linked, "s")
+        mongo.client.drop_database(mdb.name)
+    sync(linked, "s")
+    found = linked.column("SELECT operation_type FROM change_stream_events ORDER BY event_id")
+    assert found == ["insert", "dropDatabase" if operations else "drop"] * 2
+
+
+def test_view_takes_the_name(linked, mongo, mdb):
+    """What can't be watched itself is nothing that fails: its database is watched, until the name is a collection's again."""
+    create(linked, "s", collection="c")
+    mdb.c.insert_one({"_id": 1})
+    sync(linked, "s")
+    pause(linked, "s")
+    linked.wait_for("SELECT pid IS NULL FROM change_stream_status")
+    mdb.c.drop()
+    mdb.command("create", "c", viewOn="other", pipeline=[])
+    mdb.other.insert_one({"_id": 2})
+    resume(linked, "s")
+    wait_until(lambda: watched(mongo, "s") == [1], 30, "the database is watched")
+    sync(linked, "s")
+    mdb.c.drop()
+    mdb.c.insert_one({"_id": 3})
+    sync(linked, "s")
+    assert operations(linked, "s") == ["insert", "drop", "insert"]
+    assert linked.row("SELECT restarts, consecutive_errors FROM change_stream_progress") == (0, 0)

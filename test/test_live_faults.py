@@ -206,8 +206,8 @@ def test_failing_for_ever_backs_off(linked, mongo, mdb, postgres):
 
 
 def test_database_is_watched_again(linked, mongo, mdb):
-    """A refusal at the first opening makes a stream watch its collection, until it may watch the database."""
-    create(linked, "orders", collection="orders")
+    """A refusal at the first opening makes a stream that needs the database watch its collection, until it may."""
+    create(linked, "orders", collection="orders", operations=["insert", "dropDatabase"])
     wait_state(linked, "orders", "active")
     pause(linked, "orders")
     linked.wait_for("SELECT pid IS NULL FROM change_stream_status")

@@ -125,6 +125,18 @@ mcs_group_slot_begin_together(Oid database)
 /* ---- the ordinary process of a stream ---- */
 
 bool
+mcs_group_slot_has_others(void)
+{
+	bool		others = false;
+
+	LWLockAcquire(mcs_shared->lock, LW_SHARED);
+	for (int i = 0; i < mcs_shared->max_streams && !others; i++)
+		others = fits(&mcs_shared->slots[i], mcs_slot_mine);
+	LWLockRelease(mcs_shared->lock);
+	return others;
+}
+
+bool
 mcs_group_slot_offer(bool offers)
 {
 	StreamSlot *slot = mcs_slot_mine;

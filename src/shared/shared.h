@@ -261,6 +261,9 @@ extern List *mcs_slot_streams_of_role(Oid role);
 
 /* ---- group_slot.c: streams that one process follows by one cursor ---- */
 
+/* Whether there are other streams that the same group could follow. */
+extern bool mcs_group_slot_has_others(void);
+
 /*
  * In a stream's own process, now and then: whether it would give the stream to a
  * group.  True where others are there that fit: it is to leave then, and a

@@ -130,9 +130,14 @@ extern void mcs_alert_of_oplogs(void);
 /* ---- pipeline.c: whoever asks MongoDB for a stream's events ---- */
 
 /*
+ * Whether all that a stream wants can be had by watching its collection, which
+ * costs MongoDB less than to look for the collection in all of the database.
+ */
+extern bool mcs_stream_fits_collection(const Stream *stream);
+
+/*
  * Fills a spec from a definition (all but start, token, time and comment).
- * at_collection: watch the collection itself, as the role may not watch the
- * database.
+ * at_collection: watch the collection itself.
  */
 extern void mcs_stream_spec(const Stream *stream, bool at_collection, ChangeStreamSpec *spec);
 

@@ -26,8 +26,8 @@
 #define WINDOW_BUSY_MS		2000	/* while events wait */
 
 /*
- * A stream that had to retreat to its collection looks whether the database may
- * be watched again: at most so seldom, and for so long.
+ * A stream that watches its collection and would rather watch the database looks
+ * whether it may: at most so seldom, and for so long.
  */
 #define WIDEN_MAX_MS		3600000
 #define WIDEN_TIMEOUT_MS	5000
@@ -139,7 +139,7 @@ mcs_chores_look_at_oplog(StreamWorker *worker, TimestampTz now, int64 *window_fo
 	worker->chores.window_at = TimestampTzPlusMilliseconds(now, WINDOW_INTERVAL_MS);
 	session = open_question(worker, busy ? WINDOW_BUSY_MS : WINDOW_TIMEOUT_MS, &context);
 	if (mcs_mongo_oplog_oldest(session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
-							   worker->mongo.at_collection ? stream->collection : NULL, &oldest, &error) && oldest != 0)
+							   mcs_worker_watches_collection(worker) ? stream->collection : NULL, &oldest, &error) && oldest != 0)
 		window = Max((int64) (worker->read.operation_time >> 32) - (int64) (oldest >> 32), 0) * USECS_PER_SEC;
 	/* one that is not full loses nothing yet: what counts is how far it will reach at its pace so far */
 	if (window >= 0)
@@ -160,7 +160,7 @@ mcs_chores_look_at_oplog(StreamWorker *worker, TimestampTz now, int64 *window_fo
 	return window >= 0;
 }
 
-/* A stream that watches only its collection: sees whether the database may be watched by now. */
+/* A stream that watches its collection and would rather watch the database: sees whether it may. */
 static void
 look_at_database(StreamWorker *worker, TimestampTz now)
 {
@@ -170,10 +170,10 @@ look_at_database(StreamWorker *worker, TimestampTz now)
 	MemoryContext context;
 
 	/* only when all is well and nothing waits: it may take some seconds */
-	if (!worker->mongo.at_collection || now < worker->chores.widen_at ||
-		!mcs_worker_is_following(worker) || worker->read.have_batch)
+	if ((!worker->mongo.at_collection && (worker->mongo.was_wide || !worker->mongo.joins_if_wide)) ||
+		now < worker->chores.widen_at || !mcs_worker_is_following(worker) || worker->read.have_batch)
 		return;
-	worker->chores.widen_ms = Min(worker->chores.widen_ms * 2, WIDEN_MAX_MS);
+	worker->chores.widen_ms = Min(Max(worker->chores.widen_ms * 2, WIDEN_MIN_MS), WIDEN_MAX_MS);
 	worker->chores.widen_at = TimestampTzPlusMilliseconds(now, worker->chores.widen_ms);
 	session = open_question(worker, WIDEN_TIMEOUT_MS, &context);
 	memset(&spec, 0, sizeof(spec));
@@ -181,8 +181,9 @@ look_at_database(StreamWorker *worker, TimestampTz now)
 	spec.comment = worker->process.name;
 	if (mcs_mongo_try_stream(session, &spec, NULL, NULL, NULL, &error))
 	{
+		worker->process.reload = worker->mongo.at_collection;
 		worker->mongo.at_collection = false;
-		worker->process.reload = true;
+		worker->mongo.was_wide = true;
 	}
 	close_question(worker, session, context);
 }

@@ -104,7 +104,7 @@ mcs_worker_open_stream(StreamWorker *worker)
 	MemoryContext old = MemoryContextSwitchTo(worker->process.batch_context);
 
 	memset(&spec, 0, sizeof(spec));
-	mcs_stream_spec(stream, worker->mongo.at_collection, &spec);
+	mcs_stream_spec(stream, mcs_worker_watches_collection(worker), &spec);
 	if (mcs_worker_plan_looks_up(worker))
 		spec.full_document = NULL;
 	/* of no other stream anywhere, as cursors that have it and that nobody reads are ended */

@@ -11,9 +11,8 @@
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
-/* When a role that was refused is tried again, and when a stream that retreated to its collection first looks for more. */
+/* When a role that was refused is tried again. */
 #define REFUSED_RETRY_MS	60000
-#define WIDEN_MIN_MS		60000
 
 char *
 mcs_failure_line(const MongoError *failure)
@@ -69,21 +68,23 @@ retry_passing(StreamWorker *worker, const MongoError *failure)
 
 /*
  * The role is refused.  One that may read only its collection may not watch the
- * database, so the collection is watched then.  But a stream that has watched
- * the database before may have been refused by a whim of the server: that has
- * to come twice, and is looked at again now and then.
+ * database: a stream that needs the database watches the collection then, and
+ * looks again now and then.  But one that has worked before may have been refused
+ * by a whim of the server: that has to come twice.
  */
 static void
 handle_refused_role(StreamWorker *worker, const MongoError *failure)
 {
+	bool		may_retreat = failure->code == MONGO_CODE_UNAUTHORIZED && worker->stream->collection && !worker->mongo.at_collection;
+
 	mcs_worker_close_session(worker);
-	if (failure->code == MONGO_CODE_UNAUTHORIZED && worker->stream->collection && !worker->mongo.at_collection)
+	if (may_retreat && worker->mongo.opened && worker->mongo.refusals++ == 0)
 	{
-		if (worker->mongo.was_wide && worker->mongo.refusals++ == 0)
-		{
-			retry_passing(worker, failure);
-			return;
-		}
+		retry_passing(worker, failure);
+		return;
+	}
+	if (may_retreat && !mcs_worker_watches_collection(worker))
+	{
 		worker->mongo.at_collection = true;
 		worker->chores.widen_ms = WIDEN_MIN_MS;
 		worker->chores.widen_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), worker->chores.widen_ms);
@@ -92,6 +93,14 @@ handle_refused_role(StreamWorker *worker, const MongoError *failure)
 	worker->mongo.at_collection = false;
 	mcs_worker_retry(worker, STREAM_ERROR, mcs_failure_refusal_reason(failure, "MongoDB refuses the connection, which is tried again each minute"),
 					 mcs_failure_line(failure), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REFUSED_RETRY_MS));
+}
+
+/* Whether there may be something else of the collection's name, whose database can be watched. */
+static bool
+is_no_collection(const StreamWorker *worker, const MongoError *failure)
+{
+	return failure->at_open && (failure->class == MONGO_ERROR_REFUSED || failure->class == MONGO_ERROR_CONFIGURATION) &&
+		failure->code != MONGO_CODE_CHANGE_STREAM_FATAL_ERROR && !worker->mongo.at_collection && mcs_worker_watches_collection(worker);
 }
 
 /* Whether what the definition asks for has ever worked, so that it is not the definition's fault. */
@@ -149,6 +158,11 @@ mcs_worker_handle_failure(StreamWorker *worker)
 	if (!worker->mongo.from_time && stream->resume_token && mcs_token_lacks_type_bits(stream->resume_token, &failure))
 	{
 		worker->mongo.from_time = true;
+		return;
+	}
+	if (is_no_collection(worker, &failure))
+	{
+		worker->mongo.needs_database = true;
 		return;
 	}
 	switch (failure.class)

@@ -311,7 +311,7 @@ mcs_history_verify(StreamWorker *worker)
 		memset(&error, 0, sizeof(error));
 	if (error.class == MONGO_ERROR_NONE && event)
 		answer = mcs_mongo_history_has(worker->mongo.session, strcmp(stream->database, "*") == 0 ? NULL : stream->database,
-									   worker->mongo.at_collection ? stream->collection : NULL, event, &error);
+									   mcs_worker_watches_collection(worker) ? stream->collection : NULL, event, &error);
 	if (answer == HISTORY_HAS_NOT)
 		why = psprintf("the last event, %s, is not in it", event);
 	else if (error.class == MONGO_ERROR_TRANSIENT || error.class == MONGO_ERROR_DRIVER_ENDED)

@@ -148,6 +148,12 @@ mcs_worker_show_active(StreamWorker *worker)
 	mcs_worker_set_state(worker, STREAM_ACTIVE, reason, NULL, 0);
 }
 
+bool
+mcs_worker_watches_collection(const StreamWorker *worker)
+{
+	return worker->mongo.at_collection || (mcs_stream_fits_collection(worker->stream) && !worker->mongo.needs_database);
+}
+
 void
 mcs_worker_opened(StreamWorker *worker)
 {
@@ -159,7 +165,7 @@ mcs_worker_opened(StreamWorker *worker)
 		mcs_process_commit(&worker->process);
 	}
 	worker->mongo.opened = true;
-	worker->mongo.was_wide |= !worker->mongo.at_collection;
+	worker->mongo.was_wide |= !mcs_worker_watches_collection(worker);
 	worker->mongo.refusals = 0;
 	mcs_worker_show_active(worker);
 }

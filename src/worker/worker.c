@@ -131,11 +131,15 @@ static bool
 joins_group(StreamWorker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		ready;
 
 	if (!mcs_shared_time_has_come(worker->offer_at, now))
 		return false;
 	worker->offer_at = TimestampTzPlusMilliseconds(now, CHORE_INTERVAL_MS);
-	return mcs_group_slot_offer(is_ready(worker));
+	ready = is_ready(worker);
+	/* a group watches the database, which the role may be forbidden to: that is asked first, as all of the group would fail by it */
+	worker->mongo.joins_if_wide = ready && !worker->mongo.was_wide && mcs_group_slot_has_others();
+	return mcs_group_slot_offer(ready && worker->mongo.was_wide);
 }
 
 /* Follows until something has to be read or opened again. */

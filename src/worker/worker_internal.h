@@ -81,8 +81,10 @@ typedef struct StreamMongo
 	/* how the change stream is opened beside what the definition says */
 	bool		from_time;		/* the token was not found: started at its time, events up to it are left out */
 	TooLarge	too_large;		/* reading the one event that is */
-	bool		at_collection;	/* may not watch the database, so watches the collection */
-	bool		was_wide;		/* has watched the database in this process */
+	bool		needs_database;	/* MongoDB does not follow what has the collection's name, as a view */
+	bool		at_collection;	/* needs to watch the database and may not, so watches the collection */
+	bool		was_wide;		/* has watched the database in this process, or seen that it may */
+	bool		joins_if_wide;	/* would be followed together with others if it may watch the database */
 	int			refusals;		/* of the database, in a row */
 } StreamMongo;
 
@@ -177,6 +179,9 @@ typedef struct StreamRetry
 	TimestampTz mirror_since;	/* the first of them */
 } StreamRetry;
 
+/* When a stream that could not watch the database, or not yet, first looks again whether it may. */
+#define WIDEN_MIN_MS	60000
+
 /* What is done now and then: chores.c. */
 typedef struct StreamChores
 {
@@ -186,7 +191,7 @@ typedef struct StreamChores
 	char		kept_reason[256];
 	TimestampTz window_at;		/* next look at the oplog's reach */
 	double		oplog_fill;		/* how much of its room was taken at the last look that was answered */
-	TimestampTz widen_at;		/* at_collection: when to see whether the database may be watched after all */
+	TimestampTz widen_at;		/* when to see whether the database may be watched */
 	int64		widen_ms;		/* until the look after that */
 } StreamChores;
 
@@ -368,6 +373,12 @@ extern void mcs_worker_set_state(StreamWorker *worker, StreamState state, const 
 
 /* Publishes that all is well, with what is to be said beside. */
 extern void mcs_worker_show_active(StreamWorker *worker);
+
+/*
+ * Whether it watches the collection itself, and not the database of it: since
+ * that is all that the stream wants, or all that the role may.
+ */
+extern bool mcs_worker_watches_collection(const StreamWorker *worker);
 
 /* The change stream is open: counts it where it was open before. */
 extern void mcs_worker_opened(StreamWorker *worker);
