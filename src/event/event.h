@@ -284,6 +284,9 @@ typedef struct EventsTable
 	const RowColumn *updated;
 	int			updated_count;
 	TupleTableSlot *new_row;
+
+	/* for deletes */
+	TupleTableSlot *newest;		/* the newest version of a row */
 } EventsTable;
 
 /* Opens the table for one kind of command, as whoever the session is; updated: columns of ours, for an UPDATE. */
@@ -302,7 +305,12 @@ extern void mcs_events_table_end_command(EventsTable *table);
 
 /* Writes a row again with other values in the updated columns; they are converted where they stand. */
 extern void mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, Datum *values, bool *nulls);
-extern void mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row);
+
+/*
+ * Deletes the row at a place, in its newest version: somebody may be writing how
+ * its processing went.  False where somebody has it locked and wait is not allowed.
+ */
+extern bool mcs_events_table_delete_row(EventsTable *table, ItemPointer place, bool wait);
 
 /* Checks what is deferred to the end of the transaction, and lets nothing more be deferred in it. */
 extern void mcs_events_table_check_deferred(void);

@@ -84,6 +84,8 @@ mcs_events_table_open(CmdType command, const RowColumn *updated, int updated_cou
 		table->conversion = mcs_events_map_conversion(table->relation, &table->map);
 	if (command == CMD_UPDATE)
 		table->new_row = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsHeapTuple);
+	if (command == CMD_DELETE)
+		table->newest = table_slot_create(table->relation, NULL);
 	if (command == CMD_INSERT)
 	{
 		table->desc = CreateTupleDescCopyConstr(RelationGetDescr(table->relation));
@@ -102,6 +104,8 @@ mcs_events_table_close(EventsTable *table)
 		ExecDropSingleTupleTableSlot(table->slots[i]);
 	if (table->new_row)
 		ExecDropSingleTupleTableSlot(table->new_row);
+	if (table->newest)
+		ExecDropSingleTupleTableSlot(table->newest);
 	mcs_insert_free_state(table->estate, table->result);
 	/* the lock stays until the commit, as for any statement */
 	table_close(table->relation, NoLock);
@@ -229,7 +233,11 @@ mcs_events_table_begin_command(EventsTable *table, Snapshot snapshot)
 	if (table->command == CMD_UPDATE)
 		ExecBSUpdateTriggers(table->estate, table->result);
 	else
+	{
+		/* a published table without an identity for its rows: asked once, and not with each row */
+		CheckCmdReplicaIdentity(table->relation, CMD_DELETE);
 		ExecBSDeleteTriggers(table->estate, table->result);
+	}
 }
 
 /* The state in which triggers look for newer versions of a row; there are none, since the caller has locked it. */
@@ -268,14 +276,47 @@ mcs_events_table_update_row(EventsTable *table, TupleTableSlot *old, Datum *valu
 	ResetPerTupleExprContext(table->estate);
 }
 
-void
-mcs_events_table_delete_row(EventsTable *table, TupleTableSlot *row)
+/* Locks the newest version of a row, and deletes that: where there is a newer one, and for triggers, which have to see it. */
+static bool
+delete_newest(EventsTable *table, ItemPointer place, bool wait)
 {
+	TM_FailureData failure;
+	TM_Result	result;
 	EPQState	epq;
 
-	init_recheck(&epq, table);
-	ExecSimpleRelationDelete(table->result, table->estate, &epq, row);
+	result = table_tuple_lock(table->relation, place, table->estate->es_snapshot, table->newest, table->estate->es_output_cid,
+							  LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_WouldBlock)
+		return false;
+	/* else somebody else has deleted it */
+	if (result == TM_Ok)
+	{
+		init_recheck(&epq, table);
+		ExecSimpleRelationDelete(table->result, table->estate, &epq, table->newest);
+	}
+	return true;
+}
+
+bool
+mcs_events_table_delete_row(EventsTable *table, ItemPointer place, bool wait)
+{
+	TriggerDesc *triggers = table->result->ri_TrigDesc;
+	TM_Result	result = TM_Updated;
+	TM_FailureData failure;
+	bool		done = true;
+
+	/* without a lock before, which would be a record in WAL of its own, as large as that of the delete */
+	if (!triggers || !triggers->trig_delete_before_row)
+		result = table_tuple_delete(table->relation, place, table->estate->es_output_cid, table->estate->es_snapshot, InvalidSnapshot,
+									wait, &failure, false);
+	if (result == TM_Ok)
+		ExecARDeleteTriggers(table->estate, table->result, place, NULL, NULL, false);
+	else if (result == TM_Updated)
+		done = delete_newest(table, place, wait);
+	else
+		done = result != TM_BeingModified;
 	ResetPerTupleExprContext(table->estate);
+	return done;
 }
 
 void

@@ -8,7 +8,6 @@
  */
 #include "mongo_change_stream.h"
 
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -20,16 +19,19 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* How many events are deleted in one transaction, and how many singly where something refers to some. */
-#define EXPIRE_CHUNK	1000
-#define EXPIRE_SINGLY	200
+/* How many events are deleted at once: at first, at most; and how many attempts are made in one transaction. */
+#define EXPIRE_FIRST	1024
+#define EXPIRE_MOST		16384
+#define EXPIRE_ATTEMPTS	64
+
+/* The clock is looked at with each of so many. */
+#define EXPIRE_TIMED	64
 
 /* A deletion while it runs. */
 typedef struct EventDeletion
 {
 	EventsTable *table;
 	EventsScan	scan;
-	TupleTableSlot *locked;		/* the newest version of the row that the scan found */
 } EventDeletion;
 
 /* Of all rows of a stream behind an event. */
@@ -41,29 +43,13 @@ begin_deletion(EventDeletion *deletion, const char *stream, int64 after)
 	/* for code of the table's owner that runs by the deletion */
 	PushActiveSnapshot(deletion->scan.snapshot);
 	mcs_events_table_begin_command(deletion->table, deletion->scan.snapshot);
-	deletion->locked = table_slot_create(deletion->table->relation, NULL);
 }
 
-/*
- * Deletes the row that the scan found, in its newest version: somebody may be
- * writing how its processing went.  False where the lock is not to be had
- * without waiting and wait is not allowed.
- */
+/* Deletes the row that the scan found; false where it is locked and wait is not allowed. */
 static bool
 delete_row(EventDeletion *deletion, bool wait)
 {
-	TM_FailureData failure;
-	TM_Result	result;
-
-	result = table_tuple_lock(deletion->table->relation, &deletion->scan.slot->tts_tid, deletion->scan.snapshot, deletion->locked,
-							  GetCurrentCommandId(false), LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip,
-							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
-	if (result == TM_WouldBlock)
-		return false;
-	if (result != TM_Ok)
-		return true;			/* somebody else has deleted it */
-	mcs_events_table_delete_row(deletion->table, deletion->locked);
-	return true;
+	return mcs_events_table_delete_row(deletion->table, &deletion->scan.slot->tts_tid, wait);
 }
 
 /* The operation_type of the row that the scan found. */
@@ -81,7 +67,6 @@ end_deletion(EventDeletion *deletion)
 {
 	mcs_events_table_end_command(deletion->table);
 	PopActiveSnapshot();
-	ExecDropSingleTupleTableSlot(deletion->locked);
 	mcs_events_scan_end(&deletion->scan);
 	mcs_events_table_close(deletion->table);
 	CommandCounterIncrement();
@@ -116,21 +101,27 @@ typedef struct ExpiryBounds
 	TimestampTz before;			/* received before this */
 	int64		last;			/* and not behind this one */
 	int			limit;			/* at a time */
+	TimestampTz until;			/* no more are begun with then */
 	int64		after;			/* behind this one; moved */
-	bool		more;			/* the limit was what ended it */
-	int64		deleted;
+	bool		more;			/* limit or time was what ended it */
 } ExpiryBounds;
+
+/* Whether it is enough for one attempt, after so many. */
+static bool
+is_enough(const ExpiryBounds *bounds, int deleted)
+{
+	return deleted == bounds->limit || (deleted > 0 && deleted % EXPIRE_TIMED == 0 && GetCurrentTimestamp() >= bounds->until);
+}
 
 /* Deletes the oldest events within bounds. */
 static void
 delete_old(ExpiryBounds *bounds)
 {
 	EventDeletion deletion;
-	int			looked = 0;
+	int			deleted = 0;
 	int64		event_id;
 
 	bounds->more = false;
-	bounds->deleted = 0;
 	begin_deletion(&deletion, bounds->stream, bounds->after);
 	while ((event_id = mcs_events_scan_next(&deletion.scan)) != 0)
 	{
@@ -140,11 +131,11 @@ delete_old(ExpiryBounds *bounds)
 		CHECK_FOR_INTERRUPTS();
 		if (isnull || DatumGetTimestampTz(received_at) >= bounds->before || event_id > bounds->last)
 			break;
-		bounds->more = looked++ == bounds->limit;
+		bounds->more = is_enough(bounds, deleted);
 		if (bounds->more || !delete_row(&deletion, false))
 			break;
 		bounds->after = event_id;
-		bounds->deleted++;
+		deleted++;
 	}
 	end_deletion(&deletion);
 }
@@ -190,39 +181,64 @@ next_event_id(const char *stream, int64 after)
 	return next;
 }
 
-void
-mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry)
+/* One that must stay is passed. */
+static void
+keep_one(ExpiryBounds *bounds, EventExpiry *expiry, const ErrorData *error)
 {
-	ExpiryBounds bounds = {.stream = stream,.after = expiry->after,.limit = EXPIRE_CHUNK};
+	expiry->kept++;
+	mcs_text_copy(expiry->reason, sizeof(expiry->reason), error->message ? error->message : "");
+	bounds->after = next_event_id(bounds->stream, bounds->after);
+	bounds->more = true;
+}
+
+/*
+ * Deletes as many at once as goes well.  Where something refers to some, fewer and
+ * fewer are tried until one stands alone, and then more again: so a few that must
+ * stay cost a few attempts, and not one for each of the others.
+ */
+static void
+expire_until(ExpiryBounds *bounds, EventExpiry *expiry)
+{
+	for (int i = 0; i < EXPIRE_ATTEMPTS; i++)
+	{
+		ErrorData  *error = try_delete_old(bounds);
+
+		if (error && bounds->limit > 1)
+		{
+			bounds->limit = Max(bounds->limit / 8, 1);
+			continue;
+		}
+		if (error)
+			keep_one(bounds, expiry, error);
+		else
+			bounds->limit = Min(bounds->limit * 2, EXPIRE_MOST);
+		if (!bounds->more || GetCurrentTimestamp() >= bounds->until)
+			break;
+	}
+}
+
+void
+mcs_events_expire(const char *stream, const Interval *retention, TimestampTz until, EventExpiry *expiry)
+{
+	ExpiryBounds bounds = {.stream = stream,.until = until,.more = true};
 	Stream	   *current = mcs_streams_load(stream, false, true);
 
+	if (expiry->after == 0)
+		expiry->kept = 0;
+	bounds.after = Max(expiry->after, expiry->begin);
+	bounds.limit = expiry->limit ? expiry->limit : EXPIRE_FIRST;
 	expiry->after = 0;
 	if (current == NULL)
 		return;
 	bounds.before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
 															IntervalPGetDatum(retention)));
 	bounds.last = Min(current->last_event_id - 1, handled_event(stream));
-	if (try_delete_old(&bounds) != NULL)
-	{
-		/* something refers to one of them: one by one, and past those that must stay */
-		bounds.limit = 1;
-		for (int i = 0; i < EXPIRE_SINGLY; i++)
-		{
-			ErrorData  *error = try_delete_old(&bounds);
-
-			if (error)
-			{
-				expiry->kept++;
-				mcs_text_copy(expiry->reason, sizeof(expiry->reason), error->message ? error->message : "");
-				bounds.after = next_event_id(stream, bounds.after);
-				bounds.more = true;
-			}
-			if (!bounds.more)
-				break;
-		}
-	}
+	expire_until(&bounds, expiry);
+	expiry->limit = bounds.limit;
 	if (bounds.more)
 		expiry->after = bounds.after;
+	else
+		expiry->begin = expiry->kept == 0 ? bounds.after : 0;
 }
 
 void

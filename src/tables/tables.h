@@ -315,18 +315,20 @@ extern int64 mcs_restore_pause_mirrors(const char *stream);
 /* How a round of deletions goes, in which each event that is too old is looked at once. */
 typedef struct EventExpiry
 {
+	int64		begin;			/* a round begins behind this event: up to it all were deleted */
 	int64		after;			/* the next chunk is behind this event; 0: the round is over, or has not begun */
+	int			limit;			/* how many are tried at once; 0: not known yet */
 	int64		kept;			/* that could not be deleted in this round */
 	char		reason[256];	/* why the last of them */
 } EventExpiry;
 
 /*
  * Deletes a chunk of the events that were received longer ago than retention,
- * oldest first, and never the last.  One that something refers to (a foreign key)
- * stays, and does not keep the others.  The caller is the stream's owner: triggers
- * on the table run.
+ * oldest first, and never the last; no more are begun with when it is until.  One
+ * that something refers to (a foreign key) stays, and does not keep the others.
+ * The caller is the stream's owner: triggers on the table run.
  */
-extern void mcs_events_expire(const char *stream, const Interval *retention, EventExpiry *expiry);
+extern void mcs_events_expire(const char *stream, const Interval *retention, TimestampTz until, EventExpiry *expiry);
 
 /* Deletes all events of a stream, as its owner. */
 extern void mcs_events_delete_all(const char *stream, Oid owner);

@@ -20,6 +20,20 @@
 #define EXPIRE_INTERVAL_MS	10000
 #define EXPIRE_AGAIN_MS		60000
 
+/* A chunk of them takes so long. */
+#define EXPIRE_LEAST_MS		10
+#define EXPIRE_MOST_MS		50
+
+/* Where a chunk has met some that must stay, so many times what it took is left to others. */
+#define EXPIRE_KEPT_PAUSE	10
+
+/*
+ * So often all are looked at, and not only those behind the last that was deleted:
+ * a way through the index, whose first part may still hold entries of rows that are
+ * gone.  Nothing comes there but by hand.
+ */
+#define EXPIRE_ALL_MS		3600000
+
 /* The oplog is looked at so often, and a look may take so long. */
 #define WINDOW_INTERVAL_MS	60000
 #define WINDOW_TIMEOUT_MS	10000
@@ -49,27 +63,54 @@ end_expiry(StreamWorker *worker, TimestampTz now)
 	}
 	if (expiry->kept)
 		worker->chores.expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_AGAIN_MS);
-	expiry->kept = 0;
+	if (now >= worker->chores.expire_all_at)
+	{
+		expiry->begin = 0;
+		worker->chores.expire_all_at = TimestampTzPlusMilliseconds(now, EXPIRE_ALL_MS);
+	}
 }
 
-/* Deletes a chunk of old events when it is time. */
-static void
-expire_events(StreamWorker *worker, TimestampTz now)
+bool
+mcs_chores_expiry_is_due(const StreamWorker *worker, TimestampTz now)
+{
+	return worker->stream->retention && now >= worker->chores.expire_at;
+}
+
+long
+mcs_chores_wait_ms(const StreamWorker *worker)
+{
+	if (!worker->stream->retention || worker->chores.expiry.after == 0)
+		return CHORE_INTERVAL_MS;
+	return Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), worker->chores.expire_at), CHORE_INTERVAL_MS);
+}
+
+/*
+ * A chunk with each look, so that events which come meanwhile do not wait for all
+ * of them: who is far behind with deleting spends half of its time with it, which
+ * is more than as many events take to be written.
+ */
+void
+mcs_chores_expire(StreamWorker *worker, TimestampTz now, TimestampTz *expired_at)
 {
 	EventExpiry *expiry = &worker->chores.expiry;
+	int64		kept = expiry->after == 0 ? 0 : expiry->kept;
+	long		others = TimestampDifferenceMilliseconds(*expired_at, now);
+	TimestampTz ended;
 
-	if (!worker->stream->retention || now < worker->chores.expire_at)
-		return;
 	/* before anything can fail: a deletion that always fails must leave time to follow */
 	worker->chores.expire_at = TimestampTzPlusMilliseconds(now, EXPIRE_INTERVAL_MS);
 	mcs_process_begin(&worker->process);
-	mcs_events_expire(worker->process.name, worker->stream->retention, expiry);
+	/* what a crash brings back is deleted again, and events that come meanwhile need not wait for the disk */
+	mcs_process_commit_lazily();
+	mcs_events_expire(worker->process.name, worker->stream->retention,
+					  TimestampTzPlusMilliseconds(now, Min(Max(others, EXPIRE_LEAST_MS), EXPIRE_MOST_MS)), expiry);
 	mcs_process_commit(&worker->process);
-	/* a chunk with each look, so that events which come meanwhile do not wait for all of them */
-	if (expiry->after != 0)
-		worker->chores.expire_at = now;
+	ended = GetCurrentTimestamp();
+	*expired_at = ended;
+	if (expiry->after == 0)
+		end_expiry(worker, ended);
 	else
-		end_expiry(worker, now);
+		worker->chores.expire_at = expiry->kept == kept ? ended : ended + (ended - now) * EXPIRE_KEPT_PAUSE;
 }
 
 /* ---- questions to MongoDB ---- */
@@ -197,10 +238,11 @@ mcs_chores_do(StreamWorker *worker)
 
 	mcs_process_measure(&worker->process, now);
 	mcs_crash_survive(worker, now);
-	expire_events(worker, now);
-	/* a group asks once for all of its streams */
+	/* a group asks once for all of its streams, and deletes old events of one at a time */
 	if (worker->inbox)
 		return;
+	if (mcs_chores_expiry_is_due(worker, now))
+		mcs_chores_expire(worker, now, &worker->chores.expired_at);
 	if (mcs_chores_look_at_oplog(worker, now, &window, &holds))
 		mcs_chores_tell_oplog(worker, window, holds);
 	look_at_database(worker, now);

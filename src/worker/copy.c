@@ -27,7 +27,6 @@
 #include "shared/shared.h"
 #include "tables/tables.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker_internal.h"
@@ -443,7 +442,7 @@ write_rows(StreamWorker *worker, CopyProgress *progress, const Chunk *chunk, uin
 	 * events, which somebody may have seen under their numbers.
 	 */
 	if (!chunk->last)
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		mcs_process_commit_lazily();
 	if (saved && !mirror->stopped)
 	{
 		if (chunk->count > 0)

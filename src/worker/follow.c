@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "shared/shared.h"
 #include "tables/tables.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
@@ -128,7 +127,7 @@ write_transaction(StreamWorker *worker)
 	if (worker->write.skipped)
 		mcs_streams_forget_skip(stream->name);
 	if (may_commit_lazily(worker, writer))
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		mcs_process_commit_lazily();
 
 	memset(&progress, 0, sizeof(progress));
 	progress.token = get_token(&worker->read.token);

@@ -183,6 +183,7 @@ follow(StreamGroup *group)
 {
 	GroupNews	news = look_around(group);
 	TimestampTz now = GetCurrentTimestamp();
+	long		wait_ms;
 
 	if (group->members == NIL)
 		return false;
@@ -196,6 +197,7 @@ follow(StreamGroup *group)
 	mcs_member_each(group, step, NULL);
 	if (now >= group->tick_at || group->tick_at > TimestampTzPlusMilliseconds(now, TICK_MS))
 		tick(group, now);
+	wait_ms = mcs_member_expire_next(group);
 	mcs_member_sweep(group);
 	if (group->members == NIL)
 		return false;
@@ -217,7 +219,7 @@ follow(StreamGroup *group)
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK_MS, PG_WAIT_EXTENSION);
 	}
 	else
-		read_round(group, TICK_MS);
+		read_round(group, wait_ms);
 	return true;
 }
 

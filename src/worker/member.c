@@ -357,6 +357,40 @@ mcs_member_chores(StreamGroup *group)
 	mcs_slot_waiting(group->reader->stream->max_await_ms + AWAIT_MARGIN_MS);
 }
 
+long
+mcs_member_expire_next(StreamGroup *group)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	GroupMember *next = NULL;
+	long		wait_ms = CHORE_INTERVAL_MS;
+	ListCell   *cell;
+
+	/* who has waited longest */
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		if (!member->gone && mcs_chores_expiry_is_due(member->worker, now) &&
+			(next == NULL || member->worker->chores.expired_at < next->worker->chores.expired_at))
+			next = member;
+	}
+	if (next)
+	{
+		mcs_member_use(group, next);
+		mcs_chores_expire(next->worker, now, &group->reader->chores.expired_at);
+		next->worker->chores.expired_at = group->reader->chores.expired_at;
+		mcs_member_done(group);
+	}
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		if (!member->gone)
+			wait_ms = Min(wait_ms, mcs_chores_wait_ms(member->worker));
+	}
+	return wait_ms;
+}
+
 /* ---- positions that move without events ---- */
 
 /* Tells where a member is whose position is saved. */

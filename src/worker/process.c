@@ -144,6 +144,12 @@ mcs_process_begin(WorkerProcess *process)
 }
 
 void
+mcs_process_commit_lazily(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
 mcs_process_commit(WorkerProcess *process)
 {
 	PopActiveSnapshot();

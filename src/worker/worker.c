@@ -164,7 +164,7 @@ follow(StreamWorker *worker)
 			if (!mcs_copy_step(worker))
 				return;
 		}
-		else if (!mcs_follow_step(worker, mcs_copy_is_wanted(worker) ? 0 : CHORE_INTERVAL_MS))
+		else if (!mcs_follow_step(worker, mcs_copy_is_wanted(worker) ? 0 : mcs_chores_wait_ms(worker)))
 			return;
 	}
 }

@@ -58,6 +58,9 @@ extern void mcs_process_leave(void) pg_attribute_noreturn();
 extern void mcs_process_begin(WorkerProcess *process);
 extern void mcs_process_commit(WorkerProcess *process);
 
+/* The transaction at work may commit without waiting for the disk, or a standby. */
+extern void mcs_process_commit_lazily(void);
+
 /* Ends it without a trace instead: what it was about has changed, and is to be read again. */
 extern void mcs_process_roll_back(WorkerProcess *process);
 

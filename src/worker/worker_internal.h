@@ -186,6 +186,8 @@ typedef struct StreamRetry
 typedef struct StreamChores
 {
 	TimestampTz expire_at;		/* next look at retention */
+	TimestampTz expired_at;		/* the last one was over */
+	TimestampTz expire_all_at;	/* when to begin again with the oldest event that there is */
 	EventExpiry expiry;			/* the round of it */
 	int64		kept;			/* by the one before, as the status says, and why */
 	char		kept_reason[256];
@@ -647,6 +649,9 @@ extern void mcs_member_done(StreamGroup *group);
 /* Calls a function for each member in turn, with it in use. */
 extern void mcs_member_each(StreamGroup *group, void (*function) (StreamGroup *group, void *arg), void *arg);
 
+/* Deletes old events of one, of whom they are to be deleted; how long may be waited for events then. */
+extern long mcs_member_expire_next(StreamGroup *group);
+
 /* Of the one in use: reads its definition again; writes what is in its inbox; what is to be done now and then; gives it up. */
 extern void mcs_member_reload(StreamGroup *group);
 extern void mcs_member_step(StreamGroup *group);
@@ -730,6 +735,13 @@ extern char *mcs_history_verify(StreamWorker *worker);
 
 /* ---- chores.c ---- */
 extern void mcs_chores_do(StreamWorker *worker);
+
+/* How long may be waited for events: less than usual while there are old ones to be deleted. */
+extern long mcs_chores_wait_ms(const StreamWorker *worker);
+
+/* Whether it is time to delete old events; deletes a chunk, which takes about as long as all else has taken since another was deleted. */
+extern bool mcs_chores_expiry_is_due(const StreamWorker *worker, TimestampTz now);
+extern void mcs_chores_expire(StreamWorker *worker, TimestampTz now, TimestampTz *expired_at);
 
 /* Whether it was time to ask how far the oplog reaches back, and there was an answer; publishes it for a stream. */
 extern bool mcs_chores_look_at_oplog(StreamWorker *worker, TimestampTz now, int64 *window, int64 *holds);

@@ -1,0 +1,65 @@
+"""Deleting old events: how fast, how long at a time, and which stay."""
+import time
+
+from groups import make, wait_together
+from streams import create, status, sync
+
+LEFT = "SELECT array_agg(event_id ORDER BY event_id) FROM change_stream_events WHERE stream_name = %s"
+OLD = "SELECT alter_change_stream(stream_name, retention => '1 millisecond') FROM change_streams"
+
+
+def fill(collection, count):
+    for first in range(0, count, 10_000):
+        collection.insert_many(({"_id": number} for number in range(first, min(first + 10_000, count))), ordered=False)
+
+
+def test_far_behind(linked, mdb):
+    """Many old events go in seconds, though nothing else happens; a few that something refers to stay, and hold up none of the others."""
+    create(linked, "s", collection="c", max_await_time="1500 milliseconds")
+    linked.execute("CREATE TABLE notes (stream_name text, event_id bigint, FOREIGN KEY (stream_name, event_id) REFERENCES change_stream_events)")
+    fill(mdb.c, 50_000)
+    sync(linked, "s", "120 seconds")
+    linked.execute("INSERT INTO notes VALUES ('s', 1), ('s', 7), ('s', 30000)")
+    linked.execute(OLD)
+    linked.wait_for(LEFT, "s", expect=[1, 7, 30_000, 50_000], timeout=25)
+    linked.wait_for("SELECT reason LIKE '%%(3)%%notes%%' FROM change_stream_status", expect=True)
+
+
+def test_followed_meanwhile(linked, mdb):
+    """A deletion that takes long goes by pieces of a fraction of a second, one behind the other, and events come between them."""
+    create(linked, "s", collection="c", max_await_time="1500 milliseconds")
+    fill(mdb.c, 5_000)
+    sync(linked, "s", "60 seconds")
+    linked.execute("CREATE TABLE deleted (event_id bigint, chunk xid8, at timestamptz)")
+    linked.execute("CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.0005);"
+                   " INSERT INTO public.deleted VALUES (OLD.event_id, pg_catalog.pg_current_xact_id(), pg_catalog.clock_timestamp()); RETURN OLD; END $$")
+    linked.execute("CREATE TRIGGER note BEFORE DELETE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION note()")
+    linked.execute(OLD)
+    linked.wait_for("SELECT count(*) > 0 FROM deleted", expect=True)
+    mdb.c.insert_one({"_id": "next"})
+    sync(linked, "s", "10 seconds")
+    # most are still to be deleted when the event has come
+    assert linked.value("SELECT count(*) FROM deleted") < 4_000
+    linked.wait_for(LEFT, "s", expect=[5_001], timeout=30)
+    assert linked.column("SELECT event_id FROM deleted ORDER BY 1") == list(range(1, 5_001))
+    chunks, longest, pause = linked.row("SELECT count(*), max(last - first), max(first - before) FROM (SELECT min(at) AS first, max(at) AS last,"
+                                        " lag(max(at)) OVER (ORDER BY min(at)) AS before FROM deleted WHERE event_id < 5000 GROUP BY chunk) AS c")
+    assert chunks >= 10 and longest.total_seconds() < 0.5 and pause.total_seconds() < 0.9, (chunks, longest, pause)
+
+
+def test_together(shared, mongo, mdb):
+    """Of streams that one process follows, each has its turn, and all are followed meanwhile."""
+    make(shared, mdb, 3, max_await_time="1500 milliseconds")
+    wait_together(shared, 3)
+    for number in range(3):
+        fill(mdb[f"c{number}"], 20_000)
+    for number in range(3):
+        sync(shared, f"s{number}", "120 seconds")
+    wait_together(shared, 3)
+    shared.execute(OLD)
+    began = time.monotonic()
+    while shared.value("SELECT count(*) FROM change_stream_events") > 6:
+        assert time.monotonic() - began < 40
+        mdb.c0.insert_one({})
+        sync(shared, "s0", "10 seconds")
+    assert status(shared, "s1")["state"] == "active"
