@@ -55,6 +55,22 @@ ALTER FUNCTION document_path(document, text[]) LEAKPROOF;
 -- @create document.sql document_text_lenient
 -- @create document_cast.sql document_to_jsonb_lenient
 -- @replace document_cast.sql document_from_text_array
+-- @create document_cast.sql document_to_text
+-- @create document_cast.sql document_to_varchar
+-- @create document_cast.sql document_to_bpchar
+-- @create document_build.sql document_id
+-- @create document_cross.sql document_eq_uuid
+-- @create document_cross.sql uuid_eq_document
+-- @create document_cross.sql document_ne_uuid
+-- @create document_cross.sql uuid_ne_document
+-- @create document_cross.sql document_lt_uuid
+-- @create document_cross.sql uuid_lt_document
+-- @create document_cross.sql document_le_uuid
+-- @create document_cross.sql uuid_le_document
+-- @create document_cross.sql document_gt_uuid
+-- @create document_cross.sql uuid_gt_document
+-- @create document_cross.sql document_ge_uuid
+-- @create document_cross.sql uuid_ge_document
 
 -- foreign data wrapper
 

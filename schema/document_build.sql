@@ -4,6 +4,10 @@ CREATE FUNCTION to_document(anyelement) RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_to_document' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION to_document(anyelement) IS 'any value as a document: rows become objects, arrays arrays, numerics Decimal128';
 
+CREATE FUNCTION document_id(text) RETURNS document
+  AS 'MODULE_PATHNAME', 'mcs_document_id' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_id(text) IS 'what a text names: an ObjectId by its 24 hexadecimal digits, a UUID by its 36 characters; any other as a string';
+
 CREATE FUNCTION document_build_object(VARIADIC "any") RETURNS document
   AS 'MODULE_PATHNAME', 'mcs_document_build_object' LANGUAGE C STABLE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION document_build_object("any") IS 'an object from keys and values in turn';

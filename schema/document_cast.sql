@@ -22,6 +22,18 @@ CREATE CAST (document AS {type}) WITH FUNCTION document_to_{name}(document) {con
 COMMENT ON CAST (document AS {type}) IS 'takes {takes}; null and undefined become NULL, another type is an error';
 
 -- @end
+-- PostgreSQL tells these the length of the type and whether the cast was written
+-- @for name    | type
+--      text    | text
+--      varchar | character varying
+--      bpchar  | character
+CREATE FUNCTION document_to_{name}(document, integer, boolean) RETURNS {type}
+  AS 'MODULE_PATHNAME', 'mcs_document_to_{name}' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION document_to_{name}(document, integer, boolean) IS 'cast of a document to {type}';
+CREATE CAST (document AS {type}) WITH FUNCTION document_to_{name}(document, integer, boolean) AS ASSIGNMENT;
+COMMENT ON CAST (document AS {type}) IS 'plain text where a value is put into a column or a variable; Extended JSON where the cast is written';
+
+-- @end
 -- @for type
 --      jsonb
 --      json

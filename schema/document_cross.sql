@@ -18,6 +18,7 @@ COMMENT ON FUNCTION document_index_bound("any", boolean) IS 'one end of the rang
 --      double      | double precision | no number
 --      timestamptz | timestamptz      | no date
 --      interval    | interval         | no number of milliseconds
+--      uuid        | uuid             | no UUID
 -- @for word | sign | commutator | negator        | estimate | says                  | otherwise
 --      eq   | =    | =          | , NEGATOR = <> | eq       | equal                 | unequal
 --      ne   | <>   | <>         | , NEGATOR = =  | neq      | not equal             | unequal

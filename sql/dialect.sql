@@ -153,6 +153,14 @@ SELECT change_stream_translate(s) = s FROM (VALUES
   ('CREATE RULE r AS ON INSERT TO orders DO ALSO (SELECT 1; SELECT 2); SELECT 3'), ('LISTEN change_stream'), ('SELECT $1 + 1'),
   ('SELECT d[''a''] = text ''x'' FROM mixed')) AS v(s);
 
+-- an ObjectId or a UUID may be meant by a text
+SELECT change_stream_translate($q$SELECT 1 FROM mixed WHERE d._id = '65f0c1d2e3a4b5c6d7e8f901' AND '73ffd264-44b3-4c69-90e8-e7d1dfc035d4' <> d.u AND d.z <> '65f0c1d2e3a4b5c6d7e8f90' AND d.i IN ('65f0c1d2e3a4b5c6d7e8f901', 'x', '2024-05-01') AND d.i NOT IN (1, '73ffd264-44b3-4c69-90e8-e7d1dfc035d4') AND d.o > '65f0c1d2e3a4b5c6d7e8f901'$q$);
+SELECT change_stream_translate('PREPARE ids(text, int) AS SELECT d.a FROM mixed WHERE d._id = $1 AND d.n = $2 AND d.u <> $3::text');
+-- a number in quotes is a text, which is said
+SET client_min_messages = notice;
+SELECT change_stream_translate($q$SELECT 1 FROM mixed WHERE d.zip = '12345' OR d.zip IN ('12345', '1.5', 'x', '-') OR d.a = '2024-05-01' OR d.id = '650000000000000000000001'$q$);
+SET client_min_messages = warning;
+
 -- places where PostgreSQL prints no operator: its views are read where documents have none
 CREATE TABLE pairs (a document, b document, n int, t text);
 INSERT INTO pairs VALUES ('1', '1.0', 1, 'x'), ('"x"', '"y"', 2, 'x'), (NULL, '1', 3, NULL), (NULL, NULL, 4, 'y'), ('{"$date": "2024-05-01T00:00:00Z"}', '"x"', NULL, 'x');

@@ -87,3 +87,32 @@ SELECT date_part('year', '"2024"'::document);
 DROP TYPE mood, pair;
 DROP DOMAIN positive;
 DROP TABLE target;
+
+-- to text and its like: plain where a value is put somewhere, Extended JSON where the cast is written
+CREATE TABLE texts (t text, v varchar(5), c char(3), n int);
+INSERT INTO texts SELECT d, d, d, i FROM (VALUES (1, '"ab"'::document), (2, '5'), (3, 'null'), (4, NULL), (5, 'true')) AS s(i, d) WHERE i < 5;
+INSERT INTO texts (t) SELECT d FROM (VALUES ('{"a": "x"}'::document), ('{"$oid": "65f0c1d2e3a4b5c6d7e8f901"}')) AS s(d);
+SELECT t, v, c, n FROM texts;
+INSERT INTO texts (v) VALUES ('"too long"'::document);
+INSERT INTO texts (c) VALUES ('"too long"'::document);
+UPDATE texts SET t = '"set"'::document, v = '"ab   "'::document WHERE n = 1 RETURNING t, v, pg_typeof(v);
+SELECT d::text, d::varchar, d::varchar(3), d::char(2), CAST(d AS text), d::text::document = d AS same FROM (VALUES ('"abcdef"'::document), ('{"a": 1}')) AS s(d);
+DO $$ DECLARE t text; d document := '"in a variable"'; BEGIN t := d; RAISE NOTICE '%', t; END $$;
+CREATE FUNCTION plain(d document) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN d; END';
+SELECT plain('"returned"');
+CREATE VIEW cast_texts AS SELECT d::text AS t, d::varchar(4) AS v FROM (SELECT '"x"'::document AS d) AS s;
+SELECT pg_get_viewdef('cast_texts');
+-- neither is implicit
+SELECT length('"x"'::document);
+SELECT '"x"'::document || 'y' AS "as before";
+DROP VIEW cast_texts;
+DROP TABLE texts;
+DROP FUNCTION plain;
+
+-- UUIDs and ObjectIds
+SELECT d = u AS eq, u = d AS also, d <> u AS ne, d < u AS lt, d >= u AS ge, u > d AS gt
+  FROM (VALUES ('{"$uuid": "73ffd264-44b3-4c69-90e8-e7d1dfc035d4"}'::document), ('{"$uuid": "00000000-44b3-4c69-90e8-e7d1dfc035d4"}'), ('"73ffd264-44b3-4c69-90e8-e7d1dfc035d4"'), ('{"$binary": {"base64": "c//SZESzTGmQ6OfR38A11A==", "subType": "03"}}'), ('5')) AS s(d),
+  (VALUES ('73ffd264-44b3-4c69-90e8-e7d1dfc035d4'::uuid)) AS t(u);
+SELECT document_id(t) FROM (VALUES ('65f0c1d2e3a4b5c6d7e8f901'), ('65F0C1D2E3A4B5C6D7E8F901'), ('73ffd264-44b3-4c69-90e8-e7d1dfc035d4'), ('73ffd264-44b3-4c69-90e8-e7d1dfc035d'), ('73ffd264-44b3-4c69-90e8+e7d1dfc035d4'), ('65f0c1d2e3a4b5c6d7e8f90g'), (''), (NULL)) AS s(t);
+SELECT d = '65f0c1d2e3a4b5c6d7e8f901', d = '73ffd264-44b3-4c69-90e8-e7d1dfc035d4' FROM (VALUES ('5'::document)) AS s(d);
+SELECT d = '73ffd264-44b3-4c69-90e8-e7d1dfc035d4' FROM (VALUES ('5'::document)) AS s(d);

@@ -3,7 +3,9 @@ import datetime
 import decimal
 import json
 import pathlib
+from uuid import UUID
 
+import bson
 import psycopg
 import pytest
 
@@ -130,6 +132,26 @@ def test_dates_as_literals(parcels, mdb):
     assert made("'2024-05-01T12:00:00Z' = full_document.madeAt OR full_document.madeAt = '2023-05-01'") == [1, 21]
     assert made("full_document.madeAt <> '2024-05-01'") == [1, 2, 3, 4, 21, 22]
     assert made("full_document.madeAt BETWEEN '2023-01-01' AND '2024-05-01 12:00:00Z'") == [1, 20, 21]
+
+
+def test_ids_as_literals(parcels, mdb):
+    """A literal or a text parameter that is an ObjectId or a UUID finds these, and texts; MongoDB evaluates both."""
+    oid, other, uuid = bson.ObjectId(), bson.ObjectId(), "73ffd264-44b3-4c69-90e8-e7d1dfc035d4"
+    mdb.parcels.insert_many([{"_id": oid, "n": 1, "order": str(other)}, {"_id": other, "n": 2, "order": oid},
+                             {"_id": str(oid), "n": 3}, {"_id": bson.Binary.from_uuid(UUID(uuid)), "n": 4}, {"_id": uuid, "n": 5}])
+    def found(condition):
+        return sorted(row[0] for row in rows(parcels, f"SELECT full_document.n::int FROM CHANGE_STREAM(parcels) WHERE operation_type = 'insert' AND {condition}"))
+
+    assert found(f"document_key._id = '{oid}'") == [1, 3]
+    assert found(f"'{uuid}' = document_key._id") == [4, 5]
+    assert found(f"document_key._id IN ('{oid}', '{uuid}')") == [1, 3, 4, 5]
+    assert found(f"full_document.n > 0 AND document_key._id <> '{oid}'") == [2, 4, 5]
+    assert found(f"full_document.order = '{oid}' OR full_document.order = '{other}'") == [1, 2]
+    parcels.execute(parcels.value("SELECT change_stream_translate(%s)", """
+        PREPARE by_id(text) AS SELECT full_document.n::int FROM CHANGE_STREAM(parcels) WHERE operation_type = 'insert' AND document_key._id = $1 ORDER BY 1"""))
+    assert parcels.execute(f"EXECUTE by_id('{oid}')") == [(1,), (3,)] and parcels.execute("EXECUTE by_id('nothing')") == []
+    shown = str(rows(parcels, f"EXPLAIN SELECT 1 FROM CHANGE_STREAM(parcels) WHERE document_key._id = '{oid}'"))
+    assert "$oid" in shown and shown.count(str(oid)) >= 2 and "Filter:" not in shown
 
 
 def test_everything_else_of_sql(parcels, mdb):

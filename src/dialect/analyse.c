@@ -303,7 +303,7 @@ analyse_dialect(Fragment *fragment)
 
 	fragment->plain = false;
 	mcs_dialect_forget_edits(fragment);
-	fragment->deferred = fragment->analysed = fragment->unnamed_targets = NIL;
+	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = NIL;
 	fragment->set_count = fragment->window_count = 0;
 	fragment->retry = fragment->found_dialect = false;
 	fragment->call = NULL;
@@ -429,6 +429,19 @@ has_query(Fragment *fragment)
 	return query != NULL;
 }
 
+/* Says it where a number in quotes is compared with a document, which finds none of the numbers. */
+static void
+tell_of_numbers(const Fragment *fragment)
+{
+	ListCell   *cell;
+
+	foreach(cell, fragment->number_literals)
+		ereport(NOTICE,
+				(errmsg("'%s' is compared as text", strVal(lfirst(cell))),
+				 errdetail("In a document, the number %s is not equal to it.", strVal(lfirst(cell))),
+				 errhint("If the number is meant, write it without quotes.")));
+}
+
 /* A fragment as plain SQL; the text itself where nothing needs to change. */
 char *
 mcs_dialect_translate_fragment(Fragment *fragment)
@@ -467,5 +480,6 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 		raise_again(fragment, error);
 	if (error || (plain && is_missing_name(plain) && !fragment->found_dialect))
 		return fragment->text;
+	tell_of_numbers(fragment);
 	return mcs_dialect_render(fragment, 0, fragment->size);
 }

@@ -201,6 +201,7 @@ typedef struct Fragment
 	List	   *analysed;		/* expressions that ParamRefs stand for */
 	List	   *unnamed_targets;	/* of DialectUnnamedTarget */
 	List	   *change_streams;	/* of DialectRelation: what stands where CHANGE_STREAM did */
+	List	   *number_literals;	/* of char *: numbers in quotes that are compared with documents */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */
 	bool		retry;			/* another attempt knows more */
@@ -353,10 +354,12 @@ extern Node *mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expr
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
 extern const Oid mcs_dialect_cast_types[];
 
-/* dialect/date_literal.c */
-extern bool mcs_dialect_is_date(const Fragment *fragment, Node *raw);
-extern Node *mcs_dialect_compare_as_date(ParseState *pstate, A_Expr *e, Node *left, Node *right);
-extern Node *mcs_dialect_between_dates(ParseState *pstate, A_Expr *e);
+/* dialect/either.c */
+extern bool mcs_either_is_date(const Fragment *fragment, Node *raw);
+extern bool mcs_either_is_meant(const Fragment *fragment, Node *raw, Oid type);
+extern Node *mcs_either_compare(ParseState *pstate, A_Expr *e, Node *left, Node *right, bool document_left);
+extern Node *mcs_either_between_dates(ParseState *pstate, A_Expr *e);
+extern Node *mcs_either_in_list(Node *raw);
 
 /* dialect/printable.c */
 extern void mcs_printable_case(ParseState *pstate, CaseExpr *c);

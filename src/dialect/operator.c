@@ -138,6 +138,28 @@ find_operator(ParseState *pstate, A_Expr *e, Oid left, Oid right)
 	return operator_exists(pstate, e->name, left, right) || qualify(pstate, e, left, right);
 }
 
+/* Whether a literal could be a number. */
+static bool
+is_number(const char *text)
+{
+	while (isspace((unsigned char) *text))
+		text++;
+	return *text && strspn(text, "0123456789+-.eE \t\n") == strlen(text);
+}
+
+/* Gives a literal that is compared with a document its type, and notes it if a number may be meant. */
+static void
+compared_literal(ParseState *pstate, Operand *operand)
+{
+	Fragment   *fragment = mcs_dialect_current;
+	const char *text = strVal(&((A_Const *) mcs_dialect_original(fragment, operand->raw))->val);
+
+	/* one with a digit, that is neither a date nor an ObjectId */
+	if (is_number(text) && strpbrk(text, "0123456789") && !mcs_either_is_meant(fragment, operand->raw, InvalidOid))
+		fragment->number_literals = list_append_unique(fragment->number_literals, makeString(pstrdup(text)));
+	type_literal(pstate, operand, "text");
+}
+
 /* Compares a document with anything. */
 static void
 comparison(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
@@ -148,7 +170,7 @@ comparison(ParseState *pstate, A_Expr *e, Operand *left, Operand *right)
 		other = NULL;
 	/* d = 'shipped': a text, not JSON */
 	else if (other->literal)
-		type_literal(pstate, other, "text");
+		compared_literal(pstate, other);
 	if (!left->expression || !right->expression || find_operator(pstate, e, left->type, right->type) || !other)
 		return;
 	/* no operator for the two types: both as documents, which have all comparisons */
@@ -171,15 +193,6 @@ concatenation(ParseState *pstate, Operand *left, Operand *right)
 		cast_operand(pstate, left, type);
 	if (right->document)
 		cast_operand(pstate, right, type);
-}
-
-/* Whether a literal could be a number. */
-static bool
-is_number(const char *text)
-{
-	while (isspace((unsigned char) *text))
-		text++;
-	return *text && strspn(text, "0123456789+-.eE \t\n") == strlen(text);
 }
 
 /* d + '1 day' */
@@ -299,6 +312,7 @@ transform_list(ParseState *pstate, A_Expr *e)
 	Operand		left;
 	bool		any = false;
 	List	   *operands = NIL;
+	List	   *others = NIL;
 	ListCell   *cell;
 
 	/* (a, b) IN ((1, 2), ...) */
@@ -311,9 +325,9 @@ transform_list(ParseState *pstate, A_Expr *e)
 	}
 	left = analyse_operand(pstate, &e->lexpr);
 	/* before the ends are analysed, which would leave ParamRefs where the literals are */
-	if (left.document && e->kind != AEXPR_IN && mcs_dialect_is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
-		mcs_dialect_is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
-		return mcs_dialect_between_dates(pstate, e);
+	if (left.document && e->kind != AEXPR_IN && mcs_either_is_date(mcs_dialect_current, linitial((List *) e->rexpr)) &&
+		mcs_either_is_date(mcs_dialect_current, lsecond((List *) e->rexpr)))
+		return mcs_either_between_dates(pstate, e);
 	foreach(cell, (List *) e->rexpr)
 	{
 		Operand	   *operand = palloc(sizeof(Operand));
@@ -322,6 +336,10 @@ transform_list(ParseState *pstate, A_Expr *e)
 		any |= operand->document;
 		operands = lappend(operands, operand);
 	}
+	/* d IN ('65f0...') */
+	if (left.document && e->kind == AEXPR_IN)
+		foreach(cell, operands)
+			others = lappend(others, mcs_either_in_list(((Operand *) lfirst(cell))->raw));
 	/* 'x' IN (d.a, d.b) */
 	if (any && left.literal)
 		type_literal(pstate, &left, "text");
@@ -330,12 +348,15 @@ transform_list(ParseState *pstate, A_Expr *e)
 		Operand	   *operand = lfirst(cell);
 
 		if (left.document && operand->literal)
-			type_literal(pstate, operand, "text");
+			compared_literal(pstate, operand);
 		if (!operand->expression || !left.expression || left.document == operand->document || operand->type == UNKNOWNOID)
 			continue;
 		if (left.document && !operator_exists(pstate, list_make1(makeString("=")), left.type, operand->type))
 			replace_operand(operand, mcs_dialect_as_document(pstate, operand->raw, operand->expression));
 	}
+	foreach(cell, others)
+		if (lfirst(cell))
+			e->rexpr = (Node *) lappend((List *) e->rexpr, lfirst(cell));
 	return NULL;
 }
 
@@ -435,7 +456,8 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 	const char *name = e->name ? strVal(llast(e->name)) : "";
 	Operand		left = {0};
 	Operand		right = {0};
-	bool		dated;
+	bool		either;
+	bool		document_left;
 	Node	   *result;
 
 	if (e->kind == AEXPR_OP && (strcmp(name, DIALECT_CONTAINS) == 0 || strcmp(name, DIALECT_NOT_CONTAINS) == 0))
@@ -480,10 +502,11 @@ mcs_dialect_transform_operator(ParseState *pstate, A_Expr *e)
 			left = analyse_operand(pstate, &e->lexpr);
 			right = analyse_operand(pstate, &e->rexpr);
 			/* to be known before the literal is given a type */
-			dated = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) &&
-				((left.document && mcs_dialect_is_date(mcs_dialect_current, right.raw)) || (right.document && mcs_dialect_is_date(mcs_dialect_current, left.raw)));
+			either = e->kind == AEXPR_OP && list_length(e->name) == 1 && is_comparison(name) && left.document != right.document &&
+				mcs_either_is_meant(mcs_dialect_current, left.document ? right.raw : left.raw, left.document ? right.type : left.type);
+			document_left = left.document;
 			patch_operator(pstate, e, &left, &right);
-			if (dated && list_length(e->name) == 1 && (result = mcs_dialect_compare_as_date(pstate, e, left.raw, right.raw)) != NULL)
+			if (either && list_length(e->name) == 1 && (result = mcs_either_compare(pstate, e, left.raw, right.raw, document_left)) != NULL)
 				return result;
 	}
 	/* in place of the operands are ParamRefs now, for which the hook gives back what they were analysed to */

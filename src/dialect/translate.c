@@ -16,7 +16,7 @@
  *	prepare.c		keeps nodes aside by stand_in.c, puts relations in the place of
  *					CHANGE_STREAM by relation.c, and moves windows by window.c
  *	transform.c		is called by PostgreSQL's analysis for each node kept aside, which
- *					printable.c, operator.c (date_literal.c), call.c, indirection.c or
+ *					printable.c, operator.c (either.c), call.c, indirection.c or
  *					itself analyses, by operand.c
  *	reference.c		is called by it for each name, which may be a path: field_path.c
  *	edit.c			has noted by then what all of these change in the text (whose

@@ -36,6 +36,9 @@ PG_FUNCTION_INFO_V1(mcs_document_to_uuid);
 PG_FUNCTION_INFO_V1(mcs_document_to_bytea);
 PG_FUNCTION_INFO_V1(mcs_document_to_text_array);
 PG_FUNCTION_INFO_V1(mcs_document_to_interval);
+PG_FUNCTION_INFO_V1(mcs_document_to_text);
+PG_FUNCTION_INFO_V1(mcs_document_to_varchar);
+PG_FUNCTION_INFO_V1(mcs_document_to_bpchar);
 PG_FUNCTION_INFO_V1(mcs_document_date_part);
 
 /* Raises the error for a document of another type than the cast takes. */
@@ -373,4 +376,55 @@ mcs_document_date_part(PG_FUNCTION_ARGS)
 	/* a field of an infinite time may be null, which DirectFunctionCall would refuse */
 	fcinfo->args[1].value = time;
 	return function(fcinfo);
+}
+
+/*
+ * A cast to text or its like.  PostgreSQL tells such a function whether the cast
+ * was written, and then it is Extended JSON, from which a document reads back, as
+ * with jsonb.  Where a value is put into a column or a variable, nobody has asked
+ * for quotes: plain text, as ->> gives it.  NULL for null.
+ */
+static text *
+to_text(FunctionCallInfo fcinfo)
+{
+	Document   *document = PG_GETARG_DOCUMENT_P(0);
+	DocumentValue value;
+
+	if (PG_GETARG_BOOL(2))
+		return cstring_to_text(mcs_document_out_text(document));
+	value = mcs_document_take(document);
+	return mcs_document_plain_text(&value, NULL, 0);
+}
+
+/* document to text */
+Datum
+mcs_document_to_text(PG_FUNCTION_ARGS)
+{
+	text	   *result = to_text(fcinfo);
+
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
+/* document to varchar, as long as the type modifier says */
+Datum
+mcs_document_to_varchar(PG_FUNCTION_ARGS)
+{
+	text	   *result = to_text(fcinfo);
+
+	if (result == NULL)
+		PG_RETURN_NULL();
+	return DirectFunctionCall3(varchar, PointerGetDatum(result), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
+}
+
+/* document to char(n) */
+Datum
+mcs_document_to_bpchar(PG_FUNCTION_ARGS)
+{
+	text	   *result = to_text(fcinfo);
+
+	if (result == NULL)
+		PG_RETURN_NULL();
+	return DirectFunctionCall3(bpchar, PointerGetDatum(result), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
 }

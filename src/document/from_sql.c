@@ -27,6 +27,7 @@
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(mcs_to_document);
+PG_FUNCTION_INFO_V1(mcs_document_id);
 PG_FUNCTION_INFO_V1(mcs_document_from_text_array);
 PG_FUNCTION_INFO_V1(mcs_document_build_object);
 PG_FUNCTION_INFO_V1(mcs_document_build_object_empty);
@@ -301,6 +302,44 @@ mcs_to_document(PG_FUNCTION_ARGS)
 
 	mcs_document_build(&builder);
 	mcs_document_append_datum(&builder, NULL, PG_GETARG_DATUM(0), false, type, returned_type(fcinfo));
+	PG_RETURN_POINTER(mcs_document_finish(&builder));
+}
+
+/* Reads a UUID of 32 hexadecimal digits with hyphens at their places. */
+static bool
+read_uuid(const char *text, uint32 size, uint8 *uuid)
+{
+	static const int groups[] = {8, 4, 4, 4, 12};
+
+	if (size != 36)
+		return false;
+	for (int i = 0; i < lengthof(groups); i++)
+	{
+		if ((i > 0 && *text++ != '-') || !mcs_document_read_hex(text, groups[i], uuid))
+			return false;
+		text += groups[i];
+		uuid += groups[i] / 2;
+	}
+	return true;
+}
+
+/* document_id(text): the ObjectId or the UUID that a text is, else the text as a string */
+Datum
+mcs_document_id(PG_FUNCTION_ARGS)
+{
+	text	   *source = PG_GETARG_TEXT_PP(0);
+	const char *data = VARDATA_ANY(source);
+	uint32		size = VARSIZE_ANY_EXHDR(source);
+	uint8		bytes[16];
+	DocumentBuilder builder;
+
+	if (size == 24 && mcs_document_read_hex(data, size, bytes))
+		PG_RETURN_POINTER(mcs_document_make(DOCUMENT_OBJECT_ID, bytes, 12));
+	mcs_document_build(&builder);
+	if (read_uuid(data, size, bytes))
+		mcs_document_append_binary(&builder, NULL, 4, bytes, sizeof(bytes));
+	else
+		mcs_document_append_string_sized(&builder, NULL, data, size);
 	PG_RETURN_POINTER(mcs_document_finish(&builder));
 }
 

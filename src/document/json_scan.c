@@ -25,6 +25,18 @@ looks_like_a_word(const DocumentParser *parser)
 	return at < parser->end && strchr("{[\"", *at) == NULL;
 }
 
+/* Whether the text is an ObjectId's hexadecimal digits, or a UUID. */
+static bool
+looks_like_an_id(DocumentParser *parser)
+{
+	size_t		size = parser->end - parser->start;
+	int			digits = 0;
+
+	for (const char *at = parser->start; at < parser->end; at++)
+		digits += isxdigit((unsigned char) *at) ? 1 : 0;
+	return (size == 24 && digits == 24) || (size == 36 && digits == 32);
+}
+
 /* Reports what is wrong at a place of the text; always false, so that callers can return it. */
 bool
 mcs_document_parse_fail(DocumentParser *parser, const char *at, const char *problem)
@@ -46,6 +58,7 @@ mcs_document_parse_fail(DocumentParser *parser, const char *at, const char *prob
 			 at < parser->end ?
 			 errdetail("At character %d: %s.", position, problem) :
 			 errdetail("At the end of the input, character %d: %s.", position, problem),
+			 looks_like_an_id(parser) ? errhint("To compare with an ObjectId or a UUID, write document_id('...').") :
 			 word ? errhint("To compare with a text, write text 'shipped', '\"shipped\"', or take the field with ->>.") : 0));
 	return false;
 }
