@@ -197,6 +197,30 @@ def test_transactions_are_whole(shared, mongo, mdb):
                         " GROUP BY stream_name, cluster_time) t") == 1
 
 
+def test_one_wait_for_the_disk(shared, postgres, mongo, mdb):
+    """What comes at once for ten streams is written by ten transactions, of which only the last one waits for its WAL."""
+    make(shared, mdb, 10)
+    wait_together(shared, 10)
+    writes = ("SELECT wal_write FROM pg_stat_wal" if postgres.installation.major < 18
+              else "SELECT sum(writes) FROM pg_stat_io WHERE object = 'wal'")
+    done = "SELECT sum(events_processed) FROM change_stream_progress"
+
+    def write():
+        before = shared.value(done)
+        with mongo.client.start_session() as session, session.start_transaction():
+            for number in range(10):
+                mdb[f"c{number}"].insert_one({}, session=session)
+        shared.wait_for(done, expect=before + 10)
+
+    begin = shared.value(writes)
+    for _ in range(20):
+        write()
+    # a process tells of its numbers once a second, at a commit
+    time.sleep(1.1)
+    write()
+    assert shared.value(writes) - begin < 100
+
+
 def pipeline_of(mongo, database):
     """The pipeline of the only cursor on a database."""
     return mongo.client.admin.aggregate([

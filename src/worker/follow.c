@@ -35,18 +35,23 @@ begin_waiting(StreamWorker *worker)
 
 /*
  * Whether the transaction at work may commit without waiting for the disk.
- * Under a backlog that wait is a quarter of the time.  A crash may then take
- * the last transactions away as a whole, rows and position, and the same events
- * are read again: with the same numbers and content, unless what they are
- * depends on when they are read.  What follows from them in this database is
- * never durable before they are, since WAL is flushed in order.
+ * Under a backlog that wait is a quarter of the time; and of streams that are
+ * followed together, which write one behind the other, each would wait for the
+ * disk for all behind it, where the last one's wait is for all of them.  If that
+ * one does not come to it, the WAL writer flushes in less than a second.
+ *
+ * A crash may then take the last transactions away as a whole, rows and position,
+ * and the same events are read again: with the same numbers and content, unless
+ * what they are depends on when they are read.  What follows from them in this
+ * database is never durable before they are, since WAL is flushed in order.  Who
+ * was told of them by a notification may be told again, of the same numbers.
  */
 static bool
 may_commit_lazily(const StreamWorker *worker, const StreamWriter *writer)
 {
 	const Stream *stream = worker->stream;
 
-	return (mcs_writer_count(writer) >= BATCH_EVENTS || (worker->inbox && worker->inbox->backlog)) &&
+	return (mcs_writer_count(writer) >= BATCH_EVENTS || (worker->inbox && worker->inbox->goes_on)) &&
 		!stream->local_filter && !stream->add_fields && strcmp(stream->full_document, "updateLookup") != 0;
 }
 

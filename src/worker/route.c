@@ -212,8 +212,9 @@ token_of_last(const MongoBatch *reply)
 
 /* What was put together for a member goes into its inbox, with the position behind it. */
 static void
-fill_inbox(GroupMember *member, const MongoBatch *last, const char *token)
+fill_inbox(const StreamGroup *group, GroupMember *member, const MongoBatch *last, const char *token)
 {
+	const StreamReading *read = &group->reader->read;
 	StreamInbox *inbox = &member->inbox;
 	Document   *events;
 
@@ -230,6 +231,10 @@ fill_inbox(GroupMember *member, const MongoBatch *last, const char *token)
 	inbox->batch.closed = false;
 	inbox->batch.reply = NULL;
 	memset(&inbox->batch.last, 0, sizeof(inbox->batch.last));
+	inbox->received_at = read->received_at;
+	inbox->operation_time = read->operation_time;
+	inbox->heard_at = group->heard_at;
+	inbox->goes_on = true;
 	inbox->full = true;
 }
 
@@ -241,6 +246,7 @@ mcs_route_round(StreamGroup *group)
 	MemoryContext old;
 	const char *token;
 	const char *others;
+	GroupMember *newest = NULL;
 	List	   *parts = NIL;
 	int64		number = 0;
 	int			events = read->batch.event_count;
@@ -274,12 +280,12 @@ mcs_route_round(StreamGroup *group)
 
 		if (member->count == 0)
 			continue;
-		fill_inbox(member, last, position ? pstrdup(position) : NULL);
-		member->inbox.received_at = read->received_at;
-		member->inbox.operation_time = read->operation_time;
-		member->inbox.heard_at = group->heard_at;
-		member->inbox.backlog = events >= BATCH_EVENTS || bytes >= BATCH_BYTES;
+		fill_inbox(group, member, last, position ? pstrdup(position) : NULL);
+		newest = member;
 	}
+	/* they write in this order: one flush of the WAL is for the whole round */
+	if (newest)
+		newest->inbox.goes_on = events >= BATCH_EVENTS || bytes >= BATCH_BYTES;
 	/* the position of a reply that opens a change stream is no progress */
 	if (others && !last->opened)
 		set_token(&group->quiet_token, others, strlen(others));

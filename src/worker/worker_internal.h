@@ -164,7 +164,7 @@ typedef struct StreamInbox
 	uint64		operation_time;
 	TimestampTz heard_at;		/* when that was MongoDB's time, 0: not known */
 	const char *passed;			/* the position at which the cursor was opened, sorting before the events behind it whatever version they are of */
-	bool		backlog;		/* there is much to do for all of the group's streams */
+	bool		goes_on;		/* its last transaction is not the end of the work: there is much to do, or another stream of the group is next */
 } StreamInbox;
 
 /* Failures, as retry.c and state.c count them. */
