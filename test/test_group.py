@@ -222,11 +222,12 @@ def test_one_wait_for_the_disk(shared, postgres, mongo, mdb):
 
 
 def pipeline_of(mongo, database):
-    """The pipeline of the only cursor on a database."""
-    return mongo.client.admin.aggregate([
+    """The pipeline of the only cursor on a database, once it is seen: between two getMores it may be missing for a moment."""
+    found = wait_until(lambda: list(mongo.client.admin.aggregate([
         {"$currentOp": {"idleCursors": True, "allUsers": True}},
         {"$match": {"cursor.originatingCommand.pipeline.0.$changeStream": {"$exists": True}, "ns": {"$regex": f"^{database}\\."}}},
-    ]).next()["cursor"]["originatingCommand"]["pipeline"]
+    ])), 10, "a cursor")
+    return found[0]["cursor"]["originatingCommand"]["pipeline"]
 
 
 def test_conditions_are_mongodbs(shared, postgres, mongo, mdb):
