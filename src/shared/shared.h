@@ -89,7 +89,7 @@ extern const char *mcs_shared_state_name(StreamState state);
 
 extern void mcs_wake_init(void);
 
-/* At commit the stream's process reads its definition again, and the launcher looks at the database. */
+/* At commit the stream's process reads its definition again, and the launcher looks at the database; "" is no stream's name. */
 extern void mcs_wake_at_commit(const char *stream);
 
 /* The same for a handler of a stream, or (NULL) for all of them: what they are running is cancelled. */

@@ -541,6 +541,9 @@ after_statement(Node *statement, const StatementBefore *before)
 {
 	ListCell   *cell;
 
+	/* which streams can be followed together shows in the new schema only */
+	if (IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, MCS_EXTENSION) == 0)
+		mcs_wake_at_commit("");
 	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && before->roles == NIL && !renames_server(statement) &&
 		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement))
 		return;

@@ -10,7 +10,9 @@
  * that reply: when the position has passed it, all is as if it had been read in
  * time, since every event in between has been applied once more.
  *
- * The session is opened when it is first needed, as most streams never do.
+ * The session is opened when it is first needed, as most streams never do.  Streams
+ * of a group have one together: each has read what it needs, or gives it up, before
+ * the next one's turn.
  */
 #include "mongo_change_stream.h"
 
@@ -28,11 +30,18 @@
 /* How long one wait for a reply is, between which the process looks around. */
 #define WAIT_STEP_MS		1000
 
+/* Where the session is, and what is known by it. */
+static StreamDocuments *
+holder_of(StreamWorker *worker)
+{
+	return worker->inbox ? &worker->inbox->reader->documents : &worker->documents;
+}
+
 /* The session, which is opened if there is none; in no transaction. */
 static MongoSession *
 session_of(StreamWorker *worker)
 {
-	StreamDocuments *documents = &worker->documents;
+	StreamDocuments *documents = holder_of(worker);
 	MongoTarget *target;
 	MemoryContext caller = CurrentMemoryContext;
 
@@ -43,7 +52,7 @@ session_of(StreamWorker *worker)
 	mcs_process_begin(&worker->process);
 	MemoryContextSwitchTo(documents->context);
 	target = mcs_mongo_target(worker->stream->server, worker->stream->owner);
-	documents->session = mcs_session_open(target, worker->process.name);
+	documents->session = mcs_session_open(target, worker->inbox ? worker->inbox->reader->process.name : worker->process.name);
 	mcs_process_commit(&worker->process);
 	/* replies are held in the caller's context, and not in one that the next commit empties */
 	MemoryContextSwitchTo(caller);
@@ -53,7 +62,7 @@ session_of(StreamWorker *worker)
 void
 mcs_documents_close(StreamWorker *worker)
 {
-	StreamDocuments *documents = &worker->documents;
+	StreamDocuments *documents = holder_of(worker);
 
 	/* cursors of it forget it, and are the others' to free */
 	if (documents->session)
@@ -228,7 +237,7 @@ mcs_documents_go_singly(StreamWorker *worker, const char *database, const char *
 	ListCell   *cell;
 	bool		clustered;
 
-	foreach(cell, worker->documents.kinds)
+	foreach(cell, holder_of(worker)->kinds)
 	{
 		const CollectionKind *kind = lfirst(cell);
 
@@ -238,7 +247,7 @@ mcs_documents_go_singly(StreamWorker *worker, const char *database, const char *
 	clustered = mcs_find_is_clustered(session, database, collection, &error);
 	/* what passes may be known the next time; a collection that changes its kind costs time only */
 	if (error.class != MONGO_ERROR_TRANSIENT)
-		note_kind(&worker->documents, name, clustered);
+		note_kind(holder_of(worker), name, clustered);
 	return clustered;
 }
 

@@ -236,7 +236,8 @@ recover(StreamGroup *group)
 		ereport(LOG,
 				(errmsg("change stream \"%s\" is followed alone for a while, after an error", group->current->worker->process.name)));
 		mcs_member_give(group, GROUP_END_ALONE);
-		/* what the driver was at is unknown, if it asked by the group's session */
+		/* what the driver was at is unknown, if it looked documents up, or asked by the group's session */
+		mcs_documents_close(group->reader);
 		if (!group->reader->mongo.cursor)
 			mcs_group_cursor_close_session(group);
 		return;

@@ -44,13 +44,10 @@ free_worker(StreamWorker *worker)
 	mcs_copy_forget(worker);
 	mcs_worker_plan_forget(worker);
 	mcs_mirroring_detach(worker);
-	mcs_documents_close(worker);
 	if (worker->plan.context)
 		MemoryContextDelete(worker->plan.context);
 	if (worker->next_plan.context)
 		MemoryContextDelete(worker->next_plan.context);
-	if (worker->documents.context)
-		MemoryContextDelete(worker->documents.context);
 	if (worker->copy.context)
 		MemoryContextDelete(worker->copy.context);
 	MemoryContextDelete(worker->mongo.session_context);
@@ -258,6 +255,7 @@ mcs_member_take(StreamGroup *group, bool first)
 	worker->mongo.opened = mcs_worker_is_following(worker);
 	initStringInfo(&member->passed);
 	worker->inbox = &member->inbox;
+	member->inbox.reader = group->reader;
 	member->worker = worker;
 	member->slot = slot;
 	group->members = lappend(group->members, member);
@@ -323,6 +321,9 @@ mcs_member_step(StreamGroup *group)
 		mcs_process_check_signals();
 		goes_on = mcs_follow_step(worker, 0);
 	}
+	/* what it has begun to look up would be in the next one's way */
+	if (mcs_member_has_work(member))
+		mcs_worker_plan_forget(worker);
 	took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
 	member->slow_ms = took >= SLOW_MS ? member->slow_ms + Min(took, TOO_SLOW_MS) : 0;
 	if (worker->process.reload)

@@ -158,6 +158,7 @@ typedef struct StreamCrash
 /* What a group has read for one of its streams, which has no cursor of its own: route.c fills it, gather.c empties it. */
 typedef struct StreamInbox
 {
+	struct StreamWorker *reader;	/* the group's, whose second session (documents.c) its streams share */
 	bool		full;
 	MongoBatch	batch;			/* its bytes are the group's */
 	TimestampTz received_at;
