@@ -9,7 +9,8 @@ import pytest
 import oracle
 from groups import ALONE, GROUPS, TOGETHER, compare, make, wait_together
 from harness.machine import wait_until
-from streams import Writers, alter, answers, create, drop, patiently, pause, resume, status, sync, unexpected_deaths, wait_state
+from mirrors import equal_now, wait_exact
+from streams import Writers, alter, answers, call, create, drop, patiently, pause, resume, status, sync, unexpected_deaths, wait_state
 
 
 def test_one_cursor(shared, mongo, mdb):
@@ -219,6 +220,38 @@ def test_one_wait_for_the_disk(shared, postgres, mongo, mdb):
     time.sleep(1.1)
     write()
     assert shared.value(writes) - begin < 100
+
+
+def test_lookups_by_one_connection(shared, mongo, mdb):
+    """Documents of updates, and those of mirrors, are looked up for all streams of a group by one connection."""
+    count = 6
+    for number in range(count):
+        mdb[f"c{number}"].insert_many([{"_id": key, "n": 0} for key in range(20)])
+    with shared.connection.transaction():
+        for number in range(count):
+            create(shared, f"s{number}", collection=f"c{number}", full_document="updateLookup")
+    wait_together(shared, count)
+    for number in range(0, count, 2):
+        call(shared, "create_change_mirror", f"c{number}", stream_name=f"s{number}")
+    wait_exact(shared, *(f"c{number}" for number in range(0, count, 2)))
+    wait_together(shared, count, 60)
+    for turn in range(30):
+        for number in range(count):
+            mdb[f"c{number}"].update_many({"_id": {"$gte": turn % 15}}, {"$set": {"n": turn}})
+    for number in range(count):
+        sync(shared, f"s{number}")
+    assert shared.column("SELECT DISTINCT full_document_source FROM change_stream_events WHERE operation_type = 'update'") == ["lookup"]
+    assert shared.value("SELECT count(*) FROM change_stream_events e WHERE operation_type = 'update'"
+                        " AND event_id = (SELECT max(event_id) FROM change_stream_events l WHERE l.stream_name = e.stream_name"
+                        " AND l.document_key = e.document_key) AND (full_document->'n')::int"
+                        " <> least(29, 15 + (document_key->'_id')::int)") == 0
+    for number in range(0, count, 2):
+        assert equal_now(shared, mongo, mdb.name, f"c{number}", f"c{number}") == 20
+    assert shared.value(TOGETHER) == count
+    names = [found.get("appName") for found in mongo.client.admin.aggregate([{"$currentOp": {"idleConnections": True, "allUsers": True}}])]
+    # the cursor's, that of documents, and their monitors' (two of them at most)
+    assert 1 < names.count("mongo_change_stream: group") <= 4
+    assert not {f"mongo_change_stream: s{number}" for number in range(count)} & set(names)
 
 
 def pipeline_of(mongo, database):

@@ -1,6 +1,7 @@
 """A database of version 1.0 that is updated equals one that was made by the current version, and its streams go on."""
 import pytest
 
+from groups import TOGETHER
 from mirrors import equal_now, mirror, wait_exact
 from streams import Writers, create, error_of, operations, sync, wait_state
 
@@ -113,8 +114,8 @@ def test_streams_go_on_through_the_update(old, mongo, mdb):
 
 
 def test_update_while_streams_write(old, postgres, mongo, mdb):
-    """Neither the update nor a process ends in a deadlock with the other, and none has to try again."""
-    old.create_server(mongo.uri, mdb.name)
+    """Neither the update nor a process ends in a deadlock with the other, and none has to try again; streams come together with it, and not before."""
+    old.create_server(mongo.uri, mdb.name, share_cursor=None)
     old.execute("CREATE TABLE handled (event_id bigint)")
     for stream in "abc":
         create(old, stream, collection=stream)
@@ -123,7 +124,10 @@ def test_update_while_streams_write(old, postgres, mongo, mdb):
     since = postgres.log_position()
     with Writers(mongo, mdb.name, pause=0.0005) as writers:
         writers.wait(100)
+        assert old.value("SELECT count(DISTINCT pid) FROM change_stream_workers()") == 3
         old.execute("ALTER EXTENSION mongo_change_stream UPDATE")
+        writers.wait(50)
+        old.wait_for(TOGETHER, expect=3, timeout=20)
         writers.wait(50)
     for stream in "abc":
         assert old.value("SELECT sync_change_stream(%s, handlers => true)", stream)
