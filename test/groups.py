@@ -11,6 +11,10 @@ ALONE = ("SELECT count(*) FROM change_stream_status s JOIN pg_stat_activity a US
          " WHERE a.backend_type = 'mongo_change_stream worker' AND s.stream_name = %s")
 
 
+# what streams must have in common to be followed together
+ALIKE = ("full_document", "full_document_before_change", "show_expanded_events", "batch_size")
+
+
 def create_beside(db, stream, **options):
     """A stream and, unless the tests run with MCS_SHARE_CURSOR=false, another beside it, so that a group's process follows both."""
     if os.environ.get("MCS_SHARE_CURSOR") == "false":
@@ -18,7 +22,7 @@ def create_beside(db, stream, **options):
         return
     with db.connection.transaction():
         create(db, stream, **options)
-        create(db, "beside", collection="nobody")
+        create(db, "beside", collection="nobody", **{name: value for name, value in options.items() if name in ALIKE})
     if not options.get("paused") and "pipeline" not in options:
         db.wait_for(TOGETHER, expect=2)
 

@@ -122,7 +122,7 @@ mcs_streams_load(const char *name, bool for_update, bool missing_ok)
 	"pg_catalog.pg_options_to_table(f.srvoptions) o WHERE f.srvname OPERATOR(pg_catalog.=) s.server::pg_catalog.name " \
 	"AND CASE WHEN o.option_name OPERATOR(pg_catalog.=) 'share_cursor' THEN NOT o.option_value::pg_catalog.bool ELSE false END) " \
 	"THEN pg_catalog.hashtextextended(pg_catalog.concat_ws(E'\\n', s.server, s.database_name, s.owner::pg_catalog.oid, s.full_document, " \
-	"s.full_document_before_change, s.show_expanded_events), 0) ELSE 0 END"
+	"s.full_document_before_change, s.show_expanded_events, s.batch_size), 0) ELSE 0 END"
 
 /*
  * Every stream, and every worker of every handler, with whether it shall run

@@ -153,6 +153,7 @@ make_common(StreamGroup *group)
 	common->full_document = pstrdup(first->full_document);
 	common->full_document_before_change = pstrdup(first->full_document_before_change);
 	common->show_expanded_events = first->show_expanded_events;
+	common->batch_size = first->batch_size;
 	common->max_await_ms = first->max_await_ms;
 	foreach(cell, group->members)
 	{

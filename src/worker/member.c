@@ -167,7 +167,7 @@ is_alike(const StreamGroup *group, const Stream *stream)
 		(strcmp(stream->server, common->server) == 0 && strcmp(stream->database, common->database) == 0 &&
 		 strcmp(stream->full_document, common->full_document) == 0 &&
 		 strcmp(stream->full_document_before_change, common->full_document_before_change) == 0 &&
-		 stream->show_expanded_events == common->show_expanded_events);
+		 stream->show_expanded_events == common->show_expanded_events && stream->batch_size == common->batch_size);
 }
 
 /* Reads what the one in use is; gives it up where that is not for a group. */
