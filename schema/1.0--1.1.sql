@@ -210,6 +210,17 @@ GRANT SELECT ON change_mirror_status TO PUBLIC;
 -- @create mirror_functions.sql create_change_mirrors
 -- @create mirror_check.sql check_change_mirror
 
+-- numbers, and advice
+
+-- @create stats.sql change_stream_numbers
+-- @create stats.sql change_handler_numbers
+-- @create stats.sql reset_change_stream_stats
+-- @create stats.sql change_stream_stats
+GRANT SELECT ON change_stream_stats TO PUBLIC;
+-- @create stats.sql change_handler_stats
+GRANT SELECT ON change_handler_stats TO PUBLIC;
+-- @create stats.sql change_stream_advice
+
 -- the dialect
 
 DROP FUNCTION change_stream_translate_body(text);

@@ -21,4 +21,5 @@
 -- @file mirror_functions.sql
 -- @file mirror_check.sql
 -- @file mirror_views.sql
+-- @file stats.sql
 -- @file dialect.sql

@@ -54,6 +54,34 @@ def test_what_an_event_holds_is_not_told(linked, mdb):
     listener.close()
 
 
+def test_a_start_far_back(linked, new_replica_set):
+    """Who starts behind half of an oplog that is full is warned at once; who starts now, or on a young one, is not."""
+    small = new_replica_set(oplog_mb=1)
+    linked.execute("DROP SERVER mongo CASCADE")
+    linked.create_server(small.uri, "shop", password_required="false")
+    told = []
+    linked.connection.add_notice_handler(lambda diag: told.append((diag.severity, diag.message_primary, diag.message_detail, diag.message_hint)))
+
+    def warnings():
+        return [one for one in told if one[0] == "WARNING"]
+
+    begin = time.time()
+    small.client.shop.c.insert_one({})
+    time.sleep(17)
+    create(linked, "young", collection="c", start_at="earliest")
+    assert warnings() == []
+    small.client.shop.c.insert_many([{"text": "x" * 100000} for _ in range(15)])
+    create(linked, "now", collection="c")
+    assert warnings() == []
+    linked.execute("SELECT create_change_stream('far', collection => 'c', start_at => %s)", token_at(begin))
+    ((severity, message, detail, hint),) = warnings()
+    assert message == 'change stream "far" starts where it may lose its history before it has caught up'
+    assert "% of the time that MongoDB's oplog can hold lies behind the position." in detail and "replSetResizeOplog" in hint
+    # it is no error, and the events come
+    sync(linked, "far")
+    assert linked.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'far'") == 16
+
+
 def test_oplog_nearly_outrun(linked, postgres, mdb):
     """A paused stream whose position falls behind half, then nine tenths of the oplog, and one that has caught up again."""
     listener = linked.connect()

@@ -52,6 +52,7 @@ typedef struct HandlerEvent
 {
 	int64		event_id;
 	HeapTuple	row;
+	TimestampTz received_at;	/* 0: not known */
 	bool		ran;
 	int64		microseconds;
 } HandlerEvent;

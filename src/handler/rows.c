@@ -67,6 +67,16 @@ row_size(EventsScan *scan, HeapTuple row, bool whole)
 	return size;
 }
 
+/* When the row that a scan stands on was received; 0 where it does not say. */
+static TimestampTz
+received_at(const EventsScan *scan)
+{
+	bool		isnull;
+	Datum		value = mcs_events_scan_get(scan, ROW_RECEIVED_AT, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 void
 mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 last, int limit, int worker, int workers)
 {
@@ -98,6 +108,7 @@ mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 la
 		event = &batch->events[batch->count++];
 		memset(event, 0, sizeof(*event));
 		event->event_id = event_id;
+		event->received_at = received_at(&scan);
 		/* the slot's tuple is pinned in a buffer, and goes with the next one */
 		event->row = ExecCopySlotHeapTuple(scan.slot);
 		bytes += row_size(&scan, event->row, handler->each == HANDLER_EACH_BATCH);

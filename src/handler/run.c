@@ -190,9 +190,30 @@ moved(HandlerWorker *worker, int64 to, int events)
 		position->next_retry_at = 0;
 	}
 	worker->process.rate_events += events;
+	worker->process.done.events = events;
+	mcs_numbers_add(&worker->process.done);
 	worker->process.failures = 0;
 	mcs_slot_trusted();
 	mcs_handler_slot_moved(worker->process.rate);
+}
+
+/* Counts the events of a batch that were run, before their memory goes. */
+static void
+count_events(HandlerWorker *worker, int done)
+{
+	const HandlerEvent *events = worker->run.batch.events;
+	int64		epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+
+	if (done == 0)
+		return;
+	worker->process.done.counters[NUMBER_BATCHES]++;
+	for (int i = 0; i < done; i++)
+		worker->process.done.counters[NUMBER_RUN] += events[i].microseconds;
+	if (events[0].received_at != 0 && events[done - 1].received_at != 0)
+	{
+		worker->process.done.first_ms = events[0].received_at / 1000 + epoch_ms;
+		worker->process.done.last_ms = events[done - 1].received_at / 1000 + epoch_ms;
+	}
 }
 
 /* Ends the transaction of a batch of which so many events were run. */
@@ -212,6 +233,7 @@ finish_batch(HandlerWorker *worker, int done)
 	/* last of all, since the lock on the statuses is held from here on */
 	if (saved)
 		write_results(worker, done);
+	count_events(worker, done);
 	mcs_process_commit(&worker->process);
 	moved(worker, to, done);
 	worker->process.reload = itself;

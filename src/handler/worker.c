@@ -302,6 +302,7 @@ recover(HandlerWorker *worker, ErrorData *error)
 	char		message[512];
 
 	mcs_text_copy(message, sizeof(message), error->message ? error->message : "");
+	mcs_numbers_error(unpack_sql_state(error->sqlerrcode));
 	/* what failed may be what was changed: whoever changed it is not to find a stop, or an attempt, of the old one */
 	if (mcs_slot_is_changed())
 		worker->process.reload = true;

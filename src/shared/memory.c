@@ -8,7 +8,8 @@
  * through a change.  Two things are done without it: a handler's process
  * publishes the event that it runs by atomics, which would otherwise cost a lock
  * for each event, and whoever waits for a position sleeps on the condition
- * variable "moved", which is broadcast after the lock is released.
+ * variable "moved", which is broadcast after the lock is released.  Numbers have
+ * spinlocks of their own: shared/numbers.c.
  *
  * The launcher is level-triggered.  Whoever changes a stream marks its database
  * dirty at commit; the launcher sends a prober into a dirty database, the prober
@@ -51,13 +52,24 @@ SharedState *mcs_shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
-/* The slots, and behind them the notes on databases. */
+/* Where the notes on databases begin, behind the slots; where the numbers do, behind those; the end. */
+static Size
+notes_offset(void)
+{
+	return add_size(MAXALIGN(offsetof(SharedState, slots)),
+					MAXALIGN(mul_size(mcs_shared_max_streams + mcs_shared_max_handlers, sizeof(StreamSlot))));
+}
+
+static Size
+numbers_offset(void)
+{
+	return add_size(notes_offset(), MAXALIGN(mul_size(mcs_shared_max_databases, sizeof(DatabaseNote))));
+}
+
 static Size
 shared_size(void)
 {
-	return add_size(add_size(MAXALIGN(offsetof(SharedState, slots)),
-							 MAXALIGN(mul_size(mcs_shared_max_streams + mcs_shared_max_handlers, sizeof(StreamSlot)))),
-					mul_size(mcs_shared_max_databases, sizeof(DatabaseNote)));
+	return add_size(numbers_offset(), mul_size(mcs_shared_max_streams + mcs_shared_max_handlers, sizeof(NumbersPlace)));
 }
 
 /* PostgreSQL takes these requests in its hook only, from 15 on. */
@@ -103,7 +115,10 @@ startup_shmem(void)
 		mcs_shared->max_streams = mcs_shared_max_streams;
 		mcs_shared->max_slots = mcs_shared_max_streams + mcs_shared_max_handlers;
 		mcs_shared->max_databases = mcs_shared_max_databases;
-		mcs_shared->databases = (DatabaseNote *) ((char *) mcs_shared + shared_size() - mul_size(mcs_shared_max_databases, sizeof(DatabaseNote)));
+		mcs_shared->databases = (DatabaseNote *) ((char *) mcs_shared + notes_offset());
+		mcs_shared->numbers = (NumbersPlace *) ((char *) mcs_shared + numbers_offset());
+		for (int i = 0; i < mcs_shared->max_slots; i++)
+			SpinLockInit(&mcs_shared->numbers[i].mutex);
 		mcs_shared->made_at = GetCurrentTimestamp();
 		mcs_shared->after_crash = !was_shut_down();
 		ConditionVariableInit(&mcs_shared->moved);

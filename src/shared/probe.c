@@ -125,6 +125,7 @@ take_slot(Oid database, const StreamListed *stream)
 			continue;
 		/* nothing of the stream that had it before, except that the generation goes on */
 		memset(slot, 0, sizeof(*slot));
+		slot->numbers = mcs_numbers_find(database, stream->owner, stream->name, stream->handler ? stream->handler : "", stream->worker);
 		slot->in_use = true;
 		slot->wanted = true;
 		slot->generation = generation + 1;

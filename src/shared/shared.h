@@ -259,6 +259,68 @@ extern SlotView *mcs_slot_views(bool of_handlers, int *count);
 /* Names of a role's streams that run in other databases than this one. */
 extern List *mcs_slot_streams_of_role(Oid role);
 
+/* ---- numbers.c: what was done and waited for ---- */
+
+/* Counters of a stream, or of a worker of a handler. */
+typedef enum NumbersCounter
+{
+	NUMBER_EVENTS,
+	NUMBER_BYTES,				/* of events as MongoDB sent them */
+	NUMBER_BATCHES,				/* replies with events */
+	NUMBER_TRANSACTIONS,
+	NUMBER_WAIT_MONGODB,		/* microseconds, as all times */
+	NUMBER_WAIT_COMMIT,
+	NUMBER_WAIT_WRITE,
+	NUMBER_RUN,					/* of a handler's code */
+	NUMBER_FILTER_ERRORS,
+	NUMBER_COLUMN_ERRORS,
+	NUMBERS_COUNTERS
+} NumbersCounter;
+
+#define NUMBERS_ERRORS		12	/* kinds of errors that are told apart */
+#define NUMBERS_LATENCIES	112	/* steps, up to about three days */
+
+typedef struct NumbersError
+{
+	char		kind[20];
+	int64		count;
+} NumbersError;
+
+typedef struct Numbers
+{
+	TimestampTz since;
+	int64		counters[NUMBERS_COUNTERS];
+	NumbersError errors[NUMBERS_ERRORS];
+	int64		latencies[NUMBERS_LATENCIES];
+} Numbers;
+
+/* What a process has done since it last said so. */
+typedef struct NumbersDone
+{
+	int64		events;
+	int64		counters[NUMBERS_COUNTERS]; /* all others */
+	int64		first_ms;		/* when the first and the last event happened, since 1970; 0: not known */
+	int64		last_ms;
+} NumbersDone;
+
+/* In a process that has attached to a slot, after a commit: adds it, and makes it nothing; an error of a kind. */
+extern void mcs_numbers_add(NumbersDone *done);
+extern void mcs_numbers_error(const char *kind);
+
+typedef struct NumbersView
+{
+	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];	/* empty: of the stream itself */
+	Oid			owner;
+	Numbers		numbers;
+} NumbersView;
+
+/* In any backend: copies of this database's, sums, parts, and beginning anew. */
+extern NumbersView *mcs_numbers_views(bool of_handlers, int *count);
+extern void mcs_numbers_merge(Numbers *to, const Numbers *from);
+extern int64 mcs_numbers_latency(const Numbers *numbers, double part);
+extern void mcs_numbers_reset(const char *stream, bool gone);
+
 /* ---- group_slot.c: streams that one process follows by one cursor ---- */
 
 /* Whether there are other streams that the same group could follow. */

@@ -14,6 +14,7 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "storage/spin.h"
 
 typedef struct DatabaseNote
 {
@@ -65,6 +66,7 @@ typedef struct StreamSlot
 	int64		oplog_holds;	/* when it is full, at its pace so far */
 	TimestampTz sync_until;		/* somebody waits for the position to be saved */
 	bool		waited;			/* for a lock, at the last look of blockers.c */
+	int			numbers;		/* which place of them is its own: shared/numbers.c */
 	TimestampTz suppressed_at;	/* a notification was left out */
 	bool		yields;			/* was told to end, so that another role gets its process */
 
@@ -92,6 +94,19 @@ typedef struct StreamSlot
 	pg_atomic_uint64 running_since;
 } StreamSlot;
 
+/* Numbers and whose they are. */
+typedef struct NumbersPlace
+{
+	slock_t		mutex;			/* for the numbers */
+	bool		used;
+	Oid			database;
+	Oid			owner;
+	char		stream[NAMEDATALEN];
+	char		handler[NAMEDATALEN];
+	int			worker;
+	Numbers		numbers;
+} NumbersPlace;
+
 typedef struct SharedState
 {
 	LWLock	   *lock;
@@ -105,6 +120,7 @@ typedef struct SharedState
 	TimestampTz made_at;
 	int			max_databases;
 	DatabaseNote *databases;	/* behind the slots */
+	NumbersPlace *numbers;		/* behind those, as many as slots */
 	int			max_streams;	/* the first slots are for streams, the others for handlers */
 	int			max_slots;
 	StreamSlot	slots[FLEXIBLE_ARRAY_MEMBER];
@@ -127,6 +143,9 @@ extern bool mcs_group_slot_is_served(const StreamSlot *slot);
 extern bool mcs_group_slot_counts(const StreamSlot *slot);
 extern void mcs_group_slot_lead(void);
 extern void mcs_group_slot_begin_together(Oid database);
+
+/* ---- numbers.c, with the lock held ---- */
+extern int	mcs_numbers_find(Oid database, Oid owner, const char *stream, const char *handler, int worker);
 
 /* ---- memory.c, with the lock held ---- */
 extern void mcs_shared_wake_launcher(void);

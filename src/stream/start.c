@@ -232,6 +232,49 @@ resolve(const Stream *stream, MongoSession *session, bool elsewhere, const Strea
 	return pstrdup(after);
 }
 
+/* How much of what MongoDB's oplog can hold lies behind a position, in percent; -1 where that is not known, or nothing to speak of. */
+static int
+oplog_behind(const Stream *stream, MongoSession *session, const char *token)
+{
+	const char *database = strcmp(stream->database, "*") == 0 ? NULL : stream->database;
+	MongoError	ignored;
+	uint64		now;
+	uint64		oldest;
+	int64		behind;
+	int64		window;
+	double		fill;
+
+	if (!mcs_mongo_primary_time(session, &now, &ignored))
+		return -1;
+	behind = (int64) (now >> 32) - (int64) (mcs_token_time(token) >> 32);
+	if (behind < OPLOG_BEHIND_MIN_S || !mcs_mongo_oplog_oldest(session, database, stream->collection, &oldest, &ignored) || oldest == 0)
+		return -1;
+	/* one that is not full loses nothing yet: what counts is how far it will reach at its pace so far */
+	fill = mcs_mongo_oplog_fill(session);
+	window = Max((int64) (now >> 32) - (int64) (oldest >> 32), 1);
+	return fill > 0 ? (int) Min(behind * 100 * fill / window, 999) : -1;
+}
+
+/*
+ * Warns of a position that the oplog may soon reach back to no more.  By a session
+ * of its own, which is not worth a wait: the stream will look, too.
+ */
+static void
+tell_of_oplog(const Stream *stream, const MongoTarget *target, const char *token)
+{
+	MongoSession *session = mcs_session_open(target, stream->name);
+	int			behind;
+
+	mcs_guess_limit(session);
+	behind = oplog_behind(stream, session, token);
+	mcs_session_close(session);
+	if (behind >= 50)
+		ereport(WARNING,
+				(errmsg("change stream \"%s\" starts where it may lose its history before it has caught up", stream->name),
+				 errdetail("%d %% of the time that MongoDB's oplog can hold lies behind the position.", behind),
+				 errhint("%s", MCS_OPLOG_HINT)));
+}
+
 /*
  * The same with a session of its own, which is gone afterwards: an error leaves
  * it to the reset of the memory context that it lives in.
@@ -247,6 +290,9 @@ resolve_in_session(const Stream *stream, const MongoTarget *target, const Stream
 
 	if (token && start->first)
 		mcs_namespace_check(stream, target, session, token);
+	/* not of where it is anyway */
+	if (token && start->kind != START_NOW && (start->first || start->token != stream->resume_token))
+		tell_of_oplog(stream, target, token);
 	/* the last that the session is asked, and in little time */
 	if (token && start->new_texts)
 		mcs_guess_of_stream(stream, session);

@@ -34,6 +34,9 @@ mcs_worker_published(StreamWorker *worker, const StreamProgress *progress)
 	stream->last_event_id = progress->last_event_id;
 	stream->events_processed += progress->events;
 	worker->process.rate_events += progress->events;
+	worker->process.done.events = progress->events;
+	worker->process.done.counters[NUMBER_FILTER_ERRORS] += progress->filter_errors;
+	mcs_numbers_add(&worker->process.done);
 	/* the row has forgotten it in the same transaction */
 	if (worker->write.skipped)
 		stream->skip_token = NULL;

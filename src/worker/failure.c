@@ -14,6 +14,19 @@
 /* When a role that was refused is tried again. */
 #define REFUSED_RETRY_MS	60000
 
+/* As change_stream_stats.errors has them. */
+static const char *const class_names[] = {
+	[MONGO_ERROR_TRANSIENT] = "transient",
+	[MONGO_ERROR_HISTORY_LOST] = "history_lost",
+	[MONGO_ERROR_CONFIGURATION] = "configuration",
+	[MONGO_ERROR_AUTHENTICATION] = "authentication",
+	[MONGO_ERROR_TOO_LARGE] = "too_large",
+	[MONGO_ERROR_NO_SNAPSHOT] = "no_snapshot",
+	[MONGO_ERROR_DRIVER_ENDED] = "driver_ended",
+	[MONGO_ERROR_HANGING] = "driver_hangs",
+	[MONGO_ERROR_REFUSED] = "refused"
+};
+
 char *
 mcs_failure_line(const MongoError *failure)
 {
@@ -149,6 +162,8 @@ mcs_worker_handle_failure(StreamWorker *worker)
 
 	/* whatever it was, the next change stream may be opened at another member, or another set */
 	worker->mongo.failure.class = MONGO_ERROR_NONE;
+	if (failure.class != MONGO_ERROR_NONE)
+		mcs_numbers_error(class_names[failure.class]);
 	worker->history.verified = false;
 	mcs_worker_close_stream(worker);
 	/* texts that are made below outlive the transactions which tell of the state */

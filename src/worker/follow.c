@@ -187,6 +187,19 @@ take_empty_batch(StreamWorker *worker)
 	mcs_worker_commit(worker, &progress, saved);
 }
 
+/* Nothing is at hand: waits until something comes; false where nothing did. */
+static bool
+wait_for_events(StreamWorker *worker, long timeout_ms)
+{
+	int64		began_us = mcs_session_clock();
+	bool		came;
+
+	begin_waiting(worker);
+	came = mcs_gather_first(worker, timeout_ms);
+	worker->process.done.counters[NUMBER_WAIT_MONGODB] += mcs_session_clock() - began_us;
+	return came;
+}
+
 bool
 mcs_follow_step(StreamWorker *worker, long timeout_ms)
 {
@@ -195,8 +208,7 @@ mcs_follow_step(StreamWorker *worker, long timeout_ms)
 	{
 		if (worker->mongo.failure.class != MONGO_ERROR_NONE)
 			return false;
-		begin_waiting(worker);
-		if (!mcs_gather_first(worker, timeout_ms))
+		if (!wait_for_events(worker, timeout_ms))
 			return worker->mongo.failure.class == MONGO_ERROR_NONE;
 	}
 	if (worker->read.batch.opened)

@@ -93,6 +93,8 @@ static void
 take_reply(StreamWorker *worker)
 {
 	worker->read.have_batch = true;
+	if (worker->read.batch.event_count > 0)
+		worker->process.done.counters[NUMBER_BATCHES]++;
 	mcs_document_iterate(&worker->read.events, worker->read.batch.events, worker->read.batch.events_size);
 }
 

@@ -490,9 +490,10 @@ note_inexact(StreamMirror *mirror, uint64 until)
 
 /* Notes in the tables what was written for a mirror; false as below. */
 static bool
-note_written(StreamMirror *mirror, const MirrorResult *result, uint64 inexact_until)
+note_written(StreamWorker *worker, StreamMirror *mirror, const MirrorResult *result, uint64 inexact_until)
 {
 	mirror->changes = NULL;
+	worker->process.done.counters[NUMBER_COLUMN_ERRORS] += result->column_errors;
 	if (result->rows_written > 0 || result->column_errors > 0)
 		mcs_mirrors_count(mirror->definition->name, result->rows_written, result->column_errors, result->column_error);
 	return mirror->begins_copy || note_inexact(mirror, inexact_until);
@@ -542,7 +543,7 @@ mcs_mirroring_write(StreamWorker *worker)
 			if (!mirror->changes)
 				continue;
 			error = write_mirror(worker, mirror, &result);
-			if (error == NULL && !note_written(mirror, &result, inexact_until))
+			if (error == NULL && !note_written(worker, mirror, &result, inexact_until))
 				return false;
 			if (error == NULL || (try == 0 && worker->mirror_count > 1))
 				continue;

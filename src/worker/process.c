@@ -131,6 +131,16 @@ mcs_process_leave(void)
 
 /* ---- transactions ---- */
 
+/* The time that a processor was this thread's, in microseconds. */
+static int64
+cpu_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
+}
+
 void
 mcs_process_begin(WorkerProcess *process)
 {
@@ -141,6 +151,8 @@ mcs_process_begin(WorkerProcess *process)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* StartTransactionCommand has made the transaction's memory current, which its end would free */
 	MemoryContextSwitchTo(process->batch_context);
+	process->began_us = mcs_session_clock();
+	process->began_cpu_us = cpu_clock();
 }
 
 void
@@ -152,10 +164,16 @@ mcs_process_commit_lazily(void)
 void
 mcs_process_commit(WorkerProcess *process)
 {
+	int64		ended_us = mcs_session_clock();
+	int64		waited_us = (ended_us - process->began_us) - (cpu_clock() - process->began_cpu_us);
+
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(process->batch_context);
 	MemoryContextReset(process->batch_context);
+	process->done.counters[NUMBER_TRANSACTIONS]++;
+	process->done.counters[NUMBER_WAIT_WRITE] += Max(waited_us, 0);
+	process->done.counters[NUMBER_WAIT_COMMIT] += mcs_session_clock() - ended_us;
 	/* statistics are flushed outside of transactions only, and no more than once a second */
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);

@@ -375,6 +375,12 @@ take_whole_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event,
 	if (already_written(worker, event))
 		return false;
 	set_token(&worker->read.newest, event->token.data, event->token.length);
+	if (event->has_wall_time)
+	{
+		worker->process.done.last_ms = event->wall_time;
+		if (worker->process.done.first_ms == 0)
+			worker->process.done.first_ms = event->wall_time;
+	}
 	/* in this order: the writer and a gap row want the position before this event */
 	mcs_writer_at(writer, get_token(&worker->read.token));
 	/* mirrors first: for the stream's rows an event may be changed */
@@ -397,6 +403,7 @@ take_events(StreamWorker *worker, StreamWriter *writer, void *unused)
 	memset(&event, 0, sizeof(event));
 	error_context_stack = &callback;
 	worker->read.taken = 0;
+	worker->process.done.first_ms = 0;
 	for (;;)
 	{
 		bool		written;
@@ -430,6 +437,7 @@ take_events(StreamWorker *worker, StreamWriter *writer, void *unused)
 			break;
 		}
 	}
+	worker->process.done.counters[NUMBER_BYTES] = taken.bytes;
 	error_context_stack = callback.previous;
 }
 

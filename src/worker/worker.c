@@ -254,6 +254,7 @@ recover(StreamWorker *worker)
 	/* before a row is blamed: the table as a whole may fit none */
 	worker->retry.misfit = mcs_events_map_take_misfit();
 	careful = note_write_failure(worker, error);
+	mcs_numbers_error(unpack_sql_state(error->sqlerrcode));
 	/* what altered the table until now has not helped */
 	mcs_worker_forget_alteration();
 	reason = worker->retry.misfit || mcs_failure_is_of_owner(error, writing) ? mcs_failure_owner_reason(error) : NULL;

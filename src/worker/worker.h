@@ -31,6 +31,10 @@ typedef struct WorkerProcess
 	double		rate;
 	int64		rate_events;
 	TimestampTz rate_since;
+
+	NumbersDone done;			/* since it was last added to the slot's numbers */
+	int64		began_us;		/* the transaction at work: by the clock, and of the processor's time */
+	int64		began_cpu_us;
 } WorkerProcess;
 
 /* Also for a process that is none of these. */

@@ -1,0 +1,220 @@
+"""What change_stream_stats and change_handler_stats count, who sees it, and what change_stream_advice() says."""
+import datetime
+
+import psycopg
+import pytest
+
+from streams import create, sync
+
+ZERO = datetime.timedelta(0)
+
+
+def stats(db, name, view="stream"):
+    """The row of a stream or handler by column, or None."""
+    cursor = db.connection.execute(f"SELECT * FROM change_{view}_stats WHERE {view}_name = %s", [name])
+    row = cursor.fetchone()
+    return row and {column.name: value for column, value in zip(cursor.description, row)}
+
+
+def test_numbers_of_a_stream(linked, mdb):
+    create(linked, "s", collection="c")
+    mdb.c.insert_many([{"_id": number, "text": "x" * 1000} for number in range(500)])
+    sync(linked, "s")
+    for number in range(20):
+        mdb.c.update_one({"_id": number}, {"$set": {"text": "y"}})
+    sync(linked, "s")
+    found = stats(linked, "s")
+    assert found["events"] == 520
+    assert 500_000 < found["bytes"] < 2_000_000
+    assert 2 <= found["batches"] <= 520 and found["transactions"] >= 2
+    assert ZERO < found["wait_commit"] < datetime.timedelta(seconds=30)
+    assert found["wait_mongodb"] > ZERO and found["wait_write"] >= ZERO
+    assert found["filter_errors"] == 0 and found["column_errors"] == 0 and found["errors"] == {}
+    assert ZERO < found["latency_p50"] <= found["latency_p99"] < datetime.timedelta(minutes=1)
+    # the histogram holds each event once
+    assert linked.value("SELECT now() - since < '5 minutes' FROM change_stream_stats")
+
+
+def test_latency_is_of_the_events(linked, mdb):
+    """Events that waited for a paused stream were late, and show it, though most were not."""
+    create(linked, "s", collection="c")
+    for number in range(5):
+        mdb.c.insert_one({})
+        sync(linked, "s")
+    assert stats(linked, "s")["latency_p99"] < datetime.timedelta(seconds=3)
+    linked.execute("SELECT pause_change_stream('s')")
+    mdb.c.insert_one({})
+    linked.execute("SELECT pg_sleep(4)")
+    linked.execute("SELECT resume_change_stream('s')")
+    sync(linked, "s")
+    found = stats(linked, "s")
+    # a pause has lost nothing
+    assert found["events"] == 6
+    assert found["latency_p50"] < datetime.timedelta(seconds=3) < found["latency_p99"] < datetime.timedelta(seconds=20)
+
+
+def test_errors_by_kind(linked, mongo, mdb):
+    """MongoDB's by class, PostgreSQL's by SQLSTATE, filters' in a column of their own."""
+    create(linked, "s", collection="c", add_fields="x = 1 / (full_document['a'])::int")
+    mdb.c.insert_one({"a": 0})
+    sync(linked, "s")
+    assert stats(linked, "s")["filter_errors"] == 1
+    mongo.fail_command(["getMore"], times=1, errorCode=91)
+    linked.wait_for("SELECT errors ? 'transient' FROM change_stream_stats")
+    linked.execute("ALTER TABLE change_stream_events ADD CONSTRAINT small CHECK (full_document['a'] < 10)")
+    mdb.c.insert_one({"a": 11})
+    linked.wait_for("SELECT state FROM change_stream_status", expect="error")
+    assert stats(linked, "s")["errors"]["23514"] >= 2
+
+
+def test_waits_for_a_lock(linked, mdb):
+    create(linked, "s", collection="c")
+    mdb.c.insert_one({})
+    sync(linked, "s")
+    before = stats(linked, "s")["wait_write"]
+    with linked.connect(autocommit=False) as other:
+        other.execute("LOCK change_stream_events IN EXCLUSIVE MODE")
+        mdb.c.insert_one({})
+        linked.execute("SELECT pg_sleep(2)")
+        other.rollback()
+    sync(linked, "s")
+    assert stats(linked, "s")["wait_write"] - before > datetime.timedelta(seconds=1)
+
+
+def test_numbers_of_a_handler(linked, mdb):
+    """All of its workers together; errors by SQLSTATE; the time that its code runs."""
+    create(linked, "s", collection="c")
+    linked.execute("""SELECT create_change_handler('h', 's', workers => 2, retry_attempts => 0, body =>
+                      'BEGIN PERFORM pg_sleep(0.01); IF change.event_id = 3 THEN RAISE division_by_zero; END IF; END')""")
+    mdb.c.insert_many([{"_id": number} for number in range(20)])
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    found = stats(linked, "h", "handler")
+    assert found["stream_name"] == "s" and found["events"] == 20
+    assert found["errors"] == {"22012": found["errors"]["22012"]} and found["errors"]["22012"] >= 1
+    assert found["run_time"] >= datetime.timedelta(seconds=0.15)
+    assert ZERO < found["latency_p50"] <= found["latency_p99"]
+    assert linked.value("SELECT count(*) FROM change_handler_stats") == 1
+
+
+def test_a_shared_cursor(db, mongo, mdb):
+    """Each stream has its own numbers."""
+    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="true")
+    for name in ("a", "b", "c"):
+        create(db, name, collection=name)
+    mdb.a.insert_many([{} for _ in range(30)])
+    mdb.b.insert_one({})
+    for name in ("a", "b", "c"):
+        sync(db, name)
+    assert [stats(db, name)["events"] for name in ("a", "b", "c")] == [30, 1, 0]
+
+
+def test_reset(linked, mdb):
+    for name in ("a", "b"):
+        create(linked, name, collection="c")
+    linked.execute("SELECT create_change_handler('h', 'a', body => 'BEGIN END')")
+    mdb.c.insert_one({})
+    for name in ("a", "b"):
+        assert linked.value("SELECT sync_change_stream(%s, handlers => true)", name)
+    since = stats(linked, "a")["since"]
+    linked.execute("SELECT reset_change_stream_stats('a')")
+    found = stats(linked, "a")
+    assert found["events"] == 0 and found["latency_p50"] is None and found["since"] > since
+    assert stats(linked, "h", "handler")["events"] == 0
+    assert stats(linked, "b")["events"] == 1
+    assert linked.value("SELECT events_processed FROM change_stream_status WHERE stream_name = 'a'") == 1
+    mdb.c.insert_one({})
+    sync(linked, "a")
+    assert stats(linked, "a")["events"] == 1
+    linked.execute("SELECT reset_change_stream_stats()")
+    assert stats(linked, "a")["events"] == stats(linked, "b")["events"] == 0
+    # a stream that takes a name takes no numbers with it
+    mdb.c.insert_one({})
+    sync(linked, "a")
+    linked.execute("SELECT drop_change_stream('a')")
+    assert stats(linked, "a") is None
+    create(linked, "a", collection="other")
+    sync(linked, "a")
+    assert stats(linked, "a")["events"] == 0
+
+
+def test_who_sees_numbers(linked, mdb):
+    create(linked, "s", collection="c")
+    mdb.c.insert_one({})
+    sync(linked, "s")
+    linked.execute("CREATE ROLE reader LOGIN; CREATE ROLE stranger LOGIN; SELECT grant_change_stream('s', 'reader')")
+    for role, rows in (("reader", 1), ("stranger", 0)):
+        with linked.connect(user=role) as connection:
+            assert connection.execute("SELECT count(*) FROM change_stream_stats").fetchone()[0] == rows
+            assert connection.execute("SELECT count(*) FROM change_stream_numbers()").fetchone()[0] == rows
+            assert connection.execute("SELECT count(*) FROM change_stream_advice() WHERE subject LIKE 'change stream%'").fetchone()[0] <= rows
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT reset_change_stream_stats('s')")
+            connection.execute("SELECT reset_change_stream_stats()")
+    assert linked.value("SELECT events FROM change_stream_stats") == 1
+
+
+# ---- advice ----
+
+def advice(db):
+    return {subject: (text, statement) for subject, text, statement in db.execute("SELECT * FROM change_stream_advice()")
+            if "oplog" not in text}
+
+
+def test_advice(linked, mdb):
+    create(linked, "plain", collection="c")
+    assert advice(linked) == {}
+    create(linked, "partly", collection="c", filter="md5(document_key ->> '_id') > 'a'")
+    text, statement = advice(linked)['change stream "partly"']
+    assert "only a part of the filter" in text and statement.startswith("SELECT alter_change_stream('partly', filter => ...);")
+    linked.execute("SELECT drop_change_stream('partly')")
+
+    # a table that grows
+    linked.execute("UPDATE change_stream_progress SET last_event_id = 200000 WHERE stream_name = 'plain'")
+    text, statement = advice(linked)['change stream "plain"']
+    assert text == "200000 events are kept for ever"
+    linked.execute("SELECT pause_change_stream('plain')")
+    linked.execute(statement)
+    assert linked.value("SELECT retention::text FROM change_streams") == "30 days"
+    linked.execute("SELECT drop_change_stream('plain')")
+    assert advice(linked) == {}
+
+
+def test_advice_on_images(linked, mdb):
+    create(linked, "s", collection="c", full_document="whenAvailable")
+    mdb.c.insert_one({"_id": 1})
+    mdb.c.update_one({"_id": 1}, {"$set": {"a": 1}})
+    sync(linked, "s")
+    text, statement = advice(linked)['change stream "s"']
+    assert text.startswith(f'1 of its last updates of collection "{mdb.name}.c"')
+    assert statement == f'db.getSiblingDB("{mdb.name}").runCommand({{collMod: "c", changeStreamPreAndPostImages: {{enabled: true}}}})'
+
+
+def test_advice_on_handlers_and_foreign_keys(linked, mdb):
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('h', 's', retry_attempts => 0, body => 'BEGIN RAISE division_by_zero; END')")
+    mdb.c.insert_one({})
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    text, statement = advice(linked)['handler "h"']
+    assert text.startswith("1 events are dead letters")
+    linked.execute("SELECT alter_change_handler('h', body => 'BEGIN END')")
+    linked.execute(statement.split(";")[0])
+    linked.wait_for("SELECT count(*) FROM change_stream_dead_letters", expect=0)
+    assert advice(linked) == {}
+
+    linked.execute("""CREATE TABLE seen (note text, number bigint, stream text, FOREIGN KEY (stream, number) REFERENCES change_stream_events (stream_name, event_id));
+                      CREATE INDEX ON seen (stream, note)""")
+    text, statement = advice(linked)["table public.seen"]
+    assert "no index supports its foreign key" in text and statement == "CREATE INDEX ON public.seen (stream, number);"
+    linked.execute(statement)
+    assert advice(linked) == {}
+
+
+def test_advice_on_processes(new_cluster, mongo, mdb):
+    db = new_cluster(settings={"max_worker_processes": 3}).create_database("few")
+    db.create_server(mongo.uri, mdb.name, password_required="false")
+    create(db, "a", collection="c")
+    create(db, "b", collection="c")
+    text, statement = advice(db)["max_worker_processes"]
+    assert text.startswith("2 change streams and handlers want a process, and this server has 3")
+    assert statement.startswith("ALTER SYSTEM SET max_worker_processes = 10;")
+    db.close()
