@@ -22,6 +22,18 @@ DO LANGUAGE change_stream $$
  SELECT;
  EXPLAIN (COSTS OFF) SELECT d.a FROM kinds; -- the last one
 $$;
+-- a difference of dates is an interval, one of numbers is a number
+CREATE TABLE spans (id int, d document);
+INSERT INTO spans VALUES (1, '{"from": {"$date": "2024-05-01T12:00:00Z"}, "to": {"$date": "2024-05-01T12:19:40Z"}, "a": {"$numberLong": "7"}, "b": {"$numberLong": "5"}}'), (2, '{"from": {"$date": "2024-05-01T12:00:00Z"}, "a": 7, "b": 5}');
+DO LANGUAGE change_stream $$
+ WITH took AS (SELECT id, d.to - d.from AS span, d.a - d.b AS rest FROM spans),
+      longest AS (SELECT max(span) AS span, max(rest) AS rest FROM took)
+ SELECT t.id, t.span, t.rest, l.span AS longest, l.rest AS most, COALESCE(t.span, 0) AS known, t.span > interval '10 minutes' AS long, EXTRACT(EPOCH FROM t.span) AS s,
+        CASE WHEN t.id = 1 THEN t.span ELSE t.rest END AS either
+   FROM took t, longest l ORDER BY t.id;
+ SELECT timestamptz '2024-05-01 12:30Z' - d.from AS since, d.from - d.to AS back, - (d.a - d.b) AS less FROM spans ORDER BY id;
+ SELECT d.a - d.b AS rest FROM spans WHERE d.to - d.from > interval '1 second';
+$$;
 -- within a function, or another DO, there is nobody to send them to
 DO LANGUAGE change_stream $$ DO LANGUAGE change_stream $x$ SELECT d.a FROM kinds $x$; SELECT 1 AS seen $$;
 DO $$ BEGIN EXECUTE 'DO LANGUAGE change_stream $x$ SELECT d.a FROM kinds $x$'; END $$;

@@ -573,7 +573,11 @@ typedef struct ResultTarget
 
 /* dialect/receiver.c */
 extern DestReceiver *mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, TupleDesc listed);
+extern void mcs_receiver_set_durations(DestReceiver *receiver, const DocumentDifferences *differences, const uint32 *columns);
 extern uint64 mcs_receiver_count(const DestReceiver *receiver);
+
+/* dialect/duration.c */
+extern uint32 *mcs_duration_columns(const Query *query, DocumentDifferences *differences);
 
 /* dialect/result.c */
 extern void mcs_result_run(ResultTarget *target, const char *translated, bool is_call, bool is_last);

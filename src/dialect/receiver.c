@@ -20,6 +20,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
 
 typedef struct Receiver
@@ -29,6 +30,8 @@ typedef struct Receiver
 	DestReceiver *inner;
 	ReceiverShape shape;
 	TupleDesc	listed;			/* for RECEIVER_LISTED */
+	const DocumentDifferences *differences; /* subtractions that are watched, and */
+	const uint32 *durations;	/* for each column, which of them it comes from; NULL: none */
 	uint64		count;			/* of rows */
 
 	/* between startup and shutdown */
@@ -164,16 +167,50 @@ startup(DestReceiver *self, int operation, TupleDesc row)
 	receiver->inner->rStartup(receiver->inner, operation, slot->tts_tupleDescriptor);
 }
 
+/* Whether a column comes from a subtraction that has been one of dates. */
+static bool
+is_duration(const Receiver *receiver, int column)
+{
+	for (int i = 0; i < receiver->differences->count; i++)
+		if (receiver->differences->seen[i] && receiver->durations[column] & ((uint32) 1 << i))
+			return true;
+	return false;
+}
+
+/* Writes durations as intervals: a difference of dates is a long. */
+static void
+write_durations(Receiver *receiver, TupleTableSlot *row, TupleTableSlot *result)
+{
+	MemoryContext old = MemoryContextSwitchTo(receiver->econtext->ecxt_per_tuple_memory);
+
+	for (int i = 0; i < result->tts_tupleDescriptor->natts; i++)
+	{
+		bool		isnull;
+		Datum		value;
+
+		if (!receiver->durations[i] || result->tts_isnull[i] || !is_duration(receiver, i))
+			continue;
+		value = slot_getattr(row, i + 1, &isnull);
+		if (!isnull && DOCUMENT_TYPE(DatumGetDocumentP(value)) == DOCUMENT_INT64)
+			result->tts_values[i] = CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(interval_out, DirectFunctionCall1(mcs_document_to_interval, value))));
+	}
+	MemoryContextSwitchTo(old);
+}
+
 /* A row has come. */
 static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	Receiver   *receiver = (Receiver *) self;
+	TupleTableSlot *result;
 
 	receiver->count++;
 	ResetExprContext(receiver->econtext);
 	receiver->econtext->ecxt_outertuple = slot;
-	return receiver->inner->receiveSlot(ExecProject(receiver->projection), receiver->inner);
+	result = ExecProject(receiver->projection);
+	if (receiver->durations)
+		write_durations(receiver, slot, result);
+	return receiver->inner->receiveSlot(result, receiver->inner);
 }
 
 /* No more rows will come. */
@@ -210,6 +247,16 @@ mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, Tuple
 	receiver->shape = shape;
 	receiver->listed = listed;
 	return &receiver->pub;
+}
+
+/* Tells a receiver of plain columns which may be durations; what is pointed to must last. */
+void
+mcs_receiver_set_durations(DestReceiver *self, const DocumentDifferences *differences, const uint32 *columns)
+{
+	Receiver   *receiver = (Receiver *) self;
+
+	receiver->differences = differences;
+	receiver->durations = columns;
 }
 
 /* How many rows have come. */

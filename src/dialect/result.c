@@ -62,13 +62,31 @@ check(int result, const char *translated)
 
 /* Runs a plan whose rows go to a receiver, in a shape. */
 static uint64
-run_into(ResultTarget *target, SPIPlanPtr plan, const char *translated, DestReceiver *inner)
+run_into(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated, DestReceiver *inner)
 {
 	SPIExecuteOptions options = {0};
+	DocumentDifferences differences;
+	DocumentDifferences *before = mcs_document_watch(NULL);
 	uint64		count;
 
 	options.dest = mcs_receiver_make(target->namespace, inner, target->shape, target->set ? target->set->expectedDesc : NULL);
-	check(SPI_execute_plan_extended(plan, &options), translated);
+	PG_TRY();
+	{
+		if (target->shape == RECEIVER_PLAIN && is_plain_select(source))
+		{
+			uint32	   *columns = mcs_duration_columns(linitial_node(Query, source->query_list), &differences);
+
+			mcs_receiver_set_durations(options.dest, &differences, columns);
+			if (columns)
+				(void) mcs_document_watch(&differences);
+		}
+		check(SPI_execute_plan_extended(plan, &options), translated);
+	}
+	PG_FINALLY();
+	{
+		(void) mcs_document_watch(before);
+	}
+	PG_END_TRY();
 	count = mcs_receiver_count(options.dest);
 	options.dest->rDestroy(options.dest);
 	return count;
@@ -83,21 +101,21 @@ run_for_client(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *so
 	QueryCompletion completion;
 
 	SetRemoteDestReceiverParams(client, target->portal);
-	SetQueryCompletion(&completion, tag, run_into(target, plan, translated, client));
+	SetQueryCompletion(&completion, tag, run_into(target, plan, source, translated, client));
 	client->rDestroy(client);
 	EndCommand(&completion, DestRemote, false);
 }
 
 /* Rows for a function that returns them; those of a statement before this one are gone. */
 static void
-run_for_set(ResultTarget *target, SPIPlanPtr plan, const char *translated)
+run_for_set(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated)
 {
 	ReturnSetInfo *set = target->set;
 	DestReceiver *store = CreateDestReceiver(DestTuplestore);
 
 	tuplestore_clear(set->setResult);
 	SetTuplestoreDestReceiverParams(store, set->setResult, set->econtext->ecxt_per_query_memory, false, NULL, NULL);
-	(void) run_into(target, plan, translated, store);
+	(void) run_into(target, plan, source, translated, store);
 	store->rDestroy(store);
 }
 
@@ -190,7 +208,7 @@ mcs_result_run(ResultTarget *target, const char *translated, bool is_call, bool 
 	if (source && target->kind == RESULT_CLIENT)
 		run_for_client(target, plan, source, translated);
 	else if (source && target->kind == RESULT_SET)
-		run_for_set(target, plan, translated);
+		run_for_set(target, plan, source, translated);
 	else if (source && target->kind == RESULT_CURSOR && is_plain_select(source))
 		open_cursor(target, plan, source, translated, is_last);
 	else

@@ -14,6 +14,7 @@
 
 #include "common/int.h"
 #include "document/document_internal.h"
+#include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
@@ -290,6 +291,30 @@ operand_numeric(Operand *operand, Datum datum)
 	mcs_document_decimal_write(&decimal, operand->data);
 }
 
+static DocumentDifferences *watched = NULL;
+
+DocumentDifferences *
+mcs_document_watch(DocumentDifferences *differences)
+{
+	DocumentDifferences *before = watched;
+
+	watched = differences;
+	return before;
+}
+
+/* A subtraction of dates: noted where somebody watches it. */
+static void
+note_difference(FunctionCallInfo fcinfo)
+{
+	Node	   *call = fcinfo->flinfo ? fcinfo->flinfo->fn_expr : NULL;
+
+	if (!watched || !call || !IsA(call, OpExpr))
+		return;
+	for (int i = 0; i < watched->count; i++)
+		if (watched->locations[i] == ((OpExpr *) call)->location)
+			watched->seen[i] = true;
+}
+
 /* Computes with the two arguments of a function. */
 static inline Datum
 arithmetic(FunctionCallInfo fcinfo, void (*left) (Operand *, Datum), char operation, void (*right) (Operand *, Datum))
@@ -303,6 +328,8 @@ arithmetic(FunctionCallInfo fcinfo, void (*left) (Operand *, Datum), char operat
 	result = compute(&a.value, operation, &b.value);
 	if (result == NULL)
 		PG_RETURN_NULL();
+	if (operation == '-' && a.value.type == DOCUMENT_DATE && b.value.type == DOCUMENT_DATE)
+		note_difference(fcinfo);
 	PG_RETURN_POINTER(result);
 }
 
@@ -359,6 +386,7 @@ mcs_document_minus_timestamptz(PG_FUNCTION_ARGS)
 
 	if (!take_date(&value, "document - timestamp with time zone", &date))
 		PG_RETURN_NULL();
+	note_difference(fcinfo);
 	PG_RETURN_POINTER(date_difference(date, mcs_document_date_from_timestamptz(PG_GETARG_TIMESTAMPTZ(1))));
 }
 
@@ -371,6 +399,7 @@ mcs_timestamptz_minus_document(PG_FUNCTION_ARGS)
 
 	if (!take_date(&value, "timestamp with time zone - document", &date))
 		PG_RETURN_NULL();
+	note_difference(fcinfo);
 	PG_RETURN_POINTER(date_difference(mcs_document_date_from_timestamptz(PG_GETARG_TIMESTAMPTZ(0)), date));
 }
 

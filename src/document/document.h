@@ -317,7 +317,24 @@ extern int	mcs_document_compare_numbers(const DocumentValue *a, const DocumentVa
 #define DOCUMENT_NE_STRATEGY	(BTMaxStrategyNumber + 1)
 extern StrategyNumber mcs_document_comparison(PGFunction function);
 
+/* Subtractions, by the places of their operators in a query's text, that are watched while it runs. */
+#define DOCUMENT_MAX_DIFFERENCES 32
+
+typedef struct DocumentDifferences
+{
+	int			count;
+	int			locations[DOCUMENT_MAX_DIFFERENCES];
+	bool		seen[DOCUMENT_MAX_DIFFERENCES];	/* it has subtracted dates */
+} DocumentDifferences;
+
+/* arithmetic.c: what is watched from now on, NULL for nothing; returns what was.  Who watches puts that back, also after an error. */
+extern DocumentDifferences *mcs_document_watch(DocumentDifferences *differences);
+
 /* arithmetic.c, path.c, contain.c, cast.c */
+extern PGDLLEXPORT Datum mcs_document_minus(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_minus_timestamptz(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_timestamptz_minus_document(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_to_interval(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_field(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_field_text(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_element(PG_FUNCTION_ARGS);
