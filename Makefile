@@ -8,6 +8,7 @@
 #   make test                   everything, on servers of its own
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make test-faults            slow tests of what can fail: members that hang, sets that part, cursors left behind
+#   make test-monitoring        what monitoring/ has, by Debian's Prometheus and its exporter; PICTURE=1 draws docs/monitoring.svg anew
 #   make check-style            names, folders, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
@@ -83,6 +84,8 @@ demo-stop:
 # the slow tests of faults, which `make test` leaves out; TESTS="test/test_x.py -k name" for some
 test-faults:
 	$(RUN) test/run.py --faults $(TESTS)
+test-monitoring:
+	$(RUN) test/run.py --extras test/test_monitoring.py
 bench: $(BENCH:%=bench-%)
 bench-%:
 	$(RUN) bench/$*.py $(ARGS)
@@ -92,4 +95,4 @@ fuzz:
 	$(RUN) test/fuzz_wire.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
-.PHONY: driver test test-all test-faults check-style check-names demo demo-stop bench fuzz
+.PHONY: driver test test-all test-faults test-monitoring check-style check-names demo demo-stop bench fuzz

@@ -30,6 +30,7 @@ numbers = itertools.count(1)
 def pytest_configure(config):
     config.addinivalue_line("markers", "crashes: the test kills processes of the shared PostgreSQL cluster")
     config.addinivalue_line("markers", "faults: slow; run by make test-faults only")
+    config.addinivalue_line("markers", "extras: wants packages that nothing else here does; run by its own target of the Makefile")
     exit_on_signals()
 
 

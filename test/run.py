@@ -3,7 +3,7 @@
 run.py          on one PostgreSQL: PG_CONFIG's, else the machine's, which is installed where there is none
 run.py --all    then on the other supported versions, too, where it is compiled without a warning,
                 put through the SQL tests, and follows one change stream from end to end; and the
-                demo, and some seconds of the fuzzers
+                monitoring by Prometheus, the demo, and some seconds of the fuzzers
 """
 import argparse
 import os
@@ -186,12 +186,12 @@ def one_version(machine, pg_config, count, everything):
         live(machine, installation, count, *EXACTLY_ONCE, *in_parallel(), heads="Exactly once, each stream by itself", MCS_SHARE_CURSOR="false")
 
 
-def faults(machine, pg_config, count, chosen):
-    """The slow tests of faults, or those chosen of them; one after the other, as they measure times."""
+def marked(machine, pg_config, count, mark, chosen):
+    """The tests with a mark, which `make test` leaves out, or those chosen of them; one after the other, as they measure times."""
     original = Installation(pg_config)
-    installation = original.private_copy(machine.folder / f"postgresql{original.major}")
+    installation = original.private_copy(machine.folder / f"postgresql{original.major}-{mark}")
     install(build(original), installation)
-    live(machine, installation, count, "-m", "faults", *chosen)
+    live(machine, installation, count, "-m", mark, *chosen)
 
 
 def program(count, name, *command):
@@ -207,6 +207,7 @@ def everything(machine, first, count, every):
     """What make test runs, and what make test-all adds."""
     one_version(machine, first, count, everything=True)
     if every:
+        marked(machine, first, count, "extras", ["test/test_monitoring.py"])
         program(count, "Demo", "demo/demo.py")
         program(count, "Fuzzer", "test/fuzz_document.py", "60")
         program(count, "Fuzzer of the dialect", "test/fuzz_dialect.py", "60")
@@ -222,6 +223,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="on every supported version of PostgreSQL")
     parser.add_argument("--faults", nargs="*", metavar="TEST", help="the slow tests of faults instead, or some of them")
+    parser.add_argument("--extras", nargs="+", metavar="TEST", help="tests that want packages of their own instead")
     arguments = parser.parse_args()
     every = arguments.all
     exit_on_signals()
@@ -231,7 +233,9 @@ def main():
     packages.mongod()
     with Machine() as machine:
         if arguments.faults is not None:
-            faults(machine, first, count, arguments.faults)
+            marked(machine, first, count, "faults", arguments.faults)
+        elif arguments.extras:
+            marked(machine, first, count, "extras", arguments.extras)
         else:
             everything(machine, first, count, every)
     print(f"\nDone in {time.monotonic() - begin:.0f} s.")

@@ -121,23 +121,40 @@ def download(requirement, folder, *options):
     return max(folder.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime)
 
 
-def library_of_bullseye(package, folder):
-    """Unpacks a library of Debian 11 into a folder, leaving the machine's packages alone; returns its folder."""
+def unpacked(folder, *names, sources=None):
+    """Unpacks Debian packages into a folder, leaving the machine's packages alone; from its own sources, or others."""
     private = folder / "apt"
     for part in ("lists/partial", "cache/archives/partial"):
         (private / part).mkdir(parents=True, exist_ok=True)
+    options = ["-o", f"Dir::State::Lists={private}/lists", "-o", f"Dir::Cache={private}/cache",
+               "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
+    if sources:
+        (private / "sources.list").write_text(sources)
+        options += ["-o", f"Dir::Etc::SourceList={private}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null"]
+    run(["apt-get", "-q", *options, "update"], only_time)
+    run(["apt-get", "-q", *options, "download", *names], only_time, cwd=private)
+    for package in private.glob("*.deb"):
+        run(["dpkg-deb", "-x", package, folder])
+    shutil.rmtree(private)
+
+
+def library_of_bullseye(package, folder):
+    """Unpacks a library of Debian 11 below a folder; returns its folder."""
     mirror, security = debian_mirrors()
     key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    (private / "sources.list").write_text(f"deb {key} {mirror} bullseye main\n"
-                                          f"deb {key} {security} bullseye-security main\n")
-    options = ["-o", f"Dir::Etc::SourceList={private}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null",
-               "-o", f"Dir::State::Lists={private}/lists", "-o", f"Dir::Cache={private}/cache",
-               "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
-    run(["apt-get", "-q", *options, "update"], only_time)
-    run(["apt-get", "-q", *options, "download", package], only_time, cwd=private)
-    run(["dpkg-deb", "-x", next(private.glob("*.deb")), folder / package])
-    shutil.rmtree(private)
+    unpacked(folder / package, package, sources=f"deb {key} {mirror} bullseye main\ndeb {key} {security} bullseye-security main\n")
     return next((folder / package).glob("usr/lib/*/"))
+
+
+def prometheus():
+    """The folder of the programs of Prometheus and its exporter for PostgreSQL, as Debian has them; fetched into .cache/prometheus."""
+    folder = CACHE / "prometheus"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        say("Fetching prometheus and prometheus-postgres-exporter (Debian's) into .cache/prometheus")
+        unpacked(folder, "prometheus", "prometheus-postgres-exporter")
+        (folder / "complete").touch()
+    return folder / "usr/bin"
 
 
 def debian_mirrors():
