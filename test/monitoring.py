@@ -93,5 +93,3 @@ scrape_configs:
                 process.kill()
                 process.wait()
             self.machine.gone(process)
-
-

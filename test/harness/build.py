@@ -40,7 +40,8 @@ def build(installation, warnings_are_errors=False):
     folder = CACHE / "build" / f"pg{installation.major}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     copy_sources(folder)
-    files = sum(1 for source in folder.glob("src/**/*.c") if is_older(source.with_suffix(".o"), source))
+    headers = max(header.stat().st_mtime for header in folder.glob("src/**/*.h"))
+    files = sum(1 for source in folder.glob("src/**/*.c") if is_older(source.with_suffix(".o"), max(headers, source.stat().st_mtime)))
     compiled = itertools.count(1)
 
     def progress(line):
@@ -61,9 +62,9 @@ def without_blanks(installation):
         yield installation.private_copy(pathlib.Path(folder) / "postgresql")
 
 
-def is_older(made, source):
+def is_older(made, time):
     """Whether a file is missing, or older than what it is made of."""
-    return not made.exists() or made.stat().st_mtime < source.stat().st_mtime
+    return not made.exists() or made.stat().st_mtime < time
 
 
 def install(folder, installation):
