@@ -1,5 +1,6 @@
 """What the benchmarks share: servers set up as one would run them, a work load, timing, tables."""
 import datetime
+import functools
 import os
 import pathlib
 import random
@@ -10,7 +11,8 @@ import sys
 import bson
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "test"))
+# behind this folder, of which some files have the names of others there
+sys.path.insert(1, str(ROOT / "test"))
 
 from harness import Cluster, Installation, ReplicaSet, build, install, packages  # noqa: E402
 
@@ -20,15 +22,25 @@ SETTINGS = {"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB", "mi
 CITIES = [("Lyon", "FR", "69001"), ("Austin", "US", "73301"), ("Osaka", "JP", "530-0001"), ("Graz", "AT", "8010")]
 
 
+@functools.cache
 def servers(machine):
-    """A cluster with the extension and a replica set."""
+    """A cluster with the extension and a replica set: the same for all that ask for them in one run."""
     original = Installation(packages.pg_config())
     private = original.private_copy(machine.folder / "postgresql")
     install(build(original), private)
     cluster = Cluster(machine, private, settings=SETTINGS)
     mongo = ReplicaSet(machine, oplog_mb=2048, cache_gb=1)
-    print(f"{original.version}, MongoDB {mongo.client.server_info()['version']}, {os.cpu_count()} cores", flush=True)
+    print(versions(cluster, mongo), flush=True)
     return cluster, mongo
+
+
+def versions(cluster, mongo):
+    return f"{cluster.installation.version}, MongoDB {mongo.client.server_info()['version']}, {os.cpu_count()} cores"
+
+
+def wal_position(database):
+    """In bytes, from an origin of its own."""
+    return float(database.value("SELECT pg_current_wal_insert_lsn() - '0/0'"))
 
 
 class Databases:
@@ -41,7 +53,7 @@ class Databases:
         self.number += 1
         database = self.cluster.create_database(f"bench_{self.number}", extension=extension)
         if extension:
-            database.create_server(self.mongo.uri, "ecommerce")
+            database.create_server(self.mongo.uri, "ecommerce", share_cursor="false")
         return database
 
     def drop(self, database):

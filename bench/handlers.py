@@ -21,7 +21,7 @@ import time
 
 import pymongo
 
-from common import ROOT, Databases, load, median, servers, table, token_of
+from common import ROOT, Databases, cpu_of, load, median, servers, table, token_of, wal_position
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
@@ -53,6 +53,7 @@ class Bench(Databases):
         position = "SELECT last_event_id FROM change_handler_progress"
         wait_until(lambda: database.value(position) >= self.events, 600, "the handler has seen all events", pause=0.01)
         took = time.monotonic() - began
+        self.used = sum(cpu_of(pid) for pid in database.column("SELECT pid FROM change_handler_status WHERE pid IS NOT NULL"))
         right = database.row(f"SELECT {done}, (SELECT count(*) FROM change_stream_events WHERE processing_status = 'processed')")
         if right != (self.events, self.events):
             raise SystemExit(f"rows and processed events {right}, of {self.events}")
@@ -73,9 +74,10 @@ class Bench(Databases):
         self.stream(database)
         database.execute("SELECT resume_change_stream('orders')")
         wait_until(lambda: database.value("SELECT events_processed FROM change_stream_progress") >= self.events, 300, "the events are there", pause=0.01)
-        began = time.monotonic()
+        position, began = wal_position(database), time.monotonic()
         database.execute("SELECT create_change_handler('h', 'orders', start_at => 'earliest', body => %s, each => %s)", body, each)
         took = self.wait(database, began, **options)
+        self.wal = wal_position(database) - position
         self.drop(database)
         return took
 

@@ -1,7 +1,9 @@
 """How fast are change events taken in?  Three consumers drain the same events, turn by turn.
 
 raw drain    bare libmongoc, events thrown away: the limit (drain.c)
-extension    a stream of mongo_change_stream: events in a table, position in the same transaction
+exhaust      the same by one getMore that MongoDB answers batch after batch, which no driver offers
+extension    a stream of mongo_change_stream on the collection: events in a table, position in the same transaction
+database     the same, on the whole database
 script       pymongo and psycopg: COPY of jsonb, position in the same transaction, commit each thousand (script.py)
 
 Ratios are medians over the rounds of each round's own ratio to its raw drain, so that a machine
@@ -12,11 +14,11 @@ import json
 import sys
 import time
 
-from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of
+from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of, wal_position
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
-CONSUMERS = ("raw drain", "extension", "script")
+CONSUMERS = ("raw drain", "exhaust", "extension", "database", "script")
 
 
 class Bench(Databases):
@@ -45,6 +47,9 @@ class Bench(Databases):
     def raw_drain(self):
         return self.program(self.drain, *self.arguments())
 
+    def exhaust(self):
+        return self.program(self.drain, *self.arguments(), "exhaust")
+
     def script(self):
         database = self.database()
         try:
@@ -53,30 +58,33 @@ class Bench(Databases):
         finally:
             self.drop(database)
 
-    def extension(self):
+    def database_stream(self):
+        return self.extension(None)
+
+    def extension(self, collection="orders"):
         database = self.database(extension=True)
         try:
-            database.create_server(self.mongo.uri, "ecommerce")
-            database.execute("SELECT create_change_stream('orders', collection => 'orders', start_at => %s, paused => true)",
-                             token_of(self.since))
+            database.create_server(self.mongo.uri, "ecommerce", share_cursor="false")
+            database.execute("SELECT create_change_stream('orders', collection => %s, start_at => %s, paused => true)", collection, token_of(self.since))
             progress = "SELECT events_processed FROM change_stream_progress"
+            position = wal_position(database)
             began = time.monotonic()
             database.execute("SELECT resume_change_stream('orders')")
             wait_until(lambda: database.value(progress) >= self.events, 300, "all events are in the table", pause=0.01)
             took = time.monotonic() - began
             worker = database.value("SELECT pid FROM change_stream_status")
-            used = cpu_of(worker)
+            used, wal = cpu_of(worker), wal_position(database) - position
             count, different = database.row("SELECT count(*), count(DISTINCT resume_token) FROM change_stream_events")
             if (count, different) != (self.events, self.events):
                 raise SystemExit(f"{count} rows, {different} different ones, of {self.events} events")
-            return {"events": count, "seconds": took, "cpu": used}
+            return {"events": count, "seconds": took, "cpu": used, "wal": wal}
         finally:
             self.drop(database)
 
     def turn(self, name):
         """One consumer's turn; with what MongoDB spent on it."""
         before = cpu_of(self.mongo.primary().process.pid)
-        result = getattr(self, name.replace(" ", "_"))()
+        result = getattr(self, "database_stream" if name == "database" else name.replace(" ", "_"))()
         return {**result, "mongod": cpu_of(self.mongo.primary().process.pid) - before}
 
 
@@ -93,7 +101,7 @@ def main():
         bench = Bench(machine, chosen.events)
         # warms the cache of mongod, and gives PostgreSQL segments of WAL to recycle, as it has on any server that is in use
         bench.raw_drain()
-        bench.turn(consumers[1])
+        bench.turn(consumers[-1])
         for number in range(chosen.rounds):
             for name in consumers:
                 result = bench.turn(name)

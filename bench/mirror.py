@@ -32,7 +32,7 @@ import time
 
 import pymongo
 
-from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of
+from common import ROOT, Databases, compile_drain, cpu_of, load, median, servers, table, token_of, wal_position
 from harness import Machine, packages
 from harness.machine import exit_on_signals, wait_until
 
@@ -120,16 +120,16 @@ class Bench(Databases):
         """Copies by a statement that makes a stream; until all documents are there."""
         database = self.database()
         try:
-            began = time.monotonic()
+            position, began = wal_position(database), time.monotonic()
             database.execute(statement)
             worker = self.worker(database)
             memory = Memory(worker)
             wait_until(lambda: database.value("SELECT finished_at FROM change_stream_snapshots"), 1200, "all documents are copied", pause=0.01)
             took = time.monotonic() - began
-            sizes, used = memory.close(), cpu_of(worker)
+            sizes, used, wal = memory.close(), cpu_of(worker), wal_position(database) - position
             if database.value(counted) != self.documents:
                 raise SystemExit(f"{database.value(counted)} rows of {self.documents} documents")
-            return {"events": self.documents, "seconds": took, "cpu": used, "memory": sizes}
+            return {"events": self.documents, "seconds": took, "cpu": used, "wal": wal, "memory": sizes}
         finally:
             self.drop(database)
 
@@ -213,13 +213,13 @@ class Bench(Databases):
 
     def caught_up(self, database, stream, what, value):
         """Resumes a stream and waits for what comes of its events."""
-        began = time.monotonic()
+        position, began = wal_position(database), time.monotonic()
         database.execute("SELECT resume_change_stream(%s)", stream)
         wait_until(lambda: (database.value(what, stream) or 0) >= value, 600, f"{stream} has caught up", pause=0.01)
         took = time.monotonic() - began
         processes = database.column("SELECT pid FROM change_stream_status WHERE stream_name = %s UNION ALL SELECT pid FROM change_handler_status"
                                     " WHERE stream_name = %s AND pid IS NOT NULL", stream, stream)
-        return {"events": self.updates, "seconds": took, "cpu": sum(map(cpu_of, processes))}
+        return {"events": self.updates, "seconds": took, "cpu": sum(map(cpu_of, processes)), "wal": wal_position(database) - position}
 
     def update_round(self, ids):
         """One result of each consumer, for the same updates of the same documents."""
@@ -238,10 +238,13 @@ class Bench(Databases):
             database.execute("SELECT create_change_stream('by_handler', collection => 'orders', full_document => 'updateLookup', start_at => %s,"
                              " paused => true)", token_of(since))
             database.execute("SELECT create_change_handler('by_handler', 'by_handler', body => %s)", UPSERT)
+            database.execute("SELECT create_change_stream('looked_up', collection => 'orders', full_document => 'updateLookup', start_at => %s,"
+                             " paused => true)", token_of(since))
             arguments = (since.time, since.inc, self.updates)
             turns = {
                 "raw drain": lambda: self.drain(*arguments),
                 "raw lookup": lambda: self.drain(*arguments, "updateLookup"),
+                "stream, lookup": lambda: self.caught_up(database, "looked_up", events, self.updates),
                 "mirror": lambda: self.caught_up(database, "orders", events, before + self.updates),
                 "handler": lambda: self.caught_up(database, "by_handler", "SELECT last_event_id FROM change_handler_progress WHERE handler_name = %s",
                                                   self.updates),
@@ -270,7 +273,7 @@ class Bench(Databases):
         for number in range(rounds):
             for name, result in self.update_round(ids).items():
                 seen.setdefault(name, []).append(result)
-                print(f"round {number + 1}  {name:<10} {result['seconds']:7.2f} s", flush=True)
+                print(f"round {number + 1}  {name:<14} {result['seconds']:7.2f} s", flush=True)
         print()
 
         def cost(name):

@@ -13,14 +13,13 @@ import random
 import sys
 import time
 
-from common import Databases, cpu_of, load, median, order, servers, table, token_of
+from common import Databases, cpu_of, load, median, order, servers, table, token_of, wal_position
 from harness import Machine
 from harness.machine import exit_on_signals, wait_until
 
 DICE = random.Random(7)
 PHASES = ("write", "expire", "vacuum", "write again")
 EVENTS = "change_stream_events"
-LSN = "SELECT pg_current_wal_insert_lsn()"
 SIZES = f"SELECT pg_table_size('{EVENTS}') / 1e6, pg_indexes_size('{EVENTS}') / 1e6"
 
 
@@ -28,22 +27,21 @@ class Bench(Databases):
     def __init__(self, machine, events):
         self.machine, self.events = machine, events
         self.cluster, self.mongo = servers(machine)
-        # VACUUM has its turn when it is measured
-        self.cluster.psql("ALTER SYSTEM SET autovacuum = off")
-        self.cluster.psql("SELECT pg_reload_conf()")
         self.since = load(self.mongo.client.ecommerce.orders, events)
 
     def measured(self, database, pid, action):
         """What an action costs a process, 0 being one that it brings into being, and leaves on the disk."""
         # as it is between two checkpoints: the first change of a page puts the whole page into WAL
         database.execute("CHECKPOINT")
-        position, used, began = database.value(LSN), cpu_of(pid) if pid else 0, time.monotonic()
+        position, used, began = wal_position(database), cpu_of(pid) if pid else 0, time.monotonic()
         pid = action() or pid
         took = time.monotonic() - began
-        return {"events": self.events, "seconds": took, "cpu": cpu_of(pid) - used, "wal": float(database.value(f"SELECT ({LSN}) - %s::pg_lsn", position)),
+        return {"events": self.events, "seconds": took, "cpu": cpu_of(pid) - used, "wal": wal_position(database) - position,
                 "sizes": database.row(SIZES)}
 
     def write(self, database, stream):
+        # VACUUM has its turn when it is measured
+        database.execute(f"ALTER TABLE {EVENTS} SET (autovacuum_enabled = false)")
         database.execute("SELECT create_change_stream(%s, collection => 'orders', start_at => %s, paused => true)", stream, token_of(self.since))
 
         def follow():
