@@ -6,6 +6,7 @@
 #include "mongo_change_stream.h"
 
 #include "dialect/dialect.h"
+#include "gateway/gateway.h"
 #include "handler/handler.h"
 #include "mongo/mongo.h"
 #include "shared/shared.h"
@@ -29,5 +30,6 @@ _PG_init(void)
 	mcs_token_table_init();
 	mcs_handler_init();
 	mcs_dialect_init();
+	mcs_gateway_init();
 	MarkGUCPrefixReserved(MCS_EXTENSION);
 }
