@@ -123,17 +123,3 @@ mcs_gateway_end_copy(Awaited *awaited)
 	if (awaited->count > 0)
 		awaited->kinds[awaited->first & (awaited->room - 1)] = 'E';
 }
-
-/* Whether messages of the extended protocol were sent, and no Sync behind them. */
-bool
-mcs_gateway_unsynced(const Awaited *awaited)
-{
-	for (size_t i = awaited->count; i > 0; i--)
-	{
-		char		kind = kind_at(awaited, i - 1);
-
-		if (kind != 'c')
-			return strchr("SQqF", kind) == NULL && kind != AWAITED_OUR_SYNC;
-	}
-	return false;
-}

@@ -55,11 +55,24 @@ take_startup(Link *link, const char *packet, size_t size)
 {
 	Bytes	   *out = &link->server.out;
 
-	/* what this is no packet of, the server says */
-	if (mcs_gateway_number(packet + 4) >> 16 != 3 || !read_parameters(link, packet + 8, packet + size))
+	if (link->refused)
+	{
+		link->phase = LINK_LOGIN;
+		mcs_gateway_refuse(link, link->refused_state, link->refused, link->refused_hint);
+		return;
+	}
+	/* the server says that it knows no such version */
+	if (mcs_gateway_number(packet + 4) >> 16 != 3)
 	{
 		mcs_gateway_add(out, packet, size);
 		link->phase = LINK_RAW;
+		return;
+	}
+	/* it might take one that is not as it should be, and then without our setting */
+	link->phase = LINK_LOGIN;
+	if (!read_parameters(link, packet + 8, packet + size))
+	{
+		mcs_gateway_refuse(link, "08P01", "invalid startup packet layout", NULL);
 		return;
 	}
 	if (size + sizeof(GATEWAY_SESSION_SETTING) + sizeof("on") > GATEWAY_PACKET_MAX)
@@ -72,7 +85,6 @@ take_startup(Link *link, const char *packet, size_t size)
 	mcs_gateway_add_string(out, GATEWAY_SESSION_SETTING);
 	mcs_gateway_add_string(out, "on");
 	mcs_gateway_add(out, "", 1);
-	link->phase = LINK_LOGIN;
 }
 
 /* Takes one packet of the client's, if it has come; true where there may be another. */

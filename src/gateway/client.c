@@ -7,8 +7,9 @@
  * came while the client's session is asked for its translation; nothing behind it
  * is looked at before.  All else goes on at once, in pieces of whatever size.
  *
- * When the transaction has failed nothing can be asked, and nothing needs to: the
- * text goes through as it is, and the server says what it says of any.
+ * When the transaction has failed nothing can be asked, and nothing needs to: in the
+ * place of a text that would be, one goes of which the server says so.  What ends
+ * the transaction is plain SQL.
  */
 #define MCS_GATEWAY_PROCESS
 #include "gateway/gateway_internal.h"
@@ -31,10 +32,11 @@ typedef struct Text
 	size_t		behind_size;
 } Text;
 
-/* Notes that a message goes to the server; a Sync ends skipping. */
+/* Notes that a message goes to the server; a Sync ends skipping.  A Query does not: it may be skipped itself. */
 static void
 sent(Link *link, char kind)
 {
+	link->in_batch = (link->in_batch || strchr("PpBDEC", kind)) && kind != 'S';
 	if (kind == 'S')
 		link->skipping = false;
 	else if (link->skipping)
@@ -101,10 +103,24 @@ send_text(Link *link, const Text *text, const char *made, size_t size)
 static void
 pass_text(Link *link, const Text *text, const Look *look)
 {
-	if (look && look->makes)
+	if (look->makes)
 		link->names_until = 0;
 	sent(link, text->type);
 	send_text(link, text, text->text, text->size);
+	consume(link, text);
+}
+
+/* The text would have been translated, and the transaction has failed: the server would fail to parse it before it says so. */
+static void
+pass_failed(Link *link, const Text *text, const Look *look)
+{
+	if (look->exits || !(look->spoken || look->about))
+	{
+		pass_text(link, text, look);
+		return;
+	}
+	sent(link, text->type);
+	send_text(link, text, "SELECT", 6);
 	consume(link, text);
 }
 
@@ -180,7 +196,7 @@ send_translation(Link *link, const Text *text, const Look *look)
 
 /* What was asked for failed: so has the text, unless it may as well go as it is. */
 static void
-take_failure(Link *link, const Text *text)
+take_failure(Link *link, const Text *text, const Look *look)
 {
 	/* the transaction has failed before; the function has gone, or may not be called any more */
 	static const char *const passing[] = {"25P02", "42883", "3F000", "42501", NULL};
@@ -201,7 +217,10 @@ take_failure(Link *link, const Text *text)
 		if (i > 0)
 			link->asked_names = false;
 		mcs_gateway_end_exchange(link);
-		pass_text(link, text, NULL);
+		if (i == 0)
+			pass_failed(link, text, look);
+		else
+			pass_text(link, text, look);
 		return;
 	}
 	for (const char *digit = of_text ? position : ""; *digit >= '0' && *digit <= '9' && at < GATEWAY_MESSAGE_MAX; digit++)
@@ -209,18 +228,33 @@ take_failure(Link *link, const Text *text)
 	/* a position that is not in the text was in our own query; the rest of a text in its place is for who reads the error */
 	mcs_gateway_put_error(&link->client.out, 'E', error, size, of_text ? "PpqW" : "P",
 						  mcs_gateway_source_position(text->text, text->size, text->offset, at, link->utf8));
-	if (exchange->synced)
+	/* behind a Parse that has failed, all is skipped up to a Sync: by the server, if it knows of that */
+	if (text->type == 'P')
+		link->failed = exchange->synced;
+	else if (exchange->synced)
 		say_ready(link);
+	else
+	{
+		/* behind a Query nothing is */
+		mcs_gateway_end(&link->server.out, mcs_gateway_begin(&link->server.out, 'S'));
+		sent(link, 'S');
+	}
 	consume(link, text);
 	mcs_gateway_end_exchange(link);
 }
 
-/* Whether the text is a piece of a block that goes on; it is kept, and the client is told that nothing has happened yet. */
+/* Whether the text is a piece of a block that goes on. */
 static bool
+is_piece(const Link *link, const Text *text)
+{
+	return text->type == 'Q' && !link->in_batch && text->size <= BLOCK_MAX &&
+		mcs_gateway_block_is_open(text->text, text->size, link->escapes);
+}
+
+/* Keeps a piece; the client is told that nothing has happened yet. */
+static void
 keep_piece(Link *link, const Text *text)
 {
-	if (text->type != 'Q' || text->size > BLOCK_MAX || !mcs_gateway_block_is_open(text->text, text->size, link->escapes))
-		return false;
 	mcs_gateway_clear(&link->block);
 	mcs_gateway_add(&link->block, text->text, text->size);
 	mcs_gateway_add(&link->block, "\n", 1);
@@ -231,7 +265,6 @@ keep_piece(Link *link, const Text *text)
 	mcs_gateway_end(&link->client.out, mcs_gateway_begin(&link->client.out, 'I'));
 	say_ready(link);
 	consume(link, text);
-	return true;
 }
 
 /* A block that is not complete is given up. */
@@ -287,16 +320,16 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 	}
 	if (put_together(link, &text))
 		(void) take_apart(link, &text, type, message, size);
+	look = mcs_gateway_look(text.text, text.size, link->escapes, &link->names);
 	if (exchange->result == RESULT_ERROR)
 	{
-		take_failure(link, &text);
+		take_failure(link, &text, &look);
 		return true;
 	}
-	look = mcs_gateway_look(text.text, text.size, link->escapes, &link->names);
 	if (exchange->result == RESULT_LOST)
 	{
 		mcs_gateway_end_exchange(link);
-		pass_text(link, &text, NULL);
+		pass_text(link, &text, &look);
 		return true;
 	}
 	if (exchange->kind == EXCHANGE_TEXT)
@@ -310,8 +343,10 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 		mcs_gateway_end_exchange(link);
 		look = mcs_gateway_look(text.text, text.size, link->escapes, &link->names);
 	}
-	if (link->skipping || !look.candidate || (link->status == 'E' && mcs_gateway_next_awaited(&link->awaited) == 0))
+	if (link->skipping || !look.candidate)
 		pass_text(link, &text, &look);
+	else if (link->status == 'E' && mcs_gateway_next_awaited(&link->awaited) == 0)
+		pass_failed(link, &text, &look);
 	else if (needs_names(link, &look, now))
 	{
 		mcs_gateway_ask_names(link);
@@ -319,14 +354,15 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 	}
 	else if (!link->installed || !(look.spoken || look.about || link->all_names))
 		pass_text(link, &text, &look);
-	else if (look.spoken && text.type == 'Q' && mcs_gateway_next_awaited(&link->awaited) != 0 &&
-			 mcs_gateway_block_is_open(text.text, text.size, link->escapes))
-		return false;			/* what was sent before is to be answered first */
-	else if (!look.spoken || !keep_piece(link, &text))
+	else if (!look.spoken || !is_piece(link, &text))
 	{
 		mcs_gateway_ask_text(link, text.text, text.size);
 		return false;
 	}
+	else if (mcs_gateway_next_awaited(&link->awaited) != 0)
+		return false;			/* what was sent before is answered first */
+	else
+		keep_piece(link, &text);
 	return true;
 }
 
@@ -361,6 +397,12 @@ take_message(Link *link, int64_t now)
 		return false;
 	}
 	client->wanted = 0;
+	if (link->failed && type != 'S' && type != 'X')
+	{
+		client->dropping = (uint64_t) length + 1;
+		return true;
+	}
+	link->failed = false;
 	if ((type == 'Q' || type == 'P') && !link->copying && length <= GATEWAY_TEXT_MAX &&
 		(came >= (size_t) length + 1 || mcs_gateway_held() + length <= GATEWAY_HELD_MAX))
 	{
@@ -405,6 +447,14 @@ mcs_gateway_step_client(Link *link, int64_t now)
 	{
 		mcs_gateway_drop(&client->in, size);
 		return false;
+	}
+	if (client->dropping > 0)
+	{
+		if (size > client->dropping)
+			size = client->dropping;
+		mcs_gateway_drop(&client->in, size);
+		client->dropping -= size;
+		return size > 0;
 	}
 	if (mcs_gateway_size(out) > GATEWAY_OUT_MAX)
 		return false;

@@ -6,9 +6,10 @@
  * By messages of the extended protocol, so that no text has to be quoted, with a
  * statement and a portal of a name of ours, so that the client's unnamed ones
  * stay.  Between two of the client's statements they end with a Sync, and are a
- * transaction of their own outside of a transaction block.  In the middle of a
- * pipeline, where a Sync would commit what the client has not, they end with a
- * Flush; what fails then fails as the client's own message would at that place.
+ * transaction of their own outside of a transaction block: the client's statement
+ * may be one that can't run behind others.  In the middle of a pipeline, where a
+ * Sync would commit what the client has not, they end with a Flush; what fails then
+ * fails as the client's own message would at that place.
  *
  * Close comes first: it succeeds in any state but one in which the server skips
  * all messages, and does away with what an earlier exchange has left that failed.
@@ -71,7 +72,7 @@ ask(Link *link, ExchangeKind kind, const char *query, const char *parameter, siz
 
 	link->exchange.kind = kind;
 	link->exchange.result = RESULT_NONE;
-	link->exchange.synced = !mcs_gateway_unsynced(&link->awaited);
+	link->exchange.synced = !link->in_batch;
 
 	add_close(out, "S");
 	at = mcs_gateway_begin(out, 'P');

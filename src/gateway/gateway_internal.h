@@ -75,6 +75,7 @@ extern void mcs_gateway_report_to(int file);
 
 /* A line for the server's log, with a hint or NULL. */
 extern void mcs_gateway_report(const char *hint, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void mcs_gateway_report_no_files(void);
 
 /* ---- bytes.c ---- */
 
@@ -174,6 +175,7 @@ typedef struct Look
 	bool		candidate;		/* has a statement of a kind that is translated */
 	bool		spoken;			/* has one of the dialect's own words */
 	bool		about;			/* names what may be a document */
+	bool		exits;			/* begins with what ends a transaction */
 	bool		makes;			/* may make or change what names are known for */
 } Look;
 
@@ -231,7 +233,6 @@ extern char mcs_gateway_next_awaited(Awaited *awaited);
 extern char mcs_gateway_take_awaited(Awaited *awaited, const char *kinds);
 extern bool mcs_gateway_skip_to_sync(Awaited *awaited, bool *ours);
 extern void mcs_gateway_end_copy(Awaited *awaited);
-extern bool mcs_gateway_unsynced(const Awaited *awaited);
 
 /* ---- link.c: a client, and its connection to the server ---- */
 
@@ -299,13 +300,18 @@ typedef struct Link
 	bool		psql;			/* by its name */
 	bool		on_ipv6;
 	int			tried;			/* addresses of the server */
+	const char *refused;		/* why, which the client is told when it can read that; NULL: it is not */
+	const char *refused_state;
+	const char *refused_hint;
 	bool		dead;			/* is freed after this round */
 	int64_t		close_at;		/* in milliseconds; 0: not known to close */
 	struct Link *next;
 	struct Link *previous;
 
 	char		status;			/* of the transaction, as of the last ReadyForQuery */
+	bool		in_batch;		/* messages of the extended protocol were sent, and no Sync behind them */
 	bool		skipping;		/* the server skips all up to a Sync that has not been sent */
+	bool		failed;			/* so do we, as its text of a Parse has failed here */
 	bool		copying;		/* it reads COPY data */
 	bool		utf8;			/* the client's encoding */
 	bool		escapes;		/* standard_conforming_strings is off */
@@ -344,6 +350,7 @@ extern bool mcs_gateway_step_server(Link *link);
 
 #define GATEWAY_OUT_MAX		(256 * 1024)	/* so much waits to be written, then no more is taken from the other side */
 
+/* Ends it with an error for the client; the texts are constants. */
 extern void mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint);
 extern Link *mcs_gateway_open_link(int file, bool on_ipv6);
 extern void mcs_gateway_connect(Link *link, int port);

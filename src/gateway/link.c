@@ -53,10 +53,17 @@ set_options(int file)
 	(void) setsockopt(file, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-/* Ends it with an error for the client; how it does so stands at the top. */
 void
 mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint)
 {
+	/* a client that asks for TLS first must have its answer before, or would not believe the error */
+	if (link->phase == LINK_PACKET)
+	{
+		link->refused = message;
+		link->refused_state = state;
+		link->refused_hint = hint;
+		return;
+	}
 	mcs_gateway_tell(&link->client.out, 'E', "FATAL", state, message, NULL, hint);
 	link->phase = LINK_CLOSING;
 }
@@ -113,7 +120,10 @@ mcs_gateway_connect(Link *link, int port)
 		if (connect_by(link, link->on_ipv6 ^ (link->tried++ == 1), port))
 			return;
 	if (errno == EMFILE || errno == ENFILE)
+	{
 		mcs_gateway_refuse(link, "53300", "the gateway has too many clients", "Try again later; its limit is that of open files (ulimit -n).");
+		mcs_gateway_report_no_files();
+	}
 	else
 	{
 		mcs_gateway_refuse(link, "08001", "the gateway could not connect to the server's own port", refused_hint);
@@ -177,12 +187,26 @@ shut_side(Side *side)
 	side->shut = true;
 }
 
+/* Whether all that the client sent is dealt with, but for a message that was not sent whole: what is left of it goes nowhere. */
+static bool
+is_dealt_with(const Link *link)
+{
+	const Bytes *in = &link->client.in;
+	size_t		size = mcs_gateway_size(in);
+
+	if (size == 0 || link->phase == LINK_PACKET)
+		return true;
+	if (link->phase == LINK_LOGIN)
+		return link->asked && size < 5;
+	return size < 5 || size <= mcs_gateway_number(mcs_gateway_at(in) + 1);
+}
+
 /* Passes ends on. */
 static void
 pass_ends(Link *link, int64_t now)
 {
-	bool		waits = link->exchange.kind != EXCHANGE_NONE && link->exchange.result == RESULT_NONE;
-
+	if (link->refused && link->close_at == 0)
+		link->close_at = now + UNREAD_MS;
 	if (link->server.ended && link->phase != LINK_CLOSING && mcs_gateway_size(&link->client.out) <= GATEWAY_OUT_MAX)
 		link->phase = LINK_CLOSING;
 	if (link->phase == LINK_CLOSING)
@@ -199,8 +223,9 @@ pass_ends(Link *link, int64_t now)
 			link->close_at = now + CLOSE_MS;
 		}
 	}
-	/* what is left of a message that was not sent whole goes nowhere, and need not */
-	else if (link->client.ended && !waits && mcs_gateway_size(&link->server.out) == 0 && !link->server.connecting)
+	else if (link->client.ended && link->refused)
+		link->dead = true;
+	else if (link->client.ended && is_dealt_with(link) && mcs_gateway_size(&link->server.out) == 0 && !link->server.connecting)
 		shut_side(&link->server);
 }
 

@@ -14,6 +14,9 @@ static const char *const beginnings[] = {
 	"CREATE", "ALTER", "DROP", "PAUSE", "RESUME", "SHOW", "REFRESH", NULL
 };
 
+/* How those begin that run in a transaction that has failed. */
+static const char *const exits[] = {"COMMIT", "ROLLBACK", "ABORT", "END", "PREPARE", NULL};
+
 /* The dialect's own words, and those of events. */
 static const char *const spoken[] = {
 	"CHANGE_STREAM", "CHANGE_STREAMS", "EVENT_STORE", "TIME_WINDOW", "CONTAINS", "DOCUMENT",
@@ -31,7 +34,8 @@ Look
 mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names)
 {
 	WordReader	reader = {text, text + size, escapes};
-	Look		look = {false, false, false, false};
+	Look		look = {false, false, false, false, false};
+	bool		first = true;
 	Word		before = {WORD_END, NULL, 0};
 	bool		begins = true;
 	bool		maker = false;
@@ -46,7 +50,8 @@ mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names
 		if (begins && !mcs_gateway_sign_is(&word, '(') && !mcs_gateway_sign_is(&word, ';'))
 		{
 			look.candidate |= mcs_gateway_word_in(&word, beginnings);
-			begins = false;
+			look.exits |= first && mcs_gateway_word_in(&word, exits);
+			begins = first = false;
 		}
 		if (mcs_gateway_sign_is(&word, ';'))
 			begins = true;

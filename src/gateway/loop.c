@@ -29,7 +29,6 @@
 #define BACKLOG			256
 #define EVENTS			256
 #define LISTEN_AGAIN_MS 5000
-#define TOO_MANY_MS		60000
 #define END_MS			1000
 #define TICK_MS			250
 
@@ -51,7 +50,6 @@ typedef struct Gateway
 	bool		closing;		/* some of them are gone, or about to be */
 	int64_t		listen_at;		/* when addresses are tried again; 0: all are had */
 	int64_t		end_at;			/* 0: it is not to end */
-	int64_t		told_too_many_at;
 } Gateway;
 
 static volatile sig_atomic_t told_to_end = 0;
@@ -190,14 +188,12 @@ serve(Gateway *gateway, Side *side, uint32_t events, int64_t now)
 
 /* There are no more files: the client is told so by means of the spare one. */
 static void
-turn_away(Gateway *gateway, Listener *listener, int64_t now)
+turn_away(Gateway *gateway, const Listener *listener)
 {
 	Bytes		message = {0};
 	int			file;
 
-	if (now - gateway->told_too_many_at > TOO_MANY_MS || gateway->told_too_many_at == 0)
-		mcs_gateway_report("Raise the limit of open files of the server (ulimit -n).", "the gateway has no file descriptors left, and turns clients away");
-	gateway->told_too_many_at = now;
+	mcs_gateway_report_no_files();
 	close(gateway->spare);
 	file = accept(listener->file, NULL, NULL);
 	if (file >= 0)
@@ -220,7 +216,7 @@ take_client(Gateway *gateway, Listener *listener, int64_t now)
 	if (file < 0)
 	{
 		if (errno == EMFILE || errno == ENFILE)
-			turn_away(gateway, listener, now);
+			turn_away(gateway, listener);
 		return;
 	}
 	link = mcs_gateway_open_link(file, listener->ipv6);

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int	report_file = -1;
@@ -41,4 +42,15 @@ mcs_gateway_report(const char *hint, const char *format,...)
 	line[size++] = '\n';
 	if (write(report_file, line, size) < 0)
 		return;
+}
+
+/* Clients are turned away since this process may open no more files: said once a minute. */
+void
+mcs_gateway_report_no_files(void)
+{
+	static time_t told_at = 0;
+
+	if (time(NULL) - told_at > 60)
+		mcs_gateway_report("Raise the limit of open files of the server (ulimit -n).", "the gateway has no file descriptors left, and turns clients away");
+	told_at = time(NULL);
 }
