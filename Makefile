@@ -14,7 +14,7 @@
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
 #   make bench [BENCH="..."]    how fast: ingest, delay, streams, scan, handlers, mirror, retention, document, translate, beside the limit and a script
 #   make bench-all [ARGS="..."] the most of it shortly, as the tables and plots of docs/performance.md
-#   make fuzz [SECONDS=300]     damaged BSON, JSON, statements and replies of MongoDB, and calls of every function, against a server with sanitizers
+#   make fuzz [SECONDS=300]     damaged BSON, JSON, statements, replies of MongoDB and messages to the gateway, and calls of every function, against a server with sanitizers
 EXTENSION = mongo_change_stream
 MODULE_big = mongo_change_stream
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
@@ -94,6 +94,7 @@ fuzz:
 	$(RUN) test/fuzz_document.py $(SECONDS)
 	$(RUN) test/fuzz_dialect.py $(SECONDS)
 	$(RUN) test/fuzz_wire.py $(SECONDS)
+	$(RUN) test/fuzz_gateway.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
 .PHONY: driver test test-all test-faults test-monitoring check-style check-names demo demo-stop bench fuzz

@@ -27,6 +27,7 @@ LAYERS = {
     "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream", "mirror"],
     "handler": ["base", "document", "mongo", "event", "shared", "tables", "stream", "worker"],
     "dialect": ["base", "document", "event", "tables"],
+    "gateway": ["shared"],
 }
 
 # Headers of others, and the folders that may see them.
@@ -39,9 +40,10 @@ WALLS = [
 # Scripts of released versions, which are not changed, by their SHA-256.
 FROZEN = {"mongo_change_stream--1.0.sql": "00eb358c150a8cf62137dd0d503a882073a7d5affd8a018667c8366591f4f6c9"}
 
-# How a file begins that runs in a thread of MongoDB's driver, where nothing of PostgreSQL may be called.
+# How a file begins that runs in a thread of MongoDB's driver, or in the gateway's process, where nothing of PostgreSQL may be called.
 THREAD = "#define MCS_DRIVER_THREAD"
 THREAD_HEADER = '#include "mongo/mongo_internal.h"'
+PROCESS = "#define MCS_GATEWAY_PROCESS"
 
 CATALOG = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE)\s+(%s\.|\w+\.)?\"?change_(streams|stream_\w+|handlers?\w*)\b")
 BELOW_RIGHTS = re.compile(r"\b(SetUserIdAndSecContext|mcs_owner_begin|table_tuple_insert|ExecSimpleRelation\w+|simple_table_\w+|CatalogTuple\w+"
@@ -179,18 +181,19 @@ def check_uses(objects):
 
 
 def check_thread_uses(objects, postgres):
-    """What runs in the driver's thread uses nothing of PostgreSQL, by whatever macro, and of ours only what runs there, too."""
+    """What runs in the driver's thread, or in the gateway's process, uses nothing of PostgreSQL, by whatever macro, and of ours only what runs there, too."""
     listed = subprocess.run(["nm", "-D", "--defined-only", postgres], capture_output=True, text=True, check=True).stdout
     server = {line.split()[-1].partition("@")[0] for line in listed.splitlines()}
     home = {name: path for path, defined, _ in objects for name in defined}
-    in_thread = {path for path, _, _ in objects if THREAD in path.read_text().split("\n")}
-    for path, _, used in objects:
-        if path in in_thread:
-            for name in sorted(used):
-                if name in server and name not in home:
-                    complain(path, 1, f"{name} is PostgreSQL's, and this runs in the driver's thread")
-                elif name in home and home[name] not in in_thread:
-                    complain(path, 1, f"{name} does not run in the driver's thread, and this does")
+    for mark, where in ((THREAD, "in the driver's thread"), (PROCESS, "in the gateway's process")):
+        inside = {path for path, _, _ in objects if mark in path.read_text().split("\n")}
+        for path, _, used in objects:
+            if path in inside:
+                for name in sorted(used):
+                    if name in server and name not in home:
+                        complain(path, 1, f"{name} is PostgreSQL's, and this runs {where}")
+                    elif name in home and home[name] not in inside:
+                        complain(path, 1, f"{name} does not run {where}, and this does")
 
 
 def circles(uses):

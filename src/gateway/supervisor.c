@@ -1,7 +1,7 @@
 /*
  * gateway/supervisor.c
- *	  PostgreSQL's side of the gateway: its settings, and the background worker
- *	  that starts the gateway's process and says in the log what that tells it.
+ *	  PostgreSQL's side of the gateway: the background worker that starts the
+ *	  gateway's process and says in the log what that tells it.
  *
  * The process is forked from the background worker, and no child of the
  * postmaster: when it dies nobody is restarted but itself, after a while that grows
@@ -28,6 +28,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
+#include "shared/shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pg_shmem.h"
@@ -46,11 +47,9 @@
 /* A process that has lived so long was all right. */
 #define LIVED_MS			60000
 
-#define LINE_MAX			1000
+#define REPORTED_MAX		1000
 
 PGDLLEXPORT void mcs_gateway_main(Datum arg);
-
-static int	gateway_port = 0;
 
 /* What a session came through; set by the gateway in the startup packet. */
 static bool through_gateway = false;
@@ -62,7 +61,7 @@ typedef struct Child
 	int			report;			/* its lines come here */
 	int			life;			/* is closed when this process is gone */
 	TimestampTz since;
-	char		line[LINE_MAX];
+	char		line[REPORTED_MAX];
 	int			size;			/* of what has come of a line */
 } Child;
 
@@ -165,7 +164,7 @@ start_child(Child *child)
 	child->pid = fork();
 	if (child->pid == 0)
 	{
-		GatewayConfig config = {gateway_port, PostPortNumber, life[0], report[1]};
+		GatewayConfig config = {mcs_shared_gateway_port, PostPortNumber, life[0], report[1]};
 
 		run_child(&config);
 	}
@@ -229,7 +228,7 @@ read_lines(Child *child)
 		{
 			if (data[i] != '\n')
 				child->line[child->size++] = data[i];
-			if (child->size > 0 && (data[i] == '\n' || child->size == LINE_MAX - 1))
+			if (child->size > 0 && (data[i] == '\n' || child->size == REPORTED_MAX - 1))
 				log_line(child);
 		}
 		CHECK_FOR_INTERRUPTS();
@@ -300,11 +299,11 @@ has_loopback(const char *addresses)
 static void
 check_settings(void)
 {
-	if (gateway_port == PostPortNumber)
+	if (mcs_shared_gateway_port == PostPortNumber)
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("the gateway does not run: mongo_change_stream.gateway_port is the server's own port, %d", gateway_port),
+				 errmsg("the gateway does not run: mongo_change_stream.gateway_port is the server's own port, %d", mcs_shared_gateway_port),
 				 errhint("Set it to a port that is free, and restart PostgreSQL.")));
 		proc_exit(0);
 	}
@@ -336,7 +335,7 @@ mcs_gateway_main(Datum arg)
 	{
 		if (start_child(&child))
 		{
-			pgstat_report_activity(STATE_IDLE, psprintf("port %d, process %d", gateway_port, (int) child.pid));
+			pgstat_report_activity(STATE_IDLE, psprintf("port %d, process %d", mcs_shared_gateway_port, (int) child.pid));
 			while (read_lines(&child))
 				wait_for(child.report, -1);
 			bury_child(&child);
@@ -352,26 +351,13 @@ mcs_gateway_main(Datum arg)
 	}
 }
 
-/* Whether there shall be a gateway. */
-static bool
-has_gateway(void)
-{
-	return gateway_port != 0 && !IsBinaryUpgrade;
-}
-
+/* Where there shall be a gateway: the setting of its sessions, and the background worker. */
 void
 mcs_gateway_init(void)
 {
 	BackgroundWorker worker;
 
-	if (!process_shared_preload_libraries_in_progress)
-		return;
-	DefineCustomIntVariable("mongo_change_stream.gateway_port",
-							"Sets the port of loopback on which clients can send statements in the dialect.",
-							"0 means that there is none.",
-							&gateway_port, 0, 0, 65535,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	if (!has_gateway())
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade || mcs_shared_gateway_port == 0)
 		return;
 	DefineCustomBoolVariable(GATEWAY_SESSION_SETTING,
 							 "Shows whether the session came through the gateway.",

@@ -20,6 +20,7 @@ int			mcs_shared_max_handlers = 400;
 int			mcs_shared_max_handlers_per_role = 200;
 int			mcs_shared_max_databases = 1024;
 int			mcs_shared_reserved_processes = -1;
+int			mcs_shared_gateway_port = 0;
 
 void
 mcs_guc_init(void)
@@ -61,4 +62,9 @@ mcs_guc_init(void)
 							"-1 leaves an eighth of them, at most 4.",
 							&mcs_shared_reserved_processes, -1, -1, 10000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("mongo_change_stream.gateway_port",
+							"Sets the port of loopback on which clients can send statements in the dialect.",
+							"0 means that there is none.",
+							&mcs_shared_gateway_port, 0, 0, 65535,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }

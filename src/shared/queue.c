@@ -216,15 +216,15 @@ next_worker(TimestampTz now, long *wait_ms)
 }
 
 /*
- * How many processes may be ours at most, the launcher aside, and PostgreSQL's own
- * of logical replication, so that others find some; and the prober one, without
- * which no change would be seen.
+ * How many processes may be ours at most, the launcher and the gateway's supervisor
+ * aside, and PostgreSQL's own launcher of logical replication, so that others find
+ * some; and the prober one, without which no change would be seen.
  */
 static int
 most_processes(void)
 {
 	int			reserved = mcs_shared_reserved_processes >= 0 ? mcs_shared_reserved_processes : Min(max_worker_processes / 8, 4);
-	int			launchers = max_logical_replication_workers > 0 ? 2 : 1;
+	int			launchers = 1 + (max_logical_replication_workers > 0) + (mcs_shared_gateway_port > 0);
 
 	return Max(max_worker_processes - launchers - Max(reserved, 1), 1);
 }
@@ -384,7 +384,7 @@ wait_for_process(StreamSlot *slot, TimestampTz now)
 					"no free worker process%s: raise max_worker_processes, which is %d, and restart PostgreSQL; "
 					"%d of them are left to others (mongo_change_stream.reserved_worker_processes)",
 					slot->handler[0] ? ", so handlers take turns" : "", max_worker_processes,
-					Max(max_worker_processes - 1 - most_processes(), 0));
+					Max(max_worker_processes - 1 - (mcs_shared_gateway_port > 0) - most_processes(), 0));
 }
 
 /* Whether a slot waits for a process, be it that the next try is a little later. */

@@ -72,6 +72,7 @@ extern int	mcs_shared_max_streams_per_role;	/* 0: no limit */
 extern int	mcs_shared_max_handlers;
 extern int	mcs_shared_max_handlers_per_role;	/* 0: no limit */
 extern int	mcs_shared_max_databases;
+extern int	mcs_shared_gateway_port;
 extern int	mcs_shared_reserved_processes;	/* -1: ours to choose */
 
 extern void mcs_guc_init(void);
