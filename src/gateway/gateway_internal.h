@@ -17,8 +17,8 @@
  *
  *		loop.c		listens, waits for sockets, ends
  *		link.c		one client with its server's connection: sockets, bytes to be written, half-closed ends
- *		client.c	messages of the client: which are passed on, which wait for a translation
- *		server.c	messages of the server: which are passed on, which are answers to us
+ *		request.c	messages of the client: which are passed on, which wait for a translation
+ *		response.c	messages of the server: which are passed on, which are answers to us
  *		begin.c		the packets before the first message
  *		exchange.c	asks the client's session: for names, for a translation
  *		awaited.c	which answers of the server are to come, the client's and ours
@@ -330,6 +330,11 @@ typedef struct Link
 	Translated	translated;
 } Link;
 
+/* ---- message.c ---- */
+
+/* Ends it with an error for the client; the texts are constants. */
+extern void mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint);
+
 /* ---- begin.c ---- */
 
 extern bool mcs_gateway_take_packet(Link *link);
@@ -341,7 +346,7 @@ extern void mcs_gateway_ask_text(Link *link, const char *text, size_t size);
 extern void mcs_gateway_end_exchange(Link *link);
 extern void mcs_gateway_take_names(Link *link, int64_t now);
 
-/* ---- client.c, server.c: true where something was done, and there may be more ---- */
+/* ---- request.c, response.c: true where something was done, and there may be more ---- */
 
 extern bool mcs_gateway_step_client(Link *link, int64_t now);
 extern bool mcs_gateway_step_server(Link *link);
@@ -350,8 +355,6 @@ extern bool mcs_gateway_step_server(Link *link);
 
 #define GATEWAY_OUT_MAX		(256 * 1024)	/* so much waits to be written, then no more is taken from the other side */
 
-/* Ends it with an error for the client; the texts are constants. */
-extern void mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint);
 extern Link *mcs_gateway_open_link(int file, bool on_ipv6);
 extern void mcs_gateway_connect(Link *link, int port);
 extern void mcs_gateway_serve(Link *link, Side *side, uint32_t events, int port, int64_t now);

@@ -53,21 +53,6 @@ set_options(int file)
 	(void) setsockopt(file, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-void
-mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint)
-{
-	/* a client that asks for TLS first must have its answer before, or would not believe the error */
-	if (link->phase == LINK_PACKET)
-	{
-		link->refused = message;
-		link->refused_state = state;
-		link->refused_hint = hint;
-		return;
-	}
-	mcs_gateway_tell(&link->client.out, 'E', "FATAL", state, message, NULL, hint);
-	link->phase = LINK_CLOSING;
-}
-
 /* A client that was accepted; NULL where there is no memory. */
 Link *
 mcs_gateway_open_link(int file, bool on_ipv6)

@@ -130,3 +130,18 @@ mcs_gateway_column(const char *body, size_t size, int column, size_t *length)
 	}
 	return NULL;
 }
+
+void
+mcs_gateway_refuse(Link *link, const char *state, const char *message, const char *hint)
+{
+	/* a client that asks for TLS first must have its answer before, or would not believe the error */
+	if (link->phase == LINK_PACKET)
+	{
+		link->refused = message;
+		link->refused_state = state;
+		link->refused_hint = hint;
+		return;
+	}
+	mcs_gateway_tell(&link->client.out, 'E', "FATAL", state, message, NULL, hint);
+	link->phase = LINK_CLOSING;
+}

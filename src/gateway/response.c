@@ -1,5 +1,5 @@
 /*
- * gateway/server.c
+ * gateway/response.c
  *	  Messages of the server: they go to the client, but for those that answer us.
  *
  * Notices that come with a translation are the client's where there was something

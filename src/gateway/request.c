@@ -1,5 +1,5 @@
 /*
- * gateway/client.c
+ * gateway/request.c
  *	  Messages of the client: which are passed on as they come, and which wait
  *	  for a translation.
  *
