@@ -36,7 +36,7 @@ typedef struct Text
 static void
 sent(Link *link, char kind)
 {
-	link->in_batch = (link->in_batch || strchr("PpBDEC", kind)) && kind != 'S';
+	link->in_batch = (link->in_batch || strchr("PpBDECH", kind)) && kind != 'S';
 	if (kind == 'S')
 		link->skipping = false;
 	else if (link->skipping)
@@ -368,12 +368,15 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 
 /* A message whose body does not matter goes on. */
 static void
-note_message(Link *link, char type)
+note_message(Link *link, char type, uint32_t length)
 {
 	if (mcs_gateway_size(&link->block) > 0 && type != 'X' && type != 'd')
 		give_block_up(link);
 	if (type && strchr("QPBDECSFcf", type))
 		sent(link, type == 'f' ? 'c' : type);
+	/* a Flush has an answer if it is none: an error */
+	else if (type == 'H' && length != 4)
+		sent(link, type);
 }
 
 /* Deals with the next message of the client's in a session; false where it must wait. */
@@ -411,7 +414,7 @@ take_message(Link *link, int64_t now)
 		client->wanted = (size_t) length + 1;
 		return false;
 	}
-	note_message(link, type);
+	note_message(link, type, length);
 	client->passing = (uint64_t) length + 1;
 	return true;
 }

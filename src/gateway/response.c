@@ -68,7 +68,7 @@ take_error(Link *link, const Message *message)
 		swallow(link, message);
 		return;
 	}
-	if (kind && strchr("PpBDEC", kind))
+	if (kind && strchr("PpBDECH", kind))
 	{
 		if (link->copying && kind == 'E')
 			mcs_gateway_end_copy(&link->awaited);
