@@ -28,7 +28,7 @@ from wire import Wire
 SETTINGS = {"autovacuum": "off", "max_parallel_workers_per_gather": 0, "jit": "off", "max_connections": 100}
 CLIENTS = 6
 PATIENCE = 30      # seconds until the end of a session whose client has stopped sending
-GROWTH = 200       # megabytes, with what a sanitizer keeps of what is freed
+GROWTH = 600       # megabytes; a sanitizer keeps 256 of what is freed
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS things (thing document, note jsonb);

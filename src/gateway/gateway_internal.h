@@ -23,8 +23,8 @@
  *		exchange.c	asks the client's session: for names, for a translation
  *		awaited.c	which answers of the server are to come, the client's and ours
  *		block.c		puts together what a client has cut at the semicolons of a block
- *		look.c		whether a text may be in the dialect at all, by its words (words.c)
- *		names.c		the relations with documents, which tell that, too
+ *		glance.c	whether a text may be in the dialect at all, by its words (sql_word.c)
+ *		document_name.c	the relations with documents, which tell that, too
  *		position.c	where in the client's own text an error is
  *		message.c	messages of our own, and errors taken apart
  *		bytes.c		buffers
@@ -118,7 +118,7 @@ extern void mcs_gateway_put_error(Bytes *bytes, char type, const char *body, siz
 /* A column of a DataRow's body; NULL where it is null or not there. */
 extern const char *mcs_gateway_column(const char *body, size_t size, int column, size_t *length);
 
-/* ---- words.c ---- */
+/* ---- sql_word.c ---- */
 
 typedef enum WordKind
 {
@@ -151,7 +151,7 @@ extern bool mcs_gateway_sign_is(const Word *word, char sign);
 /* How many statements a text has. */
 extern int	mcs_gateway_count_statements(const char *text, size_t size, bool escapes);
 
-/* ---- names.c ---- */
+/* ---- document_name.c ---- */
 
 #define NAME_RELATION	1		/* of a relation that has documents */
 #define NAME_JSON		2		/* of a column that is json or jsonb */
@@ -168,7 +168,7 @@ extern bool mcs_gateway_add_names(Names *names, const char *list, size_t size, i
 extern int	mcs_gateway_find_name(const Names *names, const Word *word);
 extern void mcs_gateway_forget_names(Names *names);
 
-/* ---- look.c ---- */
+/* ---- glance.c ---- */
 
 typedef struct Look
 {

@@ -1,5 +1,5 @@
 /*
- * gateway/names.c
+ * gateway/document_name.c
  *	  What relations and columns of the client's database are called that hold
  *	  documents, as hashes: a text that has none of these words is plain SQL.
  *

@@ -1,5 +1,5 @@
 /*
- * gateway/words.c
+ * gateway/sql_word.c
  *	  The words of a text of SQL, as far as it takes to look at it: what is in
  *	  comments and strings is none.
  *

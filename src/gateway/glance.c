@@ -1,5 +1,5 @@
 /*
- * gateway/look.c
+ * gateway/glance.c
  *	  Whether a text may be in the dialect, by its words alone.
  *
  * Where it errs, it is to err by taking plain SQL for the dialect: that costs a
