@@ -174,6 +174,7 @@ def test_random_pipelines_as_directly(gateway, shop):
     ("SELECT 'ä', thing.name FROM things WHERE thing.size.height = 1 AND nix = 2", "nix"),
     ("SELECT thing.name FROM things WHERE thing.size.height = 1 ORDER BY thing.name, nix", "nix"),
     ("SELECT thing.name FROM things WHERE thing.name = 'a' GROUP BY FROM", "FROM"),
+    ("SELECT 'ä'; SELECT thing.name FROM things WHERE thing.name = 'a' GROUP BY FROM; SELECT 2", "FROM"),
     ("SELECT thing.name FROM nowhere", "nowhere"),
     ("CREATE CHANGE STREAM s ON things WITH (nix = 1)", "nix"),
     ("CREATE CHANGE STREAM s ON things WITH (batch_size = 1) nix", "nix"),

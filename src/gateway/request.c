@@ -206,7 +206,8 @@ take_failure(Link *link, const Text *text, const Look *look)
 	const char *state = mcs_gateway_field(error, size, 'C');
 	const char *query = mcs_gateway_field(error, size, 'q');
 	const char *position = mcs_gateway_field(error, size, 'p');
-	bool		of_text = query && position && strlen(query) == text->size && memcmp(query, text->text, text->size) == 0;
+	/* where the statement that it is about begins in the text */
+	const char *begin = query && position ? memmem(text->text, text->size, query, strlen(query)) : NULL;
 	long		at = 0;
 	int			i;
 
@@ -223,10 +224,12 @@ take_failure(Link *link, const Text *text, const Look *look)
 			pass_text(link, text, look);
 		return;
 	}
-	for (const char *digit = of_text ? position : ""; *digit >= '0' && *digit <= '9' && at < GATEWAY_MESSAGE_MAX; digit++)
+	for (const char *digit = begin ? position : ""; *digit >= '0' && *digit <= '9' && at < GATEWAY_MESSAGE_MAX; digit++)
 		at = at * 10 + *digit - '0';
+	for (const char *before = text->text; begin && before < begin; before++)
+		at += !link->utf8 || ((unsigned char) *before & 0xC0) != 0x80;
 	/* a position that is not in the text was in our own query; the rest of a text in its place is for who reads the error */
-	mcs_gateway_put_error(&link->client.out, 'E', error, size, of_text ? "PpqW" : "P",
+	mcs_gateway_put_error(&link->client.out, 'E', error, size, begin ? "PpqW" : "P",
 						  mcs_gateway_source_position(text->text, text->size, text->offset, at, link->utf8));
 	/* behind a Parse that has failed, all is skipped up to a Sync: by the server, if it knows of that */
 	if (text->type == 'P')
