@@ -273,8 +273,12 @@ def test_errors_in_a_cut_block(gateway, followed):
         assert [wire.kinds(answers) for answers in found] == ["NIZ", "NIZ", "TEZ"]
         assert "nowhere" in wire.fields(found[2][1][1])["M"]
         # a position is in the last piece, or there is none
-        found = [link.answers(wire.query(text)) for text in (texts[0], "SELECT FROM WHERE 1;", "INSERT INTO nowhere VALUES (1, change.full_document.a +); END;")]
-        assert wire.kinds(found[2])[-2:] == "EZ"
+        for piece, field in (("INSERT INTO nowhere VALUES (change.full_document.a);", "p"), ("PERFORM 1;", "P")):
+            last = "INSERT INTO nowhere VALUES (change.full_document.a); END;"
+            found = [link.answers(wire.query(text)) for text in (texts[0], piece, last)]
+            error = wire.fields(found[2][-2][1])
+            assert wire.kinds(found[2]) == "EZ" and error["C"] == "42P01" and {"p", "P"} & set(error) == {field}, error
+            assert (error["q"] if field == "p" else last)[int(error[field]) - 1:].startswith("nowhere VALUES"), error
         for text, answers in (("ROLLBACK", "NNCZ"), ("SELECT 1;", "NIZ")):
             link.answers(wire.query(texts[0]))
             assert wire.kinds(link.answers(wire.query(text))) == answers

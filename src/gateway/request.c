@@ -228,9 +228,9 @@ take_failure(Link *link, const Text *text, const Look *look)
 		at = at * 10 + *digit - '0';
 	for (const char *before = text->text; begin && before < begin; before++)
 		at += !link->utf8 || ((unsigned char) *before & 0xC0) != 0x80;
-	/* a position that is not in the text was in our own query; the rest of a text in its place is for who reads the error */
-	mcs_gateway_put_error(&link->client.out, 'E', error, size, begin ? "PpqW" : "P",
-						  mcs_gateway_source_position(text->text, text->size, text->offset, at, link->utf8));
+	at = mcs_gateway_source_position(text->text, text->size, text->offset, at, link->utf8);
+	/* one that is in our own query, or in a piece that came before, stays with the text that it is in */
+	mcs_gateway_put_error(&link->client.out, 'E', error, size, at > 0 ? "PpqW" : "P", at);
 	/* behind a Parse that has failed, all is skipped up to a Sync: by the server, if it knows of that */
 	if (text->type == 'P')
 		link->failed = exchange->synced;
