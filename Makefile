@@ -9,6 +9,7 @@
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make test-faults            slow tests of what can fail: members that hang, sets that part, cursors left behind
 #   make test-monitoring        what monitoring/ has, by Debian's Prometheus and its exporter; PICTURE=1 draws docs/monitoring.svg anew
+#   make dist                   a release's archive for PGXN
 #   make check-style            names, folders, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
@@ -87,6 +88,12 @@ test-faults:
 	$(RUN) test/run.py --faults $(TESTS)
 test-monitoring:
 	$(RUN) test/run.py --extras test/test_monitoring.py
+# what is committed, and no more
+DIST = mongo_change_stream-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
+dist:
+	@mkdir -p .cache/dist
+	@git archive --format=zip --prefix=$(DIST)/ -o .cache/dist/$(DIST).zip HEAD
+	@echo .cache/dist/$(DIST).zip
 bench: $(BENCH:%=bench-%)
 bench-%:
 	$(RUN) bench/$*.py $(ARGS)
@@ -97,4 +104,4 @@ fuzz:
 	$(RUN) test/fuzz_gateway.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
-.PHONY: driver test test-all test-faults test-monitoring check-style check-names demo demo-stop bench fuzz
+.PHONY: driver test test-all test-faults test-monitoring dist check-style check-names demo demo-stop bench fuzz

@@ -265,10 +265,10 @@ def text_files():
         names = inside.stdout.splitlines()
     else:
         names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if ".cache" not in path.parts and path.is_file()]
-    wanted = (".c", ".h", ".sql", ".py", ".sh", ".md", ".json", ".control", ".ini", ".txt", ".yaml", ".yml")
+    wanted = (".c", ".h", ".sql", ".py", ".sh", ".md", ".json", ".control", ".ini", ".txt", ".yaml", ".js")
     for name in names:
         path = ROOT / name
-        if (path.suffix in wanted or path.name in ("Makefile", "run")) and path.is_file() and "expected" not in path.parts:
+        if (path.suffix in wanted or path.name in ("Makefile", "run", "Dockerfile", "rules", "control.in")) and path.is_file() and "expected" not in path.parts:
             yield path
 
 

@@ -101,7 +101,10 @@ def pg_config():
     for found in candidates():
         if complete(found):
             return found
-    return other_postgresql(OLDEST)
+    try:
+        return other_postgresql(OLDEST)
+    except SystemExit as problem:
+        raise SystemExit(f"{problem}\nPlease install a PostgreSQL with its server headers (on Debian postgresql and postgresql-server-dev-all), or set PG_CONFIG.") from None
 
 
 @functools.lru_cache(maxsize=None)
