@@ -230,6 +230,39 @@ DROP FUNCTION change_stream_translate_body(text);
 -- @create dialect.sql change_mirror_translate_filter
 -- @create dialect.sql change_mirror_translate_columns
 
+-- projections
+
+-- @create projection_tables.sql change_projections
+-- @create projection_tables.sql change_projection_progress
+-- @create projection_tables.sql change_projection_sources
+SELECT pg_catalog.pg_extension_config_dump('change_projections', '');
+SELECT pg_catalog.pg_extension_config_dump('change_projection_progress', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('change_projection_sources', 'WHERE false');
+ALTER TABLE change_projections ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_projection_progress ENABLE ROW LEVEL SECURITY;
+ALTER TABLE change_projection_sources ENABLE ROW LEVEL SECURITY;
+-- @create projection_tables.sql own_projections
+-- @create projection_tables.sql own_projection_progress
+-- @create projection_tables.sql own_projection_sources
+-- @create projection_tables.sql read_all
+GRANT SELECT ON change_projections, change_projection_progress, change_projection_sources TO PUBLIC;
+
+-- @create projection_functions.sql create_change_projection
+-- @create projection_functions.sql alter_change_projection
+-- @create projection_functions.sql pause_change_projection
+-- @create projection_functions.sql resume_change_projection
+-- @create projection_functions.sql drop_change_projection
+-- @create projection_functions.sql change_projection_follow
+-- @create projection_functions.sql change_projection_exists
+-- @create projection_functions.sql change_projection_view
+-- @create projection_functions.sql change_projection_find_sources
+-- @create projection_functions.sql change_stream_closed_windows
+-- @create projection_views.sql change_projection_workers
+-- @create projection_views.sql change_projection_standings
+GRANT SELECT ON change_projection_standings TO PUBLIC;
+-- @create projection_views.sql change_projection_status
+GRANT SELECT ON change_projection_status TO PUBLIC;
+
 -- user objects
 
 -- @replace user_objects.sql change_stream_user_objects

@@ -23,3 +23,6 @@
 -- @file mirror_views.sql
 -- @file stats.sql
 -- @file dialect.sql
+-- @file projection_tables.sql
+-- @file projection_functions.sql
+-- @file projection_views.sql

@@ -68,7 +68,7 @@ BEGIN ATOMIC
              CASE WHEN p.polwithcheck IS NOT NULL THEN pg_catalog.format('WITH CHECK (%s)', pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)) END), ';')
     FROM tables t JOIN pg_catalog.pg_policy p ON p.polrelid OPERATOR(pg_catalog.=) t.oid
     WHERE p.polname OPERATOR(pg_catalog.<>) ALL (ARRAY['own_streams', 'granted_streams', 'own_kept_events', 'own_progress', 'own_events', 'own_metrics',
-      'own_grants', 'own_parked_events', 'own_handlers', 'own_handler_progress', 'own_dead_letters', 'own_snapshots', 'own_mirrors', 'own_mirror_progress', 'read_all'])
+      'own_grants', 'own_parked_events', 'own_handlers', 'own_handler_progress', 'own_dead_letters', 'own_snapshots', 'own_mirrors', 'own_mirror_progress', 'own_projections', 'own_projection_progress', 'own_projection_sources', 'read_all'])
     UNION ALL
     SELECT 6, r.oid::pg_catalog.int8, pg_catalog.pg_get_ruledef(r.oid)
     FROM tables t JOIN pg_catalog.pg_rewrite r ON r.ev_class OPERATOR(pg_catalog.=) t.oid

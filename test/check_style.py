@@ -26,6 +26,7 @@ LAYERS = {
     "mirror": ["base", "document", "mongo", "event", "shared", "tables", "stream"],
     "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream", "mirror"],
     "handler": ["base", "document", "mongo", "event", "shared", "tables", "stream", "worker"],
+    "projection": ["base", "shared", "tables", "stream", "worker"],
     "dialect": ["base", "document", "event", "tables"],
     "gateway": ["shared"],
 }

@@ -5,7 +5,7 @@ import pytest
 
 # where the words of reasons stand
 REASONS = ("stream/reason.c", "stream/status.c", "shared/slot.c", "shared/queue.c", "worker/failure.c", "worker/history.c", "worker/crash.c", "worker/copy.c",
-           "worker/worker.c", "worker/mirroring.c", "worker/on_error.c", "handler/worker.c", "handler/run.c")
+           "worker/worker.c", "worker/mirroring.c", "worker/on_error.c", "handler/worker.c", "handler/run.c", "projection/worker.c")
 
 # what stands before a text that is none: words of errors, logs and hints, names of memory, SQL
 NO_REASON = re.compile(r"(\berr(msg|detail|hint)\w*\s*\(|AllocSetContextCreate\([^;]*|elog\([^;]*|hint = psprintf\(|StaticAssert[^;]*|Define\w+Variable\([^;]*"

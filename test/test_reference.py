@@ -9,6 +9,7 @@ CODE = re.compile(r"`([^`]+)`")
 # What no user calls: what the dialect makes of its words, what views, policies and indexes call.
 INTERNAL = {"change_handler_dead_letter_event", "change_handler_exists", "change_handler_numbers", "change_handler_workers", "change_stream_absence", "change_stream_append_only",
             "change_stream_copy_reason", "change_stream_events_truncated",
+            "change_projection_exists", "change_projection_find_sources", "change_projection_follow", "change_projection_view", "change_projection_workers",
             "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_numbers", "change_stream_parked_event", "change_stream_position_time", "change_stream_workers", "document_index_bound",
             "string_agg_distinct_elements", "string_agg_elements"}
 
@@ -48,7 +49,7 @@ def test_functions(db, page):
         JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
         WHERE e.extname = 'mongo_change_stream'""")}
     listed = set()
-    for name in ("README.md", "docs/handlers.md", "docs/mirrors.md", "docs/dialect.md"):
+    for name in ("README.md", "docs/handlers.md", "docs/mirrors.md", "docs/projections.md", "docs/dialect.md"):
         for function, arguments, result in signatures(page(name)):
             if function not in catalog:
                 continue
@@ -76,7 +77,7 @@ def test_functions(db, page):
 def default_of(text):
     """A default as the pages write it: 'ids'::text is ids, '00:01:00'::interval is 1 minute."""
     value = re.sub(r"^'(.*)'::[\w ]+$", r"\1", re.sub(r"^NULL::.*", "NULL", text))
-    return {"00:00:01": "1 second", "00:01:00": "1 minute"}.get(value, value)
+    return {"00:00:01": "1 second", "00:01:00": "1 minute", "00:10:00": "10 minutes"}.get(value, value)
 
 
 def arguments_of(db, function):
@@ -110,6 +111,12 @@ def test_arguments_of_a_mirror(db, page):
     assert ["mirror_name", *listed] == list(arguments_of(db, "create_change_mirror"))
 
 
+def test_arguments_of_a_projection(db, page):
+    text = page("docs/projections.md", "## Functions")
+    listed = {CODE.findall(name)[0]: default.strip("`") for name, default, _ in table(text[text.index("\n| argument |"):])}
+    assert listed == {name: default for name, (_, default) in arguments_of(db, "create_change_projection").items() if name != "view_name"}
+
+
 def rows_of(repository, header, name):
     """The rows of a list in a header: the arguments of each ROW(...) or EVENT(...) of a macro."""
     text = re.search(rf"#define {name}\(.*?\) \\\n(.*?[^\\])\n", (repository / "src" / header).read_text(), re.S).group(1)
@@ -121,18 +128,18 @@ TYPES = {"OPTION_TEXT": "text", "OPTION_WORD": "text", "OPTION_TEXTS": "text[]",
          "OPTION_INTERVAL": "interval", "OPTION_DOCUMENT": "document"}
 
 
-@pytest.mark.parametrize("kind, name", [("stream", "STREAM_OPTION_LIST"), ("handler", "HANDLER_OPTION_LIST")])
+@pytest.mark.parametrize("kind, name", [("stream", "STREAM_OPTION_LIST"), ("handler", "HANDLER_OPTION_LIST"), ("projection", "PROJECTION_OPTION_LIST")])
 def test_options_in_the_library(db, repository, kind, name):
     """The list of options that the library has is that of the functions' arguments, with their types and defaults, and of the table's columns."""
     rows = {row[0]: row for row in rows_of(repository, "tables/tables.h", name)}
     asked = arguments_of(db, f"create_change_{kind}")
     known = {option: (TYPES[type], None if default == "NULL" else default) for option, type, _, default, *_ in rows.values()}
-    assert len(known) > 10
+    assert len(known) > 5
     given = {option: (type, None if default in ("NULL", None) else default) for option, (type, default) in asked.items() if option in known}
     assert given == known
-    assert asked.keys() - known.keys() == ({"stream_name", "collection", "database"} if kind == "stream" else {"handler_name", "stream_name"})
+    assert asked.keys() - known.keys() == {"stream": {"stream_name", "collection", "database"}, "handler": {"handler_name", "stream_name"}, "projection": {"view_name"}}[kind]
     changed = {option for option, row in rows.items() if "OPTION_CREATE_ONLY" not in row[4]}
-    assert arguments_of(db, f"alter_change_{kind}").keys() - {f"{kind}_name", "reset"} == changed
+    assert arguments_of(db, f"alter_change_{kind}").keys() - {f"{kind}_name", "view_name", "reset"} == changed
     assert known.keys() <= {column for column, _ in columns_of(db, f"change_{kind}s")}
 
 
@@ -176,6 +183,7 @@ def test_columns_of_events(db, page):
 
 @pytest.mark.parametrize("view, name, heading", [("change_stream_status", "README.md", "\nColumns of `change_stream_status`:\n"),
                                                  ("change_handler_status", "docs/handlers.md", "\n## Where it is\n"),
+                                                 ("change_projection_status", "docs/projections.md", "\n## When something fails\n"),
                                                  ("change_mirror_status", "docs/mirrors.md", "\n## When something fails\n")])
 def test_columns_of_status(db, page, view, name, heading):
     listed = [column for row in table(page(name).split(heading)[1]) for column in CODE.findall(row[0])]

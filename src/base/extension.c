@@ -30,7 +30,8 @@
 static const char *const other_tables[] = {
 	"change_stream_progress", "change_stream_kept_events", "change_stream_metrics", "change_stream_grants",
 	"change_stream_parked_events", "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_tables",
-	"change_handlers", "change_handler_progress", "change_handler_dead_letters"
+	"change_handlers", "change_handler_progress", "change_handler_dead_letters",
+	"change_projections", "change_projection_progress", "change_projection_sources"
 };
 
 #define OTHER_TABLES lengthof(other_tables)

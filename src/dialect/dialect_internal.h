@@ -31,6 +31,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_node.h"
+#include "tables/tables.h"
 #include "tcop/dest.h"
 #include "utils/portal.h"
 
@@ -477,6 +478,7 @@ typedef struct StreamClauses
 /* dialect/statement_option.c */
 extern bool mcs_dialect_option_is_alterable(const char *name);
 extern void mcs_dialect_check_new_option(const TokenReader *reader, const char *name, int token);
+extern void mcs_dialect_read_option(TokenReader *reader, const OptionList *list, List **options);
 extern void mcs_dialect_read_options(TokenReader *reader, List **options, bool handler);
 extern char *mcs_dialect_read_option_name(TokenReader *reader);
 
@@ -499,6 +501,9 @@ extern char *mcs_dialect_create_trigger(TokenReader *reader);
 extern char *mcs_dialect_replace_trigger(TokenReader *reader);
 extern char *mcs_dialect_drop_trigger(TokenReader *reader);
 extern char *mcs_dialect_create_event_store(TokenReader *reader);
+
+/* dialect/statement_view.c */
+extern char *mcs_dialect_create_materialized_view(TokenReader *reader);
 
 /* dialect/statement.c */
 extern char *mcs_statement_translate(Oid namespace, const char *source, DialectToken *tokens, int first, int end, bool *is_call);

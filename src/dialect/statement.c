@@ -33,6 +33,7 @@ static const StatementForm forms[] = {
 	{{"DROP", "TRIGGER"}, mcs_dialect_drop_trigger, false},
 	{{"CREATE", "EVENT_STORE"}, mcs_dialect_create_event_store, false},
 	{{"CREATE", "OR", "REPLACE", "EVENT_STORE"}, mcs_dialect_create_event_store, false},
+	{{"CREATE", "MATERIALIZED", "VIEW"}, mcs_dialect_create_materialized_view, false},
 };
 
 /* Goes over the words that a statement begins with, if all of them are there. */

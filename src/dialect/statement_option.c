@@ -237,6 +237,34 @@ option_value(TokenReader *reader, const Option *option, const char *name)
 	return quote_literal_cstr(value);
 }
 
+/* Reads name = value. */
+void
+mcs_dialect_read_option(TokenReader *reader, const OptionList *list, List **options)
+{
+	int			token = reader->current;
+	char	   *name = mcs_dialect_read_option_name(reader);
+	const Option *known;
+	StatementOption *option = palloc(sizeof(StatementOption));
+	ListCell   *cell;
+
+	/* BATCH_SIZE shouted is no camelCase */
+	if (is_upper_case(reader->source + reader->tokens[token].at, reader->tokens[token].length))
+		name = reader->tokens[token].value;
+	known = find_option(reader, list, name, token);
+	option->name = known->name;
+	option->token = token;
+	foreach(cell, *options)
+		if (strcmp(((StatementOption *) lfirst(cell))->name, option->name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR),
+					 errmsg("option \"%s\" is given more than once", option->name),
+					 mcs_reader_error_position(reader, token)));
+	if (!mcs_reader_skip_type(reader, TOKEN_ARROW))
+		mcs_reader_expect(reader, "=");
+	option->value = option_value(reader, known, name);
+	*options = lappend(*options, option);
+}
+
 /* Reads (name = value, ...). */
 void
 mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
@@ -246,28 +274,7 @@ mcs_dialect_read_options(TokenReader *reader, List **options, bool handler)
 		return;
 	for (;;)
 	{
-		int			token = reader->current;
-		char	   *name = mcs_dialect_read_option_name(reader);
-		const Option *known;
-		StatementOption *option = palloc(sizeof(StatementOption));
-		ListCell   *cell;
-
-		/* BATCH_SIZE shouted is no camelCase */
-		if (is_upper_case(reader->source + reader->tokens[token].at, reader->tokens[token].length))
-			name = reader->tokens[token].value;
-		known = find_option(reader, handler ? &mcs_options_handler : &mcs_options_stream, name, token);
-		option->name = known->name;
-		option->token = token;
-		foreach(cell, *options)
-			if (strcmp(((StatementOption *) lfirst(cell))->name, option->name) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_SYNTAX_ERROR),
-						 errmsg("option \"%s\" is given more than once", option->name),
-						 mcs_reader_error_position(reader, token)));
-		if (!mcs_reader_skip_type(reader, TOKEN_ARROW))
-			mcs_reader_expect(reader, "=");
-		option->value = option_value(reader, known, name);
-		*options = lappend(*options, option);
+		mcs_dialect_read_option(reader, handler ? &mcs_options_handler : &mcs_options_stream, options);
 		if (mcs_reader_skip_type(reader, ')'))
 			return;
 		mcs_reader_expect(reader, ",");

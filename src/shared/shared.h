@@ -41,6 +41,13 @@ typedef struct StreamReport
 	TimestampTz next_retry_at;	/* 0: none */
 } StreamReport;
 
+/*
+ * An owner's projections have one slot in a database, among those of handlers: it is
+ * of no stream, whose name is empty, of the handler of this name, and its worker's
+ * number is the owner.
+ */
+#define SHARED_PROJECTIONS	"projections"
+
 /* A slot as bgw_main_arg and back: the index; the generation rides in bgw_extra. */
 typedef struct SlotTicket
 {
@@ -96,6 +103,9 @@ extern void mcs_wake_at_commit(const char *stream);
 /* The same for a handler of a stream, or (NULL) for all of them: what they are running is cancelled. */
 extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler);
 
+/* The same for the processes that refresh projections; what they are at goes on. */
+extern void mcs_wake_projections_at_commit(void);
+
 /* Whether this transaction has asked for that, so has itself changed or dropped the handler. */
 extern bool mcs_wake_is_due(const char *stream, const char *handler);
 
@@ -114,10 +124,10 @@ extern void mcs_shared_look_again(void);
 
 /* ---- probe.c ---- */
 
-/* A stream of the current database, or a worker of a handler, as the tables have it. */
+/* A stream of the current database, a worker of a handler, or the projections of an owner, as the tables have it. */
 typedef struct StreamListed
 {
-	char	   *name;
+	char	   *name;			/* empty: projections */
 	char	   *handler;		/* of the stream; NULL for the stream itself */
 	int			worker;			/* of the handler */
 	Oid			owner;

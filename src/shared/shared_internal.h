@@ -38,7 +38,7 @@ typedef struct StreamSlot
 	Oid			database;
 	Oid			owner;
 	char		stream[NAMEDATALEN];
-	char		handler[NAMEDATALEN];	/* of the stream; empty: the slot is the stream's own */
+	char		handler[NAMEDATALEN];	/* of the stream; empty: the slot is the stream's own; see SHARED_PROJECTIONS */
 	int			worker;			/* of the handler */
 
 	pid_t		pid;			/* of the worker, 0 without one */
@@ -137,6 +137,9 @@ extern StreamSlot *mcs_slot_mine;
 /* ---- slot.c, with the lock held ---- */
 extern void mcs_slot_begin(StreamSlot *slot);
 extern void mcs_slot_end(StreamSlot *slot, int code, TimestampTz now);
+extern bool mcs_slot_tell(StreamSlot *slot, int64 newest_event, TimestampTz now);
+extern bool mcs_slot_is_of_projections(const StreamSlot *slot);
+extern bool mcs_slot_tell_projections(Oid database, TimestampTz now);
 
 /* ---- group_slot.c, with the lock held ---- */
 extern bool mcs_group_slot_is_served(const StreamSlot *slot);

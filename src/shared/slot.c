@@ -362,29 +362,55 @@ mcs_slot_oplog_window(int64 window, int64 holds)
 	LWLockRelease(mcs_shared->lock);
 }
 
-/* Tells the stream's handlers which event is committed now; those that have no worker get one. */
+/* With the lock held: tells a handler that there is something new; whether it has no process and waits for none, so that the launcher is to start one. */
+bool
+mcs_slot_tell(StreamSlot *slot, int64 newest_event, TimestampTz now)
+{
+	bool		launch = !slot->proc && !slot->work;
+
+	slot->newest_event = newest_event;
+	slot->news_at = now;
+	if (slot->proc)
+		SetLatch(&slot->proc->procLatch);
+	/* work stays until the handler has looked: it may be on its way out just now */
+	slot->work = true;
+	return launch;
+}
+
+/* Whether a slot is that of an owner's projections. */
+bool
+mcs_slot_is_of_projections(const StreamSlot *slot)
+{
+	return slot->in_use && slot->stream[0] == '\0';
+}
+
+/* With the lock held: the same for the projections of a database, which ask the tables whether it is news to them; they count how often they were told. */
+bool
+mcs_slot_tell_projections(Oid database, TimestampTz now)
+{
+	bool		launch = false;
+
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+		if (mcs_slot_is_of_projections(&mcs_shared->slots[i]) && mcs_shared->slots[i].database == database)
+			launch |= mcs_slot_tell(&mcs_shared->slots[i], mcs_shared->slots[i].newest_event + 1, now);
+	return launch;
+}
+
+/* Tells the stream's handlers, and projections, which event is committed now; those that have no worker get one. */
 void
 mcs_slot_wake_handlers(int64 last_event_id)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		launch = false;
+	bool		launch;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	launch = mcs_slot_tell_projections(mcs_slot_mine->database, now);
 	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (!slot->in_use || slot->database != mcs_slot_mine->database || strcmp(slot->stream, mcs_slot_mine->stream) != 0)
-			continue;
-		slot->newest_event = last_event_id;
-		slot->news_at = now;
-		if (slot->proc)
-			SetLatch(&slot->proc->procLatch);
-		/* the launcher knows of one that has work already, and waits for a process or for its time */
-		else if (!slot->work)
-			launch = true;
-		/* work stays until the handler has looked: it may be on its way out just now */
-		slot->work = true;
+		if (slot->in_use && slot->database == mcs_slot_mine->database && strcmp(slot->stream, mcs_slot_mine->stream) == 0)
+			launch |= mcs_slot_tell(slot, last_event_id, now);
 	}
 	if (launch)
 		mcs_shared_wake_launcher();

@@ -66,6 +66,13 @@ mcs_wake_handlers_at_commit(const char *stream, const char *handler)
 	remember_wake_up(stream, handler);
 }
 
+/* The same for the processes of all owners' projections. */
+void
+mcs_wake_projections_at_commit(void)
+{
+	remember_wake_up("", SHARED_PROJECTIONS);
+}
+
 /* Whether this transaction has asked to wake a handler, so has itself changed or dropped it. */
 bool
 mcs_wake_is_due(const char *stream, const char *handler)

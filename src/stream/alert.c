@@ -47,13 +47,13 @@ append_member(StringInfo payload, const char *name, const char *value, Size byte
 }
 
 /*
- * Tells of a stream or handler, at the commit of the caller's transaction.
+ * Tells of a stream, handler or projection, at the commit of the caller's transaction.
  * Listeners need no rights, so this holds names and reasons, nothing of documents.
  */
 void
 mcs_alert(const Alert *alert)
 {
-	const char *what = alert->of_handler ? "handler" : "stream";
+	const char *what = alert->of_projection ? "projection" : alert->of_handler ? "handler" : "stream";
 	StringInfoData payload;
 
 	/* whoever needs to know it finds it in the log then, too */

@@ -19,6 +19,7 @@
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -384,12 +385,17 @@ follow_names(const StatementBefore *before, Node *statement)
 	if (!OidIsValid(before->table))
 	{
 		mcs_mirrors_rename_table(((RenameStmt *) statement)->subname, NULL, InvalidOid, ((RenameStmt *) statement)->newname, NULL);
+		mcs_projections_rename_view(((RenameStmt *) statement)->subname, NULL, ((RenameStmt *) statement)->newname, NULL);
 		return;
 	}
 	schema = get_namespace_name(get_rel_namespace(before->table));
 	name = get_rel_name(before->table);
 	if (schema && name && (strcmp(schema, before->schema) != 0 || strcmp(name, before->name) != 0))
+	{
 		mcs_mirrors_rename_table(before->schema, before->name, mcs_base_relation_owner(before->table), schema, name);
+		if (get_rel_relkind(before->table) == RELKIND_MATVIEW)
+			mcs_projections_rename_view(before->schema, before->name, schema, name);
+	}
 }
 
 /* ALTER SCHEMA ... RENAME TO */
@@ -529,6 +535,29 @@ empties_mirrors(Node *statement)
 							  strcmp(MyBgworkerEntry->bgw_function_name, "mcs_group_main") == 0));
 }
 
+/* Whether a statement may drop a materialized view, itself or by CASCADE; what it misses, the prober finds. */
+static bool
+drops_views(Node *statement)
+{
+	DropStmt   *drop = (DropStmt *) statement;
+
+	return IsA(statement, DropStmt) && (drop->removeType == OBJECT_MATVIEW || drop->behavior == DROP_CASCADE) && !creating_extension;
+}
+
+/* Whether a statement gives relations to others: projections are their views' owners', each of whom has a process. */
+static bool
+changes_owners(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, AlterTableStmt))
+		return IsA(statement, ReassignOwnedStmt);
+	foreach(cell, ((AlterTableStmt *) statement)->cmds)
+		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_ChangeOwner)
+			return true;
+	return false;
+}
+
 /* ---- behind a statement ---- */
 
 /*
@@ -545,12 +574,14 @@ after_statement(Node *statement, const StatementBefore *before)
 	if (IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, MCS_EXTENSION) == 0)
 		mcs_wake_at_commit("");
 	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && before->roles == NIL && !renames_server(statement) &&
-		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement))
+		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement) && !drops_views(statement))
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
 	/* what the statement has done is to be seen by what follows from it */
 	CommandCounterIncrement();
+	if (changes_owners(statement))
+		mcs_wake_projections_at_commit();
 	if (before->roles != NIL)
 	{
 		foreach(cell, before->roles)
@@ -560,12 +591,15 @@ after_statement(Node *statement, const StatementBefore *before)
 		follow_names(before, statement);
 	else if (empties_mirrors(statement))
 		mend_mirrors(statement, before);
+	else if (drops_views(statement))
+		mcs_projections_forget_missing();
 	else if (IsA(statement, RenameStmt))
 		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
 	{
 		foreach(cell, ((DropOwnedStmt *) statement)->roles)
 			mcs_roles_drop_streams(get_rolespec_oid(lfirst(cell), false));
+		mcs_projections_forget_missing();
 	}
 	else
 	{

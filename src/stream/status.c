@@ -1,9 +1,10 @@
 /*
  * stream/status.c
- *	  What runs, as change_stream_workers() and change_handler_workers() show it:
- *	  the slots in shared memory, corrected by what is known better here.
+ *	  What runs, as change_stream_workers(), change_handler_workers() and
+ *	  change_projection_workers() show it: the slots in shared memory, corrected by
+ *	  what is known better here.
  *
- * Both are executable by everybody, so each row is shown only to who may see the
+ * They are executable by everybody, so each row is shown only to who may see the
  * stream by the rule of the tables (tables/grants.c).
  */
 #include "mongo_change_stream.h"
@@ -18,6 +19,7 @@
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
+PG_FUNCTION_INFO_V1(mcs_change_projection_workers);
 
 static Datum
 interval_datum(int64 microseconds)
@@ -154,9 +156,24 @@ put_handler(ReturnSetInfo *result, SlotView *slot)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+static void
+put_projections(ReturnSetInfo *result, SlotView *slot)
+{
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	correct(slot);
+	values[0] = ObjectIdGetDatum(slot->owner);
+	values[1] = CStringGetTextDatum(mcs_shared_state_name(slot->report.state));
+	values[2] = CStringGetTextDatum(slot->report.reason);
+	values[3] = Int32GetDatum(slot->pid);
+	nulls[3] = slot->pid == 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* A row for each slot of this database that the caller may see. */
 static void
-show_slots(FunctionCallInfo fcinfo, bool of_handlers, void (*put) (ReturnSetInfo *result, SlotView *slot))
+show_slots(FunctionCallInfo fcinfo, bool of_handlers, bool of_streams, void (*put) (ReturnSetInfo *result, SlotView *slot))
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	StreamsSeen seen;
@@ -169,7 +186,7 @@ show_slots(FunctionCallInfo fcinfo, bool of_handlers, void (*put) (ReturnSetInfo
 		return;
 	seen = mcs_grants_load();
 	for (int i = 0; i < count; i++)
-		if (mcs_grants_allow(&seen, views[i].stream, views[i].owner))
+		if ((views[i].stream[0] != '\0') == of_streams && mcs_grants_allow(&seen, views[i].stream, views[i].owner))
 			put(result, &views[i]);
 }
 
@@ -180,7 +197,7 @@ show_slots(FunctionCallInfo fcinfo, bool of_handlers, void (*put) (ReturnSetInfo
 Datum
 mcs_change_stream_workers(PG_FUNCTION_ARGS)
 {
-	show_slots(fcinfo, false, put_stream);
+	show_slots(fcinfo, false, true, put_stream);
 	return (Datum) 0;
 }
 
@@ -191,6 +208,14 @@ mcs_change_stream_workers(PG_FUNCTION_ARGS)
 Datum
 mcs_change_handler_workers(PG_FUNCTION_ARGS)
 {
-	show_slots(fcinfo, true, put_handler);
+	show_slots(fcinfo, true, true, put_handler);
+	return (Datum) 0;
+}
+
+/* change_projection_workers() -> setof record: the slots of projections of this database whose owners' streams the caller may see. */
+Datum
+mcs_change_projection_workers(PG_FUNCTION_ARGS)
+{
+	show_slots(fcinfo, true, false, put_projections);
 	return (Datum) 0;
 }

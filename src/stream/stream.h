@@ -109,10 +109,11 @@ extern void mcs_stream_check_owner(Oid owner, const char *what, const char *name
 
 /* ---- alert.c: any process of ours or backend, in a transaction ---- */
 
-/* What a person is told of a stream or handler; from, to and hint may be NULL, count 0. */
+/* What a person is told of a stream, or of a handler or projection; from, to and hint may be NULL, count 0. */
 typedef struct Alert
 {
 	bool		of_handler;
+	bool		of_projection;
 	const char *name;
 	const char *from;
 	const char *to;

@@ -1,6 +1,6 @@
 /*
  * tables/options.c
- *	  The options of streams and of handlers.
+ *	  The options of streams, of handlers and of projections.
  *
  * Each has one row in a list of tables.h and one name: of the argument that says
  * it, of the column that keeps it, and of the member that holds it.  All that is
@@ -8,7 +8,8 @@
  * table and written there (here), how the arguments of functions are taken and
  * what reset may name (stream/argument.c), and what the dialect knows (its WITH
  * (...)).  What a value must be is asked where its meaning is known, by the
- * checks that the rows name (stream/definition.c, handler/definition.c).
+ * checks that the rows name (stream/definition.c, handler/definition.c,
+ * projection/definition.c).
  */
 #include "mongo_change_stream.h"
 
@@ -68,12 +69,15 @@ static const OptionWord on_failure_words[] = {
 	{#member, kind, words, fallback, flags, offsetof(definition, member), sizeof(((definition *) NULL)->member)},
 #define STREAM_ROW(name, kind, words, fallback, flags, check) ROW_OF(Stream, name, kind, words, fallback, flags)
 #define HANDLER_ROW(name, kind, words, fallback, flags, check) ROW_OF(Handler, name, kind, words, fallback, flags)
+#define PROJECTION_ROW(name, kind, words, fallback, flags, check) ROW_OF(ChangeProjection, name, kind, words, fallback, flags)
 
 static const Option stream_options[] = {STREAM_OPTION_LIST(STREAM_ROW)};
 static const Option handler_options[] = {HANDLER_OPTION_LIST(HANDLER_ROW)};
+static const Option projection_options[] = {PROJECTION_OPTION_LIST(PROJECTION_ROW)};
 
 const OptionList mcs_options_stream = {stream_options, lengthof(stream_options)};
 const OptionList mcs_options_handler = {handler_options, lengthof(handler_options)};
+const OptionList mcs_options_projection = {projection_options, lengthof(projection_options)};
 
 /* A member is as large as its kind says; enums are read and written as integers. */
 #define SIZE_OF_OPTION_TEXT		sizeof(char *)
@@ -87,9 +91,12 @@ const OptionList mcs_options_handler = {handler_options, lengthof(handler_option
 	StaticAssertDecl(sizeof(((Stream *) NULL)->name) == SIZE_OF_##kind, "size of stream option " #name);
 #define HANDLER_SIZE(name, kind, words, fallback, flags, check) \
 	StaticAssertDecl(sizeof(((Handler *) NULL)->name) == SIZE_OF_##kind, "size of handler option " #name);
+#define PROJECTION_SIZE(name, kind, words, fallback, flags, check) \
+	StaticAssertDecl(sizeof(((ChangeProjection *) NULL)->name) == SIZE_OF_##kind, "size of projection option " #name);
 
 STREAM_OPTION_LIST(STREAM_SIZE)
 HANDLER_OPTION_LIST(HANDLER_SIZE)
+PROJECTION_OPTION_LIST(PROJECTION_SIZE)
 
 const Option *
 mcs_options_find(const OptionList *list, const char *name)

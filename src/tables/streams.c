@@ -144,7 +144,11 @@ mcs_streams_list(void)
 		"h.handler_name, hp.worker, hp.last_event_id < sp.last_event_id, "
 		"CASE WHEN hp.alive THEN 1 + {greatest(hp.crashes, hp.starts)|hp.crashes} ELSE 0 END, 0 "
 		"FROM @.change_streams s JOIN @.change_stream_progress sp USING (stream_name) "
-		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) ORDER BY stream_name, handler_name, worker",
+		"JOIN @.change_handlers h USING (stream_name) JOIN @.change_handler_progress hp USING (handler_name) "
+		/* projections, one row an owner: it has work where one is due before the next look */
+		"{UNION ALL SELECT '', t.owner::regrole, true, '" SHARED_PROJECTIONS "', t.owner::int, coalesce(bool_or(t.look_at <= now() + '1 minute'), false), "
+		"max(CASE WHEN g.running THEN 1 + g.crashes ELSE 0 END), 0 FROM @.change_projection_standings t "
+		"LEFT JOIN @.change_projection_progress g USING (view_name) WHERE t.runs GROUP BY t.owner |}ORDER BY stream_name, handler_name, worker",
 		INT8OID, OIDOID);
 	CatalogScope scope;
 	Datum		values[2] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)};

@@ -106,8 +106,18 @@ typedef struct OptionList
 	ROW(batch_size, OPTION_INT, NULL, "1000", OPTION_NEW, check_batch_size) \
 	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY, NULL)
 
+/* The options of projections, in the same way: struct ChangeProjection and projection/definition.c. */
+#define PROJECTION_OPTION_LIST(ROW) \
+	ROW(refresh, OPTION_TEXT, NULL, "on change", OPTION_NEW, check_refresh) \
+	ROW(min_interval, OPTION_INTERVAL, NULL, "1 second", OPTION_NEW, check_min_interval) \
+	ROW(timeout, OPTION_INTERVAL, NULL, "10 minutes", OPTION_NEW, check_timeout) \
+	ROW(window_length, OPTION_INTERVAL, NULL, NULL, OPTION_NEW, check_window_length) \
+	ROW(streams, OPTION_TEXTS, NULL, NULL, OPTION_NEW, check_streams) \
+	ROW(paused, OPTION_BOOL, NULL, "false", OPTION_CREATE_ONLY | OPTION_NEW, NULL)
+
 extern const OptionList mcs_options_stream;
 extern const OptionList mcs_options_handler;
+extern const OptionList mcs_options_projection;
 
 /* An option by its name; NULL where there is none. */
 extern const Option *mcs_options_find(const OptionList *list, const char *name);
@@ -664,5 +674,75 @@ extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
 extern void mcs_dead_letters_delete(const char *handler, int64 event_id);
 extern void mcs_dead_letters_failed_again(const char *handler, int64 event_id, const HandlerError *error);
 extern int64 mcs_dead_letters_discard(const char *handler);
+
+/* ---- tables/projections.c: change_projections and what belongs to it ---- */
+
+/* One row of change_projections, palloc'ed; NULL pointers stand for SQL NULL. */
+typedef struct ChangeProjection
+{
+	char	   *name;			/* the view, qualified with its schema and quoted, as SQL has it */
+
+	/* options */
+	char	   *refresh;
+	Interval   *min_interval;
+	Interval   *timeout;
+	Interval   *window_length;
+	List	   *streams;		/* of char *; NIL: those that the definition shows */
+	bool		paused;
+
+	/* what follows from them, and what has become of it */
+	Interval   *every;			/* NULL: on change */
+	List	   *settings;		/* of char *, "name=value" */
+	char	   *stopped_reason;
+} ChangeProjection;
+
+/* A projection that shall run, as its process looks at it. */
+typedef struct ProjectionStanding
+{
+	ChangeProjection *projection;
+	char	   *seen;			/* where its sources are; NULL: it has none */
+	int64		reached;
+	TimestampTz closed_until;	/* end of the last window that is over; 0: none, or it has no windows */
+	TimestampTz told_until;		/* of the last that was told of; 0: none yet */
+	bool		concurrently;
+	int			failures;		/* in a row */
+	TimestampTz due_at;			/* 0: not before something happens */
+	TimestampTz look_at;		/* when there may be something to do; 0: the same */
+} ProjectionStanding;
+
+/* How a refresh went, as its transaction saves it. */
+typedef struct ProjectionRefresh
+{
+	TimestampTz began;
+	int64		took;			/* microseconds */
+	TimestampTz next_at;
+} ProjectionRefresh;
+
+extern ChangeProjection *mcs_projections_load(const char *name, bool for_update, bool missing_ok);
+extern bool mcs_projections_insert(const ChangeProjection *projection);
+extern void mcs_projections_update(const ChangeProjection *projection);
+extern void mcs_projections_pause(const char *name);
+extern void mcs_projections_resume(const char *name);
+extern void mcs_projections_forget_failures(const char *name);
+extern void mcs_projections_stop(const char *name, const char *reason);
+extern void mcs_projections_delete(const char *name);
+
+/* Looks again at what a projection, or (NULL) each of an owner's, shows; how many sources the one has. */
+extern int	mcs_projections_find_sources(const char *name, Oid owner);
+
+/* The names of the streams among them; List of char *. */
+extern List *mcs_projections_source_streams(const char *name);
+
+/* In the process of an owner's projections: those that shall run, the one that is due first in front; and what it notes of a refresh. */
+extern List *mcs_projections_standings(Oid owner);
+extern int	mcs_projections_begin(Oid owner, bool first);
+extern List *mcs_projections_died(Oid owner, int deaths);
+extern bool mcs_projections_announce(const char *name);
+extern void mcs_projections_save(const ProjectionStanding *standing, const ProjectionRefresh *refresh);
+extern void mcs_projections_failed(const char *name, const HandlerError *error, TimestampTz next_at);
+
+/* Behind DROP, and ALTER ... RENAME or SET SCHEMA: as mcs_mirrors_rename_table. */
+extern void mcs_projections_forget_missing(void);
+extern void mcs_projections_rename_view(const char *schema, const char *view, const char *new_schema, const char *new_view);
 
 #endif							/* MCS_TABLES_H */

@@ -49,7 +49,8 @@ mcs_worker_published(StreamWorker *worker, const StreamProgress *progress)
 	worker->write.failures = 0;
 	worker->write.saved_at = GetCurrentTimestamp();
 	mcs_slot_saved(stream->resume_token ? mcs_token_time(stream->resume_token) : 0, worker->read.drained, worker->read.asked_at, worker->process.rate);
-	if (stream->has_handlers && progress->events > 0)
+	/* also where there are none: projections show events, too */
+	if (progress->events > 0)
 		mcs_slot_wake_handlers(stream->last_event_id);
 }
 

@@ -110,7 +110,12 @@ start(const Launch *launch)
 	else
 	{
 		StaticAssertStmt(sizeof(launch->ticket) <= BGW_EXTRALEN, "ticket too large for bgw_extra");
-		if (launch->handler[0])
+		if (launch->handler[0] && !launch->stream[0])
+		{
+			fill_worker(&worker, "mcs_projection_main", "mongo_change_stream projection");
+			strlcpy(worker.bgw_name, "mongo_change_stream projections", BGW_MAXLEN);
+		}
+		else if (launch->handler[0])
 		{
 			fill_worker(&worker, "mcs_handler_main", "mongo_change_stream handler");
 			snprintf(worker.bgw_name, BGW_MAXLEN, "mongo_change_stream handler: %s", launch->handler);
@@ -245,6 +250,7 @@ mcs_launcher_prober_main(Datum arg)
 	{
 		streams = list_streams();
 		mcs_grants_forget_missing();
+		mcs_projections_forget_missing();
 	}
 	/* also where the extension is gone: what shared memory has of the database goes, too */
 	mcs_shared_probed(database, installed, streams);
