@@ -134,7 +134,7 @@ def compare_pipelines(port, direct_port, database, seconds, seed, goes_on=lambda
     chooser = random.Random(seed)
     with psycopg.connect(host="127.0.0.1", port=direct_port, dbname=database, user="postgres", autocommit=True) as connection:
         connection.execute(TABLES)
-        connection.execute("CREATE TABLE IF NOT EXISTS counted (n int)")
+        connection.execute("CREATE TABLE IF NOT EXISTS counted (n int); TRUNCATE counted")
         plain_of = {text: connection.execute("SELECT change_stream_translate(%s)", [text]).fetchone()[0] for text in DIALECT}
     assert all(plain != text for text, plain in plain_of.items())
     count = 0
@@ -163,7 +163,8 @@ def compare_pipelines(port, direct_port, database, seconds, seed, goes_on=lambda
 def anything(chooser):
     """Bytes that a client may send."""
     what = chooser.randrange(14)
-    text = chooser.choice(chooser.choice([DIALECT, PLAIN, TORN, TORN]))
+    # not into the table of the comparisons, where one that has left might still write
+    text = chooser.choice(chooser.choice([DIALECT, PLAIN, TORN, TORN])).replace("counted", "piled")
     if what < 3:
         return wire.query(text)
     if what < 6:
