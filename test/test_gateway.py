@@ -106,6 +106,16 @@ def test_off_there_is_nothing(db):
 
 # ---------------------------------------------------------------- the dialect
 
+def test_own_names_are_asked_about(gateway, shop):
+    """What reads tables of the extension's, or named like them, is in the dialect also where it names no document."""
+    with gateway.connect("shop") as connection:
+        connection.execute("CREATE TABLE change_stream_states (stream text, state text)")
+        connection.execute("INSERT INTO change_stream_states VALUES ('a', 'fine'), ('b', 'odd')")
+        assert connection.execute("SELECT stream, upper(state) AS shown FROM change_stream_states ORDER BY CASE shown WHEN 'ODD' THEN 1 ELSE 2 END").fetchall() == \
+            [("b", "ODD"), ("a", "FINE")]
+        connection.execute("DROP TABLE change_stream_states")
+
+
 @pytest.mark.parametrize("how", [{}, {"binary": True}, {"prepare": True}])
 def test_dialect_by_psycopg(gateway, shop, how):
     """psycopg sends texts without parameters by Query, others by Parse."""

@@ -8,6 +8,8 @@
 #define MCS_GATEWAY_PROCESS
 #include "gateway/gateway_internal.h"
 
+#include <strings.h>
+
 /* How statements begin that the translation knows. */
 static const char *const beginnings[] = {
 	"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "EXPLAIN", "PREPARE", "DECLARE", "COPY", "CALL",
@@ -19,15 +21,29 @@ static const char *const exits[] = {"COMMIT", "ROLLBACK", "ABORT", "END", "PREPA
 
 /* The dialect's own words, and those of events. */
 static const char *const spoken[] = {
-	"CHANGE_STREAM", "CHANGE_STREAMS", "EVENT_STORE", "TIME_WINDOW", "CONTAINS", "DOCUMENT",
+	"CHANGE_STREAM", "EVENT_STORE", "TIME_WINDOW", "CONTAINS", "DOCUMENT",
 	"FULL_DOCUMENT", "FULLDOCUMENT", "FULL_DOCUMENT_BEFORE_CHANGE", "FULLDOCUMENTBEFORECHANGE", "DOCUMENT_KEY", "DOCUMENTKEY",
 	"UPDATE_DESCRIPTION", "UPDATEDESCRIPTION", NULL
 };
 static const char *const streams[] = {"STREAM", "STREAMS", NULL};
 
+/* How the names of what it has, and of tables that people keep beside it, begin. */
+#define OWN_NAMES	"CHANGE_STREAM"
+
 /* Words of statements after which other names may hold documents. */
 static const char *const makers[] = {"CREATE", "ALTER", "INTO", "IMPORT", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
 static const char *const made_of[] = {"JSON", "JSONB", "EXTENSION", "FOREIGN", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
+
+/* Whether a word is one of the dialect's, or a name as its users have. */
+static bool
+is_spoken(const Word *word, const Word *before)
+{
+	size_t		size = sizeof(OWN_NAMES) - 1;
+
+	return mcs_gateway_word_in(word, spoken) ||
+		(word->kind == WORD_PLAIN && word->size > size && strncasecmp(word->at, OWN_NAMES, size) == 0) ||
+		(mcs_gateway_word_is(before, "CHANGE") && mcs_gateway_word_in(word, streams));
+}
 
 /* Looks at one text. */
 Look
@@ -57,8 +73,7 @@ mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names
 			begins = true;
 		maker |= mcs_gateway_word_in(&word, makers);
 		of_documents |= mcs_gateway_word_in(&word, made_of);
-		look.spoken |= mcs_gateway_word_in(&word, spoken) ||
-			(mcs_gateway_word_is(&before, "CHANGE") && mcs_gateway_word_in(&word, streams));
+		look.spoken |= is_spoken(&word, &before);
 		/* of json a path is wanted: data.x, and not t.data */
 		look.about |= (named & NAME_RELATION) || (path_may_follow && mcs_gateway_sign_is(&word, '.'));
 		path_may_follow = named & NAME_JSON;
