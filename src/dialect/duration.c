@@ -64,6 +64,8 @@ search_column(Search *search, const Query *query, const Level *outer, AttrNumber
 	TargetEntry *target = get_tle_by_resno(query->targetList, number);
 
 	check_stack_depth();
+	/* CTEs that name each other twice double what is to be searched */
+	CHECK_FOR_INTERRUPTS();
 	if (target)
 		(void) search_node((Node *) target->expr, &inner);
 	search->found |= inner.found;
@@ -140,9 +142,13 @@ search_node(Node *node, Search *search)
 			if (function == mcs_document_minus || function == mcs_document_minus_timestamptz || function == mcs_timestamptz_minus_document)
 				add(search, ((OpExpr *) node)->location);
 			return false;
-			/* a value of one of these is that of one of their parts */
 		case T_CaseExpr:
+			/* not what it compares */
+			(void) search_node((Node *) ((CaseExpr *) node)->args, search);
+			return search_node((Node *) ((CaseExpr *) node)->defresult, search);
 		case T_CaseWhen:
+			return search_node((Node *) ((CaseWhen *) node)->result, search);
+			/* a value of one of these is that of one of their parts */
 		case T_CoalesceExpr:
 		case T_MinMaxExpr:
 		case T_Aggref:

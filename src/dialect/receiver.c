@@ -27,6 +27,7 @@ typedef struct Receiver
 {
 	DestReceiver pub;
 	Oid			namespace;		/* the extension's */
+	Oid			document;		/* its type */
 	DestReceiver *inner;
 	ReceiverShape shape;
 	TupleDesc	listed;			/* for RECEIVER_LISTED */
@@ -131,16 +132,14 @@ whole_row(Oid namespace, Oid document)
 static List *
 target_list(const Receiver *receiver, TupleDesc row)
 {
-	Oid			document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(receiver->namespace));
-
 	switch (receiver->shape)
 	{
 		case RECEIVER_DOCUMENT:
-			return whole_row(receiver->namespace, document);
+			return whole_row(receiver->namespace, receiver->document);
 		case RECEIVER_LISTED:
 			return listed_columns(row, receiver->listed);
 		default:
-			return plain_columns(receiver->namespace, document, row);
+			return plain_columns(receiver->namespace, receiver->document, row);
 	}
 }
 
@@ -188,7 +187,9 @@ write_durations(Receiver *receiver, TupleTableSlot *row, TupleTableSlot *result)
 		bool		isnull;
 		Datum		value;
 
-		if (!receiver->durations[i] || result->tts_isnull[i] || !is_duration(receiver, i))
+		/* a count of differences comes from them, too, and is no document */
+		if (!receiver->durations[i] || TupleDescAttr(row->tts_tupleDescriptor, i)->atttypid != receiver->document ||
+			result->tts_isnull[i] || !is_duration(receiver, i))
 			continue;
 		value = slot_getattr(row, i + 1, &isnull);
 		if (!isnull && DOCUMENT_TYPE(DatumGetDocumentP(value)) == DOCUMENT_INT64)
@@ -243,6 +244,7 @@ mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, Tuple
 	receiver->pub.rDestroy = destroy;
 	receiver->pub.mydest = inner->mydest;
 	receiver->namespace = namespace;
+	receiver->document = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("document"), ObjectIdGetDatum(namespace));
 	receiver->inner = inner;
 	receiver->shape = shape;
 	receiver->listed = listed;
