@@ -136,3 +136,26 @@ def test_translation_waits_for_no_lock(db, session):
         text = "DROP VIEW over_held; CREATE VIEW over_held AS SELECT d, 1 AS n FROM held; SELECT d.a FROM over_held"
         assert session.execute("SELECT change_stream_translate(%s)", [text]).fetchone()[0].endswith("SELECT d['a'] AS a FROM over_held")
         assert session.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("column, shown", [
+    ("count(body.sent - body.packed)", 1),
+    ("CASE body.sent - body.packed WHEN 0 THEN 1 ELSE 2 END", 2),
+    ("cardinality(array_agg(body.sent - body.packed))", 1),
+    ("CASE body.sent - body.packed WHEN 0 THEN body.n ELSE body.n END", "7"),
+    ("CASE WHEN body.n > 0 THEN body.sent - body.packed END", "00:00:01"),
+    ("max(body.sent - body.packed)", "00:00:01"),
+])
+def test_only_documents_are_durations(session, column, shown):
+    """What comes from a difference of dates need not be one, nor be a document."""
+    session.execute("DROP TABLE IF EXISTS times; CREATE TABLE times (body document); INSERT INTO times VALUES ("
+                    """'{"n": {"$numberLong": "7"}, "sent": {"$date": "2024-05-01T00:00:01Z"}, "packed": {"$date": "2024-05-01T00:00:00Z"}}')""")
+    found = results(session.execute(f"DO LANGUAGE change_stream $do$ SELECT {column} AS value FROM times $do$"))
+    assert found[0][3] == [(shown,)]
+
+
+@pytest.mark.parametrize("closing", ["CLOSE change_stream_result", "CLOSE ALL"])
+def test_a_cursor_that_the_text_closes(session, closing):
+    extended(session, f"DO LANGUAGE change_stream $do$ SELECT 1 AS a; {closing}; SET search_path = public $do$")
+    assert session.told == []
+    assert session.execute("SELECT count(*) FROM pg_cursors WHERE name = 'change_stream_result'").fetchone() == (0,)

@@ -220,7 +220,8 @@ mcs_result_run(ResultTarget *target, const char *translated, bool is_call, bool 
 void
 mcs_result_end(ResultTarget *target)
 {
-	if (!target->cursor)
+	/* a statement behind it may have closed it */
+	if (!target->cursor || SPI_cursor_find(CURSOR_NAME) != target->cursor)
 		return;
 	/* from now on it is like one that was declared WITH HOLD, which errors leave open */
 	if (target->cursor->autoHeld)
