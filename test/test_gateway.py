@@ -476,6 +476,17 @@ def test_encryption_is_refused_and_the_client_goes_on(gateway):
         assert wire.columns(link.answers(wire.query("SHOW mongo_change_stream.through_gateway"))[1][1]) == ["on"]
     with pytest.raises(psycopg.OperationalError, match="SSL"):
         gateway.connect(sslmode="require")
+    # the server takes such a packet with more in it, and a startup packet behind it: no session may begin unmarked
+    for code in (80877103, 80877104):
+        with Wire(gateway.port) as link:
+            link.send(wire.message(b"", struct.pack("!II", code, 0)))
+            assert link.bytes(1) == b"N"
+            link.login()
+            assert wire.columns(link.answers(wire.query("SHOW mongo_change_stream.through_gateway"))[1][1]) == ["on"]
+    for code in (1 << 16, 80877105):
+        with Wire(gateway.port) as link:
+            found = link.send(wire.message(b"", struct.pack("!II", code, 0)), wire.startup()).rest()
+            assert found[:1] == b"E" and b"server_version" not in found
     # a session that comes otherwise is not marked
     with gateway.cluster.connect() as connection:
         assert connection.execute("SHOW mongo_change_stream.through_gateway").fetchone() == ("off",)

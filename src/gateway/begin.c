@@ -61,15 +61,14 @@ take_startup(Link *link, const char *packet, size_t size)
 		mcs_gateway_refuse(link, link->refused_state, link->refused, link->refused_hint);
 		return;
 	}
-	/* the server says that it knows no such version */
+	link->phase = LINK_LOGIN;
+	/* the server says that it knows no such version; whatever it says, no packet goes behind this one without our setting */
 	if (mcs_gateway_number(packet + 4) >> 16 != 3)
 	{
 		mcs_gateway_add(out, packet, size);
-		link->phase = LINK_RAW;
 		return;
 	}
 	/* it might take one that is not as it should be, and then without our setting */
-	link->phase = LINK_LOGIN;
 	if (!read_parameters(link, packet + 8, packet + size))
 	{
 		mcs_gateway_refuse(link, "08P01", "invalid startup packet layout", NULL);
@@ -113,7 +112,8 @@ mcs_gateway_take_packet(Link *link)
 	}
 	link->client.wanted = 0;
 	code = mcs_gateway_number(packet + 4);
-	if (size == 8 && (code == CODE_TLS || code == CODE_GSS))
+	/* whatever is behind the code: the server does not look at that, either, and goes on */
+	if (code == CODE_TLS || code == CODE_GSS)
 		mcs_gateway_add(&link->client.out, "N", 1);
 	else if (code == CODE_CANCEL)
 	{
