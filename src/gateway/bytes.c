@@ -2,8 +2,9 @@
  * gateway/bytes.c
  *	  Buffers.
  *
- * Memory may be missing: a buffer for which there was none is broken, takes
- * nothing more, and whoever looks at it next closes the connection.
+ * Memory may be missing: a buffer for which there was none is broken and takes
+ * nothing more, and the client for which that was is disconnected before anything
+ * is written, as half a message might be.
  */
 #define MCS_GATEWAY_PROCESS
 #include "gateway/gateway_internal.h"
@@ -15,12 +16,23 @@
 #define KEPT_ROOM	(8 * 1024)
 
 static size_t held = 0;
+static bool missing = false;
 
 /* How much all buffers hold. */
 size_t
 mcs_gateway_held(void)
 {
 	return held;
+}
+
+/* Whether there was no memory for something since this was asked. */
+bool
+mcs_gateway_take_missing(void)
+{
+	bool		was = missing;
+
+	missing = false;
+	return was;
 }
 
 size_t
@@ -61,7 +73,7 @@ mcs_gateway_reserve(Bytes *bytes, size_t more)
 	data = malloc(room);
 	if (!data)
 	{
-		bytes->broken = true;
+		bytes->broken = missing = true;
 		return false;
 	}
 	if (size > 0)

@@ -120,10 +120,9 @@ mcs_gateway_ask_text(Link *link, const char *text, size_t size)
 
 	mcs_gateway_add(&query, "SELECT ", 7);
 	mcs_gateway_add(&query, mcs_gateway_at(&link->schema), mcs_gateway_size(&link->schema));
-	mcs_gateway_add_string(&query, ".change_stream_translate($1)");
-	if (query.broken)
-		link->dead = true;
-	else
+	/* by its type, so that no other function of the name is meant */
+	mcs_gateway_add_string(&query, ".change_stream_translate($1::pg_catalog.text)");
+	if (!query.broken)
 		ask(link, EXCHANGE_TEXT, mcs_gateway_at(&query), text, size);
 	mcs_gateway_clear(&query);
 }

@@ -90,6 +90,7 @@ typedef struct Bytes
 } Bytes;
 
 extern size_t mcs_gateway_held(void);
+extern bool mcs_gateway_take_missing(void);
 extern size_t mcs_gateway_size(const Bytes *bytes);
 extern char *mcs_gateway_at(const Bytes *bytes);
 extern bool mcs_gateway_reserve(Bytes *bytes, size_t more);

@@ -222,15 +222,14 @@ go_on(Link *link, int64_t now)
 	{
 		while (mcs_gateway_step_server(link) | mcs_gateway_step_client(link, now))
 			;
+		if (mcs_gateway_take_missing())
+		{
+			mcs_gateway_report(NULL, "there is no memory for a client of the gateway: it is disconnected");
+			link->dead = true;
+			return;
+		}
 	} while (write_side(&link->server) | write_side(&link->client));
 	pass_ends(link, now);
-	if (link->client.in.broken || link->client.out.broken || link->server.in.broken || link->server.out.broken ||
-		link->block.broken || link->whole.broken || link->schema.broken ||
-		link->exchange.row.broken || link->exchange.error.broken || link->exchange.notices.broken)
-	{
-		mcs_gateway_report(NULL, "there is no memory for a client of the gateway: it is disconnected");
-		link->dead = true;
-	}
 }
 
 /* Looks whether the server has taken the connection. */
