@@ -328,6 +328,15 @@ def test_plain_sql_is_let_alone(gateway, shop):
     assert [line.rpartition("statement: ")[2] for line in log] == texts
 
 
+def test_nothing_is_asked_before_set_transaction(gateway, shop):
+    """The gateway's own questions take a snapshot, behind which the isolation level can't be set."""
+    with gateway.wire("shop") as link:
+        for text in ("BEGIN", "SHOW transaction_isolation", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SHOW transaction_isolation"):
+            answers = link.answers(wire.query(text))
+            assert "E" not in wire.kinds(answers), text
+        assert wire.columns(answers[1][1]) == ["serializable"]
+
+
 def test_a_database_without_the_extension(gateway):
     """Nothing that somebody has planted there is taken for the translation."""
     database = gateway.cluster.create_database("plain", extension=False)

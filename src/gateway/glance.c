@@ -13,8 +13,11 @@
 /* How statements begin that the translation knows. */
 static const char *const beginnings[] = {
 	"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "EXPLAIN", "PREPARE", "DECLARE", "COPY", "CALL",
-	"CREATE", "ALTER", "DROP", "PAUSE", "RESUME", "SHOW", "REFRESH", NULL
+	"CREATE", "ALTER", "DROP", "REFRESH", NULL
 };
+
+/* And by its own words alone.  Nothing is asked at SHOW x, since SET TRANSACTION may come behind it, and not behind a query. */
+static const char *const own_beginnings[] = {"PAUSE", "RESUME", "SHOW", NULL};
 
 /* How those begin that run in a transaction that has failed. */
 static const char *const exits[] = {"COMMIT", "ROLLBACK", "ABORT", "END", "PREPARE", NULL};
@@ -54,6 +57,7 @@ mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names
 	bool		first = true;
 	Word		before = {WORD_END, NULL, 0};
 	bool		begins = true;
+	bool		own = false;
 	bool		maker = false;
 	bool		of_documents = false;
 	bool		path_may_follow = false;
@@ -66,6 +70,7 @@ mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names
 		if (begins && !mcs_gateway_sign_is(&word, '(') && !mcs_gateway_sign_is(&word, ';'))
 		{
 			look.candidate |= mcs_gateway_word_in(&word, beginnings);
+			own |= mcs_gateway_word_in(&word, own_beginnings);
 			look.exits |= first && mcs_gateway_word_in(&word, exits);
 			begins = first = false;
 		}
@@ -79,6 +84,7 @@ mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names
 		path_may_follow = named & NAME_JSON;
 		before = word;
 	}
+	look.candidate |= own && look.spoken;
 	look.makes = maker && (look.spoken || look.about || of_documents);
 	return look;
 }

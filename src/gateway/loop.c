@@ -186,6 +186,15 @@ serve(Gateway *gateway, Side *side, uint32_t events, int64_t now)
 	gateway->closing |= link->dead || link->close_at != 0;
 }
 
+/* What is missing for a client will not be there at once, and the client would be told of again and again. */
+static void
+pause_accepting(void)
+{
+	static const struct timespec shortly = {.tv_nsec = 10 * 1000 * 1000};
+
+	(void) nanosleep(&shortly, NULL);
+}
+
 /* There are no more files: the client is told so by means of the spare one. */
 static void
 turn_away(Gateway *gateway, const Listener *listener)
@@ -203,6 +212,9 @@ turn_away(Gateway *gateway, const Listener *listener)
 		mcs_gateway_clear(&message);
 		close(file);
 	}
+	/* the spare one may be gone to somebody else on this machine */
+	else
+		pause_accepting();
 	gateway->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -217,6 +229,8 @@ take_client(Gateway *gateway, Listener *listener, int64_t now)
 	{
 		if (errno == EMFILE || errno == ENFILE)
 			turn_away(gateway, listener);
+		else if (errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting();
 		return;
 	}
 	link = mcs_gateway_open_link(file, listener->ipv6);

@@ -188,8 +188,6 @@ send_translation(Link *link, const Text *text, const Look *look)
 		send_text(link, text, mcs_gateway_at(&made), mcs_gateway_size(&made));
 		consume(link, text);
 	}
-	if (made.broken)
-		link->dead = true;
 	mcs_gateway_clear(&made);
 	mcs_gateway_end_exchange(link);
 }
@@ -362,8 +360,8 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 		mcs_gateway_ask_text(link, text.text, text.size);
 		return false;
 	}
-	else if (mcs_gateway_next_awaited(&link->awaited) != 0)
-		return false;			/* what was sent before is answered first */
+	else if (mcs_gateway_next_awaited(&link->awaited) != 0 || link->server.passing > 0)
+		return false;			/* what was sent before is answered first, and a notification told as a whole */
 	else
 		keep_piece(link, &text);
 	return true;
@@ -394,6 +392,9 @@ take_message(Link *link, int64_t now)
 
 	/* so many answers are to come: the client may read some of them first */
 	if (came < 5 || (mcs_gateway_next_awaited(&link->awaited) != 0 && link->awaited.count >= AWAITED_MAX))
+		return false;
+	/* it may end a block, which the client is told: not in the middle of another message */
+	if (mcs_gateway_size(&link->block) > 0 && link->server.passing > 0)
 		return false;
 	type = message[0];
 	length = mcs_gateway_number(message + 1);

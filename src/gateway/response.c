@@ -298,7 +298,8 @@ take_message(Link *link)
 	for_us = AWAITED_OURS(mcs_gateway_next_awaited(&link->awaited));
 	server->wanted = 0;
 	if ((message.type && strchr("EZS123CIsN", message.type) && message.size < ERROR_MAX) ||
-		(message.type == 'D' && for_us && message.size < ROW_MAX))
+		(message.type == 'D' && for_us && message.size < ROW_MAX &&
+		 (came >= message.size + 5 || mcs_gateway_held() + message.size <= GATEWAY_HELD_MAX)))
 	{
 		if (came < message.size + 5)
 		{

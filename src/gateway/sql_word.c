@@ -185,7 +185,8 @@ mcs_gateway_next_word(WordReader *reader)
 bool
 mcs_gateway_word_is(const Word *word, const char *expected)
 {
-	if (word->kind != WORD_PLAIN || strlen(expected) != word->size)
+	/* nearly every word begins with another letter, and a text has millions */
+	if (word->kind != WORD_PLAIN || upper(*word->at) != *expected || strlen(expected) != word->size)
 		return false;
 	for (size_t i = 0; i < word->size; i++)
 		if (upper(word->at[i]) != expected[i])
@@ -197,6 +198,8 @@ mcs_gateway_word_is(const Word *word, const char *expected)
 bool
 mcs_gateway_word_in(const Word *word, const char *const *list)
 {
+	if (word->kind != WORD_PLAIN)
+		return false;
 	for (; *list; list++)
 		if (mcs_gateway_word_is(word, *list))
 			return true;
