@@ -476,6 +476,19 @@ def test_large_texts_and_rows(gateway, shop):
 
 # ---------------------------------------------------------------- who connects
 
+def test_long_errors(gateway, shop):
+    """An error of any length tells what the server skips: in a pipeline, where the next text is asked for, and of a translation."""
+    with gateway.wire("shop") as link:
+        link.answers(wire.query("SELECT thing.name FROM things"))
+        failing = wire.parse("DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 2000000); END $$") + wire.bind() + wire.execute()
+        answers = link.answers(failing, wire.parse("SELECT thing.name FROM things"), wire.bind(), wire.execute(), wire.SYNC)
+        assert wire.kinds(answers) == "12EZ"
+        long = "SELECT thing.name FROM things '" + "x" * 2000000 + "'"
+        assert wire.kinds(link.answers(wire.parse(long), wire.bind(), wire.execute(), wire.SYNC)) == "EZ"
+        assert wire.kinds(link.answers(wire.query(long))) == "EZ"
+        assert wire.kinds(link.answers(wire.query("SELECT thing.name::text FROM things"))) == "TDDCZ"
+
+
 def test_encryption_is_refused_and_the_client_goes_on(gateway):
     with Wire(gateway.port) as link:
         for packet in (wire.GSS, wire.TLS):

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Errors and notices beyond this go through as they are. */
-#define ERROR_MAX	(1024 * 1024)
+/* Notices and the like beyond this go through as they are. */
+#define NOTICE_MAX	(1024 * 1024)
 
-/* A row for us beyond this is not taken. */
+/* A row for us beyond this is not taken; and an error must be, or it would not be known what the server skips. */
 #define ROW_MAX		(4 * (uint32_t) GATEWAY_TEXT_MAX)
 
 /* A message as a whole; its body. */
@@ -203,7 +203,7 @@ take_whole(Link *link, const Message *message)
 			swallow(link, message);
 			break;
 		case 'N':
-			if (ours && mcs_gateway_size(&link->exchange.notices) < ERROR_MAX)
+			if (ours && mcs_gateway_size(&link->exchange.notices) < NOTICE_MAX)
 			{
 				mcs_gateway_add(&link->exchange.notices, message->body - 5, message->size + 5);
 				swallow(link, message);
@@ -297,7 +297,7 @@ take_message(Link *link)
 	}
 	for_us = AWAITED_OURS(mcs_gateway_next_awaited(&link->awaited));
 	server->wanted = 0;
-	if ((message.type && strchr("EZS123CIsN", message.type) && message.size < ERROR_MAX) ||
+	if ((message.type && strchr("EZS123CIsN", message.type) && message.size < (message.type == 'E' ? ROW_MAX : NOTICE_MAX)) ||
 		(message.type == 'D' && for_us && message.size < ROW_MAX &&
 		 (came >= message.size + 5 || mcs_gateway_held() + message.size <= GATEWAY_HELD_MAX)))
 	{
