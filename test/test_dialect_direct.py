@@ -159,3 +159,28 @@ def test_a_cursor_that_the_text_closes(session, closing):
     extended(session, f"DO LANGUAGE change_stream $do$ SELECT 1 AS a; {closing}; SET search_path = public $do$")
     assert session.told == []
     assert session.execute("SELECT count(*) FROM pg_cursors WHERE name = 'change_stream_result'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", [
+    "(id int, body document) PARTITION BY RANGE ((id + counted(1)))",
+    "(id int, body document, n int GENERATED ALWAYS AS (id + counted(1)) STORED)",
+    "(id int, body document, EXCLUDE ((id + counted(1)) WITH =))",
+    "(body document, LIKE others INCLUDING ALL)",
+    "(id int PRIMARY KEY, body document, CONSTRAINT positive CHECK (id > counted(1)), FOREIGN KEY (id) REFERENCES others DEFERRABLE)",
+])
+def test_the_translation_runs_no_function(session, table):
+    """What a text makes is made while it is translated, but nothing of it is evaluated."""
+    session.execute("""
+        DROP TABLE IF EXISTS others CASCADE; DROP SEQUENCE IF EXISTS calls;
+        CREATE SEQUENCE calls;
+        CREATE OR REPLACE FUNCTION counted(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''calls''); RETURN n; END';
+        CREATE TABLE others (id int PRIMARY KEY, n int GENERATED ALWAYS AS (id + counted(1)) STORED)""")
+    session.execute("ALTER SEQUENCE calls RESTART")
+    with session.transaction():
+        # with the analysis of GROUP BY, which knows that all depends on a key
+        made = session.execute("SELECT change_stream_translate(%s)", [f"CREATE TABLE made {table}; SELECT body.to.city FROM made"]).fetchone()[0]
+        assert "body['to']['city']" in made
+        assert session.execute("SELECT last_value, is_called FROM calls").fetchone() == (1, False)
+        assert session.execute("SELECT count(*) FROM pg_locks WHERE relation = 'others'::regclass AND mode = 'ShareRowExclusiveLock'").fetchone() == (0,)
+    made = session.execute("SELECT change_stream_translate($$CREATE TABLE made (id int PRIMARY KEY, body document); SELECT id, body.to.city FROM made GROUP BY id$$)").fetchone()[0]
+    assert "body['to']['city']" in made

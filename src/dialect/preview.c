@@ -11,7 +11,9 @@
  * leaves nothing behind when it is undone: tables, views, types, functions of
  * SQL and PL/pgSQL, DROP of relations, SET search_path.  No query runs, and so
  * no function, no sequence moves on, no row is written, MongoDB is not asked, no
- * event trigger is called.  Locks are kept until the rollback, and waited for no
+ * event trigger is called.  Of a table are made its columns and keys: PostgreSQL
+ * evaluates functions in expressions of its partitions, generated columns and
+ * indexes already as it makes them, and foreign keys lock other tables.  Locks are kept until the rollback, and waited for no
  * longer than a second.  What fails is as if it were not there: the statement
  * says what is wrong when it runs.
  */
@@ -57,6 +59,55 @@ is_plain_function(const CreateFunctionStmt *create)
 	return true;
 }
 
+/* Leaves out the constraints that no analysis asks for. */
+static List *
+needed_constraints(List *constraints)
+{
+	List	   *needed = NIL;
+	ListCell   *cell;
+
+	foreach(cell, constraints)
+	{
+		switch (lfirst_node(Constraint, cell)->contype)
+		{
+			case CONSTR_NULL:
+			case CONSTR_NOTNULL:
+			case CONSTR_DEFAULT:
+			case CONSTR_IDENTITY:
+			case CONSTR_PRIMARY:
+			case CONSTR_UNIQUE:
+				needed = lappend(needed, lfirst(cell));
+				break;
+			default:
+				break;
+		}
+	}
+	return needed;
+}
+
+/* Takes from a table what is not columns and keys. */
+static void
+simplify_table(CreateStmt *create)
+{
+	List	   *elements = NIL;
+	ListCell   *cell;
+
+	create->partspec = NULL;
+	foreach(cell, create->tableElts)
+	{
+		Node	   *element = lfirst(cell);
+
+		if (IsA(element, Constraint) && needed_constraints(list_make1(element)) == NIL)
+			continue;
+		if (IsA(element, ColumnDef))
+			((ColumnDef *) element)->constraints = needed_constraints(((ColumnDef *) element)->constraints);
+		else if (IsA(element, TableLikeClause))
+			((TableLikeClause *) element)->options = 0;
+		elements = lappend(elements, element);
+	}
+	create->tableElts = elements;
+}
+
 /* Whether a statement is one to be run here; what would run a query is told to do without. */
 static bool
 defines(Node *statement)
@@ -67,9 +118,11 @@ defines(Node *statement)
 		case T_CompositeTypeStmt:
 		case T_CreateEnumStmt:
 		case T_CreateDomainStmt:
-		case T_CreateForeignTableStmt:
 			return true;
 		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+			/* a foreign table begins with what a table is */
+			simplify_table((CreateStmt *) statement);
 			/* bounds of a partition are computed, and its parent is locked */
 			return ((CreateStmt *) statement)->partbound == NULL;
 		case T_CreateSchemaStmt:
