@@ -4,6 +4,8 @@ import datetime
 import psycopg
 import pytest
 
+from groups import make, wait_together
+from harness.machine import wait_until
 from streams import create, sync
 
 ZERO = datetime.timedelta(0)
@@ -108,6 +110,19 @@ def test_a_shared_cursor(db, mongo, mdb):
     assert [stats(db, name)["events"] for name in ("a", "b", "c")] == [30, 1, 0]
 
 
+def test_errors_of_a_shared_cursor(shared, mongo, mdb):
+    """What ends the cursor is every stream's error; what one alone meets is its own."""
+    make(shared, mdb, 3)
+    wait_together(shared, 3)
+    shared.execute("SELECT reset_change_stream_stats()")
+    mongo.fail_command(["getMore"], times=1, errorCode=91)
+    shared.wait_for("SELECT array_agg(errors::text) FROM change_stream_stats", expect=['{"transient": 1}'] * 3)
+    shared.execute("SELECT sync_change_stream(stream_name, '20 seconds') FROM change_streams")
+    shared.execute("ALTER TABLE change_stream_events ADD CONSTRAINT small CHECK (full_document['a'] < 10)")
+    mdb.c1.insert_one({"a": 11})
+    shared.wait_for("SELECT array_agg(stream_name) FROM change_stream_stats WHERE errors ? '23514'", expect=["s1"])
+
+
 def test_reset(linked, mdb):
     for name in ("a", "b"):
         create(linked, name, collection="c")
@@ -137,6 +152,20 @@ def test_reset(linked, mdb):
     assert stats(linked, "a")["events"] == 0
 
 
+def test_handler_made_again(linked, mdb):
+    """A handler that takes a name takes no numbers with it, of whichever stream it is; projections are no handler, whatever its name."""
+    for name in ("a", "b"):
+        create(linked, name, collection="c")
+    linked.execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM change_stream_events; SELECT create_change_projection('v')")
+    for stream in ("a", "b", "b"):
+        linked.execute(f"SELECT create_change_handler('projections', '{stream}', body => 'BEGIN END')")
+        mdb.c.insert_one({})
+        assert linked.value("SELECT sync_change_stream(%s, handlers => true)", stream)
+        linked.wait_for("SELECT stream_name || ' ' || events FROM change_handler_stats", expect=f"{stream} 1")
+        assert linked.value("SELECT count(*) FROM change_handler_numbers()") == 1
+        linked.execute("SELECT drop_change_handler('projections')")
+
+
 def test_who_sees_numbers(linked, mdb):
     create(linked, "s", collection="c")
     mdb.c.insert_one({})
@@ -151,6 +180,18 @@ def test_who_sees_numbers(linked, mdb):
                 connection.execute("SELECT reset_change_stream_stats('s')")
             connection.execute("SELECT reset_change_stream_stats()")
     assert linked.value("SELECT events FROM change_stream_stats") == 1
+
+
+def test_owner_is_another(linked, mdb):
+    """Numbers are shown to who owns the stream now, and no more to who did."""
+    linked.execute("CREATE ROLE former LOGIN; CREATE ROLE present LOGIN; GRANT USAGE ON FOREIGN SERVER mongo TO former, present")
+    with linked.connect("former") as connection:
+        create(connection, "s", collection="c")
+    sync(linked, "s")
+    linked.execute("REASSIGN OWNED BY former TO present")
+    with linked.connect("former") as former, linked.connect("present") as present:
+        wait_until(lambda: present.execute("SELECT stream_name FROM change_stream_stats").fetchall() == [("s",)], 10, "the new owner sees it")
+        assert former.execute("SELECT count(*) FROM change_stream_numbers()").fetchone() == (0,)
 
 
 # ---- advice ----

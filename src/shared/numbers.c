@@ -28,10 +28,15 @@
 
 /* ---- places ---- */
 
+/* Whether a place is of a worker; in a database there is one handler of a name, so one of another stream was dropped. */
 static bool
-is_of(const NumbersPlace *place, Oid database, const char *stream, const char *handler)
+is_of(const NumbersPlace *place, Oid database, const char *stream, const char *handler, int worker)
 {
-	return place->used && place->database == database && strcmp(place->stream, stream) == 0 && strcmp(place->handler, handler) == 0;
+	/* projections have no stream, and their name may be a handler's, too */
+	bool		of_handler = handler[0] && stream[0] && place->stream[0];
+
+	return place->used && place->database == database && place->worker == worker && strcmp(place->handler, handler) == 0 &&
+		(of_handler || strcmp(place->stream, stream) == 0);
 }
 
 /* With the lock held: whether a slot writes to a place. */
@@ -67,13 +72,17 @@ mcs_numbers_find(Oid database, Oid owner, const char *stream, const char *handle
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
 		place = &mcs_shared->numbers[i];
-		if (is_of(place, database, stream, handler) && place->worker == worker)
+		if (!is_of(place, database, stream, handler, worker))
 		{
-			place->owner = owner;
-			return i;
+			if (!place->used && found < 0)
+				found = i;
+			continue;
 		}
-		if (!place->used && found < 0)
-			found = i;
+		place->owner = owner;
+		if (strcmp(place->stream, stream) == 0)
+			return i;
+		found = i;
+		break;
 	}
 	if (found < 0)
 		found = oldest_left();
@@ -186,7 +195,8 @@ mcs_numbers_views(bool of_handlers, int *count)
 		NumbersPlace *place = &mcs_shared->numbers[i];
 		NumbersView *view = &views[*count];
 
-		if (!place->used || place->database != MyDatabaseId || (place->handler[0] != '\0') != of_handlers)
+		/* those without a stream are of projections, whose progress is in a table */
+		if (!place->used || place->database != MyDatabaseId || place->stream[0] == '\0' || (place->handler[0] != '\0') != of_handlers)
 			continue;
 		strlcpy(view->stream, place->stream, NAMEDATALEN);
 		strlcpy(view->handler, place->handler, NAMEDATALEN);
@@ -242,9 +252,16 @@ mcs_numbers_latency(const Numbers *numbers, double part)
 	return -1;
 }
 
-/* Begins those of a stream and its handlers anew; gone: there is no such stream any more. */
+/* With the lock held: a stream, or a worker of a handler, has another owner. */
 void
-mcs_numbers_reset(const char *stream, bool gone)
+mcs_numbers_give(int number, Oid owner)
+{
+	mcs_shared->numbers[number].owner = owner;
+}
+
+/* Begins those of a handler, or (NULL) of a stream and all its handlers, anew; gone: there is none of that name any more. */
+void
+mcs_numbers_reset(const char *stream, const char *handler, bool gone)
 {
 	if (!mcs_shared)
 		return;
@@ -253,7 +270,8 @@ mcs_numbers_reset(const char *stream, bool gone)
 	{
 		NumbersPlace *place = &mcs_shared->numbers[i];
 
-		if (!place->used || place->database != MyDatabaseId || strcmp(place->stream, stream) != 0)
+		if (!place->used || place->database != MyDatabaseId || strcmp(place->stream, stream) != 0 ||
+			(handler && strcmp(place->handler, handler) != 0))
 			continue;
 		SpinLockAcquire(&place->mutex);
 		memset(&place->numbers, 0, sizeof(Numbers));

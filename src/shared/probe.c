@@ -196,6 +196,7 @@ mcs_shared_probed(Oid database, bool installed, List *streams)
 			slot->wanted = true;
 			/* a process of the owner before sees that itself when it reads the definition */
 			slot->owner = stream->owner;
+			mcs_numbers_give(slot->numbers, stream->owner);
 			slot->work = slot->work || stream->work;
 			if (slot->group_key != stream->group_key)
 			{

@@ -330,7 +330,7 @@ typedef struct NumbersView
 extern NumbersView *mcs_numbers_views(bool of_handlers, int *count);
 extern void mcs_numbers_merge(Numbers *to, const Numbers *from);
 extern int64 mcs_numbers_latency(const Numbers *numbers, double part);
-extern void mcs_numbers_reset(const char *stream, bool gone);
+extern void mcs_numbers_reset(const char *stream, const char *handler, bool gone);
 
 /* ---- group_slot.c: streams that one process follows by one cursor ---- */
 

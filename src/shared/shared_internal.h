@@ -149,6 +149,7 @@ extern void mcs_group_slot_begin_together(Oid database);
 
 /* ---- numbers.c, with the lock held ---- */
 extern int	mcs_numbers_find(Oid database, Oid owner, const char *stream, const char *handler, int worker);
+extern void mcs_numbers_give(int number, Oid owner);
 
 /* ---- memory.c, with the lock held ---- */
 extern void mcs_shared_wake_launcher(void);

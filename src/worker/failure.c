@@ -27,6 +27,13 @@ static const char *const class_names[] = {
 	[MONGO_ERROR_REFUSED] = "refused"
 };
 
+void
+mcs_failure_count(const MongoError *failure)
+{
+	if (failure->class != MONGO_ERROR_NONE)
+		mcs_numbers_error(class_names[failure->class]);
+}
+
 char *
 mcs_failure_line(const MongoError *failure)
 {
@@ -162,8 +169,7 @@ mcs_worker_handle_failure(StreamWorker *worker)
 
 	/* whatever it was, the next change stream may be opened at another member, or another set */
 	worker->mongo.failure.class = MONGO_ERROR_NONE;
-	if (failure.class != MONGO_ERROR_NONE)
-		mcs_numbers_error(class_names[failure.class]);
+	mcs_failure_count(&failure);
 	worker->history.verified = false;
 	mcs_worker_close_stream(worker);
 	/* texts that are made below outlive the transactions which tell of the state */

@@ -233,6 +233,7 @@ recover(StreamGroup *group)
 	MemoryContextReset(group->batch_context);
 	if (group->current)
 	{
+		mcs_numbers_error(unpack_sql_state(error->sqlerrcode));
 		ereport(LOG,
 				(errmsg("change stream \"%s\" is followed alone for a while, after an error", group->current->worker->process.name)));
 		mcs_member_give(group, GROUP_END_ALONE);

@@ -61,6 +61,12 @@ tell_trouble(StreamGroup *group, void *arg)
 	mcs_slot_trusted();
 }
 
+static void
+count_error(StreamGroup *group, void *error)
+{
+	mcs_numbers_error(unpack_sql_state(((ErrorData *) error)->sqlerrcode));
+}
+
 /* Says what is the matter, and waits; or until something changes. */
 static void
 wait_for_better(StreamGroup *group, Trouble *trouble)
@@ -80,6 +86,13 @@ wait_for_better(StreamGroup *group, Trouble *trouble)
 	}
 }
 
+/* It was every stream's cursor. */
+static void
+count_failure(StreamGroup *group, void *failure)
+{
+	mcs_failure_count(failure);
+}
+
 void
 mcs_group_failure_handle(StreamGroup *group)
 {
@@ -87,6 +100,7 @@ mcs_group_failure_handle(StreamGroup *group)
 	Trouble		trouble = {.state = STREAM_RETRYING};
 	MemoryContext context = group->reader->process.definition_context;
 
+	mcs_member_each(group, count_failure, &failure);
 	group->reader->mongo.failure.class = MONGO_ERROR_NONE;
 	group->reopen = true;
 	mcs_group_cursor_close(group);
@@ -133,11 +147,12 @@ mcs_group_failure_handle(StreamGroup *group)
 }
 
 void
-mcs_group_failure_of_ours(StreamGroup *group, const ErrorData *error)
+mcs_group_failure_of_ours(StreamGroup *group, ErrorData *error)
 {
 	Trouble		trouble = {.state = STREAM_RETRYING,.reason = "an error in PostgreSQL interrupted the change streams that are followed together"};
 	bool		refused = mcs_failure_is_of_owner(error, false);
 
+	mcs_member_each(group, count_error, error);
 	mcs_group_cursor_close_session(group);
 	group->reopen = true;
 	MemoryContextSwitchTo(group->reader->process.definition_context);

@@ -615,7 +615,7 @@ extern void mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, co
 extern void mcs_group_failure_handle(StreamGroup *group);
 
 /* The same with an error of our own side that is no member's; in definition_context. */
-extern void mcs_group_failure_of_ours(StreamGroup *group, const ErrorData *error);
+extern void mcs_group_failure_of_ours(StreamGroup *group, ErrorData *error);
 
 /* All of them go on alone, for a reason that the log tells; or just are given back. */
 extern void mcs_group_failure_dissolve(StreamGroup *group, const char *why);
@@ -714,6 +714,9 @@ extern bool mcs_follow_step(StreamWorker *worker, long timeout_ms);
 
 /* Deals with worker->mongo.failure: what ended the change stream or kept it from opening. */
 extern void mcs_worker_handle_failure(StreamWorker *worker);
+
+/* Counts a failure, if there is one, among the errors of the stream whose slot is in use. */
+extern void mcs_failure_count(const MongoError *failure);
 
 /* A failure in one line, MongoDB's words and its code; what the state says of one that may pass, or of a refusal. */
 extern char *mcs_failure_line(const MongoError *failure);
