@@ -67,8 +67,9 @@ BEGIN ATOMIC
            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass
            AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
     WHERE d.refobjid OPERATOR(pg_catalog.<>) u.oid),
-  relations (oid, owner, relname, relkind, name) AS (
-    SELECT u.oid, u.owner, c.relname, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname)
+  -- who owns a table may name it as a handler or mirror of somebody else's is named, and is not to learn of that
+  relations (oid, owner, table_owner, relname, relkind, name) AS (
+    SELECT u.oid, u.owner, c.relowner, c.relname, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname)
     FROM used u JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE NOT u.root),
   given (streams) AS (SELECT p.streams FROM @extschema@.change_projections p WHERE p.view_name OPERATOR(pg_catalog.=) $1),
@@ -87,13 +88,15 @@ BEGIN ATOMIC
     UNION
     SELECT h.stream_name, h.handler_name, NULL
     FROM relations r JOIN @extschema@.change_handlers h ON h.handler_name OPERATOR(pg_catalog.=) r.relname::pg_catalog.text
-    WHERE NOT EXISTS (SELECT FROM given g WHERE g.streams IS NOT NULL)
+         JOIN @extschema@.change_streams s USING (stream_name)
+    WHERE pg_catalog.pg_has_role(r.table_owner, s.owner, 'USAGE') AND NOT EXISTS (SELECT FROM given g WHERE g.streams IS NOT NULL)
       AND EXISTS (SELECT FROM pg_catalog.pg_trigger t
                   WHERE t.tgrelid OPERATOR(pg_catalog.=) r.oid AND t.tgfoid OPERATOR(pg_catalog.=) '@extschema@.change_stream_append_only()'::pg_catalog.regprocedure)
     UNION
     SELECT m.stream_name, NULL, NULL
     FROM relations r JOIN @extschema@.change_mirrors m ON m.table_name OPERATOR(pg_catalog.=) r.name
-    WHERE NOT EXISTS (SELECT FROM given g WHERE g.streams IS NOT NULL)
+         JOIN @extschema@.change_streams s USING (stream_name)
+    WHERE pg_catalog.pg_has_role(r.table_owner, s.owner, 'USAGE') AND NOT EXISTS (SELECT FROM given g WHERE g.streams IS NOT NULL)
     UNION
     SELECT NULL, NULL, p.view_name
     FROM relations r JOIN @extschema@.change_projections p ON p.view_name OPERATOR(pg_catalog.=) r.name

@@ -235,6 +235,21 @@ def test_as_the_owner(shop, mdb):
     assert shop.column("SELECT view_name FROM change_projections") == ["public.v"]
 
 
+def test_names_of_others(shop, mdb):
+    """A table that is named as somebody else's event store, and looks like one, is no way to learn of his events."""
+    store = "DO LANGUAGE change_stream $$ CREATE EVENT_STORE {} AS SELECT document_key._id AS id FROM CHANGE_STREAM ON DATABASE $$"
+    shop.execute("SET ROLE bob; " + store.format("hidden") + "; RESET ROLE")
+    shop.execute("CREATE SCHEMA hers AUTHORIZATION alice; SET ROLE alice; " + store.format("own"))
+    shop.execute("CREATE TABLE hers.hidden (id document); CREATE TRIGGER append BEFORE DELETE ON hers.hidden FOR EACH ROW EXECUTE FUNCTION change_stream_append_only()")
+    projection(shop, "v", "SELECT count(*) AS n FROM hers.hidden, own")
+    assert shop.value("SELECT array_agg(stream_name) FROM change_projection_sources") == ["own"]
+    shop.execute("RESET ROLE")
+    # who may read the store follows it
+    shop.execute("GRANT SELECT ON hidden TO alice; SET ROLE alice")
+    projection(shop, "w", "SELECT count(*) AS n FROM hidden")
+    assert shop.column("SELECT stream_name FROM change_projection_sources WHERE view_name = 'public.w'") == ["hidden"]
+
+
 def test_dump(shop, mdb, postgres, tmp_path):
     """A dump brings definitions, whatever order things come in; what is not there is no one's."""
     shop.execute("SET ROLE alice")
