@@ -47,6 +47,27 @@ def test_followed_meanwhile(linked, mdb):
     assert chunks >= 10 and longest.total_seconds() < 0.5 and pause.total_seconds() < 0.9, (chunks, longest, pause)
 
 
+def test_trigger_for_statements(linked, mdb):
+    """One that refuses every deletion keeps what is old, which is told; what is not old is no matter, and nothing is tried all the time."""
+    create(linked, "s", collection="c", max_await_time="1500 milliseconds")
+    fill(mdb.c, 200)
+    sync(linked, "s")
+    linked.execute("CREATE SEQUENCE tried; GRANT USAGE ON SEQUENCE tried TO PUBLIC")
+    linked.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.nextval('public.tried');"
+                   " RAISE restrict_violation USING MESSAGE = 'events are kept'; END $$")
+    linked.execute("CREATE TRIGGER refuse BEFORE DELETE ON change_stream_events FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
+    linked.execute("SELECT alter_change_stream('s', retention => '1 hour')")
+    linked.wait_for("SELECT last_value > 1 FROM tried")
+    sync(linked, "s")
+    assert "kept" not in status(linked, "s")["reason"]
+    linked.execute(OLD)
+    linked.wait_for("SELECT reason LIKE '%%(199)%%events are kept%%' FROM change_stream_status", timeout=25)
+    tried = linked.value("SELECT last_value FROM tried")
+    linked.execute("SELECT pg_sleep(3)")
+    assert linked.value("SELECT last_value FROM tried") == tried
+    assert linked.value("SELECT count(*) FROM change_stream_events") == 200
+
+
 def test_together(shared, mongo, mdb):
     """Of streams that one process follows, each has its turn, and all are followed meanwhile."""
     make(shared, mdb, 3, max_await_time="1500 milliseconds")

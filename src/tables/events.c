@@ -162,33 +162,41 @@ try_delete_old(ExpiryBounds *bounds)
 	return error;
 }
 
-/* The first event behind another; 0 where there is none. */
+/* The next event within bounds; 0 where there is none. */
 static int64
-next_event_id(const char *stream, int64 after)
+next_event_id(const ExpiryBounds *bounds)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
-		"SELECT min(event_id) AS event_id FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2", TEXTOID, INT8OID);
+		"SELECT event_id, received_at < $3 AS is_old FROM @.change_stream_events WHERE stream_name = $1 AND event_id > $2 ORDER BY event_id LIMIT 1",
+		TEXTOID, INT8OID, TIMESTAMPTZOID);
 	CatalogScope scope;
-	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(after)};
-	CatalogRow	row;
-	int64		next;
+	Datum		values[3] = {CStringGetTextDatum(bounds->stream), Int64GetDatum(bounds->after), TimestampTzGetDatum(bounds->before)};
+	int64		next = 0;
 
 	mcs_catalog_begin(&scope);
-	(void) mcs_catalog_execute(&find, values, NULL);
-	row = mcs_catalog_row(&scope, 0);
-	next = mcs_catalog_get_int64(&row, "event_id");
+	if (mcs_catalog_execute(&find, values, NULL) > 0)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, 0);
+
+		if (mcs_catalog_get_bool(&row, "is_old"))
+			next = mcs_catalog_get_int64(&row, "event_id");
+	}
 	mcs_catalog_end(&scope);
-	return next;
+	return next <= bounds->last ? next : 0;
 }
 
-/* One that must stay is passed. */
+/* One that must stay is passed.  The error may be of no event: a trigger for statements raises it where nothing is old, too. */
 static void
 keep_one(ExpiryBounds *bounds, EventExpiry *expiry, const ErrorData *error)
 {
+	int64		kept = next_event_id(bounds);
+
+	bounds->more = kept != 0;
+	if (kept == 0)
+		return;
 	expiry->kept++;
 	mcs_text_copy(expiry->reason, sizeof(expiry->reason), error->message ? error->message : "");
-	bounds->after = next_event_id(bounds->stream, bounds->after);
-	bounds->more = true;
+	bounds->after = kept;
 }
 
 /*
