@@ -12,6 +12,7 @@
  */
 #include "mongo_change_stream.h"
 
+#include "miscadmin.h"
 #include "stream/stream_internal.h"
 #include "utils/builtins.h"
 
@@ -19,6 +20,7 @@
 #define SAMPLE_MS			1000	/* that MongoDB may take for it */
 #define PATH_KEYS			20
 #define PATHS_TOLD			5
+#define KEYS_COMPARED		1000	/* with the one that was wanted: a document may have a million */
 
 /* ---- the sample ---- */
 
@@ -102,6 +104,7 @@ typedef struct Step
 	bool		unsure;			/* an array, or a key with a dot: who knows what is meant */
 	StringInfoData near;
 	int			near_count;
+	int			compared;
 } Step;
 
 /* Takes the step into one object. */
@@ -115,13 +118,14 @@ take_step(Step *step, const Path *path, const char *wanted, const DocumentValue 
 	{
 		DocumentValue *value;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!mcs_document_is_utf8(it.key, it.key_size))
 			continue;
 		if (!is_key(path, wanted, it.key))
 		{
 			step->unsure |= strncmp(it.key, wanted, strlen(wanted)) == 0 && it.key[strlen(wanted)] == '.';
 			/* each once, though every document has it */
-			if (strstr(step->near.data, psprintf("\"%s\"", it.key)) == NULL)
+			if (step->compared++ < KEYS_COMPARED && strstr(step->near.data, psprintf("\"%s\"", it.key)) == NULL)
 				mcs_words_add_near(&step->near, &step->near_count, wanted, it.key);
 			continue;
 		}
