@@ -107,8 +107,8 @@ static const ErrorCode server_codes[] = {
 };
 
 /* Copies words of unknown origin: valid UTF-8, cut at a character's end. */
-static void
-copy_words(char *to, size_t size, const char *from)
+void
+mcs_mongo_copy_words(char *to, size_t size, const char *from)
 {
 	size_t		length = strlen(from);
 
@@ -137,12 +137,15 @@ keep_namespace(MongoError *error, const char *words)
 	const char *database = space == NULL ? NULL : strstr(space, begin);
 	const char *collection = database == NULL ? NULL : strstr(database, middle);
 	const char *end = collection == NULL ? NULL : strchr(collection + strlen(middle), '"');
+	char	   *namespace;
 
 	if (end == NULL)
 		return;
 	database += strlen(begin);
-	bson_snprintf(error->found, sizeof(error->found), "%.*s.%.*s", (int) (collection - database), database,
-				  (int) (end - collection - strlen(middle)), collection + strlen(middle));
+	namespace = bson_strdup_printf("%.*s.%.*s", (int) (collection - database), database,
+								   (int) (end - collection - strlen(middle)), collection + strlen(middle));
+	mcs_mongo_copy_words(error->found, sizeof(error->found), namespace);
+	bson_free(namespace);
 }
 
 /* Takes documents out of the server's words: they say what the user stored. */
@@ -183,7 +186,7 @@ mcs_mongo_error_set(MongoError *error, MongoErrorClass class, int sqlstate, cons
 	memset(error, 0, sizeof(*error));
 	error->class = class;
 	error->sqlstate = sqlstate;
-	copy_words(error->message, sizeof(error->message), message);
+	mcs_mongo_copy_words(error->message, sizeof(error->message), message);
 
 	/* whoever shows it ends the sentence */
 	length = strlen(error->message);
@@ -322,7 +325,7 @@ mcs_mongo_error_from_driver(MongoError *error, uint32 domain, uint32 code, const
 	{
 		error->code = code;
 		if (reply != NULL && bson_iter_init_find(&iter, reply, "codeName") && BSON_ITER_HOLDS_UTF8(&iter))
-			copy_words(error->code_name, sizeof(error->code_name), bson_iter_utf8(&iter, NULL));
+			mcs_mongo_copy_words(error->code_name, sizeof(error->code_name), bson_iter_utf8(&iter, NULL));
 		classify_server(error, reply);
 		/* what the driver has room for may end before it */
 		if (error->code == MONGO_CODE_NO_MATCHING_DOCUMENT && reply != NULL &&

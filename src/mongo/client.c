@@ -43,7 +43,7 @@ report_plain(Driver *driver, const bson_error_t *reason, const bson_t *reply, bo
 	bson_strncpy(error->unresolved, unresolved, sizeof(error->unresolved));
 	error->problem = problem;
 	if (problem == MONGO_PROBLEM_OTHER_SET)
-		bson_strncpy(error->found, driver->problem_set, sizeof(error->found));
+		mcs_mongo_copy_words(error->found, sizeof(error->found), driver->problem_set);
 }
 
 /*

@@ -157,6 +157,9 @@ extern void mcs_names_of_request(MongoNames *names, const DriverRequest *request
 /* The command that gives the user mapping of a failure a user and a password. */
 extern char *mcs_names_mapping_command(const MongoNames *names);
 
+/* Copies words of unknown origin, as valid UTF-8 (classify.c). */
+extern void mcs_mongo_copy_words(char *to, size_t size, const char *from);
+
 /* Fills in a failure that is not a server's answer (classify.c). */
 extern void mcs_mongo_error_set(MongoError *error, MongoErrorClass class, int sqlstate, const char *message);
 
