@@ -65,7 +65,9 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT pg_catalog.format('change stream "%s"', s.stream_name),
          'MongoDB evaluates only a part of the filter, or nothing of it: the rest is asked here of each event that it sends',
-         pg_catalog.format('SELECT alter_change_stream(%L, filter => ...); -- docs/conditions.md has what MongoDB evaluates; now: %s', s.stream_name, s.filter)
+         -- a filter is not to end the line, behind which its owner could have written what another runs
+         pg_catalog.format('SELECT alter_change_stream(%L, filter => ...); -- docs/conditions.md has what MongoDB evaluates; now: %s',
+                           s.stream_name, pg_catalog.regexp_replace(s.filter, '[[:cntrl:][:space:]]+', ' ', 'g'))
   FROM @extschema@.change_streams s WHERE s.local_filter IS NOT NULL
   UNION ALL
   SELECT pg_catalog.format('change stream "%s"', p.stream_name),
@@ -93,8 +95,7 @@ BEGIN ATOMIC
   UNION ALL
   SELECT pg_catalog.format('handler "%s"', h.handler_name),
          pg_catalog.format('%s events are dead letters, and wait for somebody', h.dead_letters),
-         pg_catalog.format('SELECT retry_dead_letters(%L); -- when the cause is mended: SELECT event_id, sqlstate, error FROM change_stream_dead_letters WHERE handler_name = %L',
-                           h.handler_name, h.handler_name)
+         pg_catalog.format('SELECT retry_dead_letters(%L); -- when the cause is mended, of which change_stream_dead_letters has the error', h.handler_name)
   FROM @extschema@.change_handler_status h WHERE h.dead_letters OPERATOR(pg_catalog.>) 0
   UNION ALL
   SELECT pg_catalog.format('table %s', c.conrelid::pg_catalog.regclass),
