@@ -184,3 +184,22 @@ def test_the_translation_runs_no_function(session, table):
         assert session.execute("SELECT count(*) FROM pg_locks WHERE relation = 'others'::regclass AND mode = 'ShareRowExclusiveLock'").fetchone() == (0,)
     made = session.execute("SELECT change_stream_translate($$CREATE TABLE made (id int PRIMARY KEY, body document); SELECT id, body.to.city FROM made GROUP BY id$$)").fetchone()[0]
     assert "body['to']['city']" in made
+
+
+def test_event_triggers_do_not_see_the_translation(session):
+    """Not even those of a statement that translates: what a text would make and drop is not done by it."""
+    session.execute("""
+        DROP TABLE IF EXISTS seen, doomed, made; CREATE TABLE seen (what text); CREATE TABLE doomed (body document);
+        CREATE FUNCTION note_commands() RETURNS event_trigger LANGUAGE plpgsql AS
+          'BEGIN INSERT INTO seen SELECT command_tag FROM pg_event_trigger_ddl_commands(); END';
+        CREATE FUNCTION note_drops() RETURNS event_trigger LANGUAGE plpgsql AS
+          'BEGIN INSERT INTO seen SELECT object_identity FROM pg_event_trigger_dropped_objects() WHERE original; END';
+        CREATE EVENT TRIGGER commands ON ddl_command_end EXECUTE FUNCTION note_commands();
+        CREATE EVENT TRIGGER drops ON sql_drop EXECUTE FUNCTION note_drops()""")
+    try:
+        session.execute("TRUNCATE seen")
+        session.execute("""CREATE TABLE made AS SELECT change_stream_translate(
+                           'CREATE TABLE other (body document); DROP TABLE doomed; SELECT body.a FROM other')""")
+        assert session.execute("SELECT what FROM seen").fetchall() == [("CREATE TABLE AS",)]
+    finally:
+        session.execute("DROP EVENT TRIGGER commands; DROP EVENT TRIGGER drops; DROP FUNCTION note_commands, note_drops; DROP TABLE seen, doomed; DROP TABLE IF EXISTS made")

@@ -24,6 +24,7 @@
 #include "access/xlog.h"
 #include "base/base.h"
 #include "commands/defrem.h"
+#include "commands/event_trigger.h"
 #include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "parser/parser.h"
@@ -155,10 +156,20 @@ run(RawStmt *raw, const char *sql)
 {
 	List	   *planned = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL), sql, 0, NULL);
 	ListCell   *cell;
+	bool		collects = EventTriggerBeginCompleteQuery();
 
-	/* not as a statement of the user's, so event triggers are left out */
-	foreach(cell, planned)
-		ProcessUtility(lfirst_node(PlannedStmt, cell), sql, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	PG_TRY();
+	{
+		/* not as a statement of the user's, so event triggers are left out; those of a statement around get to know nothing of it, either */
+		foreach(cell, planned)
+			ProcessUtility(lfirst_node(PlannedStmt, cell), sql, false, PROCESS_UTILITY_SUBCOMMAND, NULL, NULL, None_Receiver, NULL);
+	}
+	PG_FINALLY();
+	{
+		if (collects)
+			EventTriggerEndCompleteQuery();
+	}
+	PG_END_TRY();
 	CommandCounterIncrement();
 }
 
