@@ -6,7 +6,7 @@ CREATE FUNCTION change_stream_numbers(OUT stream_name text, OUT events bigint, O
   AS 'MODULE_PATHNAME', 'mcs_change_stream_numbers' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION change_stream_numbers() IS 'the numbers in shared memory of the current database''s streams that the caller may see';
 
-CREATE FUNCTION change_handler_numbers(OUT handler_name text, OUT events bigint, OUT batches bigint, OUT transactions bigint,
+CREATE FUNCTION change_handler_numbers(OUT handler_name text, OUT stream_name text, OUT events bigint, OUT batches bigint, OUT transactions bigint,
   OUT run_time interval, OUT wait_commit interval, OUT wait_write interval,
   OUT errors jsonb, OUT latency_p50 interval, OUT latency_p99 interval, OUT since timestamptz) RETURNS SETOF record
   AS 'MODULE_PATHNAME', 'mcs_change_handler_numbers' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
@@ -43,7 +43,7 @@ GRANT SELECT ON change_stream_stats TO PUBLIC;
 CREATE VIEW change_handler_stats WITH (security_invoker = true) AS
 SELECT h.handler_name, h.stream_name, n.events, n.batches, n.transactions, n.run_time, n.wait_commit, n.wait_write,
        n.errors, n.latency_p50, n.latency_p99, n.since
-FROM @extschema@.change_handlers h JOIN @extschema@.change_handler_numbers() n USING (handler_name);
+FROM @extschema@.change_handlers h JOIN @extschema@.change_handler_numbers() n USING (handler_name, stream_name);
 COMMENT ON VIEW change_handler_stats
   IS 'what each handler has done and waited for since PostgreSQL''s start or reset_change_stream_stats(); one that has never run since has no row';
 COMMENT ON COLUMN change_handler_stats.handler_name IS 'the handler';

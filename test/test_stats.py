@@ -153,15 +153,14 @@ def test_reset(linked, mdb):
 
 
 def test_handler_made_again(linked, mdb):
-    """A handler that takes a name takes no numbers with it, of whichever stream it is; projections are no handler, whatever its name."""
-    for name in ("a", "b"):
-        create(linked, name, collection="c")
+    """A handler that takes a name takes no numbers with it; projections are no handler, whatever its name."""
+    create(linked, "s", collection="c")
     linked.execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) FROM change_stream_events; SELECT create_change_projection('v')")
-    for stream in ("a", "b", "b"):
-        linked.execute(f"SELECT create_change_handler('projections', '{stream}', body => 'BEGIN END')")
+    for _ in range(3):
+        linked.execute("SELECT create_change_handler('projections', 's', body => 'BEGIN END')")
         mdb.c.insert_one({})
-        assert linked.value("SELECT sync_change_stream(%s, handlers => true)", stream)
-        linked.wait_for("SELECT stream_name || ' ' || events FROM change_handler_stats", expect=f"{stream} 1")
+        assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+        linked.wait_for("SELECT array_agg(events) FROM change_handler_stats", expect=[1])
         assert linked.value("SELECT count(*) FROM change_handler_numbers()") == 1
         linked.execute("SELECT drop_change_handler('projections')")
 

@@ -28,15 +28,10 @@
 
 /* ---- places ---- */
 
-/* Whether a place is of a worker; in a database there is one handler of a name, so one of another stream was dropped. */
 static bool
-is_of(const NumbersPlace *place, Oid database, const char *stream, const char *handler, int worker)
+is_of(const NumbersPlace *place, Oid database, const char *stream, const char *handler)
 {
-	/* projections have no stream, and their name may be a handler's, too */
-	bool		of_handler = handler[0] && stream[0] && place->stream[0];
-
-	return place->used && place->database == database && place->worker == worker && strcmp(place->handler, handler) == 0 &&
-		(of_handler || strcmp(place->stream, stream) == 0);
+	return place->used && place->database == database && strcmp(place->stream, stream) == 0 && strcmp(place->handler, handler) == 0;
 }
 
 /* With the lock held: whether a slot writes to a place. */
@@ -72,17 +67,13 @@ mcs_numbers_find(Oid database, Oid owner, const char *stream, const char *handle
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
 		place = &mcs_shared->numbers[i];
-		if (!is_of(place, database, stream, handler, worker))
+		if (is_of(place, database, stream, handler) && place->worker == worker)
 		{
-			if (!place->used && found < 0)
-				found = i;
-			continue;
-		}
-		place->owner = owner;
-		if (strcmp(place->stream, stream) == 0)
+			place->owner = owner;
 			return i;
-		found = i;
-		break;
+		}
+		if (!place->used && found < 0)
+			found = i;
 	}
 	if (found < 0)
 		found = oldest_left();

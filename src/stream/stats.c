@@ -89,13 +89,14 @@ put_handler(ReturnSetInfo *result, const NumbersView *view)
 	bool		nulls[STATS_COLUMNS] = {0};
 
 	values[0] = CStringGetTextDatum(view->handler);
-	values[1] = Int64GetDatum(counters[NUMBER_EVENTS]);
-	values[2] = Int64GetDatum(counters[NUMBER_BATCHES]);
-	values[3] = Int64GetDatum(counters[NUMBER_TRANSACTIONS]);
-	values[4] = interval_of(counters[NUMBER_RUN]);
-	values[5] = interval_of(counters[NUMBER_WAIT_COMMIT]);
-	values[6] = interval_of(counters[NUMBER_WAIT_WRITE]);
-	put_rest(result, &view->numbers, 7, values, nulls);
+	values[1] = CStringGetTextDatum(view->stream);
+	values[2] = Int64GetDatum(counters[NUMBER_EVENTS]);
+	values[3] = Int64GetDatum(counters[NUMBER_BATCHES]);
+	values[4] = Int64GetDatum(counters[NUMBER_TRANSACTIONS]);
+	values[5] = interval_of(counters[NUMBER_RUN]);
+	values[6] = interval_of(counters[NUMBER_WAIT_COMMIT]);
+	values[7] = interval_of(counters[NUMBER_WAIT_WRITE]);
+	put_rest(result, &view->numbers, 8, values, nulls);
 }
 
 /* Makes one view of those of a handler's workers, which lie anywhere behind the first; they are marked as taken. */
@@ -103,7 +104,7 @@ static void
 merge_workers(NumbersView *views, int count, int first)
 {
 	for (int i = first + 1; i < count; i++)
-		if (strcmp(views[i].handler, views[first].handler) == 0)
+		if (strcmp(views[i].handler, views[first].handler) == 0 && strcmp(views[i].stream, views[first].stream) == 0)
 		{
 			mcs_numbers_merge(&views[first].numbers, &views[i].numbers);
 			views[i].handler[0] = '\0';
