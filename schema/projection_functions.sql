@@ -106,10 +106,11 @@ END;
 COMMENT ON FUNCTION change_projection_find_sources(text)
   IS 'what a materialized view shows: change streams, handlers that fill event stores, other projections; streams that were given count in place of those found';
 
+-- its text, not BEGIN ATOMIC, which would keep the owner of the events table from altering types of its columns
 CREATE FUNCTION change_stream_closed_windows(stream_name text, length interval,
   OUT window_start timestamptz, OUT window_end timestamptz, OUT first_event_id bigint, OUT last_event_id bigint, OUT events bigint) RETURNS SETOF record
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $function$
   WITH span (first, closed) AS (
     SELECT pg_catalog.date_bin($2, (SELECT e.cluster_time FROM @extschema@.change_stream_events e
                                     WHERE e.stream_name OPERATOR(pg_catalog.=) $1 AND e.cluster_time IS NOT NULL ORDER BY e.event_id LIMIT 1), '1970-01-01 00:00:00+00'),
@@ -123,7 +124,7 @@ BEGIN ATOMIC
   SELECT w.start, w.start OPERATOR(pg_catalog.+) $2, n.first_event_id, n.last_event_id, coalesce(n.events, 0)
   FROM span s CROSS JOIN LATERAL pg_catalog.generate_series(s.first, s.closed OPERATOR(pg_catalog.-) $2, $2) w (start)
        LEFT JOIN windows n USING (start)
-  ORDER BY w.start;
-END;
+  ORDER BY w.start
+$function$;
 COMMENT ON FUNCTION change_stream_closed_windows(text, interval)
   IS 'windows of time from the first kept event on that no event can come into any more, since the change stream''s position is behind them; also those without events';

@@ -60,9 +60,10 @@ COMMENT ON COLUMN change_handler_stats.latency_p99 IS 'the same of 99 of 100 eve
 COMMENT ON COLUMN change_handler_stats.since IS 'when counting began';
 GRANT SELECT ON change_handler_stats TO PUBLIC;
 
+-- its text, not BEGIN ATOMIC, which would keep the owner of the events table from altering types of its columns
 CREATE FUNCTION change_stream_advice(OUT subject text, OUT advice text, OUT statement text) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $function$
   SELECT pg_catalog.format('change stream "%s"', s.stream_name),
          'MongoDB evaluates only a part of the filter, or nothing of it: the rest is asked here of each event that it sends',
          -- a filter is not to end the line, behind which its owner could have written what another runs
@@ -117,7 +118,7 @@ BEGIN ATOMIC
   FROM (SELECT (SELECT pg_catalog.count(*) FROM @extschema@.change_streams s WHERE NOT s.paused AND s.stopped_state IS NULL) OPERATOR(pg_catalog.+)
                (SELECT coalesce(pg_catalog.sum(h.workers), 0) FROM @extschema@.change_handlers h WHERE NOT h.paused AND h.stopped_reason IS NULL) AS wanted,
                pg_catalog.current_setting('max_worker_processes')::pg_catalog.int4 AS most) w
-  WHERE (w.wanted OPERATOR(pg_catalog.+) 2) OPERATOR(pg_catalog.>) w.most;
-END;
+  WHERE (w.wanted OPERATOR(pg_catalog.+) 2) OPERATOR(pg_catalog.>) w.most
+$function$;
 COMMENT ON FUNCTION change_stream_advice()
   IS 'what could be better with the change streams and handlers that the caller may see, and the command that makes it so; MongoDB is not asked';

@@ -194,7 +194,8 @@ def test_owners_code_gets_nothing_of_a_superuser(attacked, mdb):
 
 TABLES = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
           "change_stream_grants", "change_stream_parked_events", "change_handlers", "change_handler_progress", "change_handler_dead_letters",
-          "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_tables")
+          "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_tables",
+          "change_projections", "change_projection_progress", "change_projection_sources")
 
 
 def test_one_table_given_away_is_no_way_to_the_others_rights(attacked, mdb):
@@ -226,7 +227,8 @@ def test_tables_owner_gets_no_more_than_the_streams_owners_have(attacked, mdb):
                 " IF TG_LEVEL = 'ROW' AND TG_OP = 'DELETE' THEN RETURN old; ELSIF TG_LEVEL = 'ROW' THEN RETURN new; END IF; RETURN NULL; END $$")
     mallory.run("CREATE FUNCTION m.value(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM m.payload(); RETURN $1; END'")
     for table in TABLES:
-        column = {"change_handler_progress": "handler_name", "change_mirror_progress": "mirror_name", "change_mirror_tables": "mirror_name"}.get(table, "stream_name")
+        column = {"change_handler_progress": "handler_name", "change_mirror_progress": "mirror_name", "change_mirror_tables": "mirror_name",
+                  "change_projections": "view_name", "change_projection_progress": "view_name", "change_projection_sources": "view_name"}.get(table, "stream_name")
         for time in ("BEFORE", "AFTER"):
             mallory.run(f"CREATE TRIGGER r{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION m.trigger()")
             mallory.run(f"CREATE TRIGGER s{time} {time} INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION m.trigger()")

@@ -143,11 +143,11 @@ def test_watch_before_it_exists(linked, mongo, mdb):
     oracle.compare(linked, "early", mongo, since, mdb.name, show_expanded_events=True)
 
 
-def watched(mongo, stream):
-    """What the cursors of a stream were opened on: a collection's name, or 1 for all of the database."""
+def watched(mongo, mdb, stream):
+    """What the cursors of a stream on a database were opened on: a collection's name, or 1 for all of the database."""
     return [found["cursor"]["originatingCommand"]["aggregate"] for found in mongo.client.admin.aggregate([
         {"$currentOp": {"idleCursors": True, "allUsers": True}},
-        {"$match": {"cursor.originatingCommand.comment": {"$regex": f"^mongo_change_stream: {stream} "}}}])]
+        {"$match": {"ns": {"$regex": f"^{mdb.name}\\."}, "cursor.originatingCommand.comment": {"$regex": f"^mongo_change_stream: {stream} "}}}])]
 
 
 @pytest.mark.parametrize("operations", [None, ["insert", "dropDatabase"]], ids=["all", "with the database's"])
@@ -155,7 +155,7 @@ def test_watches_its_collection(linked, mongo, mdb, operations):
     """Which costs MongoDB less; but not where what is asked for does not happen there."""
     create(linked, "s", collection="c", operations=operations)
     wait_state(linked, "s", "active")
-    wait_until(lambda: watched(mongo, "s") == [1 if operations else "c"], 10, "a cursor")
+    wait_until(lambda: watched(mongo, mdb, "s") == [1 if operations else "c"], 10, "a cursor")
     for number in range(2):
         mdb.c.insert_one({"_id": number})
         sync(linked, "s")
@@ -176,7 +176,7 @@ def test_view_takes_the_name(linked, mongo, mdb):
     mdb.command("create", "c", viewOn="other", pipeline=[])
     mdb.other.insert_one({"_id": 2})
     resume(linked, "s")
-    wait_until(lambda: watched(mongo, "s") == [1], 30, "the database is watched")
+    wait_until(lambda: watched(mongo, mdb, "s") == [1], 30, "the database is watched")
     sync(linked, "s")
     mdb.c.drop()
     mdb.c.insert_one({"_id": 3})

@@ -88,8 +88,7 @@ mcs_catalog_begin(CatalogScope *scope)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tables of the extension have different owners"),
 				 errdetail("Statements on them run as their owner, and with them triggers and index expressions."),
-				 errhint("ALTER TABLE ... OWNER TO one role, for each of %s.change_stream* and %s.change_handler*.",
-						 quote_identifier(objects->schema_name), quote_identifier(objects->schema_name))));
+				 errhint("ALTER TABLE ... OWNER TO one role, for each table of %s.change_*.", quote_identifier(objects->schema_name))));
 	if (!OidIsValid(objects->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "shared/shared.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "tables/tables.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -62,6 +63,9 @@ mcs_worker_load(StreamWorker *worker)
 	if (OidIsValid(mcs_extension_schema()))
 	{
 		old = MemoryContextSwitchTo(worker->process.definition_context);
+		/* what is mended may need it, and it comes first, as for ALTER EXTENSION UPDATE: the one would deadlock with the other */
+		if (OidIsValid(mcs_extension_events()))
+			LockRelationOid(mcs_extension_events(), AccessShareLock);
 		stream = mcs_streams_load(worker->process.name, false, true);
 		/* a restore may have left it without its row of progress, which is made of the events that are there */
 		if (stream && !stream->restored && mcs_restore_mend_stream(worker->process.name))
