@@ -159,6 +159,32 @@ def test_slow_one_leaves(shared, mongo, mdb):
     assert shared.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 'slow'") == 240
 
 
+def test_one_waits_for_a_lock(shared, mongo, mdb):
+    """A stream that waits for somebody's lock leaves after some seconds, and says so as one that was alone would: the others go on."""
+    since = oracle.mark(mongo)
+    make(shared, mdb, 3)
+    wait_together(shared, 3)
+    mdb.c1.insert_one({"_id": 1})
+    sync(shared, "s1")
+    seen = set()
+    with shared.connect(autocommit=False) as locker:
+        locker.execute("LOCK TABLE change_stream_events IN ACCESS EXCLUSIVE MODE")
+        mdb.c1.insert_one({"_id": 2})
+        words = f"waits for a lock on change_stream_events, which process {locker.info.backend_pid} has"
+
+        def waits_alone():
+            told = status(shared, "s1")
+            seen.add(told["state"])
+            return words in told["reason"] and shared.value(ALONE, "s1") == 1
+
+        wait_until(waits_alone, 20, "it waits alone", pause=0.02)
+        shared.wait_for(TOGETHER, expect=2)
+        assert "shares" in status(shared, "s0")["reason"]
+        locker.rollback()
+    assert seen == {"active"}
+    assert compare(shared, mongo, mdb, since, range(3)) == 2
+
+
 def test_ends_of_collections(shared, mongo, mdb):
     """A collection dropped, renamed and renamed onto another, and the database dropped: each stream sees its own of that."""
     since = oracle.mark(mongo)
@@ -295,6 +321,31 @@ def test_conditions_are_mongodbs(shared, postgres, mongo, mdb):
     wait_together(shared, 5)
     wait_until(lambda: len(answers(mongo.client, mdb.name)) == 1, 10, "one cursor")
     assert len(pipeline_of(mongo, mdb.name)[1]["$match"]["$or"]) == 2
+
+
+@pytest.mark.faults
+def test_transaction_too_large(db, postgres, new_replica_set):
+    """A transaction that is larger than what is handed out at once: who has a part in it reads it alone, the others stay together."""
+    # a transaction has to fit into its cache
+    mongo = new_replica_set(name="large", cache_gb=1)
+    shop = mongo.client.shop
+    db.create_server(mongo.uri, "shop", password_required="false", share_cursor="true")
+    since = oracle.mark(mongo)
+    make(db, shop, 4)
+    wait_together(db, 4)
+    position = postgres.log_position()
+    group = db.value("SELECT pid FROM change_stream_status WHERE stream_name = 's0'")
+    with mongo.client.start_session() as session, session.start_transaction():
+        for _ in range(10):
+            shop.c3.insert_many([{"text": "x" * 1000000} for _ in range(9)], session=session)
+    shop.c0.insert_one({"_id": "behind"})
+    wait_until(lambda: "too large to be handed out" in postgres.log_text(position), 30, "it leaves")
+    sync(db, "s0")
+    assert db.value("SELECT count(*) FROM change_stream_events WHERE stream_name = 's0'") == 1
+    compare(db, mongo, shop, since, range(4))
+    wait_together(db, 4)
+    assert db.value("SELECT pid FROM change_stream_status WHERE stream_name = 's0'") == group
+    assert postgres.log_text(position).count("too large to be handed out") == 1
 
 
 @pytest.mark.faults

@@ -88,6 +88,32 @@ def test_many_with_few_processes(new_cluster, mongo, mdb):
     assert db.value(WORKERS) == 0
 
 
+def test_many_part_with_few_processes(new_cluster, mongo, mdb):
+    """When what MongoDB says sends all of a group to try alone, they need not all find a process: they follow those that have found that it works."""
+    count = 40
+    cluster = new_cluster(settings={"max_worker_processes": 8})
+    db = cluster.create_database("many")
+    db.create_server(mongo.uri, mdb.name, password_required="false", share_cursor="true")
+    since = oracle.mark(mongo)
+    make_many(db, mdb, count)
+    wait_together(db, count)
+    pid = group_pid(db)
+    position = cluster.log_position()
+    # 10334: an event is too large
+    mongo.fail_command(["getMore"], times=1, errorCode=10334)
+    begin = time.monotonic()
+    wait_until(lambda: group_pid(db) not in (None, pid), 30, "there is a group again")
+    print(f"a group again {time.monotonic() - begin:.1f} s after the one before")
+    wait_together(db, count)
+    print(f"{count} together {time.monotonic() - begin:.1f} s after they parted")
+    alone = [line for line in cluster.log_text(position).splitlines() if line.endswith("is active: following the change stream")]
+    print(f"{len(alone)} had a process of their own")
+    assert 2 <= len(alone) < count / 2
+    for number in range(count):
+        mdb[f"c{number}"].insert_one({"_id": 1})
+    assert compare(db, mongo, mdb, since, range(count)) == count
+
+
 @pytest.mark.crashes
 @pytest.mark.timeout(180)
 def test_one_that_kills(shared, postgres, mongo, mdb):
@@ -235,13 +261,26 @@ def test_mapping_is_changed(db, guarded):
 
 
 def test_refused_for_once(shared, mongo, mdb):
-    """A refusal that passes (13, which also a whim of the server's is) makes no stream lose anything, and they come together again."""
+    """A refusal that passes, as a whim of the server's does, parts nobody; one that comes twice sends all to try alone, and they come together again."""
     since = oracle.mark(mongo)
     make(shared, mdb, 3)
     wait_together(shared, 3)
-    with Writers(mongo, mdb.name, ["c0", "c1", "c2"]) as writers:
-        mongo.fail_command(["getMore"], times=1, errorCode=13)
-        shared.wait_for(GROUPS, expect=0)
+    # that a cursor is opened again is no restart before the stream has had a position
+    for number in range(3):
+        mdb[f"c{number}"].insert_one({})
+    for number in range(3):
+        sync(shared, f"s{number}")
+    pid = group_pid(shared)
+    with Writers(mongo, mdb.name, ["c0", "c1", "c2"], pause=0.01) as writers:
+        for times, code in enumerate((13, 2, 9)):
+            mongo.fail_command(["getMore"], times=1, errorCode=code)
+            writers.wait(30)
+            shared.wait_for("SELECT bool_and(restarts > %s) FROM change_stream_progress", times)
+            wait_together(shared, 3)
+            assert group_pid(shared) == pid
+        # more than once, as who asks for the history of each stream is refused, too
+        mongo.fail_command(["aggregate", "getMore"], times=5, errorCode=13)
+        shared.wait_for("SELECT bool_and(pid IS DISTINCT FROM %s) FROM change_stream_status", pid)
         writers.wait(30)
     compare(shared, mongo, mdb, since, range(3))
     for number in range(3):

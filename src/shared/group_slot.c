@@ -102,21 +102,36 @@ may_begin(const StreamSlot *slot)
 	return !slot->attached && !slot->launching && slot->deaths <= 1;
 }
 
-/* Streams of a database that have had no process yet, and no trouble, begin as groups where they can. */
+/*
+ * Whether a stream whose whole group parted, and which has waited for a process
+ * since, may go to those that are together again, as they have shown alone that
+ * they can: of a hundred streams on few processes the last would wait for minutes.
+ */
+static bool
+may_come_back(const StreamSlot *slot, TimestampTz now)
+{
+	return slot->parted && slot->pid == 0 && !slot->launching && slot->deaths == 0 &&
+		TimestampDifferenceExceeds(slot->parted_at, now, SLOT_PARTING_MS);
+}
+
+/* Streams of a database that have had no process yet, and no trouble, begin as groups where they can; those that wait for one since they parted follow others. */
 void
 mcs_group_slot_begin_together(Oid database)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	for (int i = 0; i < mcs_shared->max_streams; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
 
-		if (!slot->in_use || slot->database != database || !slot->wanted || slot->group_key == 0 || slot->joins || !may_begin(slot))
+		if (!slot->in_use || slot->database != database || !slot->wanted || slot->group_key == 0 || slot->joins ||
+			!(may_begin(slot) || may_come_back(slot, now)))
 			continue;
 		for (int j = 0; j < mcs_shared->max_streams; j++)
 		{
 			StreamSlot *other = &mcs_shared->slots[j];
 
-			if (fits(other, slot) && (other->grouped || other->joins || may_begin(other)))
+			if (fits(other, slot) && (other->grouped || other->joins || (may_begin(slot) && may_begin(other))))
 				slot->joins = true;
 		}
 	}
@@ -177,7 +192,7 @@ mcs_group_slot_attach(void)
 }
 
 int
-mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash)
+mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash, bool *parted)
 {
 	StreamSlot *taken = NULL;
 
@@ -200,6 +215,8 @@ mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_
 			*after_crash = mcs_shared->after_crash && !taken->attached;
 			mcs_slot_begin(taken);
 		}
+		*parted = taken->parted;
+		taken->parted = false;
 		taken->grouped = true;
 		taken->joins = false;
 		strlcpy(stream, taken->stream, NAMEDATALEN);
@@ -233,14 +250,21 @@ mcs_group_slot_give(GroupEnd end)
 {
 	StreamSlot *slot = mcs_slot_mine;
 	TimestampTz now = GetCurrentTimestamp();
+	bool		alone;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	/* changed again meanwhile: let the launcher look */
 	if (end == GROUP_END_STOPPED)
 		slot->wanted = slot->changed;
-	if (end == GROUP_END_ALONE)
+	alone = end == GROUP_END_ALONE ||
+		(end == GROUP_END_PARTED && slot->parted_at != 0 && !TimestampDifferenceExceeds(slot->parted_at, now, SLOT_PARTED_MS));
+	if (alone)
 		slot->alone_until = TimestampTzPlusMilliseconds(now, SLOT_ALONE_MS);
+	slot->parted = end == GROUP_END_PARTED && !alone;
+	if (end == GROUP_END_PARTED)
+		slot->parted_at = now;
 	mcs_slot_end(slot, 0, now);
+	slot->follows_on = end != GROUP_END_STOPPED;
 	mcs_group_slot_lead();
 	mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);

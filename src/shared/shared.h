@@ -349,6 +349,7 @@ typedef enum GroupEnd
 {
 	GROUP_END_STOPPED,			/* it shall not run */
 	GROUP_END_BEHIND,			/* it follows alone, and may come back as soon as it has caught up */
+	GROUP_END_PARTED,			/* the same, with others, which may be the cause as well; where that comes again soon, not within a minute */
 	GROUP_END_ALONE				/* the same, but not within a minute */
 } GroupEnd;
 
@@ -358,9 +359,10 @@ extern int64 mcs_group_slot_attach(void);
 /*
  * The next slot that is to join, which becomes this process's, with what it said
  * before; -1: none does.  first: the one it has attached to.  *after_crash is what
- * mcs_slot_is_first says of an ordinary process.
+ * mcs_slot_is_first says of an ordinary process; *parted: it comes from a group
+ * that parted, and has not been seen to work alone since.
  */
-extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash);
+extern int	mcs_group_slot_take(char *stream, StreamReport *report, bool first, bool *after_crash, bool *parted);
 
 /* From now on "its own slot" is this one; at_work: what is done is that stream's. */
 extern void mcs_group_slot_use(int slot, bool at_work);

@@ -77,7 +77,10 @@ typedef struct StreamSlot
 	bool		grouped;		/* the process that is here is a group's */
 	bool		leads;			/* of a group's slots the one that counts for its process */
 	bool		at_work;		/* what the group's process does just now is this stream's */
+	bool		follows_on;		/* a group has just given it back */
 	TimestampTz alone_until;	/* joins no group before */
+	TimestampTz parted_at;		/* its group could follow nobody any more */
+	bool		parted;			/* and it has had no process since */
 
 	/* of a handler */
 	bool		work;			/* shall be started though idle: events may wait for it */
@@ -133,6 +136,12 @@ extern StreamSlot *mcs_slot_mine;
 
 /* How long a stream that a group could not follow is left alone. */
 #define SLOT_ALONE_MS	60000
+
+/* A group that could follow nobody so soon after the one before will not fare better the next time. */
+#define SLOT_PARTED_MS	300000
+
+/* By then all of a group have left it that leave together. */
+#define SLOT_PARTING_MS	1000
 
 /* ---- slot.c, with the lock held ---- */
 extern void mcs_slot_begin(StreamSlot *slot);

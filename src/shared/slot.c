@@ -156,6 +156,7 @@ mcs_slot_begin(StreamSlot *slot)
 	slot->waits_since = 0;
 	slot->refused = 0;
 	slot->look_at = 0;
+	slot->follows_on = false;
 	pg_atomic_write_u32(&slot->gives_way, 0);
 }
 
@@ -165,6 +166,7 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 {
 	StreamSlot *slot;
 	bool		ours;
+	bool		follows_on;
 
 	if (ticket.index < 0 || ticket.index >= mcs_shared->max_slots)
 		return false;
@@ -175,12 +177,15 @@ mcs_slot_attach(SlotTicket ticket, char *stream, Oid *database, Oid *owner)
 	if (ours)
 	{
 		is_first = mcs_shared->after_crash && !slot->attached;
+		follows_on = slot->follows_on && slot->report.state == STREAM_ACTIVE;
 		mcs_slot_begin(slot);
 		slot->grouped = slot->leads = slot->joins;
-		/* one that goes to a group is followed on without a break */
+		/* one that goes to a group is followed on without a break, and so is one that comes from there */
 		if (!slot->joins)
 		{
-			slot->report.state = STREAM_STARTING;
+			slot->parted = false;
+			if (!follows_on)
+				slot->report.state = STREAM_STARTING;
 			slot->report.next_retry_at = 0;
 			mcs_text_copy(slot->report.reason, sizeof(slot->report.reason), "its process reads the definition and connects");
 		}

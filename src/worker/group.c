@@ -40,6 +40,9 @@
 #define ROUND_EVENTS		20000
 #define ROUND_BYTES			(32 * 1024 * 1024)
 
+/* A position so close to MongoDB's time is at its end. */
+#define CAUGHT_UP_S			1
+
 /* How long a member is waited for that waits for a lock. */
 #define LOCK_TIMEOUT_TEXT	"3s"
 
@@ -56,6 +59,7 @@ tell_opened(StreamGroup *group, void *unused)
 static void
 step(StreamGroup *group, void *unused)
 {
+	group->current->took_ms = -1;
 	if (mcs_member_has_work(group->current))
 		mcs_member_step(group);
 }
@@ -70,6 +74,19 @@ has_work(const StreamGroup *group)
 		if (mcs_member_has_work(lfirst(cell)))
 			return true;
 	return false;
+}
+
+/* What parted a group does not come again where its members have caught up together. */
+static void
+note_caught_up(StreamGroup *group)
+{
+	ListCell   *cell;
+
+	if (group->quiet_token.len == 0 ||
+		(mcs_token_time(group->quiet_token.data) >> 32) + CAUGHT_UP_S < group->reader->read.operation_time >> 32)
+		return;
+	foreach(cell, group->members)
+		((GroupMember *) lfirst(cell))->unproven = false;
 }
 
 /* Reads a round and hands it out, if one comes in time. */
@@ -94,13 +111,18 @@ read_round(StreamGroup *group, long timeout_ms)
 		return;
 	}
 	group->closed = (reader->read.replies == NIL ? &reader->read.batch : (MongoBatch *) llast(reader->read.replies))->closed;
-	if (mcs_gather_is_open(reader) || !mcs_route_round(group))
+	/* handed out in either case: it shows for whom it is */
+	if (!mcs_route_round(group) || mcs_gather_is_open(reader))
 	{
-		mcs_group_failure_dissolve(group, "A transaction of MongoDB is too large to be handed out as a whole.");
+		mcs_group_failure_too_large(group);
 		return;
 	}
 	if (group->moved)
+	{
 		group->at_time = false;
+		group->refusals = 0;
+		note_caught_up(group);
+	}
 	mcs_gather_forget(reader);
 }
 
@@ -195,6 +217,7 @@ follow(StreamGroup *group)
 	}
 	/* before anything is read: what is handed out lies in the memory of the last round */
 	mcs_member_each(group, step, NULL);
+	mcs_member_part_slow(group);
 	if (now >= group->tick_at || group->tick_at > TimestampTzPlusMilliseconds(now, TICK_MS))
 		tick(group, now);
 	wait_ms = mcs_member_expire_next(group);
@@ -261,6 +284,7 @@ make_group(void)
 	group->route_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream routes", ALLOCSET_DEFAULT_SIZES);
 	group->round_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream round", ALLOCSET_DEFAULT_SIZES);
 	initStringInfo(&group->quiet_token);
+	group->refusals = -1;
 	MemoryContextSwitchTo(old);
 	return group;
 }

@@ -28,8 +28,14 @@
 #include "utils/timestamp.h"
 #include "worker/worker_internal.h"
 
-/* Who takes longer for a round is slow, and so much in rounds that are, one behind the other, is too much for the others. */
+/*
+ * Who takes longer for a round, and several times what others take, is slow, and so
+ * much in rounds that are, one behind the other, is too much for the others.  Where
+ * most take long it is the machine: they would be no faster alone, if there were
+ * processes for all of them.
+ */
 #define SLOW_MS			1000
+#define SLOW_FACTOR		4
 #define TOO_SLOW_MS		3000
 
 /* What an answer may take beyond the time that MongoDB was told to hold it back for. */
@@ -237,7 +243,8 @@ mcs_member_take(StreamGroup *group, bool first)
 	char		name[NAMEDATALEN];
 	StreamReport report;
 	bool		after_crash;
-	int			slot = mcs_group_slot_take(name, &report, first, &after_crash);
+	bool		parted;
+	int			slot = mcs_group_slot_take(name, &report, first, &after_crash, &parted);
 	MemoryContext old;
 	GroupMember *member;
 	StreamWorker *worker;
@@ -258,6 +265,7 @@ mcs_member_take(StreamGroup *group, bool first)
 	member->inbox.reader = group->reader;
 	member->worker = worker;
 	member->slot = slot;
+	member->unproven = parted;
 	group->members = lappend(group->members, member);
 	MemoryContextSwitchTo(old);
 
@@ -312,7 +320,6 @@ mcs_member_step(StreamGroup *group)
 	StreamWorker *worker = member->worker;
 	TimestampTz began = GetCurrentTimestamp();
 	bool		goes_on = true;
-	long		took;
 
 	if (worker->crash.noted && member->inbox.full)
 		note_at_work(group, member);
@@ -324,18 +331,58 @@ mcs_member_step(StreamGroup *group)
 	/* what it has begun to look up would be in the next one's way */
 	if (mcs_member_has_work(member))
 		mcs_worker_plan_forget(worker);
-	took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
-	member->slow_ms = took >= SLOW_MS ? member->slow_ms + Min(took, TOO_SLOW_MS) : 0;
+	member->took_ms = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
 	if (worker->process.reload)
 		mcs_member_reload(group);
 	else if (is_in_trouble(worker))
 		mcs_member_give(group, GROUP_END_ALONE);
-	else if (member->slow_ms >= TOO_SLOW_MS)
+}
+
+static int
+compare_long(const void *a, const void *b)
+{
+	return *(const long *) a < *(const long *) b ? -1 : *(const long *) a > *(const long *) b;
+}
+
+/* Gives up the one in use if it is slow, others taking so long. */
+static void
+part_if_slow(StreamGroup *group, void *usual)
+{
+	GroupMember *member = group->current;
+	bool		slow = member->took_ms >= SLOW_MS && member->took_ms >= SLOW_FACTOR * *(long *) usual;
+
+	if (member->took_ms < 0)
+		return;
+	member->slow_ms = slow ? member->slow_ms + Min(member->took_ms, TOO_SLOW_MS) : 0;
+	if (member->slow_ms < TOO_SLOW_MS)
+		return;
+	ereport(LOG,
+			(errmsg("change stream \"%s\" is followed alone for a while, as its transactions take long", member->worker->process.name)));
+	mcs_member_give(group, GROUP_END_ALONE);
+}
+
+void
+mcs_member_part_slow(StreamGroup *group)
+{
+	long	   *times = palloc(sizeof(long) * list_length(group->members));
+	int			count = 0;
+	bool		any = false;
+	long		usual;
+	ListCell   *cell;
+
+	foreach(cell, group->members)
 	{
-		ereport(LOG,
-				(errmsg("change stream \"%s\" is followed alone for a while, as its transactions take long", worker->process.name)));
-		mcs_member_give(group, GROUP_END_ALONE);
+		const GroupMember *member = lfirst(cell);
+
+		times[count++] = Max(member->took_ms, 0);
+		any |= member->took_ms >= SLOW_MS || member->slow_ms > 0;
 	}
+	/* of four members one has to be as fast as others are that have little to do */
+	qsort(times, count, sizeof(long), compare_long);
+	usual = times[count / 4];
+	if (any)
+		mcs_member_each(group, part_if_slow, &usual);
+	pfree(times);
 }
 
 /* MongoDB's time is told of, also for one for whom nothing came. */

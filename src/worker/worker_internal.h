@@ -302,6 +302,8 @@ typedef struct GroupMember
 	StringInfoData passed;
 	bool		reading;		/* the cursor that is open is open for it, too */
 	bool		gone;			/* its slot is given up */
+	bool		unproven;		/* its last group parted, perhaps by its doing, and this one has not caught up with it yet */
+	long		took_ms;		/* by the last turn; -1: there was nothing to do */
 	long		slow_ms;		/* that its last rounds have taken, where each took long */
 
 	/* while a round's events are handed out: route.c */
@@ -321,6 +323,7 @@ typedef struct StreamGroup
 	bool		reopen;			/* who is to be served has changed */
 	bool		closed;			/* the server has ended the cursor */
 	bool		moved;			/* something has come since it was opened */
+	int			refusals;		/* by MongoDB, in a row; -1 until something has come */
 	bool		at_time;		/* the event to begin behind was not found: begins at its time, until something has come */
 	TimestampTz alone_since;	/* there is only one member; 0: there are more */
 	TimestampTz tick_at;
@@ -617,9 +620,12 @@ extern void mcs_group_failure_handle(StreamGroup *group);
 /* The same with an error of our own side that is no member's; in definition_context. */
 extern void mcs_group_failure_of_ours(StreamGroup *group, ErrorData *error);
 
-/* All of them go on alone, for a reason that the log tells; or just are given back. */
+/* All of them, or those of whom that may be the doing, go on alone, for a reason that the log tells; or all just are given back. */
 extern void mcs_group_failure_dissolve(StreamGroup *group, const char *why);
 extern void mcs_group_failure_give_all(StreamGroup *group, GroupEnd end);
+
+/* Those go on alone who have something in their inboxes, as what was read is too large to be handed out as a whole. */
+extern void mcs_group_failure_too_large(StreamGroup *group);
 
 /* ---- group_cursor.c ---- */
 
@@ -667,6 +673,9 @@ extern void mcs_member_forget(GroupMember *member);
 
 /* Whether something is in its inbox, or was taken from it and is not written yet. */
 extern bool mcs_member_has_work(const GroupMember *member);
+
+/* After a turn of all: gives up those that keep the others waiting. */
+extern void mcs_member_part_slow(StreamGroup *group);
 
 /* Saves how far those have come for whom nothing was there. */
 extern void mcs_member_save_quiet(StreamGroup *group);
