@@ -256,6 +256,7 @@ GRANT SELECT ON change_projections, change_projection_progress, change_projectio
 -- @create projection_functions.sql change_projection_exists
 -- @create projection_functions.sql change_projection_view
 -- @create projection_functions.sql change_projection_find_sources
+-- @create projection_functions.sql change_projection_event_time
 -- @create projection_functions.sql change_stream_closed_windows
 -- @create projection_views.sql change_projection_workers
 -- @create projection_views.sql change_projection_standings

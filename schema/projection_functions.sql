@@ -106,7 +106,16 @@ END;
 COMMENT ON FUNCTION change_projection_find_sources(text)
   IS 'what a materialized view shows: change streams, handlers that fill event stores, other projections; streams that were given count in place of those found';
 
--- its text, not BEGIN ATOMIC, which would keep the owner of the events table from altering types of its columns
+-- its text, not a body that is parsed when it is made or the view's own query, which would keep the owner of the events table from altering types of its columns
+CREATE FUNCTION change_projection_event_time(stream_name text, event_id bigint) RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT e.cluster_time FROM @extschema@.change_stream_events e
+  WHERE e.stream_name OPERATOR(pg_catalog.=) $1 AND e.event_id OPERATOR(pg_catalog.=) $2
+$function$;
+COMMENT ON FUNCTION change_projection_event_time(text, bigint) IS 'cluster time of an event; null: it is not there, or not for the caller to see';
+
+-- its text, not a body that is parsed when it is made, which would keep the owner of the events table from altering types of its columns
 CREATE FUNCTION change_stream_closed_windows(stream_name text, length interval,
   OUT window_start timestamptz, OUT window_end timestamptz, OUT first_event_id bigint, OUT last_event_id bigint, OUT events bigint) RETURNS SETOF record
 LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp

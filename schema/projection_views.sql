@@ -15,8 +15,7 @@ WITH steps (view_name, stream_name, step, reached, newest, position_at) AS (
   -- behind its stream, a handler is done with what happened before the last event that it has seen
   SELECT s.view_name, s.stream_name, pg_catalog.concat_ws(' ', 'handler', s.handler_name, h.total), h.reached, p.last_event_id,
          CASE WHEN h.reached OPERATOR(pg_catalog.>=) p.last_event_id THEN @extschema@.change_stream_position_time(p.resume_token)
-              ELSE (SELECT e.cluster_time FROM @extschema@.change_stream_events e
-                    WHERE e.stream_name OPERATOR(pg_catalog.=) s.stream_name AND e.event_id OPERATOR(pg_catalog.=) h.reached) END
+              ELSE @extschema@.change_projection_event_time(s.stream_name, h.reached) END
   FROM @extschema@.change_projection_sources s JOIN @extschema@.change_stream_progress p USING (stream_name)
        JOIN (SELECT handler_name, pg_catalog.min(last_event_id) AS reached, pg_catalog.sum(last_event_id) AS total
              FROM @extschema@.change_handler_progress GROUP BY handler_name) h USING (handler_name)

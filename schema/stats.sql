@@ -60,7 +60,7 @@ COMMENT ON COLUMN change_handler_stats.latency_p99 IS 'the same of 99 of 100 eve
 COMMENT ON COLUMN change_handler_stats.since IS 'when counting began';
 GRANT SELECT ON change_handler_stats TO PUBLIC;
 
--- its text, not BEGIN ATOMIC, which would keep the owner of the events table from altering types of its columns
+-- its text, not a body that is parsed when it is made, which would keep the owner of the events table from altering types of its columns
 CREATE FUNCTION change_stream_advice(OUT subject text, OUT advice text, OUT statement text) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $function$
