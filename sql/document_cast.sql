@@ -102,6 +102,7 @@ CREATE FUNCTION plain(d document) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN
 SELECT plain('"returned"');
 CREATE VIEW cast_texts AS SELECT d::text AS t, d::varchar(4) AS v FROM (SELECT '"x"'::document AS d) AS s;
 SELECT replace(pg_get_viewdef('cast_texts'), 's.d', 'd');  -- from PostgreSQL 16 on without s.
+SELECT document_to_bpchar('"a"', 2147483647, true);
 -- neither is implicit
 SELECT length('"x"'::document);
 SELECT '"x"'::document || 'y' AS "as before";

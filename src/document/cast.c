@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "document/document_internal.h"
@@ -426,5 +427,10 @@ mcs_document_to_bpchar(PG_FUNCTION_ARGS)
 
 	if (result == NULL)
 		PG_RETURN_NULL();
+	/* what no type has, only who calls this by itself; PostgreSQL's own function allocates what it says */
+	if (PG_GETARG_INT32(1) > MaxAttrSize + VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("length for type char cannot exceed %d", MaxAttrSize)));
 	return DirectFunctionCall3(bpchar, PointerGetDatum(result), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2));
 }
