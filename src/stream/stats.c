@@ -22,15 +22,6 @@ PG_FUNCTION_INFO_V1(mcs_reset_change_stream_stats);
 
 #define STATS_COLUMNS	14
 
-static Datum
-interval_of(int64 microseconds)
-{
-	Interval   *interval = palloc0(sizeof(Interval));
-
-	interval->time = microseconds;
-	return IntervalPGetDatum(interval);
-}
-
 /* {"transient": 3, "23505": 1}; the kinds are ours, or SQLSTATEs. */
 static Datum
 errors_of(const Numbers *numbers)
@@ -54,9 +45,9 @@ put_rest(ReturnSetInfo *result, const Numbers *numbers, int at, Datum *values, b
 
 	values[at] = errors_of(numbers);
 	nulls[at + 1] = half < 0;
-	values[at + 1] = interval_of(half);
+	values[at + 1] = mcs_status_interval(half);
 	nulls[at + 2] = most < 0;
-	values[at + 2] = interval_of(most);
+	values[at + 2] = mcs_status_interval(most);
 	values[at + 3] = TimestampTzGetDatum(numbers->since);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -73,9 +64,9 @@ put_stream(ReturnSetInfo *result, const NumbersView *view)
 	values[2] = Int64GetDatum(counters[NUMBER_BYTES]);
 	values[3] = Int64GetDatum(counters[NUMBER_BATCHES]);
 	values[4] = Int64GetDatum(counters[NUMBER_TRANSACTIONS]);
-	values[5] = interval_of(counters[NUMBER_WAIT_MONGODB]);
-	values[6] = interval_of(counters[NUMBER_WAIT_COMMIT]);
-	values[7] = interval_of(counters[NUMBER_WAIT_WRITE]);
+	values[5] = mcs_status_interval(counters[NUMBER_WAIT_MONGODB]);
+	values[6] = mcs_status_interval(counters[NUMBER_WAIT_COMMIT]);
+	values[7] = mcs_status_interval(counters[NUMBER_WAIT_WRITE]);
 	values[8] = Int64GetDatum(counters[NUMBER_FILTER_ERRORS]);
 	values[9] = Int64GetDatum(counters[NUMBER_COLUMN_ERRORS]);
 	put_rest(result, &view->numbers, 10, values, nulls);
@@ -93,9 +84,9 @@ put_handler(ReturnSetInfo *result, const NumbersView *view)
 	values[2] = Int64GetDatum(counters[NUMBER_EVENTS]);
 	values[3] = Int64GetDatum(counters[NUMBER_BATCHES]);
 	values[4] = Int64GetDatum(counters[NUMBER_TRANSACTIONS]);
-	values[5] = interval_of(counters[NUMBER_RUN]);
-	values[6] = interval_of(counters[NUMBER_WAIT_COMMIT]);
-	values[7] = interval_of(counters[NUMBER_WAIT_WRITE]);
+	values[5] = mcs_status_interval(counters[NUMBER_RUN]);
+	values[6] = mcs_status_interval(counters[NUMBER_WAIT_COMMIT]);
+	values[7] = mcs_status_interval(counters[NUMBER_WAIT_WRITE]);
 	put_rest(result, &view->numbers, 8, values, nulls);
 }
 

@@ -21,8 +21,8 @@ PG_FUNCTION_INFO_V1(mcs_change_stream_workers);
 PG_FUNCTION_INFO_V1(mcs_change_handler_workers);
 PG_FUNCTION_INFO_V1(mcs_change_projection_workers);
 
-static Datum
-interval_datum(int64 microseconds)
+Datum
+mcs_status_interval(int64 microseconds)
 {
 	Interval   *interval = palloc0(sizeof(Interval));
 
@@ -121,9 +121,9 @@ put_stream(ReturnSetInfo *result, SlotView *slot)
 	nulls[4] = slot->pid == 0;
 	values[5] = Float8GetDatum(slot->events_per_second);
 	nulls[6] = lag < 0;
-	values[6] = interval_datum(lag);
+	values[6] = mcs_status_interval(lag);
 	nulls[7] = slot->oplog_window < 0;
-	values[7] = interval_datum(slot->oplog_window);
+	values[7] = mcs_status_interval(slot->oplog_window);
 	nulls[8] = slot->report.last_error[0] == '\0';
 	values[8] = CStringGetTextDatum(slot->report.last_error);
 	/* when that has come it is being tried, now */

@@ -77,6 +77,11 @@ extern void mcs_namespace_check(const Stream *stream, const MongoTarget *target,
 /* Tells of fields that a stream's filter or add_fields read and no document has; the session is to be closed then. */
 extern void mcs_guess_of_stream(const Stream *stream, MongoSession *session);
 
+/* ---- status.c: how streams are ---- */
+
+/* Microseconds as an interval. */
+extern Datum mcs_status_interval(int64 microseconds);
+
 /* ---- reason.c: palloc'ed, or NULL where there is none ---- */
 
 #define MCS_REASON_DISABLED "mongo_change_stream.enabled is off on this server, so no change stream or handler runs"

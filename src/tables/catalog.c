@@ -459,3 +459,22 @@ mcs_catalog_update(const char *table, CatalogColumns *columns)
 	appendStringInfo(&sql, " WHERE %s = $1", quote_identifier(columns->names[0]));
 	(void) run_once(sql.data, columns);
 }
+
+List *
+mcs_catalog_names(CatalogStatement *statement, Datum *values, const char *column)
+{
+	CatalogScope scope;
+	List	   *names = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(statement, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+
+		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, column));
+	}
+	mcs_catalog_end(&scope);
+	return names;
+}

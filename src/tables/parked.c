@@ -119,19 +119,7 @@ mcs_parked_passed(const char *stream, int64 event_id)
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT h.handler_name FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
 		"WHERE h.stream_name = $1 AND p.last_event_id >= $2 GROUP BY 1 ORDER BY 1", TEXTOID, INT8OID);
-	CatalogScope scope;
 	Datum		values[2] = {CStringGetTextDatum(stream), Int64GetDatum(event_id)};
-	List	   *names = NIL;
-	uint64		count;
 
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute(&find, values, NULL);
-	for (uint64 i = 0; i < count; i++)
-	{
-		CatalogRow	row = mcs_catalog_row(&scope, i);
-
-		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "handler_name"));
-	}
-	mcs_catalog_end(&scope);
-	return names;
+	return mcs_catalog_names(&find, values, "handler_name");
 }

@@ -269,21 +269,9 @@ mcs_projections_died(Oid owner, int deaths)
 		"SELECT g.view_name FROM @.change_projection_progress g JOIN @.change_projections p USING (view_name), pg_class c "
 		"WHERE c.oid = @.change_projection_view(g.view_name) AND c.relowner = $1 AND g.crashes >= $2 AND p.stopped_reason IS NULL",
 		OIDOID, INT4OID);
-	CatalogScope scope;
 	Datum		values[2] = {ObjectIdGetDatum(owner), Int32GetDatum(deaths)};
-	List	   *names = NIL;
-	uint64		count;
 
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute(&find, values, NULL);
-	for (uint64 i = 0; i < count; i++)
-	{
-		CatalogRow	row = mcs_catalog_row(&scope, i);
-
-		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "view_name"));
-	}
-	mcs_catalog_end(&scope);
-	return names;
+	return mcs_catalog_names(&find, values, "view_name");
 }
 
 /* Notes that a refresh is begun next; false where the projection is not to be refreshed any more. */

@@ -55,6 +55,9 @@ extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, 
 /* The same for one whose only argument is the name of a stream or handler. */
 extern uint64 mcs_catalog_run_for(CatalogStatement *statement, const char *name);
 
+/* Runs one whose rows have a text in a column: a List of char *, in the current memory context. */
+extern List *mcs_catalog_names(CatalogStatement *statement, Datum *values, const char *column);
+
 /* The arguments of a statement while they are gathered. */
 typedef struct CatalogValues
 {
