@@ -174,6 +174,10 @@ DROP FUNCTION discard_dead_letters(text);
 
 -- @create handler_views.sql change_stream_parked_event
 -- @replace handler_views.sql change_stream_dead_letters
+-- @create handler_views.sql change_stream_dead_letter_list
+GRANT SELECT ON change_stream_dead_letter_list TO PUBLIC;
+-- @create handler_views.sql change_stream_dead_letter
+-- @create handler_views.sql change_stream_dead_letter_counts
 
 -- @replace handler_views.sql change_handler_status
 

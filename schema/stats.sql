@@ -96,8 +96,13 @@ AS $function$
   UNION ALL
   SELECT pg_catalog.format('handler "%s"', h.handler_name),
          pg_catalog.format('%s events are dead letters, and wait for somebody', h.dead_letters),
-         pg_catalog.format('SELECT retry_dead_letters(%L); -- when the cause is mended, of which change_stream_dead_letters has the error', h.handler_name)
+         pg_catalog.format('SELECT retry_dead_letters(%L); -- when the cause is mended, of which change_stream_dead_letter_list has the error', h.handler_name)
   FROM @extschema@.change_handler_status h WHERE h.dead_letters OPERATOR(pg_catalog.>) 0
+  UNION ALL
+  SELECT pg_catalog.format('change stream "%s"', c.stream_name),
+         pg_catalog.format('%s events could not be written, and wait for somebody', c.waiting),
+         pg_catalog.format('SELECT retry_dead_letters(stream_name => %L); -- when the cause is mended, of which change_stream_dead_letter_list has the error', c.stream_name)
+  FROM @extschema@.change_stream_dead_letter_counts() c WHERE c.handler_name IS NULL AND c.waiting OPERATOR(pg_catalog.>) 0
   UNION ALL
   SELECT pg_catalog.format('table %s', c.conrelid::pg_catalog.regclass),
          pg_catalog.format('no index supports its foreign key %I on change_stream_events: each event that retention deletes reads the whole table', c.conname),

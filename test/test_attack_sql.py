@@ -319,7 +319,7 @@ def test_stranger_and_other_owner_read_and_do_nothing(attacked, mdb):
 
 RELATIONS = ("change_streams", "change_stream_progress", "change_stream_events", "change_stream_kept_events", "change_stream_metrics",
              "change_stream_status", "change_handlers", "change_handler_progress", "change_handler_dead_letters", "change_stream_dead_letters",
-             "change_handler_status", "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_status")
+             "change_stream_dead_letter_list", "change_handler_status", "change_stream_snapshots", "change_mirrors", "change_mirror_progress", "change_mirror_status")
 OWN_STREAM = ("change_streams", "change_stream_progress", "change_stream_metrics", "change_stream_status")
 
 
@@ -397,7 +397,8 @@ def test_superuser_creates_the_extension_in_a_hostile_schema(hostile, mongo, mdb
         for relation in RELATIONS:
             hostile.execute(f"SELECT * FROM {relation}")
         for call in ("change_stream_user_objects()", "change_stream_exists('s')", "change_stream_follows('s', 'c', NULL)",
-                     "change_handler_exists('h')", "change_stream_workers()", "change_handler_workers()"):
+                     "change_handler_exists('h')", "change_stream_workers()", "change_handler_workers()", "change_stream_dead_letter(1)",
+                     "change_stream_dead_letter_counts()", "change_stream_advice()"):
             hostile.execute(f"SELECT * FROM {call}")
     hostile.execute("RESET ROLE")
     hostile.execute("DROP OWNED BY hostile_reader; DROP ROLE hostile_reader")

@@ -3,6 +3,7 @@ import time
 
 import psycopg
 import pytest
+from bson import ObjectId
 
 from handlers import SEEN, call, handler, make_seen, seen, status, stream_with, sync, wait_state
 from streams import create, drop
@@ -23,10 +24,30 @@ def test_status_counts_dead_letters(linked, mdb):
     mdb.c.insert_many([{"_id": number} for number in range(1, 11)])
     sync(linked)
     one = wait_state(linked, "h", "idle")
-    assert one["dead_letters"] == 5 and "5 dead letters wait in change_stream_dead_letters" in one["reason"]
+    assert one["dead_letters"] == 5 and "5 dead letters wait in change_stream_dead_letter_list" in one["reason"]
     call(linked, "discard_dead_letters", "h")
     one = status(linked, "h")
     assert one["dead_letters"] == 0 and "dead letter" not in one["reason"]
+
+
+def test_a_letter_a_line(linked, mdb, postgres):
+    """psql shows the list on 120 columns, whatever the events and errors hold; the function has all of one."""
+    stream_with(linked, mdb, on_error="park")
+    handler(linked, "new_orders", retry_attempts=0, condition="operation_type <> 'gap'", body="BEGIN RAISE '%', repeat(E'no\nno ', 1000) USING DETAIL = 'why'; END")
+    linked.execute("ALTER TABLE change_stream_events ADD CONSTRAINT named CHECK (full_document->>'n' <> '2')")
+    ids = [ObjectId(), "x" * 1000 + "\n", {"a": "tab\t" * 100}, 4]
+    mdb.c.insert_many([{"_id": one, "n": str(number), "text": "x" * 5000} for number, one in enumerate(ids)])
+    sync(linked)
+    shown = postgres.psql("SELECT * FROM change_stream_dead_letter_list ORDER BY event_id", linked.name, "-P", "format=aligned", "-P", "tuples_only=off").strip("\n").splitlines()
+    assert len(shown) == 4 + 3 and max(map(len, shown)) <= 120, shown      # head, line, a line each, (4 rows)
+    rows = linked.execute("SELECT handler_name, stream_name, event_id, document_key, age < '1 minute', error FROM change_stream_dead_letter_list ORDER BY 3")
+    assert rows[0] == ("new_orders", "s", 1, str(ids[0]), True, rows[0][5]) and rows[0][5].startswith("no no") and len(rows[0][5]) == 38
+    assert rows[1][3] == "x" * 23 + "…" and rows[3][3] == "4"
+    assert rows[2][:3] == (None, "s", 3) and rows[2][5].startswith("new row for relation")
+    whole = "SELECT handler_name, full_document->>'text', detail, attempts FROM change_stream_dead_letter"
+    assert linked.execute(f"{whole}(1, 'new_orders')") == [("new_orders", "x" * 5000, "why", 1)]
+    assert [row[:2] for row in linked.execute(f"{whole}(3, stream_name => 's')")] == [(None, "x" * 5000)]
+    assert linked.execute(f"{whole}(3, 'new_orders')") == linked.execute(f"{whole}(9)") == []
 
 
 def test_stream_with_dead_letters_is_not_dropped_by_the_way(linked, mdb):

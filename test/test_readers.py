@@ -9,7 +9,7 @@ from streams import create, drop, error_of, sync
 
 STATE = ("change_streams", "change_stream_progress", "change_stream_status", "change_handlers", "change_handler_progress", "change_handler_status",
          "change_stream_workers()")
-CONTENT = ("change_stream_events", "change_handler_dead_letters", "change_stream_dead_letters")
+CONTENT = ("change_stream_events", "change_handler_dead_letters", "change_stream_dead_letters", "change_stream_dead_letter_list", "change_stream_dead_letter(1)")
 
 
 @pytest.fixture
@@ -86,6 +86,13 @@ def test_predefined_roles(shop):
     for relation in CONTENT:
         assert streams_seen(shop, "mona", relation) == [], relation
         assert "orders" in streams_seen(shop, "dora", relation), relation
+    # how many is a part of how it is
+    for role in ("alice", "mona", "dora"):
+        with shop.connect(role) as one:
+            assert one.execute("SELECT dead_letters, reason LIKE '%dead letter waits%' FROM change_handler_status").fetchall() == [(1, True)], role
+            assert one.execute("SELECT waiting FROM change_stream_dead_letter_counts() ORDER BY 1").fetchall() == [(0,), (0,), (1,)], role
+    with shop.connect("rita") as rita:
+        assert rita.execute("SELECT count(*) FROM change_stream_dead_letter_counts()").fetchone() == (0,)
     with shop.connect("alice") as alice:
         alice.execute("SELECT drop_change_stream('other', keep_events => true)")
     assert streams_seen(shop, "dora", "change_stream_events") == ["orders", "other"]

@@ -36,6 +36,7 @@
 PG_FUNCTION_INFO_V1(mcs_retry_dead_letters);
 PG_FUNCTION_INFO_V1(mcs_discard_dead_letters);
 PG_FUNCTION_INFO_V1(mcs_change_handler_dead_letter_event);
+PG_FUNCTION_INFO_V1(mcs_change_stream_dead_letter_counts);
 
 /* ---- running a handler on them again ---- */
 
@@ -155,6 +156,37 @@ mcs_discard_dead_letters(PG_FUNCTION_ARGS)
 	if (stream)
 		PG_RETURN_INT64(mcs_parked_discard(mcs_stream_load_own(stream, false)->name));
 	PG_RETURN_INT64(mcs_dead_letters_discard(mcs_handler_load_own(fcinfo, false)->name));
+}
+
+/*
+ * change_stream_dead_letter_counts() -> setof record: for all streams that the
+ * caller may see.  Row-level security hides dead letters, which hold events,
+ * from who sees only how a stream is; how many there are is a part of that.
+ */
+Datum
+mcs_change_stream_dead_letter_counts(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	StreamsSeen seen;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	seen = mcs_grants_load();
+	foreach(cell, mcs_dead_letters_counts())
+	{
+		DeadLetterCount *count = lfirst(cell);
+		Datum		values[3];
+		bool		nulls[3] = {0};
+
+		if (!mcs_grants_allow(&seen, count->stream, count->owner))
+			continue;
+		values[0] = CStringGetTextDatum(count->stream);
+		nulls[1] = count->handler == NULL;
+		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(count->handler);
+		values[2] = Int64GetDatum(count->waiting);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 /* ---- as an event ---- */

@@ -85,8 +85,9 @@ tell_of_dead_letters(HandlerWorker *worker, bool at_once)
 	mcs_process_begin(&worker->process);
 	alert.reason = psprintf(INT64_FORMAT " %s of change stream \"%s\" became %s, the last of them event " INT64_FORMAT, count,
 							count == 1 ? "event" : "events", worker->stream, count == 1 ? "a dead letter" : "dead letters", last);
-	alert.hint = psprintf("change_stream_dead_letters shows them, SELECT retry_dead_letters(%s) tries them again",
-						  quote_literal_cstr(worker->process.name));
+	alert.hint = psprintf("change_stream_dead_letter_list shows them, change_stream_dead_letter(" INT64_FORMAT ", %s) all of that one; "
+						  "SELECT retry_dead_letters(%s) tries them again",
+						  last, quote_literal_cstr(worker->process.name), quote_literal_cstr(worker->process.name));
 	mcs_alert(&alert);
 	mcs_process_commit(&worker->process);
 }

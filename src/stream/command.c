@@ -595,9 +595,9 @@ refuse_dead_letters(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("change stream \"%s\" has dead letters", name),
-				 errdetail_plural("Its handlers have given up " INT64_FORMAT " event, which would be deleted.",
-								  "Its handlers have given up " INT64_FORMAT " events, which would be deleted.", count, count),
-				 errhint("See change_stream_dead_letters, or SELECT drop_change_stream(%s, discard_dead_letters => true);",
+				 errdetail_plural(INT64_FORMAT " event, which a handler has given up or which could not be written, would be deleted.",
+								  INT64_FORMAT " events, which handlers have given up or which could not be written, would be deleted.", count, count),
+				 errhint("change_stream_dead_letter_list shows them; SELECT drop_change_stream(%s, discard_dead_letters => true);",
 						 quote_literal_cstr(name))));
 }
 

@@ -60,6 +60,39 @@ mcs_dead_letters_count(const char *stream)
 	return (int64) mcs_catalog_run_for(&count, stream);
 }
 
+/* Of each handler and each stream, also where none waits: a list of DeadLetterCount. */
+List *
+mcs_dead_letters_counts(void)
+{
+	static CatalogStatement list = {.sql =
+		"SELECT s.stream_name, s.owner, h.handler_name, "
+		"(SELECT count(*) FROM @.change_handler_dead_letters l WHERE l.handler_name = h.handler_name) AS waiting "
+		"FROM @.change_handlers h JOIN @.change_streams s USING (stream_name) "
+		"UNION ALL SELECT s.stream_name, s.owner, NULL, "
+		"(SELECT count(*) FROM @.change_stream_parked_events p WHERE p.stream_name = s.stream_name) FROM @.change_streams s"};
+	CatalogScope scope;
+	List	   *counts = NIL;
+	uint64		count;
+
+	mcs_catalog_begin(&scope);
+	count = mcs_catalog_execute(&list, NULL, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		CatalogRow	row = mcs_catalog_row(&scope, i);
+		MemoryContext old = MemoryContextSwitchTo(scope.caller);
+		DeadLetterCount *one = palloc(sizeof(DeadLetterCount));
+
+		one->stream = mcs_catalog_get_text(&row, "stream_name");
+		one->owner = mcs_catalog_get_oid(&row, "owner");
+		one->handler = mcs_catalog_get_text(&row, "handler_name");
+		one->waiting = mcs_catalog_get_int64(&row, "waiting");
+		counts = lappend(counts, one);
+		MemoryContextSwitchTo(old);
+	}
+	mcs_catalog_end(&scope);
+	return counts;
+}
+
 /*
  * The event is the row of the events table where it is still there, which its
  * owner may have changed, and else what was kept of it.

@@ -669,6 +669,17 @@ extern void mcs_dead_letters_insert(const Handler *handler, int64 event_id, cons
 extern bool mcs_dead_letters_exist(const char *stream, int64 event_id, const char *but_handler);
 extern int64 mcs_dead_letters_count(const char *stream);
 
+/* How many wait, of a handler or, where it is NULL, of events that the stream has parked. */
+typedef struct DeadLetterCount
+{
+	char	   *stream;
+	Oid			owner;			/* of the stream */
+	char	   *handler;
+	int64		waiting;
+} DeadLetterCount;
+
+extern List *mcs_dead_letters_counts(void);
+
 /* Locks the first dead letters behind an event, at most limit of them: a list of DeadLetter. */
 extern List *mcs_dead_letters_lock(const char *handler, int64 after, int limit);
 extern void mcs_dead_letters_delete(const char *handler, int64 event_id);
