@@ -227,6 +227,7 @@ GRANT SELECT ON change_handler_stats TO PUBLIC;
 
 -- the dialect
 
+-- @create dialect.sql change_stream_translate_for_gateway
 DROP FUNCTION change_stream_translate_body(text);
 -- @create dialect.sql change_stream_translate_body
 -- @create dialect.sql change_stream_query

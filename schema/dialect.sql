@@ -9,6 +9,11 @@ CREATE FUNCTION change_stream_translate(sql text) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION change_stream_translate(text) IS 'statements with document paths and change streams as plain SQL; plain SQL comes back as it is';
 
+CREATE FUNCTION change_stream_translate_for_gateway(sql text) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_for_gateway' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION change_stream_translate_for_gateway(text)
+  IS 'as change_stream_translate, with documents in rows that the client gets as mongo_change_stream.gateway_documents says';
+
 CREATE FUNCTION change_stream_translate_expression(expression text, bare_names boolean = true) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_expression' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION change_stream_translate_expression(text, boolean)

@@ -135,7 +135,7 @@ def compare_pipelines(port, direct_port, database, seconds, seed, goes_on=lambda
     with psycopg.connect(host="127.0.0.1", port=direct_port, dbname=database, user="postgres", autocommit=True) as connection:
         connection.execute(TABLES)
         connection.execute("CREATE TABLE IF NOT EXISTS counted (n int); TRUNCATE counted")
-        plain_of = {text: connection.execute("SELECT change_stream_translate(%s)", [text]).fetchone()[0] for text in DIALECT}
+        plain_of = {text: connection.execute("SELECT change_stream_translate_for_gateway(%s)", [text]).fetchone()[0] for text in DIALECT}
     assert all(plain != text for text, plain in plain_of.items())
     count = 0
     end = time.monotonic() + seconds

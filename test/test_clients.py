@@ -53,7 +53,7 @@ def printed(command, environment, **options):
 
 def test_psql(repository, environment):
     script, = examples(repository, "sh")
-    assert printed(["bash", "-c", script], environment) == ['"Ann"|12.5', '"Bob"|30']
+    assert printed(["bash", "-c", script], environment) == ["Ann|12.5", "Bob|30"]
 
 
 def test_psycopg(repository, environment):

@@ -10,7 +10,7 @@ CODE = re.compile(r"`([^`]+)`")
 INTERNAL = {"change_handler_dead_letter_event", "change_handler_exists", "change_handler_numbers", "change_handler_workers", "change_stream_absence", "change_stream_append_only",
             "change_stream_copy_reason", "change_stream_events_truncated",
             "change_projection_event_time", "change_projection_exists", "change_projection_find_sources", "change_projection_follow", "change_projection_view", "change_projection_workers",
-            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_numbers", "change_stream_parked_event", "change_stream_position_time", "change_stream_workers", "document_index_bound",
+            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_numbers", "change_stream_parked_event", "change_stream_position_time", "change_stream_translate_for_gateway", "change_stream_workers", "document_index_bound",
             "string_agg_distinct_elements", "string_agg_elements"}
 
 
@@ -152,7 +152,7 @@ def test_columns_in_the_library(db, repository):
 
 def test_settings(db, page):
     db.execute("LOAD 'mongo_change_stream'")
-    when = {"sighup": "reload", "postmaster": "at server start"}
+    when = {"sighup": "reload", "postmaster": "at server start", "user": "session"}
     there = {name: f"{kind.replace('bool', 'boolean')}{' with a unit' if unit else ''}, {shown} ({when[context]})" for name, kind, unit, shown, context in db.execute(
         "SELECT name, vartype, unit, CASE WHEN unit IS NULL THEN boot_val ELSE current_setting(name) END, context FROM pg_settings WHERE name LIKE 'mongo_change_stream.%'")}
     assert {CODE.match(name).group(1): meaning for name, meaning, _ in table(page("README.md", "### Settings"))} == there

@@ -201,7 +201,7 @@ relations_of_body(const Fragment *fragment)
 }
 
 /* PostgreSQL's analysis, and what is kept of its result. */
-static void
+static Query *
 analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 {
 	RawStmt    *raw = makeNode(RawStmt);
@@ -214,6 +214,7 @@ analyse_query(Fragment *fragment, Node *query, ParserSetupHook hooks)
 	fragment->result = analysed->commandType == CMD_SELECT ? analysed->targetList : analysed->returningList;
 	if (fragment->result)
 		fragment->result_type = exprType((Node *) linitial_node(TargetEntry, fragment->result)->expr);
+	return analysed;
 }
 
 /* As SQL has it, with no meaning of the dialect's. */
@@ -227,7 +228,7 @@ analyse_plain(Fragment *fragment)
 	fragment->plain = true;
 	if (needs_row(fragment))
 		add_row(fragment, (SelectStmt *) query);
-	analyse_query(fragment, query, install_plain_hooks);
+	(void) analyse_query(fragment, query, install_plain_hooks);
 }
 
 /* What a select item without an alias is called, once it is edited. */
@@ -300,6 +301,7 @@ static void
 analyse_dialect(Fragment *fragment)
 {
 	Node	   *query = parse(fragment, fragment->parsed);
+	Query	   *analysed;
 
 	fragment->plain = false;
 	mcs_dialect_forget_edits(fragment);
@@ -324,8 +326,10 @@ analyse_dialect(Fragment *fragment)
 		if (needs_row(fragment))
 			add_row(fragment, (SelectStmt *) query);
 	}
-	analyse_query(fragment, query, install_hooks);
+	analysed = analyse_query(fragment, query, install_hooks);
 	keep_names(fragment);
+	if (fragment->shown)
+		mcs_shown_wrap(fragment, analysed);
 }
 
 /* An analysis to be run. */

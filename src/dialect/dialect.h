@@ -13,7 +13,7 @@
 #ifndef MCS_DIALECT_H
 #define MCS_DIALECT_H
 
-/* Registers what adds hints to errors. */
+/* Registers what adds hints to errors, and the setting. */
 extern void mcs_dialect_init(void);
 
 #endif							/* MCS_DIALECT_H */

@@ -109,7 +109,8 @@ typedef enum DialectTarget
 {
 	TARGET_ANY,
 	TARGET_BOOLEAN,
-	TARGET_ASSIGNED				/* of a column or variable that it is assigned to */
+	TARGET_ASSIGNED,			/* of a column or variable that it is assigned to */
+	TARGET_SHOWN				/* what a client reads */
 } DialectTarget;
 
 /* What is known of the columns of a UNION and its like; kept from one attempt to the next. */
@@ -181,6 +182,7 @@ typedef struct Fragment
 	List	   *into_types;		/* of Oid: types that a select list is assigned to; NIL: not known */
 	bool		is_condition;	/* the text is an expression that a boolean is needed of */
 	bool		lenient;		/* who takes the text says what is wrong with it */
+	bool		shown;			/* documents in rows that the client gets shall be plain text */
 	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
 	bool		has_aggregates;
 	bool		change_is_row;	/* "change." in front of a column goes */
@@ -255,6 +257,9 @@ typedef struct DialectRelation
 /* Operators that CONTAINS becomes in what is parsed, as long as the word; no others may be called so. */
 #define DIALECT_CONTAINS		"<@@@@@@>"
 #define DIALECT_NOT_CONTAINS	"<!@@@@@>"
+
+/* What makes text of a document in a row that a client reads: of any, as no row is to be lost for it. */
+#define DIALECT_SHOWN_TEXT	"document_text_lenient"
 
 /* Numbers of ParamRefs that are the user's, as many as the protocol can pass, and that are ours. */
 #define DIALECT_MAX_PARAMETER	65535
@@ -352,6 +357,7 @@ extern bool mcs_dialect_is_literal(const Fragment *fragment, Node *node);
 extern void mcs_dialect_type_literal(Fragment *fragment, Node *raw, Node **slot, const char *type);
 extern Node *mcs_dialect_as_document(ParseState *pstate, Node *raw, Node *expression);
 extern Node *mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid type);
+extern Node *mcs_dialect_show_document(ParseState *pstate, Node *raw, Node *expression);
 extern void mcs_dialect_unify(ParseState *pstate, List *slots);
 extern const Oid mcs_dialect_cast_types[];
 
@@ -376,6 +382,11 @@ extern Node *mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref);
 /* dialect/analyse.c */
 extern char *mcs_dialect_translate_fragment(Fragment *fragment);
 extern void mcs_dialect_rethrow_urgent(ErrorData *error);
+
+/* dialect/shown.c */
+extern void mcs_shown_init(void);
+extern bool mcs_shown_wanted(void);
+extern void mcs_shown_wrap(Fragment *fragment, const Query *query);
 
 /* dialect/event_expression.c */
 extern char *mcs_dialect_event_expression(Oid namespace, const char *source, int from, int to, List *names, bool bare_names, bool condition);
@@ -518,6 +529,7 @@ typedef struct Script
 	DialectToken *tokens;
 	int			count;
 	int			statements;		/* in the text */
+	bool		shown;			/* documents in rows that the client gets shall be plain text */
 	int			next;			/* the token where the next statement begins */
 
 	/* the statement */

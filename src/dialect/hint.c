@@ -134,4 +134,5 @@ mcs_dialect_init(void)
 {
 	previous_emit_log = emit_log_hook;
 	emit_log_hook = add_hint;
+	mcs_shown_init();
 }

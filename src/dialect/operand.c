@@ -172,6 +172,13 @@ mcs_dialect_cast_document(ParseState *pstate, Node *raw, Node *expression, Oid t
 	return result;
 }
 
+/* A document as text that is shown: plain, whatever is in it. */
+Node *
+mcs_dialect_show_document(ParseState *pstate, Node *raw, Node *expression)
+{
+	return call(pstate, raw, expression, DIALECT_SHOWN_TEXT, ")");
+}
+
 /* Makes documents of all branches of a CASE, COALESCE and their like, if one is a document. */
 void
 mcs_dialect_unify(ParseState *pstate, List *slots)

@@ -453,6 +453,42 @@ prepare_node(Node *node, PrepareState *state)
 	}
 }
 
+/* Has documents that RETURNING gives to the client made plain text; of what a star stands for nothing is known yet. */
+static void
+show_returning(Fragment *fragment, List *returning)
+{
+	ListCell   *cell;
+
+	foreach(cell, returning)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, cell);
+
+		if (!mcs_dialect_has_star(target->val))
+			mcs_dialect_set_target(fragment, target->val, TARGET_SHOWN, InvalidOid);
+	}
+}
+
+/* The RETURNING list of a query; NIL where it has none. */
+static List *
+returning_list(Node *query)
+{
+	switch (nodeTag(query))
+	{
+		case T_InsertStmt:
+			return mcs_dialect_returning_list((InsertStmt *) query);
+		case T_UpdateStmt:
+			return mcs_dialect_returning_list((UpdateStmt *) query);
+		case T_DeleteStmt:
+			return mcs_dialect_returning_list((DeleteStmt *) query);
+#if PG_VERSION_NUM >= 170000
+		case T_MergeStmt:
+			return mcs_dialect_returning_list((MergeStmt *) query);
+#endif
+		default:
+			return NIL;
+	}
+}
+
 /* Makes a query ready for analysis. */
 void
 mcs_dialect_prepare(Fragment *fragment, Node *query)
@@ -461,6 +497,8 @@ mcs_dialect_prepare(Fragment *fragment, Node *query)
 
 	/* the inner nodes first, then what stands around the whole */
 	(void) prepare_node(query, &state);
+	if (fragment->shown)
+		show_returning(fragment, returning_list(query));
 	if (IsA(query, SelectStmt))
 	{
 		/* SELECT ... INTO variables of a block */

@@ -95,9 +95,11 @@ mcs_script_translate(Script *script, bool *is_call)
 
 	if (!made)
 	{
+		Fragment   *fragment = mcs_dialect_begin_fragment(script->namespace, script->statement, 0, script->to - script->from, DIALECT_STATEMENT);
+
 		*is_call = false;
-		made = mcs_dialect_translate_fragment(mcs_dialect_begin_fragment(script->namespace, script->statement, 0,
-																		 script->to - script->from, DIALECT_STATEMENT));
+		fragment->shown = script->shown;
+		made = mcs_dialect_translate_fragment(fragment);
 	}
 	MemoryContextSwitchTo(old);
 	return made;

@@ -128,8 +128,10 @@ static Node *
 apply_target(ParseState *pstate, DialectDeferred *deferred, Node *expression)
 {
 	Fragment   *fragment = mcs_dialect_current;
-	Oid			type = deferred->target == TARGET_BOOLEAN ? BOOLOID : getBaseType(deferred->target_type);
+	Oid			type = deferred->target == TARGET_BOOLEAN ? BOOLOID : deferred->target == TARGET_ASSIGNED ? getBaseType(deferred->target_type) : InvalidOid;
 
+	if (deferred->target == TARGET_SHOWN)
+		return getBaseType(exprType(expression)) == fragment->document ? mcs_dialect_show_document(pstate, deferred->original, expression) : expression;
 	if (exprType(expression) != fragment->document || type == fragment->document)
 		return expression;
 	/* of other types there is a cast on assignment, or none at all */

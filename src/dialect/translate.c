@@ -22,7 +22,8 @@
  *	edit.c			has noted by then what all of these change in the text (whose
  *					range extent.c knows), and writes the result
  *
- * runtime.c is what the result calls when it runs.
+ * shown.c makes plain text of documents in rows that go to a client of the
+ * gateway.  runtime.c is what the result calls when it runs.
  */
 #include "mongo_change_stream.h"
 
@@ -32,6 +33,7 @@
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate);
+PG_FUNCTION_INFO_V1(mcs_change_stream_translate_for_gateway);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_body);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_expression);
 PG_FUNCTION_INFO_V1(mcs_change_stream_translate_fields);
@@ -69,14 +71,15 @@ translate_script(void *arg)
 	appendStringInfoString(&translation->out, script->text + at);
 }
 
-/* A text of several statements as plain SQL. */
+/* A text of several statements as plain SQL; shown: documents in rows that the client gets become plain text. */
 static char *
-translate_text(Oid namespace, const char *text)
+translate_text(Oid namespace, const char *text, bool shown)
 {
 	Translation translation;
 	ErrorData  *error = NULL;
 
 	mcs_script_begin(&translation.script, namespace, text);
+	translation.script.shown = shown;
 	initStringInfo(&translation.out);
 	translation.preview = translation.script.statements > 1 && mcs_dialect_is_likely(text) && mcs_preview_allowed();
 	if (translation.preview)
@@ -95,7 +98,16 @@ mcs_change_stream_translate(PG_FUNCTION_ARGS)
 {
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source)));
+	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source, false)));
+}
+
+/* change_stream_translate_for_gateway(text): the same, with rows as the session has set that its client gets them */
+Datum
+mcs_change_stream_translate_for_gateway(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(translate_text(get_func_namespace(fcinfo->flinfo->fn_oid), source, mcs_shown_wanted())));
 }
 
 /* change_stream_translate_body(text, boolean): a PL/pgSQL block with "change", or of a batch with "changes", as plain PL/pgSQL */

@@ -33,9 +33,16 @@
 
 #define CATALOG "OPERATOR(pg_catalog.=)"
 
-/* The extension's schema, relations with columns of type document, columns of type json and jsonb; no row where it is not there for this role. */
+/*
+ * The function that translates, relations with columns of type document, columns of type json and jsonb; no row where it is not there
+ * for this role.  The one for us is not in the extension's schema of 1.0; one that somebody has put there is none of the extension's.
+ */
 static const char names_query[] =
-"SELECT pg_catalog.format('%I', n.nspname),"
+"SELECT pg_catalog.format('%I.%I', n.nspname, CASE WHEN EXISTS"
+"  (SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_depend AS d ON d.objid " CATALOG " f.oid AND d.refobjid " CATALOG " e.oid"
+"   WHERE f.pronamespace " CATALOG " n.oid AND f.proname " CATALOG " 'change_stream_translate_for_gateway'"
+"   AND d.classid " CATALOG " 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refclassid " CATALOG " 'pg_catalog.pg_extension'::pg_catalog.regclass)"
+"  THEN 'change_stream_translate_for_gateway' ELSE 'change_stream_translate' END),"
 " (SELECT pg_catalog.string_agg(r.relname, pg_catalog.chr(1)) FROM"
 "  (SELECT DISTINCT c.relname::pg_catalog.text AS relname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid " CATALOG " a.attrelid"
 "   WHERE (a.atttypid " CATALOG " t.oid OR a.atttypid " CATALOG " t.typarray) AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
@@ -119,9 +126,9 @@ mcs_gateway_ask_text(Link *link, const char *text, size_t size)
 	Bytes		query = {0};
 
 	mcs_gateway_add(&query, "SELECT ", 7);
-	mcs_gateway_add(&query, mcs_gateway_at(&link->schema), mcs_gateway_size(&link->schema));
+	mcs_gateway_add(&query, mcs_gateway_at(&link->function), mcs_gateway_size(&link->function));
 	/* by its type, so that no other function of the name is meant */
-	mcs_gateway_add_string(&query, ".change_stream_translate($1::pg_catalog.text)");
+	mcs_gateway_add_string(&query, "($1::pg_catalog.text)");
 	if (!query.broken)
 		ask(link, EXCHANGE_TEXT, mcs_gateway_at(&query), text, size);
 	mcs_gateway_clear(&query);
@@ -148,7 +155,7 @@ mcs_gateway_take_names(Link *link, int64_t now)
 	const char *column;
 
 	mcs_gateway_forget_names(&link->names);
-	mcs_gateway_clear(&link->schema);
+	mcs_gateway_clear(&link->function);
 	link->asked_names = true;
 	link->installed = link->exchange.result == RESULT_ROW;
 	link->names_until = now + (link->installed ? NAMES_MS : NO_NAMES_MS);
@@ -159,13 +166,13 @@ mcs_gateway_take_names(Link *link, int64_t now)
 	{
 		column = mcs_gateway_column(mcs_gateway_at(row), mcs_gateway_size(row), i, &length);
 		if (column && i == 0)
-			mcs_gateway_add(&link->schema, column, length);
+			mcs_gateway_add(&link->function, column, length);
 		else if (column && !mcs_gateway_add_names(&link->names, column, length, i == 1 ? NAME_RELATION : NAME_JSON))
 			link->dead = true;
 	}
 	if (link->names.count > NAMES_MAX)
 		link->all_names = true;
-	/* without its schema nothing can be asked */
-	if (mcs_gateway_size(&link->schema) == 0)
+	/* without its name nothing can be asked */
+	if (mcs_gateway_size(&link->function) == 0)
 		link->installed = false;
 }

@@ -323,7 +323,7 @@ typedef struct Link
 	bool		installed;		/* the extension, here */
 	bool		all_names;		/* there are too many names: every text is asked for */
 	int64_t		names_until;	/* when they are asked for again */
-	Bytes		schema;			/* of the extension, quoted */
+	Bytes		function;		/* that translates, as SQL has it */
 	Names		names;
 
 	Bytes		block;			/* a CREATE TRIGGER that is not complete */

@@ -1,0 +1,34 @@
+-- What the gateway sends in the place of a text: documents in rows that the client gets become plain text.
+\pset format unaligned
+\pset tuples_only on
+CREATE TABLE goods (n int, d document);
+INSERT INTO goods VALUES (1, '{"v": "gold", "when": {"$date": "2026-01-31T12:00:00Z"}}'), (2, '{"v": 10}'), (3, '{"v": 9}'), (4, '{"v": "a\u0000b"}');
+
+-- outside of the SELECT, so that within it they are documents
+SELECT change_stream_translate_for_gateway('SELECT d.v, n FROM goods ORDER BY d.v');
+SELECT change_stream_translate_for_gateway('SELECT d.v, n FROM goods ORDER BY v') \gexec
+SELECT change_stream_translate_for_gateway('SELECT d.when FROM goods WHERE d.v = ''gold'';  SELECT 1 -- plain
+') \gexec
+SELECT change_stream_translate_for_gateway('(SELECT d.v FROM goods UNION SELECT 1) ORDER BY 1 LIMIT 2');
+SELECT change_stream_translate_for_gateway('WITH a AS (SELECT d.v FROM goods) SELECT v, v AS v, count(*) FROM a GROUP BY v HAVING v > 9');
+SELECT change_stream_translate_for_gateway('PREPARE p(text) AS SELECT d.v FROM goods WHERE d.v = $1');
+SELECT change_stream_translate_for_gateway('DECLARE c CURSOR FOR SELECT d.v FROM goods');
+-- in place
+SELECT change_stream_translate_for_gateway('UPDATE goods SET d = d WHERE d.v = 1 RETURNING n, d, d.v AS w');
+SELECT change_stream_translate_for_gateway('DELETE FROM goods WHERE d.v = 1 RETURNING d.v');
+SELECT change_stream_translate_for_gateway('UPDATE goods SET d = d WHERE d.v <> 1 RETURNING d.v') \gexec
+-- not there: what has no documents, what is plain SQL, what is kept or needs its table
+SELECT change_stream_translate_for_gateway('SELECT d.v::text FROM goods WHERE d.v = 1');
+SELECT change_stream_translate_for_gateway('SELECT d[''v''] FROM goods');
+SELECT change_stream_translate_for_gateway('DECLARE c CURSOR FOR SELECT d.v FROM goods FOR UPDATE');
+SELECT change_stream_translate_for_gateway('CREATE VIEW v AS SELECT d.v FROM goods');
+SELECT change_stream_translate_for_gateway('SELECT d.v INTO t FROM goods');
+SELECT change_stream_translate_for_gateway('COPY (SELECT d.v FROM goods) TO STDOUT');
+SELECT change_stream_translate_for_gateway('INSERT INTO goods(d) SELECT d.v FROM goods');
+SELECT change_stream_translate_for_gateway('WITH a AS (DELETE FROM goods WHERE d.v = 1 RETURNING d) SELECT d.v FROM a');
+SELECT change_stream_translate('SELECT d.v FROM goods WHERE d.v = 1');
+SET mongo_change_stream.gateway_documents = document;
+SELECT change_stream_translate_for_gateway('SELECT d.v FROM goods WHERE d.v = 1');
+SET mongo_change_stream.gateway_documents = jsonb;
+RESET mongo_change_stream.gateway_documents;
+DROP TABLE goods;
