@@ -75,6 +75,7 @@ ALTER FUNCTION document_path(document, text[]) LEAKPROOF;
 -- foreign data wrapper
 
 REVOKE EXECUTE ON FUNCTION mongo_change_stream_validator(text[], oid) FROM PUBLIC;
+-- @create foreign.sql change_stream_kept
 
 -- streams: tables and rights
 
@@ -117,6 +118,8 @@ ALTER TABLE change_stream_progress
   ADD oplog_window interval,
   ADD oplog_told int NOT NULL DEFAULT 0;
 ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C", ADD COLUMN deployment document, ADD COLUMN oplog_holds interval;
+-- not known of 1.0's streams: from the position on that is saved next
+ALTER TABLE change_stream_progress ADD COLUMN kept_from text COLLATE "C", ADD COLUMN kept_from_event bigint NOT NULL DEFAULT 0;
 
 -- the function, and the trigger of the same name that calls it
 -- @create stream_tables.sql change_stream_events_truncated

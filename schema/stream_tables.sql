@@ -109,7 +109,9 @@ CREATE TABLE change_stream_progress (
   oplog_told int NOT NULL DEFAULT 0,
   last_event_token text COLLATE "C",
   deployment document,
-  oplog_holds interval
+  oplog_holds interval,
+  kept_from text COLLATE "C",
+  kept_from_event bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 COMMENT ON COLUMN change_stream_progress.stream_name IS 'the change stream';
@@ -138,6 +140,9 @@ COMMENT ON COLUMN change_stream_progress.last_event_token
 COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set; null: nothing yet';
 COMMENT ON COLUMN change_stream_progress.oplog_holds
   IS 'how far back it would reach when full, at its pace until then, which is what change_stream_alert goes by; null: as oplog_window';
+COMMENT ON COLUMN change_stream_progress.kept_from
+  IS 'position from which on no event is missing, and all are by the definition of now; null: not known yet';
+COMMENT ON COLUMN change_stream_progress.kept_from_event IS 'number of the last event up to that position; 0: there is none';
 
 -- Collation C: tokens sort as bytes, and names need no more.
 CREATE TABLE change_stream_events (

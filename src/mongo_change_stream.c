@@ -11,6 +11,7 @@
 #include "mongo/mongo.h"
 #include "shared/shared.h"
 #include "stream/stream.h"
+#include "tables/tables.h"
 #include "utils/guc.h"
 #include "worker/worker.h"
 
@@ -23,6 +24,7 @@ _PG_init(void)
 {
 	mcs_mongo_init();
 	mcs_guc_init();
+	mcs_kept_init();
 	mcs_shared_init();
 	mcs_wake_init();
 	mcs_launcher_init();

@@ -247,6 +247,7 @@ typedef struct DialectRelation
 	char	   *database;		/* or NULL */
 	Oid			relid;			/* what was found */
 	bool		filtered;		/* rows of all_changes */
+	bool		history;		/* CHANGE_STREAM(orders, 'history'): what streams keep is not meant */
 	bool		used;			/* a relation stands there */
 } DialectRelation;
 

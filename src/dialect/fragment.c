@@ -168,7 +168,7 @@ is_name(const Fragment *fragment, int i)
  * Makes the tokens from..to stand for a relation; name is the one whose place
  * it takes, the others go.
  */
-static void
+static DialectRelation *
 replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *collection, char *folded, char *database)
 {
 	DialectRelation *relation = palloc0(sizeof(DialectRelation));
@@ -194,6 +194,7 @@ replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *col
 	for (int i = name + 1; i < to; i++)
 		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]), "");
 	fragment->has_words = true;
+	return relation;
 }
 
 /* A name of a collection, maybe with its database in front; false where there is none. */
@@ -227,6 +228,33 @@ on_database(Fragment *fragment, int i)
 		replace_by_placeholder(fragment, i, i + 3, i + 2, NULL, NULL, NULL);
 }
 
+/*
+ * The end of CHANGE_STREAM( ... ) from behind the name on: the token behind the
+ * bracket, *history where 'history' stands before it.  0 where it is something
+ * else, as a function or a table of the user's that has this name.
+ */
+static int
+closing_bracket(const Fragment *fragment, int i, int word, bool *history)
+{
+	static const char *const before_relation[] = {"FROM", "JOIN", NULL};
+	const DialectToken *tokens = fragment->tokens;
+
+	*history = false;
+	if (tokens[i].type == ')')
+		return i + 1;
+	if (tokens[i].type != ',' || !(tokens[i + 1].type == TOKEN_STRING || mcs_dialect_token_is_any(fragment->text, &tokens[word - 1], before_relation)))
+		return 0;
+	if (tokens[i + 1].type != TOKEN_STRING || strcmp(tokens[i + 1].value, "history") != 0 || tokens[i + 2].type != ')')
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("only 'history' can stand behind the name in CHANGE_STREAM"),
+				 errdetail("With it MongoDB's history is read, also where a change stream keeps the events."),
+				 errhint("SELECT ... FROM CHANGE_STREAM(orders, 'history');"),
+				 mcs_dialect_error_at(fragment, tokens[i + 1].at)));
+	*history = true;
+	return i + 3;
+}
+
 /* CHANGE_STREAM in its places: a relation of FROM, and in front of a CTE's name */
 static void
 change_stream(Fragment *fragment, int i)
@@ -236,6 +264,7 @@ change_stream(Fragment *fragment, int i)
 	int			end;
 	int			name;
 	char	   *database;
+	bool		history;
 
 	/* no statement begins with a relation; PAUSE CHANGE STREAM and the like are read elsewhere */
 	if (i == 0)
@@ -246,10 +275,12 @@ change_stream(Fragment *fragment, int i)
 			 collection_name(fragment, i + 2, &end, &name, &database))
 		replace_by_placeholder(fragment, i, end, name, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]), tokens[name].value, database);
 	else if (tokens[i + 1].type == '(' && mcs_dialect_word_is(fragment, i + 2, "DATABASE") &&
-			 tokens[i + 3].type == ')')
-		replace_by_placeholder(fragment, i, i + 4, i + 2, NULL, NULL, NULL);
-	else if (tokens[i + 1].type == '(' && collection_name(fragment, i + 2, &end, &name, &database) && tokens[end].type == ')')
-		replace_by_placeholder(fragment, i, end + 1, name, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]), tokens[name].value, database);
+			 (end = closing_bracket(fragment, i + 3, i, &history)) > 0)
+		replace_by_placeholder(fragment, i, end, i + 2, NULL, NULL, NULL)->history = history;
+	else if (tokens[i + 1].type == '(' && collection_name(fragment, i + 2, &end, &name, &database) &&
+			 (end = closing_bracket(fragment, end, i, &history)) > 0)
+		replace_by_placeholder(fragment, i, end, name, mcs_dialect_spelling(fragment->text, &fragment->tokens[name]),
+							   tokens[name].value, database)->history = history;
 	else if ((mcs_dialect_token_is_any(fragment->text, &tokens[i - 1], before_cte) || tokens[i - 1].type == ',') &&
 			 is_name(fragment, i + 1) && (mcs_dialect_word_is(fragment, i + 2, "AS") || tokens[i + 2].type == '('))
 	{

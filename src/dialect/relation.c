@@ -5,6 +5,10 @@
  * A relation on the search path that has the columns of events: the
  * collection's foreign table, or a view over change_stream_events.  Where
  * there is none, it is all_changes with the other collections left out.
+ *
+ * Where a change stream keeps events of a foreign table's collection, the table
+ * has a mark, by which each scan looks whether it can take these in place of
+ * MongoDB's history (fdw/kept_read.c).
  */
 #include "mongo_change_stream.h"
 
@@ -16,12 +20,17 @@
 #include "dialect/dialect_internal.h"
 #include "event/event.h"
 #include "foreign/foreign.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parser.h"
+#include "tables/tables.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #define ALL_CHANGES "all_changes"
+
+/* The mark: as a condition on tableoid. */
+#define KEPT_FUNCTION "change_stream_kept"
 
 /* What a name in the parsed text stands for; NULL where it is just a name. */
 DialectRelation *
@@ -151,22 +160,39 @@ find_events(const Fragment *fragment, DialectRelation *relation)
 	}
 }
 
-/* all_changes without the events of other collections or databases, as a sub-select */
+/* A relation without the events of other collections or databases, or with the mark, as a sub-select */
 static char *
-filtered_rows(const DialectRelation *relation)
+filtered_rows(const Fragment *fragment, const DialectRelation *relation, bool marked)
 {
 	StringInfoData select;
+	const char *before = " WHERE ";
 
 	initStringInfo(&select);
-	appendStringInfo(&select, "(SELECT * FROM %s WHERE ", mcs_dialect_relation_name(relation->relid));
-	if (relation->database)
-		appendStringInfo(&select, "%s = %s%s", mcs_event_columns[EVENT_DATABASE_NAME].name,
-						 quote_literal_cstr(relation->database), relation->collection ? " AND " : "");
-	if (relation->collection)
-		appendStringInfo(&select, "%s = %s", mcs_event_columns[EVENT_COLLECTION_NAME].name,
+	appendStringInfo(&select, "(SELECT * FROM %s", mcs_dialect_relation_name(relation->relid));
+	if (relation->filtered && relation->database)
+	{
+		appendStringInfo(&select, "%s%s = %s", before, mcs_event_columns[EVENT_DATABASE_NAME].name,
+						 quote_literal_cstr(relation->database));
+		before = " AND ";
+	}
+	if (relation->filtered && relation->collection)
+	{
+		appendStringInfo(&select, "%s%s = %s", before, mcs_event_columns[EVENT_COLLECTION_NAME].name,
 						 quote_literal_cstr(relation->collection));
+		before = " AND ";
+	}
+	if (marked)
+		appendStringInfo(&select, "%s%s(tableoid)", before, mcs_dialect_function_name(fragment->namespace, KEPT_FUNCTION));
 	appendStringInfoChar(&select, ')');
 	return select.data;
+}
+
+/* Whether a scan may look for kept events; 1.0 has no such function. */
+static bool
+is_marked(const Fragment *fragment, const DialectRelation *relation)
+{
+	return !relation->history && OidIsValid(mcs_dialect_function(fragment->namespace, KEPT_FUNCTION, -1, NULL)) &&
+		mcs_kept_exist(relation->relid, GetUserId());
 }
 
 /*
@@ -180,6 +206,7 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 	DialectToken *name = &fragment->tokens[relation->name];
 	const char *called = relation->folded ? relation->folded : ALL_CHANGES;
 	RangeSubselect *rows;
+	bool		marked = false;
 	char	   *text;
 
 	/* what stays unused stands where no relation can */
@@ -188,9 +215,12 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 	if (fragment->one_event)
 		relation->filtered = true;
 	else
+	{
 		find_events(fragment, relation);
+		marked = is_marked(fragment, relation);
+	}
 	/* the relation itself, under the name that the statement may call it by */
-	if (!relation->filtered)
+	if (!relation->filtered && !marked)
 	{
 		RangeVar   *table = makeRangeVar(get_namespace_name(get_rel_namespace(relation->relid)),
 										 get_rel_name(relation->relid), placeholder->location);
@@ -206,7 +236,7 @@ mcs_dialect_transform_relation(Fragment *fragment, RangeVar *placeholder)
 		return (Node *) table;
 	}
 	/* else a sub-select of it */
-	text = fragment->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(relation);
+	text = fragment->one_event ? pstrdup("(SELECT change.*)") : filtered_rows(fragment, relation, marked);
 	rows = makeNode(RangeSubselect);
 	/* the text is ours, so it parses */
 	rows->subquery = linitial_node(RawStmt, raw_parser(psprintf("%s", text), RAW_PARSE_DEFAULT))->stmt;

@@ -238,6 +238,9 @@ typedef struct EventsMap
  */
 extern void mcs_events_map(Relation relation, EventsMap *map);
 
+/* Whether a look at the table would raise nothing, and its primary key is there. */
+extern bool mcs_events_map_fits(Relation relation);
+
 /* Whether the newest error is one that mcs_events_map, or opening the table for inserts, has raised; asked once. */
 extern bool mcs_events_map_take_misfit(void);
 
@@ -325,10 +328,17 @@ typedef struct EventsScan
 	struct IndexScanDescData *scan;
 	TupleTableSlot *slot;		/* the row that the scan stands on */
 	Snapshot	snapshot;
+	Datum		stream;			/* its name */
 } EventsScan;
 
 /* Begins at the first row behind an event; table: what the rows are to be written by, or NULL. */
 extern void mcs_events_scan_begin(EventsScan *scan, const EventsTable *table, const char *stream, int64 after);
+
+/* The same by a snapshot of the caller's, which lives as long. */
+extern void mcs_events_scan_begin_snapshot(EventsScan *scan, Snapshot snapshot, const char *stream, int64 after);
+
+/* Goes on at the first row behind an event. */
+extern void mcs_events_scan_seek(EventsScan *scan, int64 after);
 
 /* Goes to the next row and returns its event_id; 0 at the end. */
 extern int64 mcs_events_scan_next(EventsScan *scan);

@@ -174,19 +174,53 @@ mcs_events_map_check_logged(Relation relation)
 				 errhint("ALTER TABLE %s SET LOGGED;", table_name(relation))));
 }
 
-Relation
-mcs_events_map_open_key(Relation relation)
+/* The table's primary key, if that begins with ours; else NULL. */
+static Relation
+find_key(Relation relation)
 {
-	Relation	index = NULL;
+	Relation	index;
 
 	/* finds rd_pkindex, too; the list itself is of no use */
 	list_free(RelationGetIndexList(relation));
-	if (OidIsValid(relation->rd_pkindex))
-		index = index_open(relation->rd_pkindex, AccessShareLock);
-	/* the owner may have dropped it, or made another with more columns behind ours */
-	if (!index || IndexRelationGetNumberOfKeyAttributes(index) < 2 ||
-		index->rd_index->indkey.values[0] != get_attnum(RelationGetRelid(relation), "stream_name") ||
-		index->rd_index->indkey.values[1] != get_attnum(RelationGetRelid(relation), "event_id"))
+	if (!OidIsValid(relation->rd_pkindex))
+		return NULL;
+	index = index_open(relation->rd_pkindex, AccessShareLock);
+	/* the owner may have made another, with more columns behind ours */
+	if (IndexRelationGetNumberOfKeyAttributes(index) >= 2 &&
+		index->rd_index->indkey.values[0] == get_attnum(RelationGetRelid(relation), "stream_name") &&
+		index->rd_index->indkey.values[1] == get_attnum(RelationGetRelid(relation), "event_id"))
+		return index;
+	index_close(index, NoLock);
+	return NULL;
+}
+
+bool
+mcs_events_map_fits(Relation relation)
+{
+	Relation	key;
+
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		return false;
+	for (int column = 0; column < ROW_COLUMNS; column++)
+	{
+		Form_pg_attribute attribute = find_column(RelationGetDescr(relation), mcs_event_row_columns[column].name);
+
+		if (attribute == NULL || attribute->attgenerated || attribute->attidentity ||
+			!type_fits(column, getBaseType(attribute->atttypid)))
+			return false;
+	}
+	key = find_key(relation);
+	if (key)
+		index_close(key, NoLock);
+	return key != NULL;
+}
+
+Relation
+mcs_events_map_open_key(Relation relation)
+{
+	Relation	index = find_key(relation);
+
+	if (!index)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("relation \"%s\" has lost its primary key", RelationGetRelationName(relation)),

@@ -19,11 +19,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-void
-mcs_events_scan_begin(EventsScan *scan, const EventsTable *table, const char *stream, int64 after)
+/* Opens all that a scan takes, the table's lock first. */
+static void
+open_scan(EventsScan *scan, const EventsTable *table, Snapshot snapshot, const char *stream, int64 after)
 {
-	ScanKeyData keys[2];
-
 	/* opened once more where a command has it open, so that the two can end in any order */
 	scan->relation = table_open(mcs_extension_events(), AccessShareLock);
 	if (table)
@@ -31,14 +30,35 @@ mcs_events_scan_begin(EventsScan *scan, const EventsTable *table, const char *st
 	else
 		mcs_events_map(scan->relation, &scan->map);
 	scan->index = mcs_events_map_open_key(scan->relation);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = RegisterSnapshot(snapshot ? snapshot : GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->relation, NULL);
+	scan->stream = CStringGetTextDatum(stream);
 	scan->scan = index_beginscan(scan->relation, scan->index, scan->snapshot,
 #if PG_VERSION_NUM >= 180000
 								 NULL,
 #endif
 								 2, 0);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(stream));
+	mcs_events_scan_seek(scan, after);
+}
+
+void
+mcs_events_scan_begin(EventsScan *scan, const EventsTable *table, const char *stream, int64 after)
+{
+	open_scan(scan, table, NULL, stream, after);
+}
+
+void
+mcs_events_scan_begin_snapshot(EventsScan *scan, Snapshot snapshot, const char *stream, int64 after)
+{
+	open_scan(scan, NULL, snapshot, stream, after);
+}
+
+void
+mcs_events_scan_seek(EventsScan *scan, int64 after)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, scan->stream);
 	/* equality is that of the index, which the owner may have made anew with another collation */
 	keys[0].sk_collation = scan->index->rd_indcollation[0];
 	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));

@@ -434,12 +434,14 @@ time_of_timestamp(TimestampTz time)
 	return (uint64) seconds << 32 | (uint64) ordinal;
 }
 
-static void
-start_after(FdwStart *start, const char *token)
+/* A start after a token. */
+void
+mcs_fdw_start_after(FdwStart *start, const char *token)
 {
 	start->kind = CHANGE_STREAM_START_AFTER;
 	start->token = token;
 	start->time = mcs_token_time(token);
+	start->asked = true;
 }
 
 /* Reads start_at: a word, a token or a time. */
@@ -454,7 +456,7 @@ parse_start(FdwStart *start, const char *text)
 	if (strcmp(text, "now") == 0)
 		start->kind = CHANGE_STREAM_NOW;
 	else if ((token = mcs_token_read(text)) != NULL)
-		start_after(start, token);
+		mcs_fdw_start_after(start, token);
 	else
 		start->time = time_of_timestamp(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
 																				ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
@@ -472,7 +474,7 @@ mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart *start)
 	if (range->from > 0)
 		start->time = range->from;
 	else if (table->resume_after)
-		start_after(start, table->resume_after);
+		mcs_fdw_start_after(start, table->resume_after);
 	else if (table->start_at)
 		parse_start(start, table->start_at);
 	else

@@ -93,6 +93,28 @@ end_text(const FdwScan *scan)
 	return scan->range.to == PG_UINT64_MAX ? "now" : time_text(scan->range.to);
 }
 
+/* Whether events that a stream keeps are read. */
+static void
+explain_kept(ForeignScanState *node, ExplainState *es)
+{
+	FdwScan    *scan = node->fdw_state;
+	FdwKeptChoice *choice = &scan->choice;
+
+	if (!mcs_fdw_wants_kept(node) || scan->range.empty)
+		return;
+	if (choice->text == NULL)
+	{
+		mcs_fdw_look_for_kept(node);
+		mcs_fdw_kept_choose(scan->kept, &scan->range, false, choice);
+	}
+	ExplainPropertyText("Kept Events", choice->kept ? psprintf("%s%s, then MongoDB's history", choice->text,
+															   !scan->range_known ? " if parameters allow"
+															   : choice->open ? " if MongoDB's history begins later" : "")
+						: psprintf("none, as %s", choice->text), es);
+	if (es->analyze && es->verbose)
+		ExplainPropertyInteger("Kept Rows", NULL, scan->kept_rows, es);
+}
+
 /* How the reads went. */
 static void
 explain_statistics(const FdwScan *scan, ExplainState *es)
@@ -118,8 +140,9 @@ mcs_fdw_explain(ForeignScanState *node, ExplainState *es)
 	FdwScan    *scan = node->fdw_state;
 
 	/* what was executed is known */
-	if (scan->read == NULL && scan->statistics.reads == 0)
+	if (!scan->begun && scan->statistics.reads == 0 && scan->choice.text == NULL)
 		mcs_fdw_evaluate(node, true);
+	explain_kept(node, es);
 	/* as text: EXPLAIN knows no documents, and this can be pasted into mongosh */
 	ExplainPropertyText("MongoDB Pipeline", pipeline_text(scan), es);
 	if (es->verbose || !scan->range_known || scan->range.empty || scan->range.from > 0)

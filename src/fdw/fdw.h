@@ -8,7 +8,7 @@
  * What the planner finds out goes to the executor as FdwPrivate; what a read
  * asks of MongoDB is a FdwRequest.
  *
- * Uses base, document, mongo, event and match; nothing uses it but PostgreSQL.
+ * Uses base, document, mongo, event, match and tables; nothing uses it but PostgreSQL.
  */
 #ifndef MCS_FDW_H
 #define MCS_FDW_H
@@ -120,6 +120,7 @@ typedef struct FdwStart
 	bool		asked;			/* by the query or an option; else the oplog's start is meant */
 } FdwStart;
 
+extern void mcs_fdw_start_after(FdwStart *start, const char *token);
 extern void mcs_fdw_start(const FdwTable *table, const FdwRange *range, FdwStart *start);
 
 /* ---- the stages after $changeStream (fdw/stages.c) ---- */
@@ -152,6 +153,7 @@ typedef struct FdwRequest
 	const Bitmapset *asked;		/* those and what the conditions need that MongoDB evaluates */
 	const Document *match;		/* condition for MongoDB, or NULL */
 	int			batch_size;		/* 0: the table's */
+	const char *after;			/* token to start after, whatever the table and the range say; NULL: they do */
 } FdwRequest;
 
 /* What a read passes on to one that repeats it; zeroes before the first, but for until. */
@@ -172,6 +174,44 @@ extern void mcs_read_event(FdwRead *read, ChangeEvent *event);
 extern void mcs_read_statistics(const FdwRead *read, FdwReadStatistics *statistics);
 extern void mcs_read_end(FdwRead *read);
 
+/* ---- events that a stream keeps (fdw/kept_read.c) ---- */
+
+/* A scan that may be of them. */
+typedef struct FdwKeptRequest
+{
+	const FdwTable *table;
+	const MongoTarget *target;
+	const Bitmapset *asked;		/* columns that rows and conditions need */
+	Oid			user;			/* as whom the table is read */
+	Snapshot	snapshot;
+} FdwKeptRequest;
+
+/* What a read is of. */
+typedef struct FdwKeptChoice
+{
+	bool		kept;			/* events that a stream keeps, and then the history; else that alone */
+	bool		open;			/* if MongoDB's history begins later, which was not asked */
+	char	   *text;			/* whose events, or why none are */
+	char	   *hint;			/* what would help, or NULL */
+} FdwKeptChoice;
+
+typedef enum FdwKeptNext
+{
+	KEPT_ROW,
+	KEPT_HISTORY,				/* the history goes on from here */
+	KEPT_DONE					/* nothing more can be meant */
+} FdwKeptNext;
+
+typedef struct FdwKept FdwKept;
+
+extern bool mcs_fdw_kept_is_mark(const Node *clause);
+extern FdwKept *mcs_fdw_kept_begin(const FdwKeptRequest *request);
+extern void mcs_fdw_kept_choose(FdwKept *kept, const FdwRange *range, bool may_ask, FdwKeptChoice *choice);
+extern FdwKeptNext mcs_fdw_kept_next(FdwKept *kept, uint64 until);
+extern void mcs_fdw_kept_row(const FdwKept *kept, TupleTableSlot *slot);
+extern const char *mcs_fdw_kept_position(const FdwKept *kept);
+extern void mcs_fdw_kept_end(FdwKept *kept);
+
 /* ---- from the planner to the executor (fdw/plan.c) ---- */
 
 /*
@@ -185,7 +225,7 @@ typedef enum FdwPrivate
 	FDW_USED,					/* event columns that rows need, list of int */
 	FDW_ASKED,					/* those and what conditions need that are sent, list of int */
 	FDW_BOUNDS,					/* of lists of int, see mcs_fdw_bound_numbers */
-	FDW_NUMBERS,				/* list of int: range table index, small limit */
+	FDW_NUMBERS,				/* list of int: range table index, small limit, whether kept events may be read */
 	FDW_SENT,					/* conditions that MongoDB evaluates */
 	FDW_SENT_VALUES				/* the expressions in them whose values are needed */
 } FdwPrivate;
@@ -197,6 +237,7 @@ typedef struct FdwScan
 {
 	FdwTable   *table;
 	MongoTarget *target;		/* NULL in EXPLAIN alone */
+	Oid			user;			/* as whom the table is read */
 	Bitmapset  *used;			/* event columns that rows need */
 	Bitmapset  *asked;			/* those and what conditions need that are sent */
 	List	   *values;			/* of ExprState: fdw_exprs */
@@ -204,7 +245,13 @@ typedef struct FdwScan
 	FdwRange	range;
 	bool		range_known;	/* false: EXPLAIN alone, and it depends on parameters */
 	Document   *match;			/* condition for MongoDB, or NULL */
-	FdwRead    *read;			/* NULL: not begun */
+	bool		begun;			/* one of the two is being read, or is read to its end */
+	FdwKept    *kept;			/* NULL: not asked for, or not looked for yet */
+	bool		reads_kept;		/* rows are of what is kept */
+	FdwKeptChoice choice;
+	bool		told;
+	int64		kept_rows;
+	FdwRead    *read;			/* NULL: none */
 	FdwLessons	lessons;
 	FdwReadStatistics statistics;
 } FdwScan;
@@ -214,6 +261,8 @@ extern TupleTableSlot *mcs_fdw_iterate(ForeignScanState *node);
 extern void mcs_fdw_rescan(ForeignScanState *node);
 extern void mcs_fdw_end(ForeignScanState *node);
 extern void mcs_fdw_evaluate(ForeignScanState *node, bool explain);
+extern bool mcs_fdw_wants_kept(const ForeignScanState *node);
+extern void mcs_fdw_look_for_kept(ForeignScanState *node);
 
 /* ---- IMPORT FOREIGN SCHEMA (fdw/import.c) ---- */
 

@@ -53,6 +53,7 @@ typedef struct FdwRelation
 {
 	FdwTable   *table;
 	MatchRelation match;
+	bool		kept;			/* events that a stream keeps may be read */
 } FdwRelation;
 
 /* Conditions sorted by who evaluates them; one may be in several lists. */
@@ -194,6 +195,23 @@ time_selectivity(PlannerInfo *root, const FdwTable *table, List *bounds)
 
 /* ---- sizes and paths ---- */
 
+/* Takes the mark of CHANGE_STREAM out of the conditions: true for each row, it would only spoil estimates. */
+static bool
+take_mark(RelOptInfo *baserel)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, baserel->baserestrictinfo)
+	{
+		if (!mcs_fdw_kept_is_mark((Node *) lfirst_node(RestrictInfo, cell)->clause))
+			continue;
+		baserel->baserestrictinfo = foreach_delete_current(baserel->baserestrictinfo, cell);
+		found = true;
+	}
+	return found;
+}
+
 static void
 get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
@@ -207,6 +225,7 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	fdw->match.natts = fdw->table->natts;
 	fdw->match.columns = fdw->table->columns;
 	fdw->match.images_change = mcs_fdw_looks_up(fdw->table);
+	fdw->kept = take_mark(baserel);
 	baserel->fdw_private = fdw;
 	/* 0 or less: never analyzed */
 	if (baserel->tuples <= 0)
@@ -420,7 +439,7 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
 	private = lappend(private, column_list(used));
 	private = lappend(private, column_list(asked));
 	private = lappend(private, bounds);
-	private = lappend(private, list_make2_int(baserel->relid, small_limit(root, baserel, &conditions)));
+	private = lappend(private, list_make3_int(baserel->relid, small_limit(root, baserel, &conditions), fdw->kept));
 	private = lappend(private, conditions.sent);
 	private = lappend(private, sent_values);
 	return make_foreignscan(tlist, conditions.local, baserel->relid, list_concat_copy(values, sent_values),

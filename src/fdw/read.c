@@ -85,6 +85,13 @@ time_text(uint64 time)
 
 /* ---- opening ---- */
 
+/* Whether the read begins after an event whose token is of the kind that streams with images have. */
+static bool
+request_splits(const FdwRequest *request)
+{
+	return request->after && mcs_token_of_split_stream(request->after) && mcs_token_of_event(request->after);
+}
+
 /* Whether tokens are to be of the kind that streams with images have: those differ, and rows show them. */
 static bool
 whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
@@ -93,6 +100,9 @@ whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
 	Bitmapset  *images = NULL;
 
 	if (read->lessons->split)
+		return false;
+	/* a fragment's token is understood only where large events are split */
+	if (request_splits(&read->request))
 		return false;
 	/* tokens can be compared with those of their version only */
 	if (read->behind)
@@ -184,7 +194,7 @@ static void
 raise_failure(const FdwRead *read, const MongoError *error)
 {
 	const FdwTable *table = read->request.table;
-	const char *option = table->pipeline ? "pipeline" :
+	const char *option = table->pipeline ? "pipeline" : read->request.after ? NULL :
 		read->start.kind == CHANGE_STREAM_START_AFTER ? (table->resume_after ? "resume_after" : "start_at") : NULL;
 
 	/* MongoDB has many codes for a start or stages that it cannot read, so those that nobody knows count, too */
@@ -557,7 +567,10 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 	initStringInfo(&read->last_token_text);
 	read->request = *request;
 	read->lessons = lessons;
-	mcs_fdw_start(request->table, &request->range, &read->start);
+	if (request->after)
+		mcs_fdw_start_after(&read->start, request->after);
+	else
+		mcs_fdw_start(request->table, &request->range, &read->start);
 	read->statistics.from = read->start.asked ? read->start.time : 0;
 	if (request->range.empty || read->start.time == PG_UINT64_MAX || (*lessons->until && read->start.time > *lessons->until))
 		read->done = true;

@@ -6,6 +6,10 @@
  * at which the first did, so a scan that is repeated shows the same again, and
  * tables that are joined show the same history.  Everything lives in the executor's
  * memory, so an error, a cancel or the end of a portal ends the read as well.
+ *
+ * Where the plan allows it, events that a stream keeps are shown first, and the
+ * read begins behind them (fdw/kept_read.c).  Of them all conditions are evaluated
+ * here, those too that a read leaves to MongoDB.
  */
 #include "mongo_change_stream.h"
 
@@ -16,6 +20,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
+#include "tables/tables.h"
 #include "utils/memutils.h"
 
 /* How far one execution sees the history of one server. */
@@ -25,6 +30,7 @@ typedef struct FdwHorizon
 	EState	   *state;
 	Oid			serverid;
 	uint64		until;
+	List	   *told;			/* of char *: what the user was told of its tables */
 	MemoryContextCallback callback;
 } FdwHorizon;
 
@@ -38,7 +44,7 @@ forget_horizon(void *arg)
 }
 
 /* The horizon of an execution and a server. */
-static uint64 *
+static FdwHorizon *
 find_horizon(EState *state, Oid serverid)
 {
 	FdwHorizon *horizon;
@@ -49,7 +55,7 @@ find_horizon(EState *state, Oid serverid)
 	{
 		horizon = dlist_container(FdwHorizon, node, iter.cur);
 		if (horizon->state == state && horizon->serverid == serverid)
-			return &horizon->until;
+			return horizon;
 	}
 	/* in the execution's memory: it ends with that, by whichever way */
 	horizon = MemoryContextAllocZero(state->es_query_cxt, sizeof(FdwHorizon));
@@ -59,7 +65,7 @@ find_horizon(EState *state, Oid serverid)
 	horizon->callback.arg = horizon;
 	dlist_push_head(&horizons, &horizon->node);
 	MemoryContextRegisterResetCallback(state->es_query_cxt, &horizon->callback);
-	return &horizon->until;
+	return horizon;
 }
 
 /* As whom the table is read: the owner of the view that names it, or the user. */
@@ -102,10 +108,11 @@ mcs_fdw_begin(ForeignScanState *node, int flags)
 	scan->asked = column_set(list_nth(plan->fdw_private, FDW_ASKED));
 	scan->values = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->value_context = AllocSetContextCreate(CurrentMemoryContext, "values of a foreign scan", ALLOCSET_SMALL_SIZES);
-	scan->lessons.until = find_horizon(node->ss.ps.state, scan->table->serverid);
+	scan->lessons.until = &find_horizon(node->ss.ps.state, scan->table->serverid)->until;
+	scan->user = scan_user(node);
 	/* EXPLAIN alone asks for no user mapping, and works without one */
 	if (!(flags & EXEC_FLAG_EXPLAIN_ONLY))
-		scan->target = mcs_mongo_target_of_table(scan->table->serverid, scan_user(node));
+		scan->target = mcs_mongo_target_of_table(scan->table->serverid, scan->user);
 }
 
 /* ---- values ---- */
@@ -186,19 +193,62 @@ mcs_fdw_evaluate(ForeignScanState *node, bool explain)
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- what is kept ---- */
+
+bool
+mcs_fdw_wants_kept(const ForeignScanState *node)
+{
+	return mcs_kept_enabled &&
+		lthird_int((List *) list_nth(castNode(ForeignScan, node->ss.ps.plan)->fdw_private, FDW_NUMBERS));
+}
+
+/* Looks for streams, once for a scan. */
+void
+mcs_fdw_look_for_kept(ForeignScanState *node)
+{
+	FdwScan    *scan = node->fdw_state;
+	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+	FdwKeptRequest request = {scan->table, scan->target, scan->asked, scan->user, node->ss.ps.state->es_snapshot};
+
+	if (request.target == NULL)
+		request.target = mcs_mongo_target_of_table(scan->table->serverid, scan->user);
+	if (scan->kept == NULL)
+		scan->kept = mcs_fdw_kept_begin(&request);
+	MemoryContextSwitchTo(old);
+}
+
+/* Tells what is read, once in an execution. */
+static void
+tell_choice(ForeignScanState *node)
+{
+	FdwScan    *scan = node->fdw_state;
+	FdwHorizon *horizon = find_horizon(node->ss.ps.state, scan->table->serverid);
+	const FdwKeptChoice *choice = &scan->choice;
+	char	   *message = choice->kept
+		? psprintf("foreign table \"%s\" shows kept events of %s, then MongoDB's history", scan->table->name, choice->text)
+		: psprintf("foreign table \"%s\" shows MongoDB's history, as %s", scan->table->name, choice->text);
+	ListCell   *cell;
+
+	/* a table that is named twice is told of once */
+	foreach(cell, horizon->told)
+		if (strcmp(lfirst(cell), message) == 0)
+			return;
+	horizon->told = lappend(horizon->told, message);
+	ereport(NOTICE,
+			(errmsg_internal("%s", message),
+			 choice->hint ? errhint("%s", choice->hint) : 0));
+}
+
 /* ---- rows ---- */
 
-/* Begins a read. */
+/* Begins a read, after a token or (NULL) where range and table say. */
 static void
-begin_read(ForeignScanState *node)
+begin_read(ForeignScanState *node, const char *after)
 {
 	ForeignScan *plan = castNode(ForeignScan, node->ss.ps.plan);
 	FdwScan    *scan = node->fdw_state;
-	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
 	FdwRequest	request = {0};
 
-	/* only now: parameters of a nested loop have their values since the rescan */
-	mcs_fdw_evaluate(node, false);
 	request.table = scan->table;
 	request.target = scan->target;
 	request.range = scan->range;
@@ -206,7 +256,32 @@ begin_read(ForeignScanState *node)
 	request.asked = scan->asked;
 	request.match = scan->match;
 	request.batch_size = lsecond_int((List *) list_nth(plan->fdw_private, FDW_NUMBERS));
+	request.after = after;
 	scan->read = mcs_read_begin(&request, &scan->lessons);
+}
+
+/* Begins with what is kept, or with a read. */
+static void
+begin(ForeignScanState *node)
+{
+	FdwScan    *scan = node->fdw_state;
+	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+
+	scan->begun = true;
+	/* only now: parameters of a nested loop have their values since the rescan */
+	mcs_fdw_evaluate(node, false);
+	if (mcs_fdw_wants_kept(node) && !scan->range.empty)
+	{
+		mcs_fdw_look_for_kept(node);
+		mcs_fdw_kept_choose(scan->kept, &scan->range, true, &scan->choice);
+		scan->reads_kept = scan->choice.kept;
+		/* of a scan that is repeated only for the first time */
+		if (!scan->told)
+			tell_choice(node);
+		scan->told = true;
+	}
+	if (!scan->reads_kept)
+		begin_read(node, NULL);
 	MemoryContextSwitchTo(old);
 }
 
@@ -214,11 +289,41 @@ begin_read(ForeignScanState *node)
 static void
 end_read(FdwScan *scan)
 {
+	scan->begun = false;
+	scan->reads_kept = false;
 	if (scan->read == NULL)
 		return;
 	mcs_read_statistics(scan->read, &scan->statistics);
 	mcs_read_end(scan->read);
 	scan->read = NULL;
+}
+
+/* Puts the next row of what is kept into the slot; false where there is none, and reads_kept tells whether a read follows. */
+static bool
+next_kept(ForeignScanState *node, TupleTableSlot *slot)
+{
+	FdwScan    *scan = node->fdw_state;
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	FdwKeptNext next;
+
+	while ((next = mcs_fdw_kept_next(scan->kept, *scan->lessons.until)) == KEPT_ROW)
+	{
+		ExecClearTuple(slot);
+		mcs_fdw_kept_row(scan->kept, slot);
+		ExecStoreVirtualTuple(slot);
+		/* what a read leaves to MongoDB and to where it begins and ends; the executor has the rest */
+		econtext->ecxt_scantuple = slot;
+		if (ExecQual(node->fdw_recheck_quals, econtext))
+		{
+			scan->kept_rows++;
+			return true;
+		}
+		/* which the executor resets only between rows that it gets */
+		ResetExprContext(econtext);
+	}
+	ExecClearTuple(slot);
+	scan->reads_kept = next == KEPT_HISTORY;
+	return false;
 }
 
 TupleTableSlot *
@@ -230,10 +335,24 @@ mcs_fdw_iterate(ForeignScanState *node)
 	ChangeEvent event;
 
 	/* at the first row, not at the start: a node may never be asked for one */
-	if (scan->read == NULL)
-		begin_read(node);
+	if (!scan->begun)
+		begin(node);
+	if (scan->reads_kept)
+	{
+		MemoryContext old;
+
+		if (next_kept(node, slot))
+			return slot;
+		if (scan->reads_kept)
+		{
+			old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+			begin_read(node, mcs_fdw_kept_position(scan->kept));
+			MemoryContextSwitchTo(old);
+			scan->reads_kept = false;
+		}
+	}
 	ExecClearTuple(slot);
-	if (!mcs_read_next(scan->read))
+	if (scan->read == NULL || !mcs_read_next(scan->read))
 		return slot;
 
 	memset(slot->tts_isnull, true, sizeof(bool) * table->natts);
@@ -264,6 +383,10 @@ mcs_fdw_end(ForeignScanState *node)
 	FdwScan    *scan = node->fdw_state;
 
 	/* NULL where the scan was never begun */
-	if (scan)
-		end_read(scan);
+	if (scan == NULL)
+		return;
+	end_read(scan);
+	if (scan->kept)
+		mcs_fdw_kept_end(scan->kept);
+	scan->kept = NULL;
 }

@@ -178,9 +178,7 @@ read_options(FdwTable *table, ForeignTable *foreign, ForeignServer *server)
 	List	   *options = list_concat_copy(foreign->options, server->options);
 	char	   *value;
 
-	table->database = mcs_mongo_option(options, "database");
-	/* a server's collection is one of the server's database */
-	table->collection = mcs_mongo_option(mcs_mongo_option(foreign->options, "database") ? foreign->options : options, "collection");
+	mcs_mongo_table_place(foreign->options, server->options, &table->database, &table->collection);
 	if (table->database == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),

@@ -202,6 +202,9 @@ extern bool mcs_mongo_reads_elsewhere(const MongoTarget *target);
 /* The value of an option in a list of DefElem, or NULL. */
 extern char *mcs_mongo_option(List *options, const char *name);
 
+/* Which database ("*": every one; NULL: none is said) and collection (NULL: all) a foreign table with these options shows. */
+extern void mcs_mongo_table_place(List *table, List *server, char **database, char **collection);
+
 /* MongoDB's spelling of a mode of fullDocument or (before) fullDocumentBeforeChange; NULL if it is none. */
 extern const char *mcs_mongo_image_mode(const char *mode, bool before);
 
@@ -476,6 +479,8 @@ extern bool mcs_mongo_oplog_oldest(MongoSession *session, const char *database, 
 								   uint64 *oldest, MongoError *error);
 
 /* Whether a change stream of database and collection can still start at a time; false also with error->class set. */
+extern bool mcs_mongo_history_begins_behind(MongoSession *session, const char *database, const char *collection,
+											uint64 time, MongoError *error);
 extern bool mcs_mongo_oplog_reaches(MongoSession *session, const char *database, const char *collection,
 									uint64 time, MongoError *error);
 

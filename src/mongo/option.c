@@ -348,6 +348,18 @@ mcs_mongo_option(List *options, const char *name)
 	return NULL;
 }
 
+void
+mcs_mongo_table_place(List *table, List *server, char **database, char **collection)
+{
+	char	   *own = mcs_mongo_option(table, "database");
+
+	*database = own ? own : mcs_mongo_option(server, "database");
+	*collection = mcs_mongo_option(table, "collection");
+	/* a server's collection is one of the server's database */
+	if (*collection == NULL && own == NULL)
+		*collection = mcs_mongo_option(server, "collection");
+}
+
 /* The only server of this wrapper. */
 static ForeignServer *
 only_server(Oid wrapper)

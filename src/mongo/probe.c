@@ -329,6 +329,27 @@ mcs_mongo_oplog_oldest(MongoSession *session, const char *database, const char *
 	return search_oldest(session, &spec, oldest, error);
 }
 
+/*
+ * Whether the oplog no longer holds anything of a time or before: by its first
+ * entry, or where that may not be read by trying to start there.  False with
+ * *error filled where MongoDB can't be asked.
+ */
+bool
+mcs_mongo_history_begins_behind(MongoSession *session, const char *database, const char *collection,
+								uint64 time, MongoError *error)
+{
+	ChangeStreamSpec spec = probe_spec(database, collection);
+	uint64		oldest;
+
+	if (read_first_entry(session, &oldest, error))
+		return oldest > time;
+	if (error->class == MONGO_ERROR_TRANSIENT || error->class == MONGO_ERROR_DRIVER_ENDED)
+		return false;
+	memset(error, 0, sizeof(*error));
+	spec.start = CHANGE_STREAM_AT_TIME;
+	return reaches(session, &spec, time, error) == REACH_NO;
+}
+
 /* ---- whether an event is still in the history ---- */
 
 /* How long to look for it; MongoDB has it at hand if it is there. */

@@ -387,6 +387,8 @@ mcs_alter_change_stream(PG_FUNCTION_ARGS)
 	check_as_owner(stream, false);
 	mcs_stream_check_dependents(stream, &before);
 	mcs_streams_update(stream);
+	if (mcs_stream_rows_differ(stream, &before))
+		mcs_progress_keep_from_here(name);
 	/* who reads by number misses what was not kept, and shall be told why */
 	if (stream->keep_events && !before.keep_events && stream->last_event_id > 0)
 		mcs_writer_leave_gap(name, NULL, stream->resume_token, "events up to here were not kept (keep_events was false)");

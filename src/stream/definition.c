@@ -11,6 +11,7 @@
 #include "stream/stream_internal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 
 #define MAX_AWAIT_MICROSECONDS	USECS_PER_HOUR
@@ -422,6 +423,26 @@ texts_differ(List *a, List *b)
 		if (strcmp(lfirst(x), lfirst(y)) != 0)
 			return true;
 	return false;
+}
+
+/* Whether two texts are not the same; NULL is as good as any. */
+static bool
+text_differs(const char *a, const char *b)
+{
+	return (a == NULL) != (b == NULL) || (a && strcmp(a, b) != 0);
+}
+
+bool
+mcs_stream_rows_differ(const Stream *a, const Stream *b)
+{
+	return a->keep_events != b->keep_events || a->show_expanded_events != b->show_expanded_events ||
+		text_differs(a->filter, b->filter) || text_differs(a->add_fields, b->add_fields) ||
+		text_differs(a->full_document, b->full_document) ||
+		text_differs(a->full_document_before_change, b->full_document_before_change) ||
+		texts_differ(a->operations, b->operations) || texts_differ(a->exclude_fields, b->exclude_fields) ||
+		texts_differ(a->mask_fields, b->mask_fields) ||
+		(a->pipeline == NULL) != (b->pipeline == NULL) ||
+		(a->pipeline && !datumIsEqual(PointerGetDatum(a->pipeline), PointerGetDatum(b->pipeline), false, -1));
 }
 
 /* Their mirrors' names, as a list. */

@@ -60,6 +60,9 @@ extern void mcs_argument_apply(const OptionChanges *changes, const OptionCheck *
 /* The options of a stream with which no mirror can hang on it, as reset takes them; NULL: none. */
 extern char *mcs_stream_partial_options(const Stream *stream);
 
+/* Whether two definitions make different rows of the same history, or one makes none. */
+extern bool mcs_stream_rows_differ(const Stream *a, const Stream *b);
+
 /* What is written in the dialect, as plain SQL; other text comes back as it is. */
 extern char *mcs_stream_plain_sql(const char *source, const char *function, int nargs, bool flag);
 
@@ -251,6 +254,9 @@ typedef struct StreamWriter
 	StringInfoData heads;		/* of the notification; data NULL where not wanted */
 	int			heads_max;		/* how much of a payload they may take */
 	bool		heads_full;
+
+	int64		gap_event;		/* of the last row that stands for events that are missing; 0: none */
+	const char *gap_token;
 } StreamWriter;
 
 /*
@@ -265,8 +271,11 @@ extern bool mcs_writer_takes_values(const StreamWriter *writer);
 /* Adds an event: EVENT_COLUMNS values and null flags, which the writer borrows until the end; NULL where it does not take them. */
 extern void mcs_writer_add(StreamWriter *writer, const Datum *values, const bool *nulls, TimestampTz received_at);
 
-/* Adds a gap row; token is its resume_token and gives its cluster_time. */
-extern void mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason);
+/*
+ * Adds a gap row; token is its resume_token and gives its cluster_time.  missing:
+ * there are, or may be, events that no row is of.
+ */
+extern void mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason, bool missing);
 
 extern int	mcs_writer_count(const StreamWriter *writer);
 

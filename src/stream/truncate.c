@@ -47,7 +47,7 @@ write_gap(const TruncatedStream *truncated)
 	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
 	mcs_writer_add_gap(writer, truncated->token, NULL, truncated->token,
-					   "the table of events was truncated: events up to here that were not read before can't be read any more");
+					   "the table of events was truncated: events up to here that were not read before can't be read any more", true);
 	/* not mcs_writer_finish: the position stays where it is */
 	mcs_events_table_insert(writer->table, writer->rows, mcs_writer_count(writer));
 	mcs_events_table_close(writer->table);

@@ -245,11 +245,16 @@ mcs_writer_gap_values(const Stream *stream, const char *token, const char *from,
 }
 
 void
-mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason)
+mcs_writer_add_gap(StreamWriter *writer, const char *token, const char *from, const char *to, const char *reason, bool missing)
 {
 	Datum		values[EVENT_COLUMNS];
 	bool		nulls[EVENT_COLUMNS];
 
+	if (missing)
+	{
+		writer->gap_event = writer->stream->last_event_id + writer->count + 1;
+		writer->gap_token = token;
+	}
 	mcs_writer_gap_values(writer->stream, token, from, to, reason, NULL, values, nulls);
 	mcs_writer_add(writer, values, nulls, GetCurrentTimestamp());
 }
@@ -301,6 +306,8 @@ mcs_writer_finish(StreamWriter *writer, StreamProgress *progress)
 
 	/* first of all the progress row: whoever else numbers events has locked it, too */
 	saved = mcs_progress_save(stream, stream->last_event_id, stream->resume_token, progress);
+	if (saved && writer->gap_event > 0)
+		mcs_progress_keep_from(stream->name, writer->gap_token, writer->gap_event);
 	if (saved && count > 0 && writer->table)
 		mcs_events_table_insert(writer->table, writer->rows, count);
 	if (writer->table)
@@ -326,7 +333,7 @@ mcs_writer_leave_gap(const char *name, const char *from, const char *to, const c
 	/* triggers and indexes of the table run by this */
 	mcs_owner_begin(&scope, stream->owner, NIL, false);
 	writer = mcs_writer_begin(stream);
-	mcs_writer_add_gap(writer, to ? to : stream->resume_token, from, to, reason);
+	mcs_writer_add_gap(writer, to ? to : stream->resume_token, from, to, reason, true);
 	saved = mcs_writer_finish(writer, &progress);
 	mcs_owner_end(&scope);
 	/* the stream's rows are locked by the caller */

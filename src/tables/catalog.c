@@ -238,6 +238,12 @@ mcs_catalog_execute_active(CatalogStatement *statement, const Datum *values)
 }
 
 uint64
+mcs_catalog_execute_snapshot(CatalogStatement *statement, const Datum *values, const char *nulls, Snapshot snapshot)
+{
+	return execute(statement, values, nulls, snapshot);
+}
+
+uint64
 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls)
 {
 	CatalogScope scope;

@@ -28,6 +28,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+/* Where it is not known from where on no event is missing, it is from a position that is saved. */
+#define KEPT_FROM(from, position, event, from_event) \
+	"kept_from = coalesce(" from ", " position "), kept_from_event = CASE WHEN " from " IS NULL THEN " event " ELSE " from_event " END"
+
 /*
  * That one statement decides whether a transaction counts (see above).  At READ
  * COMMITTED, which workers use, it waits for whoever holds the row and then looks
@@ -42,7 +46,7 @@ mcs_progress_save(const Stream *stream, int64 expected_event_id, const char *exp
 		"events_processed = events_processed + $6, last_event_at = coalesce($7, last_event_at), "
 		"updated_at = clock_timestamp(), filter_errors = filter_errors + $8, consecutive_errors = 0"
 		"{, running_token = NULL, crashes = 0, starts = CASE WHEN $6 > 0 THEN 0 ELSE starts END, "
-		"last_event_token = coalesce($10, last_event_token)|} "
+		"last_event_token = coalesce($10, last_event_token), " KEPT_FROM("kept_from", "$4", "$5", "kept_from_event") "|} "
 		"WHERE stream_name = $1 AND last_event_id = $2 AND resume_token IS NOT DISTINCT FROM $3 AND {definition_version|0} = $9",
 		TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID);
 	Datum		values[10];
@@ -71,7 +75,7 @@ mcs_progress_save_quiet(QuietProgress *quiet, int count)
 {
 	static CatalogStatement save = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress p SET resume_token = v.token, updated_at = clock_timestamp(), consecutive_errors = 0, "
-		"running_token = NULL, crashes = 0 FROM (SELECT n.number, n.token, q.stream_name FROM "
+		"running_token = NULL, crashes = 0, " KEPT_FROM("p.kept_from", "v.token", "p.last_event_id", "p.kept_from_event") " FROM (SELECT n.number, n.token, q.stream_name FROM "
 		"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) "
 		"WITH ORDINALITY AS n(stream_name, expected, token, event, version, number) "
 		"JOIN @.change_stream_progress q USING (stream_name) "
@@ -132,7 +136,7 @@ mcs_progress_set_position(const char *stream, const char *token)
 {
 	static CatalogStatement move = CATALOG_STATEMENT(
 		"UPDATE @.change_stream_progress SET resume_token = $2, consecutive_errors = 0, updated_at = clock_timestamp()"
-		"{, last_event_token = NULL, deployment = NULL|} "
+		"{, last_event_token = NULL, deployment = NULL, kept_from = $2, kept_from_event = last_event_id|} "
 		"WHERE stream_name = $1",
 		TEXTOID, TEXTOID);
 	CatalogValues values = {0};
@@ -140,6 +144,35 @@ mcs_progress_set_position(const char *stream, const char *token)
 	mcs_catalog_add_text(&values, stream);
 	mcs_catalog_add_text(&values, token);
 	(void) mcs_catalog_run(&move, values.values, values.nulls);
+}
+
+/* Events are missing up to a position, or a gap row with a number stands for them: only what follows is all there. */
+void
+mcs_progress_keep_from(const char *stream, const char *token, int64 event_id)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET kept_from = $2, kept_from_event = $3 WHERE stream_name = $1",
+		TEXTOID, TEXTOID, INT8OID);
+	CatalogValues values = {0};
+
+	if (mcs_extension_is_old())
+		return;
+	mcs_catalog_add_text(&values, stream);
+	mcs_catalog_add_text(&values, token);
+	mcs_catalog_add_int64(&values, event_id);
+	(void) mcs_catalog_run(&keep, values.values, values.nulls);
+}
+
+/* The events up to the position are of another definition than those that follow, or none were kept. */
+void
+mcs_progress_keep_from_here(const char *stream)
+{
+	static CatalogStatement keep = CATALOG_STATEMENT(
+		"UPDATE @.change_stream_progress SET kept_from = resume_token, kept_from_event = last_event_id WHERE stream_name = $1",
+		TEXTOID);
+
+	if (!mcs_extension_is_old())
+		(void) mcs_catalog_run_for(&keep, stream);
 }
 
 uint64

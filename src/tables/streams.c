@@ -231,8 +231,10 @@ mcs_streams_insert(const Stream *stream)
 {
 	/* a restore may have left a position without its stream: what the caller has made of it is in last_event_id */
 	static CatalogStatement insert_progress = CATALOG_STATEMENT(
-		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id) VALUES ($1, $2, $3) "
-		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id, updated_at = now()",
+		"INSERT INTO @.change_stream_progress (stream_name, resume_token, last_event_id{, kept_from, kept_from_event|}) "
+		"VALUES ($1, $2, $3{, $2, $3|}) "
+		"ON CONFLICT (stream_name) DO UPDATE SET resume_token = excluded.resume_token, last_event_id = excluded.last_event_id, updated_at = now()"
+		"{, kept_from = excluded.kept_from, kept_from_event = excluded.kept_from_event|}",
 		TEXTOID, TEXTOID, INT8OID);
 	static CatalogStatement insert_metrics = CATALOG_STATEMENT(
 		"INSERT INTO @.change_stream_metrics (stream_name) VALUES ($1) ON CONFLICT DO NOTHING",

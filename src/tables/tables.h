@@ -261,6 +261,10 @@ typedef struct QuietProgress
 extern void mcs_progress_save_quiet(QuietProgress *quiet, int count);
 extern void mcs_progress_redefine(const char *stream);
 extern void mcs_progress_set_position(const char *stream, const char *token);
+
+/* From where on all events are kept, none missing, by the definition of now: from a position, or from the stream's own. */
+extern void mcs_progress_keep_from(const char *stream, const char *token, int64 event_id);
+extern void mcs_progress_keep_from_here(const char *stream);
 extern void mcs_progress_error(const char *stream, const char *message);
 extern void mcs_progress_deployment(const char *stream, const Document *deployment);
 extern void mcs_progress_restart(const char *stream);
@@ -304,6 +308,50 @@ typedef struct OplogUse
 extern void mcs_oplog_keep_window(const char *stream, int64 window, int64 holds);
 extern List *mcs_oplog_uses(void);
 extern void mcs_oplog_told(const char *stream, int level);
+
+/* ---- tables/kept.c: events that are kept in place of MongoDB's history ---- */
+
+/* A stream that keeps events of a collection, as a snapshot shows it; NULL pointers stand for SQL NULL. */
+typedef struct KeptStream
+{
+	char	   *name;
+	Oid			owner;
+	bool		told;			/* the current user may know of it */
+	bool		of_database;	/* not of the collection alone */
+
+	/* what its rows are */
+	const char *leaves_out;		/* an option by which events are missing or other ones; NULL: none */
+	const char *hides;			/* one by which fields are */
+	char	   *full_document;
+	char	   *full_document_before_change;
+	bool		show_expanded_events;
+	bool		restored;		/* made in another cluster or database than this one */
+	bool		history_lost;	/* it has stopped so */
+
+	/* which there are: those with numbers behind kept_from_event, none missing unless somebody has deleted it */
+	char	   *token;			/* its position */
+	int64		last_event_id;
+	char	   *kept_from;		/* the position behind which they are all there; NULL: not known */
+	int64		kept_from_event;
+} KeptStream;
+
+/* Of which collection or database a foreign table is: NULL for every one. */
+typedef struct KeptPlace
+{
+	const char *server;
+	const char *database;
+	const char *collection;
+} KeptPlace;
+
+/* Those whose events a role may read: a List of KeptStream, the collection's own first. */
+extern List *mcs_kept_streams(const KeptPlace *place, Oid userid, Snapshot snapshot);
+
+/* Whether there is one that could be read for a table, whatever it is asked for. */
+extern bool mcs_kept_exist(Oid foreign_table, Oid userid);
+
+/* The setting mongo_change_stream.kept_events. */
+extern bool mcs_kept_enabled;
+extern void mcs_kept_init(void);
 
 /* ---- tables/restore.c: what a restore may have left of a stream in part ---- */
 

@@ -49,6 +49,9 @@ extern uint64 mcs_catalog_execute_latest(CatalogStatement *statement);
 /* The same with arguments, by the caller's active snapshot. */
 extern uint64 mcs_catalog_execute_active(CatalogStatement *statement, const Datum *values);
 
+/* The same by any snapshot, nulls as above. */
+extern uint64 mcs_catalog_execute_snapshot(CatalogStatement *statement, const Datum *values, const char *nulls, Snapshot snapshot);
+
 /* A statement alone, with all that it needs around it. */
 extern uint64 mcs_catalog_run(CatalogStatement *statement, const Datum *values, const char *nulls);
 

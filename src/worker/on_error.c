@@ -185,6 +185,7 @@ mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit
 	const Stream *stream = writer->stream;
 	int			count = writer->count;
 	int			written = 0;
+	int64		gap = 0;
 
 	memset(culprit, 0, sizeof(*culprit));
 	/* without rows nothing is an event's own doing */
@@ -205,7 +206,11 @@ mcs_on_error_write(StreamWriter *writer, StreamProgress *progress, StreamCulprit
 		error = try_row(&attempt);
 		if (error && !take_culprit(writer, written, error, culprit))
 			break;
+		if (error || stream->last_event_id + written + 1 == writer->gap_event)
+			gap = written + 1;
 	}
+	if (gap > 0)
+		mcs_progress_keep_from(stream->name, TextDatumGetCString(writer->rows[gap - 1].values[ROW_RESUME_TOKEN]), stream->last_event_id + gap);
 	if (written < count)
 	{
 		/* without a position: the one before all events of that time */

@@ -271,7 +271,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 	{
 		char	   *token = token_of(event);
 
-		mcs_writer_add_gap(writer, token, token, token, "this event was skipped by resume_change_stream");
+		mcs_writer_add_gap(writer, token, token, token, "this event was skipped by resume_change_stream", true);
 		worker->write.skipped = true;
 		return;
 	}
@@ -283,7 +283,7 @@ take_event(StreamWorker *worker, StreamWriter *writer, ChangeEvent *event)
 			mcs_writer_add_gap(writer, token_of(event), get_token(&worker->read.token), token_of(event),
 							   psprintf("%.*s.%.*s was renamed onto the collection, whose documents changed without events",
 										(int) event->database.length, event->database.data,
-										(int) event->collection.length, event->collection.data));
+										(int) event->collection.length, event->collection.data), false);
 			return;
 		case STREAM_STORE:
 			break;
