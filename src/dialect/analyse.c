@@ -354,15 +354,6 @@ run_attempt(void *arg)
 	attempt->analyse(fragment);
 }
 
-/* Raises an error again that is nobody's to keep: who cancels must not have to wait for more attempts. */
-void
-mcs_dialect_rethrow_urgent(ErrorData *error)
-{
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
-		ReThrowError(error);
-}
-
 /*
  * Runs an analysis; returns what it raised, or NULL.  Where in the user's text
  * that is counts only if it is raised again: a long text would be copied and

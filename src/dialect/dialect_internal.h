@@ -282,6 +282,7 @@ extern bool mcs_dialect_token_is(const char *text, const DialectToken *token, co
 extern bool mcs_dialect_token_is_any(const char *text, const DialectToken *token, const char *const *words);
 extern bool mcs_dialect_token_is_reserved(const char *text, const DialectToken *token);
 extern char *mcs_dialect_spelling(const char *text, const DialectToken *token);
+extern int	mcs_dialect_find_token(const DialectToken *tokens, int i, int count, int type);
 extern int	mcs_dialect_closing_bracket(const DialectToken *tokens, int open);
 extern int	mcs_dialect_statement_end(const char *text, const DialectToken *tokens, int first);
 extern bool mcs_dialect_word_is(const Fragment *fragment, int i, const char *word);
@@ -307,6 +308,7 @@ extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
 extern int	mcs_dialect_error_at(const Fragment *fragment, int at);
 extern void mcs_dialect_error_callback(void *arg);
 extern void mcs_dialect_raise(const Fragment *fragment, ErrorData *error) pg_attribute_noreturn();
+extern void mcs_dialect_rethrow_urgent(ErrorData *error);
 
 /* dialect/stand_in.c */
 extern Node *mcs_dialect_original(const Fragment *fragment, Node *node);
@@ -333,8 +335,35 @@ extern bool mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, 
 extern bool mcs_dialect_operator_extent(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end);
 
 /* dialect/field_path.c */
+extern bool mcs_dialect_has_other_spelling(const char *key);
 extern Node *mcs_dialect_if_has_paths(const Fragment *fragment, Node *node);
 extern Node *mcs_dialect_write_path(ParseState *pstate, Fragment *fragment, FieldPath *path, int from, int to);
+
+/* dialect/origin.c */
+
+/* Where a column of documents comes from; NULL: not known. */
+typedef struct DocumentOrigin
+{
+	Oid			table;			/* an ordinary one, or InvalidOid; else */
+	const char *stream;			/* its kept events, or */
+	const char *server;			/* MongoDB itself */
+	const char *database;
+	const char *collection;
+} DocumentOrigin;
+
+extern bool mcs_dialect_origin(ParseState *pstate, const Fragment *fragment, const SelectStmt *select, const Var *column, DocumentOrigin *origin);
+
+/* dialect/star.c */
+
+/* A column that full_document.* is made into. */
+typedef struct DialectStarColumn
+{
+	char	   *name;
+	char	   *text;
+	Node	   *value;
+} DialectStarColumn;
+
+extern List *mcs_dialect_star_columns(ParseState *pstate, Fragment *fragment, const SelectStmt *select, Node *document, const char *text);
 
 /* dialect/reference.c */
 extern Node *mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found);
@@ -382,7 +411,6 @@ extern Node *mcs_dialect_paramref_hook(ParseState *pstate, ParamRef *ref);
 
 /* dialect/analyse.c */
 extern char *mcs_dialect_translate_fragment(Fragment *fragment);
-extern void mcs_dialect_rethrow_urgent(ErrorData *error);
 
 /* dialect/shown.c */
 extern void mcs_shown_init(void);

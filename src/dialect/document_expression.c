@@ -104,16 +104,6 @@ mcs_change_mirror_translate_filter(PG_FUNCTION_ARGS)
 
 /* ---- columns ---- */
 
-/* The first token of some kind, outside of brackets, from one on; count where there is none. */
-static int
-find_token(const DialectToken *tokens, int i, int count, int type)
-{
-	for (; i < count && tokens[i].type != type; i++)
-		if (tokens[i].type == '(' || tokens[i].type == '[')
-			i = mcs_dialect_closing_bracket(tokens, i);
-	return Min(i, count);
-}
-
 static Datum
 text_between(const char *source, const DialectToken *first, const DialectToken *last)
 {
@@ -126,7 +116,7 @@ read_column(Oid namespace, const char *source, const DialectToken *tokens, int f
 			Datum *parts, bool *nulls)
 {
 	static const char *const form = "A column is written as status text = status, where a type such as numeric(10,2) may be left out if the table has the column.";
-	int			equals = find_token(tokens, first, end, '=');
+	int			equals = mcs_dialect_find_token(tokens, first, end, '=');
 	MemoryContext scratch;
 	char	   *expression;
 
@@ -173,7 +163,7 @@ mcs_change_mirror_translate_columns(PG_FUNCTION_ARGS)
 	/* the last may have a comma behind it, as where a line of the text was taken out */
 	for (int i = 0; i < count; columns++)
 	{
-		int			end = find_token(tokens, i, count, ',');
+		int			end = mcs_dialect_find_token(tokens, i, count, ',');
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(scratch);

@@ -36,8 +36,8 @@ mcs_dialect_if_has_paths(const Fragment *fragment, Node *node)
 }
 
 /* Whether document_get would look for a step in camelCase, too. */
-static bool
-has_underscore(const char *key)
+bool
+mcs_dialect_has_other_spelling(const char *key)
 {
 	for (int i = 1; key[i - 1] && key[i] && key[i + 1]; i++)
 		if (key[i] == '_' && isalnum((unsigned char) key[i - 1]) && isalnum((unsigned char) key[i + 1]) &&
@@ -65,7 +65,7 @@ needs_get(const Fragment *fragment, const FieldPath *path)
 			return true;
 		if (step->key && strcmp(step->key, "updatedFields") == 0)
 			behind = Max(behind, 0);
-		if (step->key && !step->bracket && has_underscore(step->key))
+		if (step->key && !step->bracket && mcs_dialect_has_other_spelling(step->key))
 			return true;
 		if (step->bracket && dotted && step->key && strchr(step->key, '.'))
 			return true;

@@ -376,3 +376,12 @@ mcs_dialect_begin_fragment(Oid namespace, const char *source, int from, int to, 
 	error_context_stack = callback.previous;
 	return fragment;
 }
+
+/* Raises an error again that is nobody's to keep: who cancels must not have to wait for more attempts. */
+void
+mcs_dialect_rethrow_urgent(ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+		ReThrowError(error);
+}

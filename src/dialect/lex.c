@@ -152,6 +152,16 @@ mcs_dialect_closing_bracket(const DialectToken *tokens, int open)
 	return i;
 }
 
+/* The first token of some kind, outside of brackets, from one on; count where there is none. */
+int
+mcs_dialect_find_token(const DialectToken *tokens, int i, int count, int type)
+{
+	for (; i < count && tokens[i].type != type; i++)
+		if (tokens[i].type == '(' || tokens[i].type == '[')
+			i = mcs_dialect_closing_bracket(tokens, i);
+	return Min(i, count);
+}
+
 /*
  * Whether a statement has bodies with semicolons in them: CREATE FUNCTION
  * ... BEGIN ATOMIC, and the dialect's CREATE TRIGGER ... AS BEGIN.

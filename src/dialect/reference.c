@@ -10,6 +10,7 @@
  *	  - MongoDB's name for a column of events: ns.coll, ns.db, _id, operationType;
  *	  - a name that the surroundings know: a variable, an added field;
  *	  - a path into the column full_document.
+ * a.* is the document a as one column, or as those that star.c finds for it.
  * In an expression over one document it is a path into the column "document",
  * or begins with that column.
  */
@@ -500,6 +501,41 @@ write_reference(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPat
 	return path->base;
 }
 
+/* d.* where a mirror says which fields there are: the mirror's columns; NULL where none does */
+static Node *
+mirrored_star(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
+{
+	RowExpr    *row = makeNode(RowExpr);
+	DialectToken *star = reference_token(fragment, ref, name_count(ref));
+	List	   *columns = NIL;
+	StringInfoData text;
+	ListCell   *cell;
+
+	if (path->steps == NIL && list_length(path->base_text) == 1 && ((DialectPiece *) linitial(path->base_text))->text)
+		columns = mcs_dialect_star_columns(pstate, fragment, select_of(fragment, ref), path->base,
+										   ((DialectPiece *) linitial(path->base_text))->text);
+	if (columns == NIL)
+		return NULL;
+	initStringInfo(&text);
+	foreach(cell, columns)
+	{
+		DialectStarColumn *column = lfirst(cell);
+
+		appendStringInfo(&text, "%s%s AS %s", foreach_current_index(cell) ? ", " : "", column->text, quote_identifier(column->name));
+		/* analysis copies the row for each of its columns; for what it says of the document's own column, one of them is enough */
+		row->args = lappend(row->args, row->args ? (Node *) makeNullConst(exprType(column->value), exprTypmod(column->value), get_typcollation(exprType(column->value))) : column->value);
+		row->colnames = lappend(row->colnames, makeString(column->name));
+	}
+	if ((star + 1)->at == mcs_dialect_token_end(star) && (star + 1)->value)
+		appendStringInfoChar(&text, ' ');
+	fragment->found_dialect = true;
+	mcs_dialect_edit(fragment, EDIT_REPLACE, ref->location, mcs_dialect_token_end(star), text.data);
+	row->row_typeid = RECORDOID;
+	row->row_format = COERCE_EXPLICIT_CALL;
+	row->location = -1;
+	return (Node *) row;
+}
+
 /* d.*: the document goes on as one column */
 static Node *
 document_star(ParseState *pstate, Fragment *fragment, ColumnRef *ref, FieldPath *path)
@@ -529,6 +565,7 @@ mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 {
 	Fragment   *fragment = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
+	Node	   *row;
 
 	CHECK_FOR_INTERRUPTS();
 	/* SQL comes first: what it finds keeps its meaning */
@@ -542,7 +579,8 @@ mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 		return write_reference(pstate, fragment, ref, &path);
 	if (!mcs_dialect_if_has_paths(fragment, path.base))
 		return NULL;
-	return document_star(pstate, fragment, ref, &path);
+	row = mirrored_star(pstate, fragment, ref, &path);
+	return row ? row : document_star(pstate, fragment, ref, &path);
 }
 
 /* Asked before columns are looked for: "change" comes first in the body of a handler. */

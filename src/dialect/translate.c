@@ -18,7 +18,8 @@
  *	transform.c		is called by PostgreSQL's analysis for each node kept aside, which
  *					printable.c, operator.c (either.c), call.c, indirection.c or
  *					itself analyses, by operand.c
- *	reference.c		is called by it for each name, which may be a path: field_path.c
+ *	reference.c		is called by it for each name, which may be a path: field_path.c; or a
+ *					star that stands for columns: star.c, origin.c
  *	edit.c			has noted by then what all of these change in the text (whose
  *					range extent.c knows), and writes the result
  *

@@ -558,6 +558,22 @@ extern bool mcs_mirrors_stop(const Stream *stream, const char *name, const char 
 /* Adds to what it has done; column_error names columns and says why the newest value did not fit, or is NULL. */
 extern void mcs_mirrors_count(const char *name, int64 rows_written, int64 column_errors, const char *column_error);
 
+/* ---- tables/mirror_fields.c: what mirrors say of fields ---- */
+
+typedef struct MirrorFields
+{
+	char	   *table;			/* as in Mirror */
+	char	   *columns;		/* as translated_columns there */
+	bool		own;			/* the caller himself owns it */
+} MirrorFields;
+
+/*
+ * Those with columns that the caller sees, the likeliest first, of a collection, of
+ * the kept events of a stream (server NULL), or of their own table (as in Mirror;
+ * NULL: none): List of MirrorFields.  Raises what reading the tables raises.
+ */
+extern List *mcs_mirror_fields_seen(const char *stream, const char *server, const char *database, const char *collection, const char *table);
+
 /* ---- tables/roles.c: the streams that a server or a role stands behind ---- */
 
 /* Their names: List of char *. */
