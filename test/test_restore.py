@@ -4,17 +4,24 @@ import subprocess
 import pytest
 
 from handlers import seen
-from streams import create, error_of, ids, resume, status, sync, wait_state
+from mirrors import equal_now, mirror, wait_exact
+from projections import projection, wait_status
+from streams import Writers, create, error_of, ids, resume, status, sync, wait_state
+
+# every table that a dump brings rows of: the extension's others are about objects of one database, and made anew in another
+TABLES = """SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema')
+  AND c.oid NOT IN ('change_mirror_tables'::regclass, 'change_projection_sources'::regclass, 'change_projection_progress'::regclass)"""
 
 
 class Dump:
     """A dump of a database in a file, and restoring it into new ones."""
 
-    def __init__(self, db, postgres, folder):
+    def __init__(self, db, postgres, folder, *options):
         self.db, self.postgres = db, postgres
         self.file = folder / "dump"
         self.made = []
-        self.run("pg_dump", "-Fc", "-f", self.file, db.name)
+        self.run("pg_dump", "-Fc", "-f", self.file, *options, db.name)
 
     def run(self, program, *arguments, check=True):
         done = subprocess.run([self.postgres.installation.program(program), *map(str, arguments)], capture_output=True, text=True,
@@ -63,9 +70,9 @@ def dump(shop, postgres, tmp_path):
     """A function that dumps the shop; what is restored from it goes at the end."""
     dumps = []
 
-    def make():
+    def make(*options):
         tmp_path.chmod(0o777)
-        dumps.append(Dump(shop, postgres, tmp_path))
+        dumps.append(Dump(shop, postgres, tmp_path, *options))
         return dumps[-1]
 
     yield make
@@ -100,6 +107,46 @@ def test_in_parallel(shop, dump, mdb):
         assert copy.row("SELECT last_event_id, dead_letters FROM change_handler_status") == (3, 1)
         if turn == 1:
             goes_on(copy, mdb, 4, [1, 3, 4])
+
+
+def content(connection):
+    """How many rows each table has, and a digest of them."""
+    return {table: connection.execute(f"SELECT count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {table} t").fetchone()
+            for table, in connection.execute(TABLES).fetchall()}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_in_parallel_twenty_times(shop, dump, mongo, mdb):
+    """Dumped while streams, a handler, mirrors and a projection write: each pg_restore -j4 brings what the dump's snapshot saw, over a copy that is there, too."""
+    with Writers(mongo, mdb.name, collections=("a", "b", "c")) as writers:
+        mirror(shop, "a")
+        mirror(shop, "c", stream_name="t")
+        projection(shop, "per_day", "SELECT date_trunc('day', now()) AS day, count(*) AS n FROM a GROUP BY 1", unique="day")
+        wait_exact(shop, "a", "c")
+        wait_status(shop, "per_day", state="idle")
+        writers.wait(300)
+        with shop.connect(autocommit=False) as snapshot:
+            snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            one = dump(f"--snapshot={snapshot.execute('SELECT pg_export_snapshot()').fetchone()[0]}")
+            there = content(snapshot)
+        writers.wait(100)
+    assert there["change_mirrors"][0] == 2 and there["change_projections"][0] == 1 and there["a"][0] > 0 and there["change_stream_events"][0] > 100
+    copy = None
+    for turn in range(20):
+        over = ["--clean", "--if-exists"] if turn % 2 else []
+        copy = one.restore("-j4", *over, into=copy if over else None)
+        assert content(copy.connection) == there, turn
+        # pg_restore refreshes it
+        assert copy.value("SELECT n FROM per_day") == there["a"][0]
+        copy.close()
+    for stream in copy.column("SELECT stream_name FROM change_streams"):
+        resume(copy, stream)
+        sync(copy, stream)
+    for table in ("a", "c"):
+        wait_exact(copy, table)
+        assert equal_now(copy, mongo, mdb.name, table, table) > 0
+    assert copy.value("SELECT count(*) = count(DISTINCT (stream_name, event_id)) FROM change_stream_events")
 
 
 def test_over_what_is_there(shop, dump, mdb):
