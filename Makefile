@@ -88,6 +88,9 @@ test-faults:
 	$(RUN) test/run.py --faults $(TESTS)
 test-monitoring:
 	$(RUN) test/run.py --extras test/test_monitoring.py
+# PostgreSQL's own tests through the gateway; downloads its source by apt
+test-gateway:
+	$(RUN) test/run.py --extras test/test_gateway_regress.py
 # what is committed, and no more
 DIST = mongo_change_stream-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
@@ -104,4 +107,4 @@ fuzz:
 	$(RUN) test/fuzz_gateway.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
-.PHONY: driver test test-all test-faults test-monitoring dist check-style check-names demo demo-stop bench fuzz
+.PHONY: driver test test-all test-faults test-monitoring test-gateway dist check-style check-names demo demo-stop bench fuzz
