@@ -560,6 +560,39 @@ def test_large_texts_and_rows(gateway, shop):
         assert rows == [("lamp", large)]
 
 
+LONG = {
+    "words": "SELECT 1 WHERE 0 IN (" + "0, " * 10_000_000 + "0 /* thing",
+    "a comment": "SELECT 1 /* " + "-/" * 25_000_000 + " */",
+    "dollars": "SELECT length($a$" + "$b$ " * 12_000_000 + "$a$)",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_text_holds_up_nobody(gateway, shop, kind):
+    """It is looked at in turns: while one client sends many megabytes, no statement of another's waits for that."""
+    message = wire.query(LONG[kind])
+    with gateway.wire("shop", timeout=60) as link, gateway.connect("shop") as other:
+        def longest(goes_on):
+            took = []
+            while goes_on() or len(took) < 200:
+                begin = time.monotonic()
+                other.execute("SELECT 1")
+                took.append(time.monotonic() - begin)
+            return max(took)
+
+        link.answers(wire.query("SET statement_timeout = 100"))
+        # a machine with more to do may hold one up, but not each time
+        for attempt in range(3):
+            idle = longest(lambda: False)
+            thread = threading.Thread(target=link.answers, args=[message])
+            thread.start()
+            busy = longest(thread.is_alive)
+            thread.join()
+            if busy < 0.1 + 3 * idle:
+                return
+        raise AssertionError(f"{1000 * busy:.0f} ms, and {1000 * idle:.0f} ms where nobody else is")
+
+
 # ---------------------------------------------------------------- who connects
 
 def test_long_errors(gateway, shop):

@@ -68,7 +68,7 @@ block_change(const Word *before, const Word *word, bool label, int blocks)
 bool
 mcs_gateway_block_is_open(const char *text, size_t size, bool escapes)
 {
-	WordReader	reader = {text, text + size, escapes};
+	WordReader	reader = {.at = text,.end = text + size,.escapes = escapes};
 	Word		before = {WORD_END, NULL, 0};
 	bool		declares = false;
 	bool		label = false;	/* << name >> stands before */
@@ -109,7 +109,7 @@ mcs_gateway_breaks_block(const char *text, size_t size, bool escapes)
 	static const char *const ends[] = {"COMMIT", "ROLLBACK", "ABORT", "START", NULL};
 	static const char *const made[] = {"TRIGGER", "CHANGE", "CHANGE_STREAM", "EVENT_STORE", "REPLACE", "EXTENSION", NULL};
 	static const char *const begun[] = {"WORK", "TRANSACTION", "ISOLATION", NULL};
-	WordReader	reader = {text, text + size, escapes};
+	WordReader	reader = {.at = text,.end = text + size,.escapes = escapes};
 	Word		first = mcs_gateway_next_word(&reader);
 	Word		second = mcs_gateway_next_word(&reader);
 

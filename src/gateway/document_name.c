@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* No name is longer. */
+#define NAME_LENGTH 63
+
 #define KINDS	((uint64_t) (NAME_RELATION | NAME_JSON))
 
 /* The hash of a name as it is in the catalogs. */
@@ -29,6 +32,13 @@ hash_name(const char *name, size_t size, bool folds)
 	}
 	/* a taken slot is never 0 */
 	return (hash & ~KINDS) | UINT64_C(4);
+}
+
+/* A hash that tells one list of names from another. */
+uint64_t
+mcs_gateway_mark(const char *data, size_t size)
+{
+	return hash_name(data, size, false);
 }
 
 /* Where a hash is, or would be. */
@@ -87,6 +97,9 @@ mcs_gateway_find_name(const Names *names, const Word *word)
 {
 	if (names->count == 0)
 		return 0;
+	/* the server cuts it where a name's length ends, which is not done here */
+	if (word->size > NAME_LENGTH && (word->kind == WORD_PLAIN || word->kind == WORD_QUOTED))
+		return NAME_RELATION;
 	if (word->kind == WORD_PLAIN)
 		return names->slots[slot_of(names, hash_name(word->at, word->size, true))] & KINDS;
 	/* quotes inside of a name, and U&"", are too rare to be read exactly */

@@ -146,21 +146,26 @@ mcs_gateway_end_exchange(Link *link)
 	memset(exchange, 0, sizeof(*exchange));
 }
 
-/* Takes the answer to mcs_gateway_ask_names. */
-void
+/* Takes the answer to mcs_gateway_ask_names; whether it is another one than before. */
+bool
 mcs_gateway_take_names(Link *link, int64_t now)
 {
 	const Bytes *row = &link->exchange.row;
 	size_t		length;
 	const char *column;
+	uint64_t	mark = mcs_gateway_mark(mcs_gateway_at(row), mcs_gateway_size(row));
+	bool		known = link->asked_names && link->installed && link->exchange.result == RESULT_ROW && mark == link->names_mark && !link->exchange.too_large;
 
-	mcs_gateway_forget_names(&link->names);
-	mcs_gateway_clear(&link->function);
 	link->asked_names = true;
 	link->installed = link->exchange.result == RESULT_ROW;
 	link->names_until = now + (link->installed ? NAMES_MS : NO_NAMES_MS);
+	if (known)
+		return false;
+	link->names_mark = mark;
+	mcs_gateway_forget_names(&link->names);
+	mcs_gateway_clear(&link->function);
 	if (!link->installed)
-		return;
+		return true;
 	link->all_names = link->exchange.too_large;
 	for (int i = 0; i < 3 && !link->all_names; i++)
 	{
@@ -175,4 +180,5 @@ mcs_gateway_take_names(Link *link, int64_t now)
 	/* without its name nothing can be asked */
 	if (mcs_gateway_size(&link->function) == 0)
 		link->installed = false;
+	return true;
 }

@@ -127,7 +127,8 @@ typedef enum WordKind
 	WORD_PLAIN,					/* a keyword or name */
 	WORD_QUOTED,				/* a name in quotes */
 	WORD_STRING,
-	WORD_OTHER					/* a number, a parameter, or one character, which is then its first */
+	WORD_OTHER,					/* a number, a parameter, or one character, which is then its first */
+	WORD_PAUSE					/* so much has been read that others may be served */
 } WordKind;
 
 typedef struct Word
@@ -137,11 +138,30 @@ typedef struct Word
 	size_t		size;
 } Word;
 
+/* What may be so long that reading it is left in its middle. */
+typedef enum ReaderInside
+{
+	INSIDE_NOTHING,
+	INSIDE_LINE_COMMENT,
+	INSIDE_BLOCK_COMMENT,
+	INSIDE_QUOTES,
+	INSIDE_DOLLARS
+} ReaderInside;
+
 typedef struct WordReader
 {
 	const char *at;
 	const char *end;
 	bool		escapes;		/* backslashes escape in '' (standard_conforming_strings is off) */
+	const char *pause;			/* where a pause is made; NULL: nowhere */
+
+	ReaderInside inside;
+	WordKind	kind;			/* of what it is inside of */
+	const char *begin;			/* where that begins */
+	int			depth;			/* of comments */
+	char		quote;
+	bool		quote_escapes;
+	size_t		tag;			/* its size, with the dollars; it stands at the begin */
 } WordReader;
 
 extern Word mcs_gateway_next_word(WordReader *reader);
@@ -165,6 +185,7 @@ typedef struct Names
 } Names;
 
 /* Adds names that a byte of 1 separates. */
+extern uint64_t mcs_gateway_mark(const char *data, size_t size);
 extern bool mcs_gateway_add_names(Names *names, const char *list, size_t size, int what);
 extern int	mcs_gateway_find_name(const Names *names, const Word *word);
 extern void mcs_gateway_forget_names(Names *names);
@@ -180,7 +201,28 @@ typedef struct Look
 	bool		makes;			/* may make or change what names are known for */
 } Look;
 
-extern Look mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names);
+/* A look at a text that is taken in steps: zeroed, then begun. */
+typedef struct Glance
+{
+	bool		begun;
+	bool		done;
+	size_t		text_size;		/* of the text in its message */
+	Look		look;			/* what has been seen */
+
+	size_t		at;				/* so far the text is read */
+	size_t		begin;			/* the reader's begin */
+	WordReader	reader;			/* the rest of its state */
+	bool		in_statement;
+	bool		later;			/* a statement was before */
+	bool		own;
+	bool		maker;
+	bool		of_documents;
+	bool		path_may_follow;
+	bool		behind_change;	/* behind the word CHANGE */
+} Glance;
+
+/* Goes on with a look, so far that others need not wait long; true where it is done. */
+extern bool mcs_gateway_look(Glance *glance, const char *text, size_t size, bool escapes, const Names *names);
 
 /* ---- block.c ---- */
 
@@ -305,6 +347,7 @@ typedef struct Link
 	const char *refused_state;
 	const char *refused_hint;
 	bool		dead;			/* is freed after this round */
+	bool		busy;			/* has more to do, which waits for nothing but its turn */
 	int64_t		close_at;		/* in milliseconds; 0: not known to close */
 	struct Link *next;
 	struct Link *previous;
@@ -325,7 +368,9 @@ typedef struct Link
 	int64_t		names_until;	/* when they are asked for again */
 	Bytes		function;		/* that translates, as SQL has it */
 	Names		names;
+	uint64_t	names_mark;		/* a hash of what they were made of */
 
+	Glance		glance;			/* at the text that is next */
 	Bytes		block;			/* a CREATE TRIGGER that is not complete */
 	Bytes		whole;			/* what is to be translated, where that is not the last message alone */
 	Translated	translated;
@@ -345,7 +390,7 @@ extern bool mcs_gateway_take_packet(Link *link);
 extern void mcs_gateway_ask_names(Link *link);
 extern void mcs_gateway_ask_text(Link *link, const char *text, size_t size);
 extern void mcs_gateway_end_exchange(Link *link);
-extern void mcs_gateway_take_names(Link *link, int64_t now);
+extern bool mcs_gateway_take_names(Link *link, int64_t now);
 
 /* ---- request.c, response.c: true where something was done, and there may be more ---- */
 

@@ -4,6 +4,9 @@
  *
  * Where it errs, it is to err by taking plain SQL for the dialect: that costs a
  * round to the server, which gives the same text back.
+ *
+ * A text may have many megabytes, and its client's are not the only ones here: it is
+ * looked at in steps, each of which begins where the one before has ended.
  */
 #define MCS_GATEWAY_PROCESS
 #include "gateway/gateway_internal.h"
@@ -37,54 +40,69 @@ static const char *const streams[] = {"STREAM", "STREAMS", NULL};
 static const char *const makers[] = {"CREATE", "ALTER", "INTO", "IMPORT", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
 static const char *const made_of[] = {"JSON", "JSONB", "EXTENSION", "FOREIGN", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
 
+/* So many bytes are looked at in one step: a millisecond or so. */
+#define STEP	(256 * 1024)
+
 /* Whether a word is one of the dialect's, or a name as its users have. */
 static bool
-is_spoken(const Word *word, const Word *before)
+is_spoken(const Word *word, bool behind_change)
 {
 	size_t		size = sizeof(OWN_NAMES) - 1;
 
 	return mcs_gateway_word_in(word, spoken) ||
 		(word->kind == WORD_PLAIN && word->size > size && strncasecmp(word->at, OWN_NAMES, size) == 0) ||
-		(mcs_gateway_word_is(before, "CHANGE") && mcs_gateway_word_in(word, streams));
+		(behind_change && mcs_gateway_word_in(word, streams));
 }
 
-/* Looks at one text. */
-Look
-mcs_gateway_look(const char *text, size_t size, bool escapes, const Names *names)
+/* Takes account of a word. */
+static void
+take_word(Glance *glance, const Word *word, const Names *names)
 {
-	WordReader	reader = {text, text + size, escapes};
-	Look		look = {false, false, false, false, false};
-	bool		first = true;
-	Word		before = {WORD_END, NULL, 0};
-	bool		begins = true;
-	bool		own = false;
-	bool		maker = false;
-	bool		of_documents = false;
-	bool		path_may_follow = false;
+	Look	   *look = &glance->look;
+	int			named = mcs_gateway_find_name(names, word);
+
+	if (!glance->in_statement && !mcs_gateway_sign_is(word, '(') && !mcs_gateway_sign_is(word, ';'))
+	{
+		look->candidate |= mcs_gateway_word_in(word, beginnings);
+		glance->own |= mcs_gateway_word_in(word, own_beginnings);
+		look->exits |= !glance->later && mcs_gateway_word_in(word, exits);
+		glance->in_statement = glance->later = true;
+	}
+	if (mcs_gateway_sign_is(word, ';'))
+		glance->in_statement = false;
+	glance->maker |= mcs_gateway_word_in(word, makers);
+	glance->of_documents |= mcs_gateway_word_in(word, made_of);
+	look->spoken |= is_spoken(word, glance->behind_change);
+	/* of json a path is wanted: data.x, and not t.data */
+	look->about |= (named & NAME_RELATION) || (glance->path_may_follow && mcs_gateway_sign_is(word, '.'));
+	glance->path_may_follow = named & NAME_JSON;
+	glance->behind_change = mcs_gateway_word_is(word, "CHANGE");
+}
+
+bool
+mcs_gateway_look(Glance *glance, const char *text, size_t size, bool escapes, const Names *names)
+{
+	WordReader *reader = &glance->reader;
+	Look	   *look = &glance->look;
 	Word		word;
 
-	while ((word = mcs_gateway_next_word(&reader)).kind != WORD_END)
-	{
-		int			named = mcs_gateway_find_name(names, &word);
-
-		if (begins && !mcs_gateway_sign_is(&word, '(') && !mcs_gateway_sign_is(&word, ';'))
-		{
-			look.candidate |= mcs_gateway_word_in(&word, beginnings);
-			own |= mcs_gateway_word_in(&word, own_beginnings);
-			look.exits |= first && mcs_gateway_word_in(&word, exits);
-			begins = first = false;
-		}
-		if (mcs_gateway_sign_is(&word, ';'))
-			begins = true;
-		maker |= mcs_gateway_word_in(&word, makers);
-		of_documents |= mcs_gateway_word_in(&word, made_of);
-		look.spoken |= is_spoken(&word, &before);
-		/* of json a path is wanted: data.x, and not t.data */
-		look.about |= (named & NAME_RELATION) || (path_may_follow && mcs_gateway_sign_is(&word, '.'));
-		path_may_follow = named & NAME_JSON;
-		before = word;
-	}
-	look.candidate |= own && look.spoken;
-	look.makes = maker && (look.spoken || look.about || of_documents);
-	return look;
+	if (glance->done)
+		return true;
+	/* the text may have moved since */
+	reader->at = text + glance->at;
+	reader->begin = text + glance->begin;
+	reader->end = text + size;
+	reader->pause = size - glance->at > STEP ? reader->at + STEP : NULL;
+	if (!glance->begun)
+		reader->escapes = escapes;
+	glance->begun = true;
+	while ((word = mcs_gateway_next_word(reader)).kind != WORD_END && word.kind != WORD_PAUSE)
+		take_word(glance, &word, names);
+	glance->at = reader->at - text;
+	glance->begin = reader->begin - text;
+	if (word.kind == WORD_PAUSE)
+		return false;
+	look->candidate |= glance->own && look->spoken;
+	look->makes = glance->maker && (look->spoken || look->about || glance->of_documents);
+	return glance->done = true;
 }

@@ -218,6 +218,7 @@ pass_ends(Link *link, int64_t now)
 static void
 go_on(Link *link, int64_t now)
 {
+	link->busy = false;
 	do
 	{
 		while (mcs_gateway_step_server(link) | mcs_gateway_step_client(link, now))

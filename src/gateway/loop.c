@@ -48,6 +48,7 @@ typedef struct Gateway
 	Listener	listeners[LISTENERS];
 	Link	   *links;
 	bool		closing;		/* some of them are gone, or about to be */
+	bool		busy;			/* some of them have more to do */
 	int64_t		listen_at;		/* when addresses are tried again; 0: all are had */
 	int64_t		end_at;			/* 0: it is not to end */
 } Gateway;
@@ -184,6 +185,17 @@ serve(Gateway *gateway, Side *side, uint32_t events, int64_t now)
 		ask_for(gateway, &link->server);
 	}
 	gateway->closing |= link->dead || link->close_at != 0;
+	gateway->busy |= link->busy;
+}
+
+/* Gives clients a turn that have more to do. */
+static void
+serve_busy(Gateway *gateway, int64_t now)
+{
+	gateway->busy = false;
+	for (Link *link = gateway->links; link; link = link->next)
+		if (link->busy)
+			serve(gateway, &link->client, 0, now);
 }
 
 /* What is missing for a client will not be there at once, and the client would be told of again and again. */
@@ -278,6 +290,8 @@ sweep(Gateway *gateway, int64_t now)
 static int
 wait_time(const Gateway *gateway, int64_t now)
 {
+	if (gateway->busy)
+		return 0;
 	if (gateway->closing || gateway->end_at != 0)
 		return TICK_MS;
 	if (gateway->listen_at == 0)
@@ -369,6 +383,8 @@ mcs_gateway_run(const GatewayConfig *config)
 
 		for (int i = 0; i < count; i++)
 			take_event(&gateway, &events[i], now);
+		if (gateway.busy)
+			serve_busy(&gateway, now);
 		if (told_to_end && gateway.end_at == 0)
 		{
 			gateway.end_at = now + END_MS;

@@ -80,7 +80,7 @@ stands_at(const char *text, size_t size, size_t at, const Word *word)
 static size_t
 find_word(const Translated *translated, size_t at)
 {
-	WordReader	reader = {translated->made + at, translated->made + translated->made_size, false};
+	WordReader	reader = {.at = translated->made + at,.end = translated->made + translated->made_size};
 	Word		word = mcs_gateway_next_word(&reader);
 	size_t		before = 0,
 				total = 0,

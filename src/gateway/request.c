@@ -6,6 +6,8 @@
  * Only Query and Parse have texts.  One that may be in the dialect stays where it
  * came while the client's session is asked for its translation; nothing behind it
  * is looked at before.  All else goes on at once, in pieces of whatever size.
+ * Looking at a long text is work, which other clients don't wait for: it is done in
+ * turns (glance.c), once, unless the names that it is looked at for have changed.
  *
  * When the transaction has failed nothing can be asked, and nothing needs to: in the
  * place of a text that would be, one goes of which the server says so.  What ends
@@ -18,6 +20,9 @@
 
 /* A CREATE TRIGGER that comes in pieces has at most so many bytes. */
 #define BLOCK_MAX	(1024 * 1024)
+
+/* What becomes several statements is no longer, and of longer ones no positions are kept. */
+#define SHORT_MAX	(1024 * 1024)
 
 /* A message with a text, as it came. */
 typedef struct Text
@@ -51,6 +56,7 @@ consume(Link *link, const Text *text)
 {
 	mcs_gateway_drop(&link->client.in, text->message_size);
 	mcs_gateway_clear(&link->whole);
+	link->glance.begun = false;
 }
 
 /* Takes the message's parts; false where it has none, which the server may say. */
@@ -68,9 +74,13 @@ take_apart(Link *link, Text *text, char type, const char *message, size_t size)
 	/* the name of the statement */
 	if (type == 'P' && (!(at = memchr(at, 0, end - at)) || ++at == end))
 		return false;
-	stop = at < end ? memchr(at, 0, end - at) : NULL;
+	/* where its text ends is looked for once */
+	stop = at >= end ? NULL : link->glance.begun ? at + link->glance.text_size : memchr(at, 0, end - at);
 	if (!stop || (type == 'Q' && stop != end - 1))
 		return false;
+	if (!link->glance.begun)
+		memset(&link->glance, 0, sizeof(link->glance));
+	link->glance.text_size = stop - at;
 	text->text = at;
 	text->size = stop - at;
 	text->behind = stop + 1;
@@ -106,6 +116,13 @@ pass_text(Link *link, const Text *text, const Look *look)
 	if (look->makes)
 		link->names_until = 0;
 	sent(link, text->type);
+	/* a long one goes in pieces, as it came */
+	if (mcs_gateway_size(&link->whole) == 0)
+	{
+		link->client.passing = text->message_size;
+		link->glance.begun = false;
+		return;
+	}
 	send_text(link, text, text->text, text->size);
 	consume(link, text);
 }
@@ -143,7 +160,7 @@ make_do(Link *link, const Text *text, Bytes *made)
 {
 	char		tag[] = "$gateway_a$";
 
-	if (text->type != 'P' || mcs_gateway_count_statements(text->text, text->size, link->escapes) > 1 ||
+	if (text->type != 'P' || text->size > SHORT_MAX || mcs_gateway_size(made) > SHORT_MAX || mcs_gateway_count_statements(text->text, text->size, link->escapes) > 1 ||
 		mcs_gateway_count_statements(mcs_gateway_at(made), mcs_gateway_size(made), link->escapes) < 2)
 		return true;
 	mcs_gateway_clear(made);
@@ -182,7 +199,9 @@ send_translation(Link *link, const Text *text, const Look *look)
 		if (look->makes)
 			link->names_until = 0;
 		mcs_gateway_add(&link->client.out, mcs_gateway_at(&exchange->notices), mcs_gateway_size(&exchange->notices));
-		mcs_gateway_keep_translated(&link->translated, text->text, text->size, mcs_gateway_at(&made), mcs_gateway_size(&made), text->offset);
+		mcs_gateway_forget_translated(&link->translated);
+		if (text->size <= SHORT_MAX && mcs_gateway_size(&made) <= SHORT_MAX)
+			mcs_gateway_keep_translated(&link->translated, text->text, text->size, mcs_gateway_at(&made), mcs_gateway_size(&made), text->offset);
 		/* in lower case: its errors are in the translation */
 		sent(link, text->type == 'Q' ? 'q' : 'p');
 		send_text(link, text, mcs_gateway_at(&made), mcs_gateway_size(&made));
@@ -311,6 +330,7 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 	Exchange   *exchange = &link->exchange;
 	Text		text;
 	Look		look;
+	bool		other_names = false;
 
 	if (!take_apart(link, &text, type, message, size))
 	{
@@ -321,7 +341,17 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 	}
 	if (put_together(link, &text))
 		(void) take_apart(link, &text, type, message, size);
-	look = mcs_gateway_look(text.text, text.size, link->escapes, &link->names);
+	if (exchange->kind == EXCHANGE_NAMES && exchange->result != RESULT_ERROR && exchange->result != RESULT_LOST)
+	{
+		other_names = mcs_gateway_take_names(link, now);
+		mcs_gateway_end_exchange(link);
+	}
+	if (other_names)
+		link->glance = (Glance) {.text_size = link->glance.text_size};
+	link->busy = !mcs_gateway_look(&link->glance, text.text, text.size, link->escapes, &link->names);
+	if (link->busy)
+		return false;
+	look = link->glance.look;
 	if (exchange->result == RESULT_ERROR)
 	{
 		take_failure(link, &text, &look);
@@ -337,12 +367,6 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 	{
 		send_translation(link, &text, &look);
 		return true;
-	}
-	if (exchange->kind == EXCHANGE_NAMES)
-	{
-		mcs_gateway_take_names(link, now);
-		mcs_gateway_end_exchange(link);
-		look = mcs_gateway_look(text.text, text.size, link->escapes, &link->names);
 	}
 	if (link->skipping || !look.candidate)
 		pass_text(link, &text, &look);
@@ -471,6 +495,8 @@ mcs_gateway_step_client(Link *link, int64_t now)
 	{
 		if (size > client->passing)
 			size = client->passing;
+		if (size > GATEWAY_OUT_MAX)
+			size = GATEWAY_OUT_MAX;
 		mcs_gateway_add(out, mcs_gateway_at(&client->in), size);
 		mcs_gateway_drop(&client->in, size);
 		client->passing -= size;

@@ -340,6 +340,8 @@ mcs_gateway_step_server(Link *link)
 	{
 		if (size > server->passing)
 			size = server->passing;
+		if (size > GATEWAY_OUT_MAX)
+			size = GATEWAY_OUT_MAX;
 		mcs_gateway_add(&link->client.out, mcs_gateway_at(&server->in), size);
 		mcs_gateway_drop(&server->in, size);
 		server->passing -= size;

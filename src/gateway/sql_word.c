@@ -41,94 +41,185 @@ peek(const WordReader *reader, size_t ahead)
 	return ahead < (size_t) (reader->end - reader->at) ? reader->at[ahead] : 0;
 }
 
-/* Behind a comment that begins here, which may hold others. */
+/* Whether it is time for a pause. */
+static bool
+is_late(const WordReader *reader)
+{
+	return reader->pause && reader->at >= reader->pause;
+}
+
+/* Up to where is read before the next pause. */
+static const char *
+stop_of(const WordReader *reader)
+{
+	return reader->pause && reader->pause < reader->end ? reader->pause : reader->end;
+}
+
+/* Goes on in a comment up to the line's end. */
+static void
+skip_line_comment(WordReader *reader)
+{
+	for (; reader->at < reader->end && !is_late(reader); reader->at++)
+		if (*reader->at == '\n' || *reader->at == '\r')
+		{
+			reader->inside = INSIDE_NOTHING;
+			return;
+		}
+}
+
+/* Goes on in a comment in brackets, which may hold others. */
 static void
 skip_block_comment(WordReader *reader)
 {
-	int			depth = 0;
-
-	while (reader->at < reader->end)
+	while (reader->at < reader->end && !is_late(reader))
 	{
 		if (peek(reader, 0) == '/' && peek(reader, 1) == '*')
-			depth++, reader->at += 2;
+			reader->depth++, reader->at += 2;
 		else if (peek(reader, 0) == '*' && peek(reader, 1) == '/')
 		{
 			reader->at += 2;
-			if (--depth == 0)
+			if (--reader->depth == 0)
+			{
+				reader->inside = INSIDE_NOTHING;
 				return;
+			}
 		}
 		else
 			reader->at++;
 	}
 }
 
-/* Behind blanks and comments. */
+/* Goes on in what began with a quote, which is doubled inside. */
 static void
+skip_quoted(WordReader *reader)
+{
+	while (reader->at < reader->end && !is_late(reader))
+	{
+		const char *stop = stop_of(reader);
+		const char *quote = reader->quote_escapes ? reader->at : memchr(reader->at, reader->quote, stop - reader->at);
+		char		c;
+
+		reader->at = quote ? quote : stop;
+		if (!quote)
+			continue;
+		c = *reader->at++;
+		if (c == '\\' && reader->quote_escapes && reader->at < reader->end)
+			reader->at++;
+		else if (c == reader->quote)
+		{
+			if (peek(reader, 0) != reader->quote)
+			{
+				reader->inside = INSIDE_NOTHING;
+				return;
+			}
+			reader->at++;
+		}
+	}
+}
+
+/* Goes on in a string in dollars. */
+static void
+skip_dollars(WordReader *reader)
+{
+	while (reader->at < reader->end && !is_late(reader))
+	{
+		const char *stop = stop_of(reader);
+		const char *dollar = memchr(reader->at, '$', stop - reader->at);
+
+		reader->at = dollar ? dollar : stop;
+		if (!dollar)
+			continue;
+		if ((size_t) (reader->end - dollar) >= reader->tag && memcmp(dollar, reader->begin, reader->tag) == 0)
+		{
+			reader->at += reader->tag;
+			reader->inside = INSIDE_NOTHING;
+			return;
+		}
+		reader->at++;
+	}
+}
+
+/* Goes on in what it is inside of; false where that is left for a pause. */
+static bool
+finish_inside(WordReader *reader)
+{
+	switch (reader->inside)
+	{
+		case INSIDE_NOTHING:
+			break;
+		case INSIDE_LINE_COMMENT:
+			skip_line_comment(reader);
+			break;
+		case INSIDE_BLOCK_COMMENT:
+			skip_block_comment(reader);
+			break;
+		case INSIDE_QUOTES:
+			skip_quoted(reader);
+			break;
+		case INSIDE_DOLLARS:
+			skip_dollars(reader);
+			break;
+	}
+	if (reader->inside == INSIDE_NOTHING)
+		return true;
+	if (reader->at < reader->end)
+		return false;
+	/* it has no end, or the text's */
+	reader->inside = INSIDE_NOTHING;
+	return true;
+}
+
+/* Goes behind blanks and comments; false where they are left for a pause. */
+static bool
 skip_blanks(WordReader *reader)
 {
 	while (reader->at < reader->end)
 	{
+		if (is_late(reader))
+			return false;
 		if (is_blank(*reader->at))
-			reader->at++;
-		else if (peek(reader, 0) == '-' && peek(reader, 1) == '-')
 		{
-			while (reader->at < reader->end && *reader->at != '\n' && *reader->at != '\r')
-				reader->at++;
+			reader->at++;
+			continue;
 		}
+		if (peek(reader, 0) == '-' && peek(reader, 1) == '-')
+			reader->inside = INSIDE_LINE_COMMENT;
 		else if (peek(reader, 0) == '/' && peek(reader, 1) == '*')
-			skip_block_comment(reader);
+			reader->inside = INSIDE_BLOCK_COMMENT;
 		else
-			return;
+			return true;
+		reader->depth = 0;
+		if (!finish_inside(reader))
+			return false;
 	}
+	return true;
 }
 
-/* Behind what begins with a quote, which is doubled inside. */
+/* Begins what a quote begins, which is here. */
 static void
-skip_quoted(WordReader *reader, bool escapes)
+begin_quotes(WordReader *reader, WordKind kind, bool escapes)
 {
-	char		quote = *reader->at++;
-
-	while (reader->at < reader->end)
-	{
-		char		c = *reader->at++;
-
-		if (c == '\\' && escapes && reader->at < reader->end)
-			reader->at++;
-		else if (c == quote)
-		{
-			if (peek(reader, 0) != quote)
-				return;
-			reader->at++;
-		}
-	}
+	reader->kind = kind;
+	reader->inside = INSIDE_QUOTES;
+	reader->quote = *reader->at++;
+	reader->quote_escapes = escapes;
 }
 
-/* Behind a string in dollars, if one begins here. */
+/* Begins a string in dollars, if one does here. */
 static bool
-skip_dollars(WordReader *reader)
+begin_dollars(WordReader *reader)
 {
 	size_t		size = 1;
-	const char *tag = reader->at;
-	const char *at;
 
 	if (!is_digit(peek(reader, 1)))
 		while (begins_word(peek(reader, size)) || is_digit(peek(reader, size)))
 			size++;
 	if (peek(reader, size) != '$')
 		return false;
-	size++;
-	for (at = tag + size; at < reader->end; at++)
-	{
-		at = memchr(at, '$', reader->end - at);
-		if (!at)
-			break;
-		if ((size_t) (reader->end - at) >= size && memcmp(at, tag, size) == 0)
-		{
-			reader->at = at + size;
-			return true;
-		}
-	}
-	reader->at = reader->end;
+	reader->kind = WORD_STRING;
+	reader->inside = INSIDE_DOLLARS;
+	reader->tag = size + 1;
+	reader->at += size + 1;
 	return true;
 }
 
@@ -140,44 +231,60 @@ skip_number(WordReader *reader)
 		reader->at++;
 }
 
-/* The next word. */
-Word
-mcs_gateway_next_word(WordReader *reader)
+/* Begins a word; false where that has ended, too. */
+static bool
+begin_word(WordReader *reader)
 {
-	Word		word = {WORD_END, NULL, 0};
-	char		c;
+	char		c = *reader->at;
 
-	skip_blanks(reader);
-	word.at = reader->at;
-	if (reader->at >= reader->end)
-		return word;
-	c = *reader->at;
-	word.kind = WORD_OTHER;
+	reader->begin = reader->at;
+	reader->kind = WORD_OTHER;
 	if (c == '\'' || (peek(reader, 1) == '\'' && strchr("EeBbXxNn", c)))
 	{
-		word.kind = WORD_STRING;
 		reader->at += c != '\'';
-		skip_quoted(reader, upper(c) == 'E' || (reader->escapes && (c == '\'' || upper(c) == 'N')));
+		begin_quotes(reader, WORD_STRING, upper(c) == 'E' || (reader->escapes && (c == '\'' || upper(c) == 'N')));
 	}
 	else if (c == '"' || (upper(c) == 'U' && peek(reader, 1) == '&' && (peek(reader, 2) == '"' || peek(reader, 2) == '\'')))
 	{
 		reader->at += c == '"' ? 0 : 2;
-		word.kind = *reader->at == '"' ? WORD_QUOTED : WORD_STRING;
-		skip_quoted(reader, false);
+		begin_quotes(reader, *reader->at == '"' ? WORD_QUOTED : WORD_STRING, false);
 	}
 	else if (begins_word(c))
 	{
-		word.kind = WORD_PLAIN;
+		reader->kind = WORD_PLAIN;
 		while (begins_word(peek(reader, 0)) || is_digit(peek(reader, 0)) || peek(reader, 0) == '$')
 			reader->at++;
 	}
 	else if (is_digit(c) || (c == '.' && is_digit(peek(reader, 1))))
 		skip_number(reader);
-	else if (c == '$' && skip_dollars(reader))
-		word.kind = WORD_STRING;
-	else
+	else if (c != '$' || !begin_dollars(reader))
 		reader->at++;
-	word.size = reader->at - word.at;
+	return reader->inside != INSIDE_NOTHING;
+}
+
+/* The next word; WORD_PAUSE where the reader makes one, and goes on when it is called again. */
+Word
+mcs_gateway_next_word(WordReader *reader)
+{
+	Word		word = {WORD_PAUSE, NULL, 0};
+
+	if (reader->inside == INSIDE_NOTHING || reader->inside == INSIDE_LINE_COMMENT || reader->inside == INSIDE_BLOCK_COMMENT)
+	{
+		if (!finish_inside(reader) || !skip_blanks(reader))
+			return word;
+		word.at = reader->at;
+		word.kind = WORD_END;
+		if (reader->at >= reader->end)
+			return word;
+		word.kind = WORD_PAUSE;
+		if (begin_word(reader) && !finish_inside(reader))
+			return word;
+	}
+	else if (!finish_inside(reader))
+		return word;
+	word.kind = reader->kind;
+	word.at = reader->begin;
+	word.size = reader->at - reader->begin;
 	return word;
 }
 
@@ -215,7 +322,7 @@ mcs_gateway_sign_is(const Word *word, char sign)
 int
 mcs_gateway_count_statements(const char *text, size_t size, bool escapes)
 {
-	WordReader	reader = {text, text + size, escapes};
+	WordReader	reader = {.at = text,.end = text + size,.escapes = escapes};
 	bool		begun = false;
 	int			depth = 0;
 	int			count = 0;
