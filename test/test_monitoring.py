@@ -33,9 +33,9 @@ def test_names_of_metrics(repository):
 def test_states(db, repository):
     """The queries know the states that the views have."""
     text = (repository / "monitoring/queries.yaml").read_text()
-    for kind in ("stream", "handler", "mirror"):
+    for kind in ("stream", "handler", "mirror", "projection"):
         listed, = re.findall(rf"FROM change_{kind}_status s\n +CROSS JOIN unnest\('{{([\w,]+)}}'", text)
-        said = db.value("SELECT col_description('change_%s_status'::regclass, 3 - (%s = 'stream')::int)" % (kind, f"'{kind}'"))
+        said = db.value(f"SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'change_{kind}_status'::regclass AND attname = 'state'")
         missing = [state for state in listed.split(",") if kind != "mirror" and state not in said]
         assert not missing, (kind, said)
 
@@ -54,6 +54,8 @@ def shop(linked, mongo, mdb, proxy, postgres, repository):
         BEGIN UPDATE revenue SET total = total + (change.full_document -> 'total')::numeric; END $$)""")
     linked.execute("""SELECT create_change_handler('mails', 'customer_events', retry_attempts => 1, retry_delay => '100 ms', body => $$
         BEGIN IF change.full_document ->> 'mail' IS NULL THEN RAISE 'nobody to write to'; END IF; END $$)""")
+    linked.execute("""CREATE MATERIALIZED VIEW totals AS SELECT count(*) FROM change_stream_events WHERE stream_name = 'order_events';
+                      SELECT create_change_projection('totals')""")
     for stream in ("orders", "customers", "order_events", "customer_events"):
         wait_state(linked, stream, "active")
     postgres.psql((repository / "monitoring/role.sql").read_text(), linked.name)
@@ -99,6 +101,10 @@ def test_real_programs(shop, mdb, machine, proxy, repository):
     shop.execute("ALTER TABLE change_stream_events ADD CHECK (stream_name <> 'order_events' OR (full_document -> 'total')::numeric < 1000)")
     mdb.orders.insert_one({"_id": -2, "total": 5000})
     fires(prometheus, "ChangeStreamStopped", stream_name="order_events", state="error")
+    shop.execute("CREATE TABLE noted (n int); CREATE MATERIALIZED VIEW broken AS SELECT 1 / count(*) FROM noted WITH NO DATA; "
+                 "SELECT create_change_projection('broken', refresh => '1 second')")
+    fires(prometheus, "ChangeProjectionFails", view_name="public.broken")
+    shop.execute("DROP MATERIALIZED VIEW broken")
     shop.execute("SELECT pause_change_stream('customer_events')")
     fires(prometheus, "ChangeStreamPaused", stream_name="customer_events")
     trade(mdb, 8)
