@@ -249,6 +249,7 @@ SELECT pg_catalog.pg_extension_config_dump('change_projection_sources', 'WHERE f
 ALTER TABLE change_projections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_projection_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_projection_sources ENABLE ROW LEVEL SECURITY;
+-- @create projection_tables.sql change_projection_view
 -- @create projection_tables.sql own_projections
 -- @create projection_tables.sql own_projection_progress
 -- @create projection_tables.sql own_projection_sources
@@ -262,7 +263,7 @@ GRANT SELECT ON change_projections, change_projection_progress, change_projectio
 -- @create projection_functions.sql drop_change_projection
 -- @create projection_functions.sql change_projection_follow
 -- @create projection_functions.sql change_projection_exists
--- @create projection_functions.sql change_projection_view
+-- @create projection_functions.sql change_stream_is_read_by
 -- @create projection_functions.sql change_projection_find_sources
 -- @create projection_functions.sql change_projection_event_time
 -- @create projection_functions.sql change_stream_closed_windows

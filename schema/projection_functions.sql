@@ -32,7 +32,7 @@ COMMENT ON FUNCTION change_projection_follow(regclass)
 -- what they, views and the processes look up
 
 CREATE FUNCTION change_projection_exists(view_name regclass) RETURNS boolean
-LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET quote_all_identifiers = off SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT EXISTS (SELECT FROM @extschema@.change_projections p
                  WHERE p.view_name OPERATOR(pg_catalog.=) (
@@ -42,19 +42,18 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION change_projection_exists(regclass) IS 'does the caller see that a materialized view is a projection?';
 
-CREATE FUNCTION change_projection_view(view_name text) RETURNS oid
+CREATE FUNCTION change_stream_is_read_by(stream_name text, owner oid, reader oid) RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT c.oid
-  FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
-  WHERE n.nspname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident($1))[1]::pg_catalog.name
-    AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident($1))[2]::pg_catalog.name AND c.relkind OPERATOR(pg_catalog.=) 'm';
+  SELECT pg_catalog.pg_has_role($3, $2, 'USAGE') OR pg_catalog.pg_has_role($3, 'pg_read_all_data', 'USAGE')
+         OR EXISTS (SELECT FROM @extschema@.change_stream_grants g
+                    WHERE g.stream_name OPERATOR(pg_catalog.=) $1 AND pg_catalog.pg_has_role($3, g.reader, 'USAGE'));
 END;
-COMMENT ON FUNCTION change_projection_view(text) IS 'the materialized view of a projection; null: there is none of this name';
+COMMENT ON FUNCTION change_stream_is_read_by(text, oid, oid) IS 'may a role read the events of a change stream that a role owns, as far as the caller sees grants?';
 
 -- A view may read others; what a materialized view reads does not show in it before that is refreshed, so that is a source itself.
 CREATE FUNCTION change_projection_find_sources(view_name text) RETURNS TABLE (stream_name text, handler_name text, source_view text)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET quote_all_identifiers = off SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   WITH RECURSIVE used (oid, owner, root) AS (
     SELECT c.oid, c.relowner, true FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) @extschema@.change_projection_view($1)
@@ -73,7 +72,11 @@ BEGIN ATOMIC
     FROM used u JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE NOT u.root),
   given (streams) AS (SELECT p.streams FROM @extschema@.change_projections p WHERE p.view_name OPERATOR(pg_catalog.=) $1),
-  named (stream_name) AS (SELECT s.stream_name FROM given g, @extschema@.change_streams s WHERE s.stream_name OPERATOR(pg_catalog.=) ANY (g.streams)),
+  -- of streams that are named, too, those that the view's owner may read, now
+  named (stream_name) AS (
+    SELECT s.stream_name
+    FROM given g, @extschema@.change_streams s, used r
+    WHERE s.stream_name OPERATOR(pg_catalog.=) ANY (g.streams) AND r.root AND @extschema@.change_stream_is_read_by(s.stream_name, s.owner, r.owner)),
   found (stream_name, handler_name, source_view) AS (
     SELECT n.stream_name, NULL, NULL FROM named n
     UNION
@@ -82,9 +85,7 @@ BEGIN ATOMIC
     SELECT s.stream_name, NULL, NULL
     FROM relations r, @extschema@.change_streams s
     WHERE r.oid OPERATOR(pg_catalog.=) '@extschema@.change_stream_events'::pg_catalog.regclass AND NOT EXISTS (SELECT FROM given g WHERE g.streams IS NOT NULL)
-      AND (pg_catalog.pg_has_role(r.owner, s.owner, 'USAGE') OR pg_catalog.pg_has_role(r.owner, 'pg_read_all_data', 'USAGE')
-           OR EXISTS (SELECT FROM @extschema@.change_stream_grants g
-                      WHERE g.stream_name OPERATOR(pg_catalog.=) s.stream_name AND pg_catalog.pg_has_role(r.owner, g.reader, 'USAGE')))
+      AND @extschema@.change_stream_is_read_by(s.stream_name, s.owner, r.owner)
     UNION
     SELECT h.stream_name, h.handler_name, NULL
     FROM relations r JOIN @extschema@.change_handlers h ON h.handler_name OPERATOR(pg_catalog.=) r.relname::pg_catalog.text

@@ -84,11 +84,19 @@ ALTER TABLE change_projections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_projection_progress ENABLE ROW LEVEL SECURITY;
 ALTER TABLE change_projection_sources ENABLE ROW LEVEL SECURITY;
 
+CREATE FUNCTION change_projection_view(view_name text) RETURNS oid
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT c.oid
+  FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+  WHERE n.nspname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident($1))[1]::pg_catalog.name
+    AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.parse_ident($1))[2]::pg_catalog.name AND c.relkind OPERATOR(pg_catalog.=) 'm';
+END;
+COMMENT ON FUNCTION change_projection_view(text) IS 'the materialized view of a projection; null: there is none of this name';
+
 CREATE POLICY own_projections ON change_projections FOR SELECT
-  USING (view_name OPERATOR(pg_catalog.=) ANY (ARRAY(
-    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-    WHERE c.relkind OPERATOR(pg_catalog.=) 'm' AND pg_catalog.pg_has_role(c.relowner, 'USAGE'))));
+  USING (EXISTS (SELECT FROM pg_catalog.pg_class c
+                 WHERE c.oid OPERATOR(pg_catalog.=) @extschema@.change_projection_view(view_name) AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
 COMMENT ON POLICY own_projections ON change_projections IS 'a role sees those of materialized views of its own and of roles whose privileges it has';
 
 CREATE POLICY own_projection_progress ON change_projection_progress FOR SELECT

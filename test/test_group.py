@@ -183,6 +183,7 @@ def test_one_waits_for_a_lock(shared, mongo, mdb):
         locker.rollback()
     assert seen == {"active"}
     assert compare(shared, mongo, mdb, since, range(3)) == 2
+    assert "it is followed alone until" in status(shared, "s1")["reason"] and "alone" not in status(shared, "s0")["reason"]
 
 
 def test_ends_of_collections(shared, mongo, mdb):

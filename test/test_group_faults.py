@@ -254,6 +254,8 @@ def test_mapping_is_changed(db, guarded):
     for number in range(3):
         told = wait_state(db, f"s{number}", "error", 60)
         assert "not authorized" in told["last_error"] and told["next_retry_at"], told
+        # readers see it, too, who are not to learn of the mapping
+        assert "check_mongo_server('mongo')" in told["reason"] and '"other"' not in told["reason"], told
     shop.c2.insert_one({"_id": 2})
     guarded.client.admin.command("grantRolesToUser", "other", roles=[{"role": "read", "db": "shop"}])
     db.execute("ALTER USER MAPPING FOR CURRENT_USER SERVER mongo OPTIONS (SET username 'other')")

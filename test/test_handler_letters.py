@@ -77,6 +77,28 @@ def test_letters_after_a_column_came_back(linked, mdb):
                       " FROM change_stream_dead_letters") == ("7", "insert", None, None, "no")
 
 
+def test_made_again_on_another_stream(linked, mdb):
+    """In one transaction: the process of the old one leaves at once, and the new one's works on its own stream, alone."""
+    stream_with(linked, mdb)
+    create(linked, "t", collection="d")
+    make_seen(linked)
+    make_seen(linked, "of_t")
+    handler(linked, "h", body=SEEN)
+    mdb.c.insert_one({"_id": 1})
+    sync(linked)
+    old = status(linked, "h")["pid"]
+    assert old is not None
+    linked.execute("BEGIN")
+    call(linked, "drop_change_handler", "h")
+    handler(linked, "h", "t", body="INSERT INTO of_t (event_id) VALUES (change.event_id);")
+    linked.execute("COMMIT")
+    linked.wait_for("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", old, expect=0, timeout=10)
+    mdb.d.insert_many([{"_id": number} for number in range(5)])
+    sync(linked, "t")
+    assert seen(linked) == [1] and seen(linked, "of_t") == [1, 2, 3, 4, 5]
+    assert linked.value("SELECT count(*) FROM change_handler_workers()") == 1
+
+
 def test_altered_handler_retries_at_once(linked, mdb):
     """A repair does not wait for the delay that the broken one has earned."""
     make_seen(linked)

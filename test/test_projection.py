@@ -8,6 +8,7 @@ import pytest
 from handlers import stream_with, sync
 from harness.machine import wait_until
 from projections import projection, status, wait_status
+from streams import create
 
 COUNT = "SELECT count(*) AS n FROM change_stream_events"
 
@@ -276,3 +277,83 @@ def test_dump(shop, mdb, postgres, tmp_path):
     finally:
         copy.close()
         postgres.drop_database(copy.name)
+
+
+def test_names_however_they_are_quoted(linked, mdb):
+    """quote_all_identifiers changes how PostgreSQL prints names, not which projection is whose."""
+    stream_with(linked, mdb)
+    linked.execute("SET quote_all_identifiers = on; CREATE ROLE quoter LOGIN; ALTER ROLE quoter SET quote_all_identifiers = on")
+    linked.execute("GRANT CREATE ON SCHEMA public TO quoter")
+    with linked.connect("quoter") as quoter:
+        projection(quoter, "quoted", "SELECT now() AS at", refresh="1 second")
+        assert [name for name, in quoter.execute("SELECT view_name FROM change_projection_status")] == ["public.quoted"]
+        quoter.execute("ALTER MATERIALIZED VIEW quoted RENAME TO renamed")
+        assert [name for name, in quoter.execute("SELECT view_name FROM change_projections")] == ["public.renamed"]
+    projection(linked, "v", COUNT)
+    projection(linked, "above", "SELECT n FROM v")
+    assert linked.value("SELECT change_projection_exists('v')")
+    mdb.c.insert_one({})
+    linked.wait_for("SELECT n FROM above", expect=1)
+    linked.execute("SET quote_all_identifiers = off")
+    assert sorted(linked.column("SELECT view_name FROM change_projection_status")) == ["public.above", "public.renamed", "public.v"]
+    assert linked.column("SELECT source_view FROM change_projection_sources WHERE view_name = 'public.above'") == ["public.v"]
+    linked.execute("SELECT pause_change_projection('renamed')")
+
+
+def test_a_reader_no_more(linked, mdb):
+    """Streams that are named are followed for as long as the view's owner may read them."""
+    stream_with(linked, mdb)
+    linked.execute("CREATE ROLE reader LOGIN; GRANT CREATE ON SCHEMA public TO reader; SELECT grant_change_stream('s', 'reader')")
+    with linked.connect("reader") as reader:
+        projection(reader, "v", COUNT, streams="{s}")
+    wait_status(linked, "v", refreshes=1)
+    mdb.c.insert_one({"_id": 1})
+    linked.wait_for("SELECT n FROM v", expect=1)
+    linked.execute("SELECT revoke_change_stream('s', 'reader')")
+    linked.wait_for("SELECT count(*) FROM change_projection_sources", expect=0)
+    # the last one shows that it has lost them
+    linked.execute("SELECT pg_sleep(1.5)")
+    refreshes = status(linked, "v")["refreshes"]
+    mdb.c.insert_one({"_id": 2})
+    sync(linked)
+    linked.execute("SELECT pg_sleep(1.5)")
+    assert status(linked, "v")["refreshes"] == refreshes
+    linked.execute("SELECT grant_change_stream('s', 'reader')")
+    linked.wait_for("SELECT n FROM v", expect=2)
+
+
+@pytest.mark.parametrize("statement", ["ALTER TABLE base DROP COLUMN a CASCADE", "DO $$ BEGIN DROP TABLE base CASCADE; END $$", "DROP MATERIALIZED VIEW v",
+                                       "ALTER TYPE kind DROP ATTRIBUTE x CASCADE", "DROP SCHEMA shop CASCADE"])
+def test_dropped_by_whatever_statement(linked, statement):
+    """A projection goes with its view, in the transaction that drops it."""
+    linked.execute("CREATE SCHEMA shop; CREATE TYPE kind AS (x int, y int); CREATE TABLE base (a int, k kind); CREATE TABLE shop.t (n int)")
+    linked.execute("CREATE MATERIALIZED VIEW v AS SELECT a, (k).x, n FROM base, shop.t; SELECT create_change_projection('v', refresh => '1 hour', paused => true)")
+    linked.execute(f"BEGIN; {statement}")
+    assert linked.value("SELECT count(*) FROM change_projections") == 0
+    linked.execute("ROLLBACK")
+    assert linked.value("SELECT count(*) FROM change_projections") == 1
+
+
+def test_only_those_concerned_are_woken(linked, mdb):
+    """The process of a role whose projections show nothing of a stream is not told of its events."""
+    for name in ("s", "t"):
+        create(linked, name, collection=name)
+    for role, stream in (("anna", "s"), ("bert", "t")):
+        linked.execute(f"CREATE ROLE {role} LOGIN; GRANT CREATE ON SCHEMA public TO {role}; SELECT grant_change_stream('{stream}', '{role}')")
+        with linked.connect(role) as one:
+            projection(one, f"of_{role}", COUNT)
+        wait_status(linked, f"of_{role}", refreshes=1)
+    looked = "SELECT state_change FROM pg_stat_activity WHERE usename = 'bert' AND backend_type LIKE 'mongo_change_stream%%'"
+    # each has found its sources after the last of what was made
+    linked.execute("SELECT pg_sleep(1)")
+    before = linked.value(looked)
+    for number in range(3):
+        mdb.s.insert_one({"_id": number})
+        linked.wait_for("SELECT n FROM of_anna", expect=number + 1)
+    assert linked.value(looked) == before and before is not None
+    mdb.t.insert_one({})
+    linked.wait_for("SELECT n FROM of_bert", expect=1)
+    # one that comes to show it is told
+    linked.execute("SELECT grant_change_stream('s', 'bert')")
+    mdb.s.insert_one({})
+    linked.wait_for("SELECT n FROM of_bert", expect=5)

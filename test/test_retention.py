@@ -1,6 +1,8 @@
 """Deleting old events: how fast, how long at a time, and which stay."""
 import time
 
+import pytest
+
 from groups import make, wait_together
 from streams import create, status, sync
 
@@ -84,3 +86,22 @@ def test_together(shared, mongo, mdb):
         mdb.c0.insert_one({})
         sync(shared, "s0", "10 seconds")
     assert status(shared, "s1")["state"] == "active"
+
+
+@pytest.mark.faults
+def test_another_stream_of_the_name(linked, mdb):
+    """One that takes the name in the transaction that drops the other has events of the same numbers, which get old in their turn."""
+    create(linked, "s", collection="c")
+    fill(mdb.c, 20)
+    sync(linked, "s")
+    linked.execute(OLD)
+    linked.wait_for(LEFT, "s", expect=[20], timeout=25)
+    # from the second round on it begins where the one before has ended
+    mdb.c.insert_many([{"_id": f"more {number}"} for number in range(10)])
+    linked.wait_for(LEFT, "s", expect=[30], timeout=25)
+    linked.execute("BEGIN; SELECT drop_change_stream('s'); "
+                   "SELECT create_change_stream('s', collection => 'd', max_await_time => '100 milliseconds'); COMMIT")
+    fill(mdb.d, 10)
+    sync(linked, "s")
+    linked.execute(OLD)
+    linked.wait_for(LEFT, "s", expect=[10], timeout=25)

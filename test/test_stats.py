@@ -152,6 +152,16 @@ def test_reset(linked, mdb):
     assert stats(linked, "a")["events"] == 0
 
 
+def test_a_drop_that_is_rolled_back(linked, mdb):
+    """Numbers go with what they are of, when that goes; those of handlers, too."""
+    create(linked, "s", collection="c")
+    linked.execute("SELECT create_change_handler('h', 's', body => 'BEGIN END')")
+    mdb.c.insert_one({})
+    assert linked.value("SELECT sync_change_stream('s', handlers => true)")
+    linked.execute("BEGIN; SELECT drop_change_handler('h'); SELECT drop_change_stream('s'); ROLLBACK")
+    assert stats(linked, "s")["events"] == 1 and stats(linked, "h", "handler")["events"] == 1
+
+
 def test_handler_made_again(linked, mdb):
     """A handler that takes a name takes no numbers with it; projections are no handler, whatever its name."""
     create(linked, "s", collection="c")

@@ -94,6 +94,9 @@ extern bool mcs_extension_is_old(void);
  */
 extern PGFunction mcs_extension_function(Oid function);
 
+/* A relation's name with its schema as tables of ours keep it: quoted where it must be, whatever quote_all_identifiers says. */
+extern char *mcs_base_kept_name(const char *schema, const char *name);
+
 /* The owner of a relation; InvalidOid where there is none of that OID. */
 extern Oid	mcs_base_relation_owner(Oid relation);
 

@@ -75,6 +75,25 @@ forget_schema(Datum arg, int cache, uint32 hash)
 	moved++;
 }
 
+char *
+mcs_base_kept_name(const char *schema, const char *name)
+{
+	bool		quote_all = quote_all_identifiers;
+	char	   *kept = NULL;
+
+	quote_all_identifiers = false;
+	PG_TRY();
+	{
+		kept = quote_qualified_identifier(schema, name);
+	}
+	PG_FINALLY();
+	{
+		quote_all_identifiers = quote_all;
+	}
+	PG_END_TRY();
+	return kept;
+}
+
 /* The extension's schema by its row in pg_extension, and whether its version is 1.0. */
 static Oid
 find_schema(bool *old)

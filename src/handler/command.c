@@ -238,8 +238,7 @@ mcs_drop_change_handler(PG_FUNCTION_ARGS)
 	/* held up for the events that have come meanwhile only: the stream's worker learns whether there are handlers yet */
 	(void) mcs_streams_load(handler->stream, true, false);
 	mcs_handlers_delete(handler->name);
-	/* one of that name that is made later begins at nothing */
-	mcs_numbers_reset(handler->stream, handler->name, true);
+	mcs_wake_forget_numbers_at_commit(handler->stream, handler->name);
 	mcs_progress_redefine(handler->stream);
 	mcs_wake_at_commit(handler->stream);
 	mcs_wake_handlers_at_commit(handler->stream, handler->name);

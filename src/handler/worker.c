@@ -123,6 +123,12 @@ load(HandlerWorker *worker)
 		worker->handler = mcs_handlers_load(worker->process.name, false, true);
 		MemoryContextSwitchTo(old);
 	}
+	/* dropped, and made again on another stream: that one has a slot of its own, and maybe a process already, whose row this is */
+	if (position && worker->handler && strcmp(worker->handler->stream, worker->stream) != 0)
+	{
+		mcs_process_commit(&worker->process);
+		mcs_process_leave();
+	}
 	if (!position || !worker->handler || worker->handler->paused || worker->handler->stopped_reason || worker->handler->restored)
 	{
 		if (position)
@@ -262,8 +268,9 @@ is_blameless(int sqlerrcode)
 
 /* Tries again later what failed on our own side. */
 static void
-back_off(HandlerWorker *worker, const char *message)
+back_off(void *arg, const char *message)
 {
+	HandlerWorker *worker = arg;
 	TimestampTz until = mcs_process_backoff(worker->process.failures++, RETRY_FIRST_MS);
 	char		reason[sizeof(worker->process.report.reason)];
 
@@ -279,8 +286,9 @@ back_off(HandlerWorker *worker, const char *message)
 
 /* Rolls back and returns the error, which lives in the batch's memory. */
 static ErrorData *
-clean_up(HandlerWorker *worker, bool log)
+clean_up(void *arg, bool log)
 {
+	HandlerWorker *worker = arg;
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
@@ -297,8 +305,9 @@ clean_up(HandlerWorker *worker, bool log)
 
 /* Decides what an error means that step or load raised. */
 static void
-recover(HandlerWorker *worker, ErrorData *error)
+recover(void *arg, ErrorData *error)
 {
+	HandlerWorker *worker = arg;
 	int			at = worker->run.blame.at;
 	char		message[512];
 
@@ -336,8 +345,10 @@ recover(HandlerWorker *worker, ErrorData *error)
 
 /* From one look at what is to be done to the next. */
 static void
-run(HandlerWorker *worker)
+run(void *arg)
 {
+	HandlerWorker *worker = arg;
+
 	mcs_process_check_signals();
 	if (worker->process.reload || mcs_slot_is_changed())
 		load(worker);
@@ -411,40 +422,15 @@ make_worker(const char *stream)
 void
 mcs_handler_main(Datum arg)
 {
+	static const ProcessSteps steps = {run, clean_up, recover, back_off};
 	char		stream[NAMEDATALEN];
-	HandlerWorker *volatile worker;
+	HandlerWorker *worker;
 
 	mcs_process_connect(stream);
 	/* what PostgreSQL itself has allocated by now is not counted */
 	limit_memory();
 	worker = make_worker(stream);
-	for (;;)
-	{
-		ErrorData  *volatile error = NULL;
-
-		PG_TRY();
-		{
-			run(worker);
-		}
-		PG_CATCH();
-		{
-			error = clean_up(worker, false);
-		}
-		PG_END_TRY();
-		if (!error)
-			continue;
-		/* what is done about it makes transactions of its own, and may fail in turn */
-		PG_TRY();
-		{
-			recover(worker, error);
-		}
-		PG_CATCH();
-		{
-			error = clean_up(worker, true);
-			back_off(worker, error->message);
-		}
-		PG_END_TRY();
-	}
+	mcs_process_run(&steps, worker);
 }
 
 /* Registers settings. */

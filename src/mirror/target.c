@@ -126,7 +126,7 @@ look_up(Mirror *mirror, const RangeVar *name, LOCKMODE lock)
 
 	if (own_name)
 	{
-		mirror->table = quote_qualified_identifier(schema, own_name);
+		mirror->table = mcs_base_kept_name(schema, own_name);
 		return table;
 	}
 	namespace = RangeVarGetCreationNamespace(name);
@@ -136,7 +136,7 @@ look_up(Mirror *mirror, const RangeVar *name, LOCKMODE lock)
 				 errmsg("a mirror's table cannot be temporary"),
 				 errdetail("A mirror is written by another session."),
 				 errhint("Name a table by the argument table_name, with its schema.")));
-	mirror->table = quote_qualified_identifier(get_namespace_name(namespace), name->relname);
+	mirror->table = mcs_base_kept_name(get_namespace_name(namespace), name->relname);
 	return InvalidOid;
 }
 

@@ -49,7 +49,9 @@ unauthorized_hint(const MongoError *error)
 		return psprintf("MongoDB asks for a user: %s", names->server[0] == '\0' ? "CREATE USER MAPPING" : mcs_names_mapping_command(names));
 	}
 	/* of these databases a role to read them says nothing of what is followed */
-	if (names->user[0] == '\0' || database[0] == '\0' ||
+	if (names->user[0] == '\0')
+		return psprintf("%s tells which role %s lacks, and has the grantRolesToUser that gives it.", check_command(names), user_words(names));
+	if (database[0] == '\0' ||
 		strcmp(database, "admin") == 0 || strcmp(database, "config") == 0 || strcmp(database, "local") == 0)
 		return psprintf("%s tells which role %s lacks.", check_command(names), user_words(names));
 	return psprintf("db.getSiblingDB(%s).grantRolesToUser(%s, [{role: \"read\", db: %s}]); %s tells what a change stream needs.",
@@ -157,6 +159,15 @@ mcs_mongo_hint(const MongoError *error)
 	if (error->sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION)
 		return psprintf("Check that MongoDB runs and that the server's uri leads to it: %s", uri_command(&error->names, ""));
 	return NULL;
+}
+
+const char *
+mcs_mongo_hint_for_all(const MongoError *error)
+{
+	MongoError	nameless = *error;
+
+	nameless.names.user[0] = '\0';
+	return mcs_mongo_hint(&nameless);
 }
 
 /* Raises error: "could not <action>", the message as DETAIL, a hint where the user can act. */

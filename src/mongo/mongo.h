@@ -164,6 +164,9 @@ extern void mcs_mongo_raise(const MongoError *error, const char *action) pg_attr
 /* The hint that mcs_mongo_raise would give, palloc'ed, or NULL; for status views. */
 extern const char *mcs_mongo_hint(const MongoError *error);
 
+/* The same without the name of MongoDB's user, which a user mapping hides from others: for what more people read than its owner. */
+extern const char *mcs_mongo_hint_for_all(const MongoError *error);
+
 /* ---- servers, mappings and their options (mongo/option.c) ---- */
 
 /* Where and as whom to connect: server and user mapping merged, palloc'ed. */

@@ -66,6 +66,9 @@ mcs_names_mapping_command(const MongoNames *names)
 	if (names->mapping[0] == '\0')
 		return psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...', auth_source 'admin');",
 						names->role, names->server);
+	/* a password changes more often than a name */
+	if (names->has_username && names->has_password)
+		return psprintf("ALTER USER MAPPING FOR %s SERVER %s OPTIONS (SET password '...');", names->mapping, names->server);
 	return psprintf("ALTER USER MAPPING FOR %s SERVER %s OPTIONS (%s username '...', %s password '...');",
 					names->mapping, names->server, names->has_username ? "SET" : "ADD", names->has_password ? "SET" : "ADD");
 }

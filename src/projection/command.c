@@ -81,7 +81,7 @@ view_argument(FunctionCallInfo fcinfo, Oid *owner)
 				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
 	check_view(view);
 	*owner = view->rd_rel->relowner;
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(view)), RelationGetRelationName(view));
+	name = mcs_base_kept_name(get_namespace_name(RelationGetNamespace(view)), RelationGetRelationName(view));
 	relation_close(view, NoLock);
 	return name;
 }

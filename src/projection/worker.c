@@ -6,8 +6,8 @@
  * It looks at the tables, which say where each projection's sources are and where
  * they were at its last refresh, refreshes what is due, and sleeps until the next is
  * due or somebody tells that events were written: the processes of streams and
- * handlers do that after each commit, without asking whether it matters to a
- * projection.  So it looks no more often than its looks are cheap.  Where its sources
+ * handlers do that after each commit, where one of the projections may show it.  So
+ * it looks no more often than its looks are cheap.  Where its sources
  * are is read in a transaction before the refresh and saved by it: what comes in
  * between is shown already, and makes the projection due once more, at worst for
  * nothing; nothing is missed.  It all stands in tables, so a process may end at any
@@ -110,7 +110,9 @@ load(ProjectionWorker *worker)
 		mcs_process_leave();
 	}
 	note_deaths(worker);
+	mcs_slot_find_sources();
 	(void) mcs_projections_find_sources(NULL, GetSessionUserId());
+	mcs_slot_found_sources(mcs_projections_followed_streams(GetSessionUserId()));
 	mcs_process_commit(&worker->process);
 	worker->sources_at = GetCurrentTimestamp();
 	/* whatever was known of them */
@@ -260,8 +262,9 @@ note_failure(ProjectionWorker *worker, const ErrorData *error)
 
 /* Rolls back and returns the error, which lives in the batch's memory. */
 static ErrorData *
-clean_up(ProjectionWorker *worker, bool log)
+clean_up(void *arg, bool log)
 {
+	ProjectionWorker *worker = arg;
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
@@ -275,8 +278,9 @@ clean_up(ProjectionWorker *worker, bool log)
 
 /* What failed is no refresh: our own side, which is tried again later. */
 static void
-back_off(ProjectionWorker *worker, const char *message)
+back_off(void *arg, const char *message)
 {
+	ProjectionWorker *worker = arg;
 	TimestampTz until = mcs_process_backoff(worker->process.failures++, RETRY_FIRST_MS);
 	char		reason[sizeof(worker->process.report.reason)];
 
@@ -293,8 +297,9 @@ back_off(ProjectionWorker *worker, const char *message)
 
 /* Decides what an error means. */
 static void
-recover(ProjectionWorker *worker, ErrorData *error)
+recover(void *arg, ErrorData *error)
 {
+	ProjectionWorker *worker = arg;
 	char		message[512];
 
 	if (worker->running)
@@ -358,8 +363,9 @@ idle(ProjectionWorker *worker, TimestampTz now)
 
 /* From one look at what is to be done to the next. */
 static void
-run(ProjectionWorker *worker)
+run(void *arg)
 {
+	ProjectionWorker *worker = arg;
 	TimestampTz now;
 
 	mcs_process_check_signals();
@@ -383,39 +389,14 @@ run(ProjectionWorker *worker)
 void
 mcs_projection_main(Datum arg)
 {
+	static const ProcessSteps steps = {run, clean_up, recover, back_off};
 	char		stream[NAMEDATALEN];
-	ProjectionWorker *volatile worker;
+	ProjectionWorker *worker;
 
 	mcs_process_connect(stream);
 	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(ProjectionWorker));
 	mcs_process_init(&worker->process, "projections", ALLOCSET_DEFAULT_INITSIZE);
 	worker->look_context = AllocSetContextCreate(TopMemoryContext, "mongo_change_stream projections", ALLOCSET_DEFAULT_SIZES);
 	worker->process.reload = true;
-	for (;;)
-	{
-		ErrorData  *volatile error = NULL;
-
-		PG_TRY();
-		{
-			run(worker);
-		}
-		PG_CATCH();
-		{
-			error = clean_up(worker, false);
-		}
-		PG_END_TRY();
-		if (!error)
-			continue;
-		/* what is done about it makes transactions of its own, and may fail in turn */
-		PG_TRY();
-		{
-			recover(worker, error);
-		}
-		PG_CATCH();
-		{
-			error = clean_up(worker, true);
-			back_off(worker, error->message);
-		}
-		PG_END_TRY();
-	}
+	mcs_process_run(&steps, worker);
 }

@@ -55,7 +55,7 @@ mcs_handler_slot_moved(double events_per_second)
 	mcs_slot_mine->events_per_second = events_per_second;
 	mcs_slot_mine->quick_exits = 0;
 	/* what they show is what it has done, too */
-	if (mcs_slot_tell_projections(mcs_slot_mine->database, GetCurrentTimestamp()))
+	if (mcs_slot_tell_projections(mcs_slot_mine->database, mcs_slot_mine->stream, GetCurrentTimestamp()))
 		mcs_shared_wake_launcher();
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);

@@ -250,13 +250,10 @@ mcs_numbers_give(int number, Oid owner)
 	mcs_shared->numbers[number].owner = owner;
 }
 
-/* Begins those of a handler, or (NULL) of a stream and all its handlers, anew; gone: there is none of that name any more. */
+/* With the lock held: begins those of a handler, or (NULL) of a stream and all its handlers, anew; gone: there is none of that name any more. */
 void
-mcs_numbers_reset(const char *stream, const char *handler, bool gone)
+mcs_numbers_begin_anew(const char *stream, const char *handler, bool gone)
 {
-	if (!mcs_shared)
-		return;
-	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mcs_shared->max_slots; i++)
 	{
 		NumbersPlace *place = &mcs_shared->numbers[i];
@@ -271,5 +268,15 @@ mcs_numbers_reset(const char *stream, const char *handler, bool gone)
 		if (gone && !has_slot(i))
 			place->used = false;
 	}
+}
+
+/* Begins those of a stream and all its handlers anew, at once: as with all counters in shared memory, a rollback does not undo it. */
+void
+mcs_numbers_reset(const char *stream)
+{
+	if (!mcs_shared)
+		return;
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_numbers_begin_anew(stream, NULL, false);
 	LWLockRelease(mcs_shared->lock);
 }

@@ -106,6 +106,9 @@ extern void mcs_wake_handlers_at_commit(const char *stream, const char *handler)
 /* The same for the processes that refresh projections; what they are at goes on. */
 extern void mcs_wake_projections_at_commit(void);
 
+/* At commit the numbers of a stream that is dropped and all its handlers, or of a handler of it, are forgotten: one of that name begins at nothing. */
+extern void mcs_wake_forget_numbers_at_commit(const char *stream, const char *handler);
+
 /* Whether this transaction has asked for that, so has itself changed or dropped the handler. */
 extern bool mcs_wake_is_due(const char *stream, const char *handler);
 
@@ -224,6 +227,10 @@ extern bool mcs_slot_is_first(void);
 extern void mcs_slot_trusted(void);
 extern void mcs_slot_release(void);
 
+/* In the process of projections: it looks for the streams that they show, List of char *, before and after which it says so; then it is told of those alone. */
+extern void mcs_slot_find_sources(void);
+extern void mcs_slot_found_sources(List *streams);
+
 /* ---- slot.c: any backend, about the slots of others ---- */
 
 /*
@@ -260,6 +267,7 @@ typedef struct SlotView
 	int64		oplog_window;	/* microseconds, -1: unknown */
 	int64		oplog_holds;	/* when it is full */
 	TimestampTz suppressed_at;	/* a notification was left out; 0: none */
+	TimestampTz alone_until;	/* something went wrong while it was followed with others, and it is not before; 0: nothing did */
 	int64		running_event;	/* of a handler; 0: none */
 	TimestampTz running_since;
 } SlotView;
@@ -330,7 +338,7 @@ typedef struct NumbersView
 extern NumbersView *mcs_numbers_views(bool of_handlers, int *count);
 extern void mcs_numbers_merge(Numbers *to, const Numbers *from);
 extern int64 mcs_numbers_latency(const Numbers *numbers, double part);
-extern void mcs_numbers_reset(const char *stream, const char *handler, bool gone);
+extern void mcs_numbers_reset(const char *stream);
 
 /* ---- group_slot.c: streams that one process follows by one cursor ---- */
 

@@ -89,6 +89,9 @@ typedef struct StreamSlot
 	TimestampTz told_at;		/* when it was told so */
 	int64		newest_event;	/* the stream's last that is known here */
 	TimestampTz news_at;		/* when that was told */
+	uint64		sources;		/* of projections: streams whose events they show, a bit each (bit_of_stream) */
+	TimestampTz sources_until;	/* that holds until then; 0: it is not known */
+	bool		finds_sources;	/* their process looks for them, and no stream or handler was made, changed or dropped since it began */
 	bool		obstructs;		/* was cancelled because its change stream waited for a lock that it held */
 	int64		dead_letters;	/* events given up of which nobody was told yet, and the last of them */
 	int64		last_dead_letter;
@@ -148,7 +151,8 @@ extern void mcs_slot_begin(StreamSlot *slot);
 extern void mcs_slot_end(StreamSlot *slot, int code, TimestampTz now);
 extern bool mcs_slot_tell(StreamSlot *slot, int64 newest_event, TimestampTz now);
 extern bool mcs_slot_is_of_projections(const StreamSlot *slot);
-extern bool mcs_slot_tell_projections(Oid database, TimestampTz now);
+extern bool mcs_slot_tell_projections(Oid database, const char *stream, TimestampTz now);
+extern void mcs_slot_forget_sources(Oid database);
 
 /* ---- group_slot.c, with the lock held ---- */
 extern bool mcs_group_slot_is_served(const StreamSlot *slot);
@@ -159,6 +163,7 @@ extern void mcs_group_slot_begin_together(Oid database);
 /* ---- numbers.c, with the lock held ---- */
 extern int	mcs_numbers_find(Oid database, Oid owner, const char *stream, const char *handler, int worker);
 extern void mcs_numbers_give(int number, Oid owner);
+extern void mcs_numbers_begin_anew(const char *stream, const char *handler, bool gone);
 
 /* ---- memory.c, with the lock held ---- */
 extern void mcs_shared_wake_launcher(void);

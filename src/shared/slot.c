@@ -12,6 +12,7 @@
 #include "shared/shared_internal.h"
 #include <math.h>
 
+#include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -22,6 +23,9 @@
 /* The pause before a worker that ended with an error is started again doubles between these. */
 #define RELAUNCH_MIN_MS		1000
 #define RELAUNCH_MAX_MS		60000
+
+/* What projections show is believed for so long where no process of theirs looks: a view's owner may become a reader by a GRANT of PostgreSQL's. */
+#define SOURCES_KNOWN_MS	600000
 
 /* One that lives so long and saves its position is not of those that end at once. */
 #define SURVIVED_MS			3000
@@ -389,16 +393,68 @@ mcs_slot_is_of_projections(const StreamSlot *slot)
 	return slot->in_use && slot->stream[0] == '\0';
 }
 
-/* With the lock held: the same for the projections of a database, which ask the tables whether it is news to them; they count how often they were told. */
-bool
-mcs_slot_tell_projections(Oid database, TimestampTz now)
+/* Which of 64 bits a stream has; two may have one, which wakes somebody in vain. */
+static uint64
+bit_of_stream(const char *stream)
 {
+	return UINT64CONST(1) << (hash_bytes((const unsigned char *) stream, strlen(stream)) % 64);
+}
+
+/*
+ * With the lock held: the same for the projections of a database that may show what
+ * has come for a stream, or ("") other projections; they ask the tables whether it is
+ * news to them, and count how often they were told.
+ */
+bool
+mcs_slot_tell_projections(Oid database, const char *stream, TimestampTz now)
+{
+	uint64		bit = bit_of_stream(stream);
 	bool		launch = false;
 
 	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
-		if (mcs_slot_is_of_projections(&mcs_shared->slots[i]) && mcs_shared->slots[i].database == database)
-			launch |= mcs_slot_tell(&mcs_shared->slots[i], mcs_shared->slots[i].newest_event + 1, now);
+	{
+		StreamSlot *slot = &mcs_shared->slots[i];
+
+		if (mcs_slot_is_of_projections(slot) && slot->database == database && (slot->sources_until <= now || (slot->sources & bit) != 0))
+			launch |= mcs_slot_tell(slot, slot->newest_event + 1, now);
+	}
 	return launch;
+}
+
+/* With the lock held: what projections show is to be found out again. */
+void
+mcs_slot_forget_sources(Oid database)
+{
+	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
+		if (mcs_slot_is_of_projections(&mcs_shared->slots[i]) && mcs_shared->slots[i].database == database)
+		{
+			mcs_shared->slots[i].sources_until = 0;
+			mcs_shared->slots[i].finds_sources = false;
+		}
+}
+
+/* In the process of projections, before the tables are looked into. */
+void
+mcs_slot_find_sources(void)
+{
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_slot_mine->finds_sources = true;
+	LWLockRelease(mcs_shared->lock);
+}
+
+/* And when they were: the names of the streams, List of char *. */
+void
+mcs_slot_found_sources(List *streams)
+{
+	uint64		sources = 0;
+	ListCell   *cell;
+
+	foreach(cell, streams)
+		sources |= bit_of_stream(lfirst(cell));
+	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
+	mcs_slot_mine->sources = sources;
+	mcs_slot_mine->sources_until = mcs_slot_mine->finds_sources ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SOURCES_KNOWN_MS) : 0;
+	LWLockRelease(mcs_shared->lock);
 }
 
 /* Tells the stream's handlers, and projections, which event is committed now; those that have no worker get one. */
@@ -409,7 +465,7 @@ mcs_slot_wake_handlers(int64 last_event_id)
 	bool		launch;
 
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	launch = mcs_slot_tell_projections(mcs_slot_mine->database, now);
+	launch = mcs_slot_tell_projections(mcs_slot_mine->database, mcs_slot_mine->stream, now);
 	for (int i = mcs_shared->max_streams; i < mcs_shared->max_slots; i++)
 	{
 		StreamSlot *slot = &mcs_shared->slots[i];
@@ -511,6 +567,7 @@ copy_slot(SlotView *view, StreamSlot *slot)
 	view->oplog_window = slot->oplog_window;
 	view->oplog_holds = slot->oplog_holds;
 	view->suppressed_at = slot->suppressed_at;
+	view->alone_until = slot->alone_until;
 	view->running_event = (int64) pg_atomic_read_u64(&slot->running_event);
 	view->running_since = (TimestampTz) pg_atomic_read_u64(&slot->running_since);
 }

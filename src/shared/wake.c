@@ -24,6 +24,7 @@ typedef struct WakeUp
 {
 	char	   *stream;
 	char	   *handler;		/* of the stream; "" for the stream itself, NULL for all its handlers */
+	bool		gone;			/* nobody is woken: what was counted for it, or (NULL) for the stream, too, is forgotten */
 } WakeUp;
 
 static List *wake_ups = NIL;	/* in TopTransactionContext */
@@ -33,7 +34,7 @@ static List *wake_ups = NIL;	/* in TopTransactionContext */
  * vain is cheap, and to keep count of subtransactions is not.
  */
 static void
-remember_wake_up(const char *stream, const char *handler)
+remember_wake_up(const char *stream, const char *handler, bool gone)
 {
 	MemoryContext old;
 	WakeUp	   *wake_up;
@@ -45,6 +46,7 @@ remember_wake_up(const char *stream, const char *handler)
 	wake_up = palloc(sizeof(WakeUp));
 	wake_up->stream = pstrdup(stream);
 	wake_up->handler = handler ? pstrdup(handler) : NULL;
+	wake_up->gone = gone;
 	wake_ups = lappend(wake_ups, wake_up);
 	MemoryContextSwitchTo(old);
 }
@@ -56,21 +58,27 @@ remember_wake_up(const char *stream, const char *handler)
 void
 mcs_wake_at_commit(const char *stream)
 {
-	remember_wake_up(stream, "");
+	remember_wake_up(stream, "", false);
 }
 
 /* The same for a handler of a stream, or for all: what they are running is cancelled. */
 void
 mcs_wake_handlers_at_commit(const char *stream, const char *handler)
 {
-	remember_wake_up(stream, handler);
+	remember_wake_up(stream, handler, false);
 }
 
 /* The same for the processes of all owners' projections. */
 void
 mcs_wake_projections_at_commit(void)
 {
-	remember_wake_up("", SHARED_PROJECTIONS);
+	remember_wake_up("", SHARED_PROJECTIONS, false);
+}
+
+void
+mcs_wake_forget_numbers_at_commit(const char *stream, const char *handler)
+{
+	remember_wake_up(stream, handler, true);
 }
 
 /* Whether this transaction has asked to wake a handler, so has itself changed or dropped it. */
@@ -126,6 +134,11 @@ wake_now(void)
 	{
 		WakeUp	   *wake_up = lfirst(cell);
 
+		if (wake_up->gone)
+		{
+			mcs_numbers_begin_anew(wake_up->stream, wake_up->handler, true);
+			continue;
+		}
 		for (int i = 0; i < mcs_shared->max_slots; i++)
 		{
 			StreamSlot *slot = &mcs_shared->slots[i];
@@ -135,6 +148,7 @@ wake_now(void)
 				wake_slot(slot);
 		}
 	}
+	mcs_slot_forget_sources(MyDatabaseId);
 	/* streams that have no slot yet are found by a prober */
 	mcs_shared_note_change(MyDatabaseId);
 	mcs_shared_wake_launcher();

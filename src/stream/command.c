@@ -654,8 +654,7 @@ mcs_drop_change_stream(PG_FUNCTION_ARGS)
 		mcs_events_delete_all(name, stream->owner);
 	tell_of_mirrors(name);
 	mcs_streams_delete(stream, keep_events);
-	/* one of that name that is made later begins at nothing */
-	mcs_numbers_reset(name, NULL, true);
+	mcs_wake_forget_numbers_at_commit(name, NULL);
 	mcs_wake_at_commit(name);
 	PG_RETURN_VOID();
 }

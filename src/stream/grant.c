@@ -41,6 +41,8 @@ change_grant(FunctionCallInfo fcinfo, void (*change) (const char *stream, Oid re
 	/* locked, so that no grant outlives a drop that goes on meanwhile */
 	(void) mcs_stream_load_own(name, true);
 	change(name, reader_argument(fcinfo));
+	/* views of the reader's show more, or less */
+	mcs_wake_projections_at_commit();
 }
 
 /* grant_change_stream(text, regrole) -> void */

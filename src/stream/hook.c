@@ -18,6 +18,7 @@
 #include "access/xlog.h"
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_authid.h"
@@ -51,6 +52,8 @@ typedef struct BlockedDatabase
 
 static List *blocked = NIL;		/* in TopMemoryContext, for it must outlive an aborted transaction's memory */
 static ProcessUtility_hook_type previous_process_utility = NULL;
+static object_access_hook_type previous_object_access = NULL;
+static bool view_dropped = false;	/* a materialized view, since a statement has last been looked at */
 
 /* Whether the user owns a database, an extension or a foreign server: an object of one of these catalogs. */
 static bool
@@ -535,13 +538,14 @@ empties_mirrors(Node *statement)
 							  strcmp(MyBgworkerEntry->bgw_function_name, "mcs_group_main") == 0));
 }
 
-/* Whether a statement may drop a materialized view, itself or by CASCADE; what it misses, the prober finds. */
-static bool
-drops_views(Node *statement)
+/* Notes that a materialized view is dropped, by whatever statement: DROP ... CASCADE does it, ALTER TABLE, ALTER TYPE, DROP OWNED ... */
+static void
+object_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg)
 {
-	DropStmt   *drop = (DropStmt *) statement;
-
-	return IsA(statement, DropStmt) && (drop->removeType == OBJECT_MATVIEW || drop->behavior == DROP_CASCADE) && !creating_extension;
+	if (previous_object_access)
+		previous_object_access(access, class, object, part, arg);
+	if (access == OAT_DROP && class == RelationRelationId && part == 0 && get_rel_relkind(object) == RELKIND_MATVIEW)
+		view_dropped = true;
 }
 
 /* Whether a statement gives relations to others: projections are their views' owners', each of whom has a process. */
@@ -569,17 +573,21 @@ static void
 after_statement(Node *statement, const StatementBefore *before)
 {
 	ListCell   *cell;
+	bool		dropped = view_dropped && !creating_extension;
 
+	view_dropped = false;
 	/* which streams can be followed together shows in the new schema only */
 	if (IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, MCS_EXTENSION) == 0)
 		mcs_wake_at_commit("");
 	if (!IsA(statement, DropOwnedStmt) && !IsA(statement, ReassignOwnedStmt) && before->roles == NIL && !renames_server(statement) &&
-		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement) && !drops_views(statement))
+		!OidIsValid(before->table) && !renames_schema(statement) && !empties_mirrors(statement) && !dropped)
 		return;
 	if (!OidIsValid(mcs_extension_schema()))
 		return;
 	/* what the statement has done is to be seen by what follows from it */
 	CommandCounterIncrement();
+	if (dropped)
+		mcs_projections_forget_missing();
 	if (changes_owners(statement))
 		mcs_wake_projections_at_commit();
 	if (before->roles != NIL)
@@ -591,17 +599,14 @@ after_statement(Node *statement, const StatementBefore *before)
 		follow_names(before, statement);
 	else if (empties_mirrors(statement))
 		mend_mirrors(statement, before);
-	else if (drops_views(statement))
-		mcs_projections_forget_missing();
 	else if (IsA(statement, RenameStmt))
 		mcs_roles_rename_server(strVal(((RenameStmt *) statement)->object), ((RenameStmt *) statement)->newname);
 	else if (IsA(statement, DropOwnedStmt))
 	{
 		foreach(cell, ((DropOwnedStmt *) statement)->roles)
 			mcs_roles_drop_streams(get_rolespec_oid(lfirst(cell), false));
-		mcs_projections_forget_missing();
 	}
-	else
+	else if (IsA(statement, ReassignOwnedStmt))
 	{
 		ReassignOwnedStmt *reassign = (ReassignOwnedStmt *) statement;
 
@@ -641,6 +646,8 @@ mcs_stream_hook_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
+	previous_object_access = object_access_hook;
+	object_access_hook = object_access;
 	previous_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	RegisterXactCallback(at_transaction_end, NULL);

@@ -152,12 +152,12 @@ mcs_reset_change_stream_stats(PG_FUNCTION_ARGS)
 	if (name)
 	{
 		(void) mcs_stream_load_own(name, false);
-		mcs_numbers_reset(name, NULL, false);
+		mcs_numbers_reset(name);
 		PG_RETURN_VOID();
 	}
 	views = mcs_numbers_views(false, &count);
 	for (int i = 0; i < count; i++)
 		if (has_privs_of_role(GetUserId(), views[i].owner))
-			mcs_numbers_reset(views[i].stream, NULL, false);
+			mcs_numbers_reset(views[i].stream);
 	PG_RETURN_VOID();
 }

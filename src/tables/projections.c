@@ -187,21 +187,20 @@ mcs_projections_source_streams(const char *name)
 {
 	static CatalogStatement find = CATALOG_STATEMENT(
 		"SELECT DISTINCT stream_name FROM @.change_projection_sources WHERE view_name = $1 AND stream_name IS NOT NULL ORDER BY 1", TEXTOID);
-	CatalogScope scope;
 	Datum		values[1] = {CStringGetTextDatum(name)};
-	List	   *streams = NIL;
-	uint64		count;
 
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute(&find, values, NULL);
-	for (uint64 i = 0; i < count; i++)
-	{
-		CatalogRow	row = mcs_catalog_row(&scope, i);
+	return mcs_catalog_names(&find, values, "stream_name");
+}
 
-		streams = mcs_catalog_append(&row, streams, mcs_catalog_get_text(&row, "stream_name"));
-	}
-	mcs_catalog_end(&scope);
-	return streams;
+List *
+mcs_projections_followed_streams(Oid owner)
+{
+	static CatalogStatement find = CATALOG_STATEMENT(
+		"SELECT DISTINCT coalesce(s.stream_name, '') AS stream_name FROM @.change_projection_sources s "
+		"JOIN pg_class c ON c.oid = @.change_projection_view(s.view_name) WHERE c.relowner = $1", OIDOID);
+	Datum		values[1] = {ObjectIdGetDatum(owner)};
+
+	return mcs_catalog_names(&find, values, "stream_name");
 }
 
 /* ---- what the process looks at ---- */
@@ -346,24 +345,12 @@ mcs_projections_forget_missing(void)
 {
 	static CatalogStatement find = {.sql = "SELECT p.view_name FROM @.change_projections p JOIN @.change_projection_progress g USING (view_name) "
 	"WHERE @.change_projection_view(p.view_name) IS NULL"};
-	CatalogScope scope;
-	List	   *names = NIL;
 	ListCell   *cell;
-	uint64		count;
 
 	/* without an owner nothing of ours can be read, which is no reason for the statement to fail */
 	if (mcs_extension_is_old() || !OidIsValid(mcs_extension_objects()->owner))
 		return;
-	mcs_catalog_begin(&scope);
-	count = mcs_catalog_execute(&find, NULL, NULL);
-	for (uint64 i = 0; i < count; i++)
-	{
-		CatalogRow	row = mcs_catalog_row(&scope, i);
-
-		names = mcs_catalog_append(&row, names, mcs_catalog_get_text(&row, "view_name"));
-	}
-	mcs_catalog_end(&scope);
-	foreach(cell, names)
+	foreach(cell, mcs_catalog_names(&find, NULL, "view_name"))
 		mcs_projections_delete(lfirst(cell));
 }
 

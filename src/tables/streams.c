@@ -45,6 +45,7 @@ stream_from_row(const CatalogRow *row, const char *name)
 	stream->events_processed = mcs_catalog_get_int64(row, "events_processed");
 	stream->restarts = mcs_catalog_get_int32(row, "restarts");
 	stream->consecutive_errors = mcs_catalog_get_int32(row, "consecutive_errors");
+	stream->created_at = mcs_catalog_get_int64(row, "created_at");
 	stream->never_ran = mcs_catalog_get_bool(row, "never_ran");
 	stream->keeps_history = !mcs_extension_is_old();
 	stream->last_event_token = mcs_catalog_get_text(row, "last_event_token");

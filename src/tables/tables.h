@@ -201,6 +201,7 @@ typedef struct Stream
 	int64		events_processed;
 	int			restarts;
 	int			consecutive_errors;
+	TimestampTz created_at;		/* another one, if a stream of the name was dropped and made again */
 	bool		never_ran;		/* no position was saved since it was made */
 	bool		keeps_history;	/* the schema has what follows, as 1.0's has not */
 	char	   *last_event_token;	/* of the last event that can be looked for, or NULL */
@@ -807,6 +808,9 @@ extern int	mcs_projections_find_sources(const char *name, Oid owner);
 
 /* The names of the streams among them; List of char *. */
 extern List *mcs_projections_source_streams(const char *name);
+
+/* The same of all projections of an owner, and "" where one shows another projection. */
+extern List *mcs_projections_followed_streams(Oid owner);
 
 /* In the process of an owner's projections: those that shall run, the one that is due first in front; and what it notes of a refresh. */
 extern List *mcs_projections_standings(Oid owner);

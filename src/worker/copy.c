@@ -188,7 +188,7 @@ static bool
 handle_refusal(StreamWorker *worker, CopyProgress *progress, const MongoError *error)
 {
 	StreamMirror *mirror = mcs_mirroring_of_copy(worker, progress);
-	const char *hint = mcs_mongo_hint(error);
+	const char *hint = mcs_mongo_hint_for_all(error);
 
 	mcs_copy_interrupt(worker);
 	if (mirror)

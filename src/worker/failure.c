@@ -46,7 +46,7 @@ mcs_failure_line(const MongoError *failure)
 char *
 mcs_failure_refusal_reason(const MongoError *failure, const char *what)
 {
-	const char *hint = mcs_mongo_hint(failure);
+	const char *hint = mcs_mongo_hint_for_all(failure);
 
 	return psprintf("%s: %s%s%s", what, mcs_failure_line(failure), hint ? "; " : "", hint ? hint : "");
 }

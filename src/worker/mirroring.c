@@ -267,7 +267,7 @@ mcs_mirroring_refused(StreamWorker *worker, StreamMirror *mirror, const MongoErr
 	stop_mirror(worker, mirror,
 				psprintf("MongoDB does not let documents of %s.%s be read: %s%s; then SELECT resync_change_mirror(%s)",
 						 mirror->definition->database, mirror->definition->collection, error->message,
-						 open_hint("; ", mcs_mongo_hint(error)), quote_literal_cstr(mirror->definition->name)),
+						 open_hint("; ", mcs_mongo_hint_for_all(error)), quote_literal_cstr(mirror->definition->name)),
 				error->message);
 	mcs_process_commit(&worker->process);
 }

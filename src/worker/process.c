@@ -215,6 +215,38 @@ mcs_process_clean_up(WorkerProcess *process, MemoryContext context, bool log)
 	return error;
 }
 
+void
+mcs_process_run(const ProcessSteps *steps, void *worker)
+{
+	for (;;)
+	{
+		ErrorData  *volatile error = NULL;
+
+		PG_TRY();
+		{
+			steps->run(worker);
+		}
+		PG_CATCH();
+		{
+			error = steps->clean_up(worker, false);
+		}
+		PG_END_TRY();
+		if (!error)
+			continue;
+		/* what is done about it makes transactions of its own, and may fail in turn */
+		PG_TRY();
+		{
+			steps->recover(worker, error);
+		}
+		PG_CATCH();
+		{
+			error = steps->clean_up(worker, true);
+			steps->back_off(worker, error->message);
+		}
+		PG_END_TRY();
+	}
+}
+
 TimestampTz
 mcs_process_backoff(int failures, long first_ms)
 {

@@ -88,6 +88,14 @@ mcs_worker_load(StreamWorker *worker)
 
 	if (!stream || stream->paused || stream->stopped_state || stream->restored)
 		return false;
+	/* one that took the name of another, in the transaction that dropped that: what was known of its events is not true of these */
+	if (worker->created_at != stream->created_at)
+	{
+		memset(&worker->chores.expiry, 0, sizeof(worker->chores.expiry));
+		worker->chores.kept = 0;
+		worker->chores.expire_at = 0;
+		worker->created_at = stream->created_at;
+	}
 	worker->stream = stream;
 	worker->write.saved_at = GetCurrentTimestamp();
 	mcs_mirroring_verify(worker);

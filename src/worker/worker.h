@@ -74,6 +74,18 @@ extern void mcs_process_roll_back(WorkerProcess *process);
  */
 extern ErrorData *mcs_process_clean_up(WorkerProcess *process, MemoryContext context, bool log);
 
+/* What a process does again and again, and after an error; of each the first argument is its worker. */
+typedef struct ProcessSteps
+{
+	void		(*run) (void *worker);
+	ErrorData  *(*clean_up) (void *worker, bool log);
+	void		(*recover) (void *worker, ErrorData *error);
+	void		(*back_off) (void *worker, const char *message);
+} ProcessSteps;
+
+/* Does so for as long as the process lives. */
+extern void mcs_process_run(const ProcessSteps *steps, void *worker) pg_attribute_noreturn();
+
 /* When to try again, after so many failures: doubles from first_ms up to a minute. */
 extern TimestampTz mcs_process_backoff(int failures, long first_ms);
 

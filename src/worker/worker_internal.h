@@ -288,6 +288,7 @@ typedef struct StreamWorker
 	StreamCrash crash;
 	StreamRetry retry;
 	StreamChores chores;
+	TimestampTz created_at;		/* of the stream that it last read, 0: of none yet */
 	TimestampTz ready_since;	/* the change stream was opened */
 	TimestampTz offer_at;		/* when to see next whether others are there to join */
 	StreamInbox *inbox;			/* of a stream that a group follows; NULL: it has its own process */
