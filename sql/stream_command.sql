@@ -16,6 +16,8 @@ BEGIN
   RETURN 'not refused';
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  -- the rest is the driver's own words, which are others in each of its versions
+  detail := regexp_replace(detail, '^(No suitable servers found) .*', '\1');
   RETURN concat_ws(E'\n  ', state || ' ' || message, nullif(detail, ''), nullif(hint, ''));
 END $$;
 CREATE FUNCTION refused_create(arguments text) RETURNS text LANGUAGE sql AS
