@@ -42,12 +42,14 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # no bitcode: nothing here gains from being inlined by JIT, and it would need clang
 override with_llvm = no
-ifneq ($(wildcard $(PGXS)),)
+# the package of PostgreSQL's clients has PGXS, too, but no headers
+POSTGRES_H := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
+ifneq ($(and $(wildcard $(PGXS)),$(POSTGRES_H)),)
 include $(PGXS)
 else
 all install installcheck clean:
 	@echo "$(PG_CONFIG) names no PostgreSQL that extensions can be built for." >&2
-	@echo "On Debian: apt-get install postgresql-15 postgresql-server-dev-15; or set PG_CONFIG." >&2
+	@echo "On Debian 12: apt-get install postgresql-15 postgresql-server-dev-15 (on 13: -17 each); or set PG_CONFIG." >&2
 	@false
 endif
 
