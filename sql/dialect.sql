@@ -188,6 +188,15 @@ SELECT v.* FROM unnest(ARRAY[
 -- what is not repeated: it may be long, or hold such a form
 SELECT change_stream_translate('SELECT CASE CASE a WHEN ''x'' THEN b.z ELSE b END WHEN ''y'' THEN 1 END AS c, NULLIF(NULLIF(a, ''x''), ''y'') FROM pairs');
 
+-- differences of dates are intervals in a result where they can be nothing else; of two documents a NOTICE says so where a view is made
+SET client_min_messages = notice;
+SELECT translated($q$SELECT ts - d.a, (d.a - ts), max(ts - d.a) AS longest, CASE WHEN true THEN d.a - now() END, COALESCE(d.a - ts, 0) AS either, d.a - ts AS x, x / 1000 AS seconds, lag(ts - d.a) OVER w FROM mixed GROUP BY ts, d WINDOW w AS (ORDER BY ts)$q$);
+SELECT translated($q$CREATE VIEW v AS WITH q AS (SELECT id, ts - d.a AS age, d.b - d.a AS took FROM mixed) SELECT q.id, age, took, took * 2 AS twice, (took)::interval AS t FROM q$q$);
+SELECT translated($q$CREATE VIEW v AS SELECT d.total - d.total * 2 AS n, max(d.b - d.a) FROM mixed GROUP BY d$q$);
+SELECT translated($q$SELECT d.b - d.a AS took FROM mixed$q$), translated($q$SELECT DISTINCT ts - d.a FROM mixed ORDER BY ts - d.a$q$), translated($q$SELECT ts - d.a FROM mixed UNION SELECT d FROM mixed$q$);
+SELECT translated($q$INSERT INTO mixed (d) SELECT ts - d.a FROM mixed$q$);
+SET client_min_messages = warning;
+
 -- triggers of SQL
 SELECT change_stream_translate('CREATE TRIGGER changed BEFORE UPDATE ON pairs FOR EACH ROW WHEN (NEW.a.state = ''sent'' AND OLD.a IS DISTINCT FROM NEW.a) EXECUTE FUNCTION suppress_redundant_updates_trigger()');
 SELECT change_stream_translate('CREATE TRIGGER changed BEFORE UPDATE ON pairs FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION suppress_redundant_updates_trigger()');

@@ -203,3 +203,54 @@ def test_event_triggers_do_not_see_the_translation(session):
         assert session.execute("SELECT what FROM seen").fetchall() == [("CREATE TABLE AS",)]
     finally:
         session.execute("DROP EVENT TRIGGER commands; DROP EVENT TRIGGER drops; DROP FUNCTION note_commands, note_drops; DROP TABLE seen, doomed; DROP TABLE IF EXISTS made")
+
+
+DIFFERENCES = """SELECT id, body.sent - body.packed AS took, body.n - 2 AS number, max(body.sent - body.packed) OVER () AS longest, at - body.packed AS age
+                 FROM times ORDER BY id"""
+SHOWN = [(1, "00:00:01", "5", "30:00:00", "2 days"), (2, "30:00:00", "6", "30:00:00", "48:00:01")]
+
+
+@pytest.fixture
+def times(session):
+    session.execute("""CREATE TABLE times (id int, at timestamptz, body document); INSERT INTO times VALUES
+        (1, '2024-05-03T00:00:00Z', '{"n": {"$numberLong": "7"}, "sent": {"$date": "2024-05-01T00:00:01Z"}, "packed": {"$date": "2024-05-01T00:00:00Z"}}'),
+        (2, '2024-05-03T00:00:01Z', '{"n": {"$numberLong": "8"}, "sent": {"$date": "2024-05-02T06:00:00Z"}, "packed": {"$date": "2024-05-01T00:00:00Z"}}')""")
+    return session
+
+
+def shown(rows):
+    """A timedelta as PostgreSQL writes the interval."""
+    return [tuple("2 days" if str(value) in ("2 days, 0:00:00", "48:00:00") else "48:00:01" if str(value) == "2 days, 0:00:01" else value for value in row) for row in rows]
+
+
+def test_differences_of_dates_everywhere(times):
+    """A difference of dates is an interval for a client of DO, in the cursor, in what the functions return, and in a view where it can be nothing else."""
+    assert shown(results(times.execute(f"DO LANGUAGE change_stream $do$ {DIFFERENCES} $do$"))[0][3]) == SHOWN
+    for begin, end in (("", ""), ("BEGIN", "COMMIT")):
+        times.execute(begin)
+        extended(times, f"DO LANGUAGE change_stream $do$ {DIFFERENCES} $do$")
+        assert shown(times.execute(FETCH).fetchall()) == SHOWN
+        assert shown(times.execute("FETCH BACKWARD 1 FROM change_stream_result").fetchall()) == SHOWN[1:]
+        times.execute(end)
+    # the rows are those of when it ran, and others take their place
+    extended(times, f"DO LANGUAGE change_stream $do$ {DIFFERENCES}; DELETE FROM times WHERE id = 1; SELECT 1 AS one; {DIFFERENCES} $do$")
+    assert shown(times.execute(FETCH).fetchall()) == [SHOWN[1]]
+    times.execute("CLOSE change_stream_result")
+    found = times.execute("SELECT change_stream_query(%s)", [DIFFERENCES]).fetchall()
+    assert found == [('{"id": 2, "took": "30:00:00", "number": {"$numberLong": "6"}, "longest": "30:00:00", "age": "48:00:01"}',)]
+    found = times.execute(f"SELECT * FROM change_stream_query_as($do$ {DIFFERENCES} $do$) AS t(id int, took text, number text, longest bigint, age text)").fetchall()
+    assert found == [(2, "30:00:00", "6", 108000000, "48:00:01")]
+    times.execute(f"DO LANGUAGE change_stream $do$ CREATE VIEW lasts AS {DIFFERENCES}; CREATE VIEW written AS SELECT (body.sent - body.packed)::interval AS took FROM times $do$")
+    assert [message for message in times.told if "milliseconds" in message] == \
+        [f'column "{name}" is a document, and may be a number of milliseconds' for name in ("took", "longest")]
+    assert times.execute("SELECT pg_typeof(took)::text, pg_typeof(age)::text, age::text FROM lasts").fetchall() == [("document", "interval", "48:00:01")]
+    assert times.execute("SELECT took::text FROM written").fetchall() == [("30:00:00",)]
+
+
+def test_an_error_while_a_cursor_is_filled(times):
+    times.execute("UPDATE times SET body = '5' WHERE id = 2")
+    with pytest.raises(psycopg.DatabaseError, match="division by zero"):
+        extended(times, "DO LANGUAGE change_stream $do$ SELECT body.sent - body.packed AS took, 1 / (2 - id) FROM times $do$")
+    assert times.execute("SELECT count(*) FROM pg_cursors").fetchone() == (0,)
+    # nothing is watched any more
+    assert times.execute("SELECT body['sent'] - body['packed'] FROM times WHERE id = 1").fetchall() == [('{"$numberLong": "1000"}',)]

@@ -80,9 +80,11 @@ inner_query(Fragment *fragment, Node *statement)
 			case T_CallStmt:
 				return statement;
 			case T_ViewStmt:
+				fragment->makes_columns = true;
 				statement = ((ViewStmt *) statement)->query;
 				break;
 			case T_CreateTableAsStmt:
+				fragment->makes_columns = true;
 				statement = ((CreateTableAsStmt *) statement)->query;
 				break;
 			case T_ExplainStmt:
@@ -241,24 +243,6 @@ name_of_text(const char *item)
 	return FigureColname(linitial_node(ResTarget, select->targetList)->val);
 }
 
-/* Where a select item ends, with the brackets around what it holds. */
-static int
-item_end(const Fragment *fragment, int from, int to)
-{
-	int			depth = 0;
-	int			i;
-
-	for (i = mcs_dialect_token_at(fragment, from); fragment->tokens[i].at < to && i < fragment->token_count; i++)
-	{
-		int			type = fragment->tokens[i].type;
-
-		depth += type == '(' || type == '[' ? 1 : type == ')' || type == ']' ? -1 : 0;
-	}
-	for (; depth > 0 && i < fragment->token_count && fragment->tokens[i].type == ')'; depth--)
-		to = mcs_dialect_token_end(&fragment->tokens[i++]);
-	return to;
-}
-
 /* Keeps the names of columns: ` AS name` where an edit would change it. */
 static void
 keep_names(Fragment *fragment)
@@ -275,7 +259,7 @@ keep_names(Fragment *fragment)
 
 		if (!mcs_dialect_extent(fragment, value, &from, &to))
 			continue;
-		to = item_end(fragment, item->from, to);
+		to = mcs_dialect_item_end(fragment, item->from, to);
 		if (!mcs_dialect_edited(fragment, item->from, to))
 			continue;
 		text = mcs_dialect_render(fragment, item->from, to);
@@ -305,7 +289,7 @@ analyse_dialect(Fragment *fragment)
 
 	fragment->plain = false;
 	mcs_dialect_forget_edits(fragment);
-	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = NIL;
+	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = fragment->maybe_durations = NIL;
 	fragment->set_count = fragment->window_count = 0;
 	fragment->retry = fragment->found_dialect = false;
 	fragment->call = NULL;
@@ -327,6 +311,8 @@ analyse_dialect(Fragment *fragment)
 			add_row(fragment, (SelectStmt *) query);
 	}
 	analysed = analyse_query(fragment, query, install_hooks);
+	if (mcs_dialect_is_result(fragment) && IsA(query, SelectStmt) && fragment->call == NULL)
+		mcs_interval_column_cast(fragment, (SelectStmt *) query, analysed);
 	keep_names(fragment);
 	if (fragment->shown)
 		mcs_shown_wrap(fragment, analysed);
@@ -476,5 +462,6 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 	if (error || (plain && is_missing_name(plain) && !fragment->found_dialect))
 		return fragment->text;
 	tell_of_numbers(fragment);
+	mcs_interval_column_tell(fragment);
 	return mcs_dialect_render(fragment, 0, fragment->size);
 }

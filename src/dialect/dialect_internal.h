@@ -183,6 +183,7 @@ typedef struct Fragment
 	bool		is_condition;	/* the text is an expression that a boolean is needed of */
 	bool		lenient;		/* who takes the text says what is wrong with it */
 	bool		shown;			/* documents in rows that the client gets shall be plain text */
+	bool		makes_columns;	/* the columns are those of a view or a table */
 	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
 	bool		has_aggregates;
 	bool		change_is_row;	/* "change." in front of a column goes */
@@ -205,6 +206,7 @@ typedef struct Fragment
 	List	   *unnamed_targets;	/* of DialectUnnamedTarget */
 	List	   *change_streams;	/* of DialectRelation: what stands where CHANGE_STREAM did */
 	List	   *number_literals;	/* of char *: numbers in quotes that are compared with documents */
+	List	   *maybe_durations;	/* of String: names of columns that may be differences of dates */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */
 	bool		retry;			/* another attempt knows more */
@@ -308,6 +310,7 @@ extern DialectToken *mcs_dialect_lex_text(const char *text, int *count);
 extern int	mcs_dialect_error_at(const Fragment *fragment, int at);
 extern void mcs_dialect_error_callback(void *arg);
 extern void mcs_dialect_raise(const Fragment *fragment, ErrorData *error) pg_attribute_noreturn();
+extern bool mcs_dialect_is_result(const Fragment *fragment);
 extern void mcs_dialect_rethrow_urgent(ErrorData *error);
 
 /* dialect/stand_in.c */
@@ -332,6 +335,7 @@ extern char *mcs_dialect_dollar_quote(const char *text, const char *tag);
 
 /* dialect/extent.c */
 extern bool mcs_dialect_extent(const Fragment *fragment, Node *node, int *from, int *to);
+extern int	mcs_dialect_item_end(const Fragment *fragment, int from, int to);
 extern bool mcs_dialect_operator_extent(const Fragment *fragment, Node *left, Node *right, int before, int behind, int *from, int *end);
 
 /* dialect/field_path.c */
@@ -619,11 +623,26 @@ typedef struct ResultTarget
 
 /* dialect/receiver.c */
 extern DestReceiver *mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, TupleDesc listed);
+extern TupleDesc mcs_receiver_description(const DestReceiver *receiver);
 extern void mcs_receiver_set_durations(DestReceiver *receiver, const DocumentDifferences *differences, const uint32 *columns);
 extern uint64 mcs_receiver_count(const DestReceiver *receiver);
 
 /* dialect/duration.c */
+
+/* What is known of a column before it runs. */
+typedef enum DurationKind
+{
+	DURATION_NONE,				/* no difference of dates, or other values, too */
+	DURATION_MAYBE,				/* of dates or of numbers */
+	DURATION_SURE				/* of dates */
+} DurationKind;
+
 extern uint32 *mcs_duration_columns(const Query *query, DocumentDifferences *differences);
+extern DurationKind mcs_duration_kind(const Query *query, const TargetEntry *target);
+
+/* dialect/interval_column.c */
+extern void mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Query *query);
+extern void mcs_interval_column_tell(const Fragment *fragment);
 
 /* dialect/result.c */
 extern void mcs_result_run(ResultTarget *target, const char *translated, bool is_call, bool is_last);

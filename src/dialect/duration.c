@@ -8,6 +8,9 @@
  * So the subtractions that a column comes from are found in the analysed query,
  * by their places in its text, through sub-selects and CTEs, and at each of
  * these places is noted when it subtracts dates (document/arithmetic.c).
+ *
+ * Beside a timestamptz it can only be dates: a column that is nothing else is made
+ * an interval when it is translated, so that a view has one, too.
  */
 #include "mongo_change_stream.h"
 
@@ -17,6 +20,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 
 /* A query, and those that it stands in. */
 typedef struct Level
@@ -30,6 +34,9 @@ typedef struct Search
 {
 	DocumentDifferences *differences;
 	uint32		found;			/* bits: numbers of subtractions in it */
+	bool		of_dates;		/* there is one that is no other's */
+	bool		of_documents;	/* there is one whose kind is not known */
+	bool		other;			/* there is anything else */
 	const Level *level;
 } Search;
 
@@ -60,7 +67,7 @@ static void
 search_column(Search *search, const Query *query, const Level *outer, AttrNumber number)
 {
 	Level		level = {query, outer};
-	Search		inner = {search->differences, 0, &level};
+	Search		inner = {.differences = search->differences,.level = &level};
 	TargetEntry *target = get_tle_by_resno(query->targetList, number);
 
 	check_stack_depth();
@@ -69,6 +76,10 @@ search_column(Search *search, const Query *query, const Level *outer, AttrNumber
 	if (target)
 		(void) search_node((Node *) target->expr, &inner);
 	search->found |= inner.found;
+	search->of_dates |= inner.of_dates;
+	search->of_documents |= inner.of_documents;
+	/* other branches of a UNION may be anything */
+	search->other |= inner.other || query->setOperations || !target;
 }
 
 /* Searches what a CTE's column is. */
@@ -81,7 +92,10 @@ search_cte(Search *search, const RangeTblEntry *rte, AttrNumber number)
 	for (Index up = rte->ctelevelsup; level && up > 0; up--)
 		level = level->outer;
 	if (!level)
+	{
+		search->other = true;
 		return;
+	}
 	foreach(cell, level->query->cteList)
 	{
 		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
@@ -89,6 +103,8 @@ search_cte(Search *search, const RangeTblEntry *rte, AttrNumber number)
 		/* one that reads itself would lead round in a circle */
 		if (strcmp(cte->ctename, rte->ctename) == 0 && !cte->cterecursive && IsA(cte->ctequery, Query))
 			search_column(search, (Query *) cte->ctequery, level, number);
+		else if (strcmp(cte->ctename, rte->ctename) == 0)
+			search->other = true;
 	}
 }
 
@@ -99,7 +115,10 @@ search_var(Search *search, const Var *var)
 	RangeTblEntry *rte;
 
 	if (var->varlevelsup > 0 || var->varattno <= 0)
+	{
+		search->other = true;
 		return;
+	}
 	rte = rt_fetch(var->varno, search->level->query->rtable);
 	switch (rte->rtekind)
 	{
@@ -118,8 +137,41 @@ search_var(Search *search, const Var *var)
 			break;
 #endif
 		default:
+			search->other = true;
 			break;
 	}
+}
+
+/* Searches the arguments of a function that gives one of those that are documents; of what it gives, else. */
+static void
+search_call(Search *search, Oid function, Oid type, List *args)
+{
+	static const char *const names[] = {"min", "max", "lag", "lead", "first_value", "last_value", "nth_value"};
+	char	   *name = get_func_name(function);
+	bool		gives_one = false;
+	ListCell   *cell;
+
+	for (int i = 0; name && i < lengthof(names); i++)
+		gives_one |= strcmp(name, names[i]) == 0;
+	search->other |= !gives_one || type != mcs_extension_document();
+	foreach(cell, args)
+	{
+		Node	   *argument = lfirst(cell);
+
+		if (IsA(argument, TargetEntry))
+			argument = (Node *) ((TargetEntry *) argument)->expr;
+		if (exprType(argument) == mcs_extension_document())
+			(void) search_node(argument, search);
+	}
+}
+
+/* Whether an operand of a subtraction is a number for certain: what is multiplied or divided. */
+static bool
+is_number(Node *node)
+{
+	char	   *name = IsA(node, OpExpr) ? get_opname(((OpExpr *) node)->opno) : NULL;
+
+	return name && (strcmp(name, "*") == 0 || strcmp(name, "/") == 0);
 }
 
 /* Searches an expression; always false, so that all of it is walked through. */
@@ -139,8 +191,18 @@ search_node(Node *node, Search *search)
 		case T_OpExpr:
 			set_opfuncid((OpExpr *) node);
 			function = mcs_extension_function(((OpExpr *) node)->opfuncid);
+			search->of_dates |= function == mcs_document_minus_timestamptz || function == mcs_timestamptz_minus_document;
+			if (function == mcs_document_minus)
+			{
+				if (is_number(linitial(((OpExpr *) node)->args)) || is_number(lsecond(((OpExpr *) node)->args)))
+					search->other = true;
+				else
+					search->of_documents = true;
+			}
 			if (function == mcs_document_minus || function == mcs_document_minus_timestamptz || function == mcs_timestamptz_minus_document)
 				add(search, ((OpExpr *) node)->location);
+			else
+				search->other = true;
 			return false;
 		case T_CaseExpr:
 			/* not what it compares */
@@ -149,14 +211,20 @@ search_node(Node *node, Search *search)
 		case T_CaseWhen:
 			return search_node((Node *) ((CaseWhen *) node)->result, search);
 			/* a value of one of these is that of one of their parts */
+		case T_Aggref:
+			search_call(search, ((Aggref *) node)->aggfnoid, ((Aggref *) node)->aggtype, ((Aggref *) node)->args);
+			return false;
+		case T_WindowFunc:
+			search_call(search, ((WindowFunc *) node)->winfnoid, ((WindowFunc *) node)->wintype, ((WindowFunc *) node)->args);
+			return false;
 		case T_CoalesceExpr:
 		case T_MinMaxExpr:
-		case T_Aggref:
-		case T_WindowFunc:
 		case T_TargetEntry:
 		case T_List:
 			return expression_tree_walker(node, search_node, search);
 		default:
+			/* null is of any kind */
+			search->other |= !IsA(node, Const) || !((Const *) node)->constisnull;
 			return false;
 	}
 }
@@ -173,7 +241,7 @@ mcs_duration_columns(const Query *query, DocumentDifferences *differences)
 	foreach(cell, query->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
-		Search		search = {differences, 0, NULL};
+		Search		search = {.differences = differences};
 
 		if (target->resjunk)
 			continue;
@@ -181,4 +249,20 @@ mcs_duration_columns(const Query *query, DocumentDifferences *differences)
 		columns[count++] = search.found;
 	}
 	return differences->count > 0 ? columns : NULL;
+}
+
+DurationKind
+mcs_duration_kind(const Query *query, const TargetEntry *target)
+{
+	DocumentDifferences differences = {0};
+	Search		search = {.differences = &differences};
+
+	if (exprType((Node *) target->expr) != mcs_extension_document())
+		return DURATION_NONE;
+	search_column(&search, query, NULL, target->resno);
+	if (search.other)
+		return DURATION_NONE;
+	if (search.of_documents)
+		return DURATION_MAYBE;
+	return search.of_dates ? DURATION_SURE : DURATION_NONE;
 }

@@ -328,3 +328,21 @@ mcs_dialect_operator_extent(const Fragment *fragment, Node *left, Node *right, i
 	}
 	return true;
 }
+
+/* Where a select item ends, with the brackets around what it holds. */
+int
+mcs_dialect_item_end(const Fragment *fragment, int from, int to)
+{
+	int			depth = 0;
+	int			i;
+
+	for (i = mcs_dialect_token_at(fragment, from); fragment->tokens[i].at < to && i < fragment->token_count; i++)
+	{
+		int			type = fragment->tokens[i].type;
+
+		depth += type == '(' || type == '[' ? 1 : type == ')' || type == ']' ? -1 : 0;
+	}
+	for (; depth > 0 && i < fragment->token_count && fragment->tokens[i].type == ')'; depth--)
+		to = mcs_dialect_token_end(&fragment->tokens[i++]);
+	return to;
+}

@@ -385,3 +385,11 @@ mcs_dialect_rethrow_urgent(ErrorData *error)
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
 		ReThrowError(error);
 }
+
+/* Whether the columns of a fragment's outermost SELECT are for who asks for them, and no program's that has named them already. */
+bool
+mcs_dialect_is_result(const Fragment *fragment)
+{
+	return fragment->mode == DIALECT_STATEMENT && !fragment->one_event && !OidIsValid(fragment->change_type) &&
+		!OidIsValid(fragment->changes) && !fragment->variables && !fragment->into_types;
+}

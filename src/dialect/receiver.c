@@ -7,6 +7,10 @@
  * digits.  For a function they are what it returns: each row as one document, or
  * the columns that the caller has listed.  Either is a list of expressions over
  * the row that comes, which the executor evaluates.
+ *
+ * Before that, a difference of dates becomes the text of the interval that it is,
+ * where a text is wanted or nothing else is said; and so does an interval that
+ * goes into a document.
  */
 #include "mongo_change_stream.h"
 
@@ -15,12 +19,14 @@
 #include "catalog/pg_type.h"
 #include "dialect/dialect_internal.h"
 #include "executor/executor.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 typedef struct Receiver
@@ -33,12 +39,15 @@ typedef struct Receiver
 	TupleDesc	listed;			/* for RECEIVER_LISTED */
 	const DocumentDifferences *differences; /* subtractions that are watched, and */
 	const uint32 *durations;	/* for each column, which of them it comes from; NULL: none */
+	TupleDesc	description;	/* of the rows that it hands on */
+	MemoryContext context;		/* it was made in */
 	uint64		count;			/* of rows */
 
 	/* between startup and shutdown */
 	EState	   *estate;
 	ExprContext *econtext;
 	ProjectionInfo *projection;
+	TupleTableSlot *shown;		/* a row with its intervals and durations as texts; NULL: as it comes */
 } Receiver;
 
 /* Calls a function of the extension with one argument. */
@@ -143,27 +152,17 @@ target_list(const Receiver *receiver, TupleDesc row)
 	}
 }
 
-/* Rows of a description will come. */
-static void
-startup(DestReceiver *self, int operation, TupleDesc row)
+/* ---- durations ---- */
+
+/* Whether a column of a row that becomes something else may be shown as an interval. */
+static bool
+may_be_duration(const Receiver *receiver, TupleDesc row, int column)
 {
-	Receiver   *receiver = (Receiver *) self;
-	TupleTableSlot *slot;
-	List	   *targets;
-	ListCell   *cell;
-
-	receiver->estate = CreateExecutorState();
-	receiver->econtext = CreateExprContext(receiver->estate);
-	targets = target_list(receiver, row);
-	foreach(cell, targets)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, cell);
-
-		target->expr = expression_planner(target->expr);
-	}
-	slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
-	receiver->projection = ExecBuildProjectionInfo(targets, receiver->econtext, slot, NULL, row);
-	receiver->inner->rStartup(receiver->inner, operation, slot->tts_tupleDescriptor);
+	/* a count of differences comes from them, too, and is no document */
+	if (!receiver->durations || !receiver->durations[column] || TupleDescAttr(row, column)->atttypid != receiver->document)
+		return false;
+	/* what is listed as anything but text is cast from the number of milliseconds */
+	return receiver->shape != RECEIVER_LISTED || TypeCategory(TupleDescAttr(receiver->listed, column)->atttypid) == TYPCATEGORY_STRING;
 }
 
 /* Whether a column comes from a subtraction that has been one of dates. */
@@ -176,26 +175,102 @@ is_duration(const Receiver *receiver, int column)
 	return false;
 }
 
-/* Writes durations as intervals: a difference of dates is a long. */
-static void
-write_durations(Receiver *receiver, TupleTableSlot *row, TupleTableSlot *result)
+/* Whether a column is an interval that goes into a document, which has none. */
+static bool
+is_interval(const Receiver *receiver, TupleDesc row, int column)
 {
-	MemoryContext old = MemoryContextSwitchTo(receiver->econtext->ecxt_per_tuple_memory);
+	return receiver->shape == RECEIVER_DOCUMENT && TupleDescAttr(row, column)->atttypid == INTERVALOID;
+}
 
-	for (int i = 0; i < result->tts_tupleDescriptor->natts; i++)
+/* The slot for rows in which intervals and durations are texts; NULL where there are none. */
+static TupleTableSlot *
+shown_slot(const Receiver *receiver, TupleDesc row)
+{
+	TupleDesc	shown = CreateTupleDescCopy(row);
+	bool		found = false;
+
+	for (int i = 0; i < row->natts; i++)
 	{
-		bool		isnull;
-		Datum		value;
+		found |= may_be_duration(receiver, row, i) || is_interval(receiver, row, i);
+		if (is_interval(receiver, row, i))
+			TupleDescInitEntry(shown, i + 1, NameStr(TupleDescAttr(row, i)->attname), TEXTOID, -1, 0);
+	}
+	if (!found)
+		return NULL;
+	return MakeSingleTupleTableSlot(BlessTupleDesc(shown), &TTSOpsVirtual);
+}
 
-		/* a count of differences comes from them, too, and is no document */
-		if (!receiver->durations[i] || TupleDescAttr(row->tts_tupleDescriptor, i)->atttypid != receiver->document ||
-			result->tts_isnull[i] || !is_duration(receiver, i))
+/* A number of milliseconds as the document that the text of its interval is. */
+static Datum
+duration_document(Datum milliseconds)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(interval_out, DirectFunctionCall1(mcs_document_to_interval, milliseconds)));
+	int32		size = strlen(text) + 1;
+	uint8	   *data = palloc(sizeof(int32) + size);
+
+	mcs_document_write_int32(data, size);
+	memcpy(data + sizeof(int32), text, size);
+	return PointerGetDatum(mcs_document_make(DOCUMENT_STRING, data, sizeof(int32) + size));
+}
+
+/* The row with its intervals and durations as texts: a difference of dates is a long. */
+static TupleTableSlot *
+show(Receiver *receiver, TupleTableSlot *row)
+{
+	TupleTableSlot *shown = receiver->shown;
+	MemoryContext old = MemoryContextSwitchTo(receiver->econtext->ecxt_per_tuple_memory);
+	int			count = shown->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(row);
+	ExecClearTuple(shown);
+	memcpy(shown->tts_values, row->tts_values, sizeof(Datum) * count);
+	memcpy(shown->tts_isnull, row->tts_isnull, sizeof(bool) * count);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		value = row->tts_values[i];
+
+		if (row->tts_isnull[i])
 			continue;
-		value = slot_getattr(row, i + 1, &isnull);
-		if (!isnull && DOCUMENT_TYPE(DatumGetDocumentP(value)) == DOCUMENT_INT64)
-			result->tts_values[i] = CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(interval_out, DirectFunctionCall1(mcs_document_to_interval, value))));
+		if (is_interval(receiver, row->tts_tupleDescriptor, i))
+			shown->tts_values[i] = CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(interval_out, value)));
+		else if (may_be_duration(receiver, row->tts_tupleDescriptor, i) && is_duration(receiver, i) &&
+				 DOCUMENT_TYPE(DatumGetDocumentP(value)) == DOCUMENT_INT64)
+			shown->tts_values[i] = duration_document(value);
 	}
 	MemoryContextSwitchTo(old);
+	return ExecStoreVirtualTuple(shown);
+}
+
+/* ---- rows ---- */
+
+/* Rows of a description will come. */
+static void
+startup(DestReceiver *self, int operation, TupleDesc row)
+{
+	Receiver   *receiver = (Receiver *) self;
+	TupleTableSlot *slot;
+	List	   *targets;
+	MemoryContext old;
+	ListCell   *cell;
+
+	receiver->estate = CreateExecutorState();
+	receiver->econtext = CreateExprContext(receiver->estate);
+	receiver->shown = shown_slot(receiver, row);
+	if (receiver->shown)
+		row = receiver->shown->tts_tupleDescriptor;
+	targets = target_list(receiver, row);
+	foreach(cell, targets)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+
+		target->expr = expression_planner(target->expr);
+	}
+	slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
+	receiver->projection = ExecBuildProjectionInfo(targets, receiver->econtext, slot, NULL, row);
+	old = MemoryContextSwitchTo(receiver->context);
+	receiver->description = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+	MemoryContextSwitchTo(old);
+	receiver->inner->rStartup(receiver->inner, operation, slot->tts_tupleDescriptor);
 }
 
 /* A row has come. */
@@ -203,15 +278,11 @@ static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	Receiver   *receiver = (Receiver *) self;
-	TupleTableSlot *result;
 
 	receiver->count++;
 	ResetExprContext(receiver->econtext);
-	receiver->econtext->ecxt_outertuple = slot;
-	result = ExecProject(receiver->projection);
-	if (receiver->durations)
-		write_durations(receiver, slot, result);
-	return receiver->inner->receiveSlot(result, receiver->inner);
+	receiver->econtext->ecxt_outertuple = receiver->shown ? show(receiver, slot) : slot;
+	return receiver->inner->receiveSlot(ExecProject(receiver->projection), receiver->inner);
 }
 
 /* No more rows will come. */
@@ -222,6 +293,8 @@ shut_down(DestReceiver *self)
 
 	receiver->inner->rShutdown(receiver->inner);
 	ExecDropSingleTupleTableSlot(receiver->projection->pi_state.resultslot);
+	if (receiver->shown)
+		ExecDropSingleTupleTableSlot(receiver->shown);
 	FreeExecutorState(receiver->estate);
 	receiver->estate = NULL;
 }
@@ -248,10 +321,11 @@ mcs_receiver_make(Oid namespace, DestReceiver *inner, ReceiverShape shape, Tuple
 	receiver->inner = inner;
 	receiver->shape = shape;
 	receiver->listed = listed;
+	receiver->context = CurrentMemoryContext;
 	return &receiver->pub;
 }
 
-/* Tells a receiver of plain columns which may be durations; what is pointed to must last. */
+/* Tells a receiver which columns may be durations; what is pointed to must last. */
 void
 mcs_receiver_set_durations(DestReceiver *self, const DocumentDifferences *differences, const uint32 *columns)
 {
@@ -266,4 +340,11 @@ uint64
 mcs_receiver_count(const DestReceiver *receiver)
 {
 	return ((const Receiver *) receiver)->count;
+}
+
+/* The columns of the rows that it has handed on, in the memory that it was made in. */
+TupleDesc
+mcs_receiver_description(const DestReceiver *receiver)
+{
+	return ((const Receiver *) receiver)->description;
 }

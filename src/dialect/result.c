@@ -60,9 +60,10 @@ check(int result, const char *translated)
 				 errcontext("statement %s", translated)));
 }
 
-/* Runs a plan whose rows go to a receiver, in a shape. */
+/* Runs a plan whose rows go to a receiver, in a shape; description (or NULL) is set to what they are then. */
 static uint64
-run_into(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated, DestReceiver *inner)
+run_into(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated, DestReceiver *inner,
+		 TupleDesc *description)
 {
 	SPIExecuteOptions options = {0};
 	DocumentDifferences differences;
@@ -72,7 +73,7 @@ run_into(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, 
 	options.dest = mcs_receiver_make(target->namespace, inner, target->shape, target->set ? target->set->expectedDesc : NULL);
 	PG_TRY();
 	{
-		if (target->shape == RECEIVER_PLAIN && is_plain_select(source))
+		if (is_plain_select(source))
 		{
 			uint32	   *columns = mcs_duration_columns(linitial_node(Query, source->query_list), &differences);
 
@@ -88,6 +89,8 @@ run_into(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, 
 	}
 	PG_END_TRY();
 	count = mcs_receiver_count(options.dest);
+	if (description)
+		*description = mcs_receiver_description(options.dest);
 	options.dest->rDestroy(options.dest);
 	return count;
 }
@@ -101,7 +104,7 @@ run_for_client(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *so
 	QueryCompletion completion;
 
 	SetRemoteDestReceiverParams(client, target->portal);
-	SetQueryCompletion(&completion, tag, run_into(target, plan, source, translated, client));
+	SetQueryCompletion(&completion, tag, run_into(target, plan, source, translated, client, NULL));
 	client->rDestroy(client);
 	EndCommand(&completion, DestRemote, false);
 }
@@ -115,7 +118,7 @@ run_for_set(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *sourc
 
 	tuplestore_clear(set->setResult);
 	SetTuplestoreDestReceiverParams(store, set->setResult, set->econtext->ecxt_per_query_memory, false, NULL, NULL);
-	(void) run_into(target, plan, source, translated, store);
+	(void) run_into(target, plan, source, translated, store, NULL);
 	store->rDestroy(store);
 }
 
@@ -149,6 +152,54 @@ with_plain_text(const ResultTarget *target, SPIPlanPtr plan, const CachedPlanSou
 	return SPI_prepare(psprintf("SELECT %s FROM (%s\n) AS result(%s)", columns.data, translated, names.data), 0, NULL);
 }
 
+/* Holds the cursor now, not at the end: that pinned cursors are held before a procedure commits is what lets us. */
+static void
+hold(Portal portal)
+{
+	PinPortal(portal);
+	HoldPinnedPortals();
+	UnpinPortal(portal);
+}
+
+/*
+ * Opens the cursor for a SELECT with columns that may be differences of dates,
+ * which show only while it runs and we watch.  So it runs at once, and the cursor
+ * reads what came.
+ */
+static void
+open_cursor_of_rows(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated)
+{
+	EphemeralNamedRelation rows = palloc0(sizeof(EphemeralNamedRelationData));
+	Tuplestorestate *kept = tuplestore_begin_heap(true, false, work_mem);
+	DestReceiver *store = CreateDestReceiver(DestTuplestore);
+
+	SetTuplestoreDestReceiverParams(store, kept, CurrentMemoryContext, false, NULL, NULL);
+	rows->md.name = CURSOR_NAME;
+	rows->md.enrtuples = run_into(target, plan, source, translated, store, &rows->md.tupdesc);
+	rows->md.enrtype = ENR_NAMED_TUPLESTORE;
+	rows->reldata = kept;
+	store->rDestroy(store);
+	if (SPI_register_relation(rows) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "the rows are there already");
+	/* as of any SELECT, one can go back in it */
+	plan = SPI_prepare_cursor("SELECT * FROM " CURSOR_NAME, 0, NULL, CURSOR_OPT_SCROLL);
+	target->cursor = SPI_cursor_open(CURSOR_NAME, plan, NULL, NULL, false);
+	/* until we are done, an error drops it */
+	hold(target->cursor);
+	SPI_freeplan(plan);
+	(void) SPI_unregister_relation(CURSOR_NAME);
+	tuplestore_end(kept);
+}
+
+/* Whether a SELECT has columns that may be differences of dates. */
+static bool
+has_durations(const CachedPlanSource *source)
+{
+	DocumentDifferences differences;
+
+	return mcs_duration_columns(linitial_node(Query, source->query_list), &differences) != NULL;
+}
+
 /* Opens the cursor for a SELECT; the one of the SELECT before it is gone. */
 static void
 open_cursor(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *source, const char *translated, bool is_last)
@@ -157,17 +208,17 @@ open_cursor(ResultTarget *target, SPIPlanPtr plan, const CachedPlanSource *sourc
 
 	if (portal)
 		SPI_cursor_close(portal);
+	if (has_durations(source))
+	{
+		open_cursor_of_rows(target, plan, source, translated);
+		return;
+	}
 	portal = SPI_cursor_open(CURSOR_NAME, with_plain_text(target, plan, source, translated), NULL, NULL, false);
 	target->cursor = portal;
 	if (is_last && IsTransactionBlock())
 		return;
-	/*
-	 * It is held now, not at the end: that pinned cursors are held before a
-	 * procedure commits is what lets us.  Until we are done, an error drops it.
-	 */
-	PinPortal(portal);
-	HoldPinnedPortals();
-	UnpinPortal(portal);
+	/* until we are done, an error drops it */
+	hold(portal);
 }
 
 /* Runs what returns no rows, or rows that go nowhere. */

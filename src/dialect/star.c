@@ -279,8 +279,7 @@ static bool
 is_outermost(const ParseState *pstate, const Fragment *fragment, const SelectStmt *select)
 {
 	/* an item of a list is not yet within an expression; lists of RETURNING have no SELECT */
-	return pstate->parentParseState == NULL && pstate->p_expr_kind == EXPR_KIND_NONE && select && fragment->mode == DIALECT_STATEMENT &&
-		!fragment->one_event && !OidIsValid(fragment->change_type) && !OidIsValid(fragment->changes) && !fragment->variables && !fragment->into_types;
+	return pstate->parentParseState == NULL && pstate->p_expr_kind == EXPR_KIND_NONE && select && mcs_dialect_is_result(fragment);
 }
 
 /* The columns that document.* is, a List of DialectStarColumn; NIL where it is the document alone. */
