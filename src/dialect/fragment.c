@@ -191,8 +191,8 @@ replace_by_placeholder(Fragment *fragment, int from, int to, int name, char *col
 	memcpy(fragment->parsed + fragment->tokens[from].at, placeholder, strlen(placeholder));
 	/* the name's token alone stays, to be replaced when it is known by what */
 	mcs_dialect_remove_tokens(fragment, from, name);
-	for (int i = name + 1; i < to; i++)
-		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[i].at, mcs_dialect_token_end(&fragment->tokens[i]), "");
+	if (to > name + 1)
+		mcs_dialect_edit(fragment, EDIT_REPLACE, fragment->tokens[name + 1].at, mcs_dialect_token_end(&fragment->tokens[to - 1]), "");
 	fragment->has_words = true;
 	return relation;
 }

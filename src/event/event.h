@@ -329,6 +329,7 @@ typedef struct EventsScan
 	TupleTableSlot *slot;		/* the row that the scan stands on */
 	Snapshot	snapshot;
 	Datum		stream;			/* its name */
+	MemoryContext context;
 } EventsScan;
 
 /* Begins at the first row behind an event; table: what the rows are to be written by, or NULL. */

@@ -33,6 +33,7 @@ open_scan(EventsScan *scan, const EventsTable *table, Snapshot snapshot, const c
 	scan->snapshot = RegisterSnapshot(snapshot ? snapshot : GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->relation, NULL);
 	scan->stream = CStringGetTextDatum(stream);
+	scan->context = CurrentMemoryContext;
 	scan->scan = index_beginscan(scan->relation, scan->index, scan->snapshot,
 #if PG_VERSION_NUM >= 180000
 								 NULL,
@@ -68,9 +69,13 @@ mcs_events_scan_seek(EventsScan *scan, int64 after)
 int64
 mcs_events_scan_next(EventsScan *scan)
 {
+	/* what the index keeps of a scan at its first rows lives as long as the scan */
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	bool		found = index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 	bool		isnull;
 
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	MemoryContextSwitchTo(old);
+	if (!found)
 		return 0;
 	return DatumGetInt64(mcs_events_scan_get(scan, ROW_EVENT_ID, &isnull));
 }

@@ -225,7 +225,8 @@ typedef enum FdwPrivate
 	FDW_USED,					/* event columns that rows need, list of int */
 	FDW_ASKED,					/* those and what conditions need that are sent, list of int */
 	FDW_BOUNDS,					/* of lists of int, see mcs_fdw_bound_numbers */
-	FDW_NUMBERS,				/* list of int: range table index, small limit, whether kept events may be read */
+	FDW_KEPT,					/* columns that all conditions need, too, list of int; NIL: kept events may not be read */
+	FDW_NUMBERS,				/* list of int: range table index, small limit */
 	FDW_SENT,					/* conditions that MongoDB evaluates */
 	FDW_SENT_VALUES				/* the expressions in them whose values are needed */
 } FdwPrivate;

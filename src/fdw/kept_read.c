@@ -55,6 +55,7 @@ struct FdwKept
 	List	   *sources;		/* of KeptSource */
 	char	   *misfit;			/* of the table, which no stream could fit */
 	bool		asks_fields;	/* for what is made of fields of the document */
+	bool		split_tokens;	/* the history's tokens are of the form that streams with images have */
 	bool		behind_known;	/* MongoDB's history is known to begin behind this */
 	uint64		behind;
 
@@ -106,32 +107,24 @@ alter_table(const FdwTable *table, const char *options)
 					quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->relid)), table->name), options);
 }
 
-/* The images that are asked for are not those of the table's options. */
-static void
+/* Whether the images that are asked for are not those of the table's options. */
+static bool
 check_images(const FdwKept *kept, KeptSource *source)
 {
 	const FdwTable *table = kept->request.table;
 	const KeptStream *stream = source->stream;
-	Bitmapset  *images = bms_add_member(bms_make_singleton(EVENT_FULL_DOCUMENT), EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
-	const char *full = mcs_fdw_full_document(table, images, true);
-	const char *before = mcs_fdw_before_change(table, images, true);
+	const char *full = mcs_fdw_full_document(table, kept->request.asked, true);
+	const char *before = mcs_fdw_before_change(table, kept->request.asked, true);
 	bool		differs;
 	bool		before_differs;
-	/* tokens of streams with images have another form, and rows show it */
-	bool		form_differs;
 	StringInfoData command;
 
 	full = full ? full : "default";
 	before = before ? before : "off";
-	differs = strcmp(full, stream->full_document) != 0;
-	before_differs = strcmp(before, stream->full_document_before_change) != 0;
-	form_differs = asks(kept, EVENT_RESUME_TOKEN) &&
-		(strcmp(full, "default") != 0 || strcmp(before, "off") != 0) !=
-		(strcmp(stream->full_document, "default") != 0 || strcmp(stream->full_document_before_change, "off") != 0);
-	differs &= form_differs || asks(kept, EVENT_FULL_DOCUMENT) || asks(kept, EVENT_FULL_DOCUMENT_SOURCE);
-	before_differs &= form_differs || asks(kept, EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
+	differs = strcmp(full, stream->full_document) != 0 && (asks(kept, EVENT_FULL_DOCUMENT) || asks(kept, EVENT_FULL_DOCUMENT_SOURCE));
+	before_differs = strcmp(before, stream->full_document_before_change) != 0 && asks(kept, EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
 	if (!differs && !before_differs)
-		return;
+		return false;
 	source->misfit = differs ? psprintf("has full_document '%s' and the table '%s'", stream->full_document, full)
 		: psprintf("has full_document_before_change '%s' and the table '%s'", stream->full_document_before_change, before);
 	initStringInfo(&command);
@@ -140,6 +133,7 @@ check_images(const FdwKept *kept, KeptSource *source)
 	if (before_differs)
 		append_option(&command, table, "full_document_before_change", stream->full_document_before_change);
 	source->hint = alter_table(table, command.data);
+	return true;
 }
 
 /* Whether two texts are the same, or neither is there. */
@@ -198,8 +192,9 @@ check_source(const FdwKept *kept, KeptSource *source)
 		source->misfit = psprintf("has %s", stream->hides);
 	else if (!is_same_user(kept, stream))
 		source->misfit = "is followed as another user of MongoDB";
-	else
-		check_images(kept, source);
+	else if (!check_images(kept, source) && asks(kept, EVENT_RESUME_TOKEN) &&
+			 mcs_token_of_split_stream(stream->token) != kept->split_tokens)
+		source->misfit = "has resume tokens of another form, and resume_token is asked for";
 }
 
 /* The same for the table, of which no stream may be a part. */
@@ -275,12 +270,15 @@ mcs_fdw_kept_begin(const FdwKeptRequest *request)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kept events", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	FdwKept    *kept = palloc0(sizeof(FdwKept));
+	Bitmapset  *images;
 
 	kept->context = context;
 	kept->choice_context = AllocSetContextCreate(context, "choice", ALLOCSET_SMALL_SIZES);
 	kept->request = *request;
 	initStringInfo(&kept->token);
 	initStringInfo(&kept->new_token);
+	images = bms_add_member(bms_make_singleton(EVENT_FULL_DOCUMENT), EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
+	kept->split_tokens = mcs_fdw_full_document(request->table, images, true) || mcs_fdw_before_change(request->table, images, true);
 	for (int column = 0; column < EVENT_COLUMNS; column++)
 		kept->asks_fields |= mcs_event_columns[column].has_fields && asks(kept, column);
 	find_sources(kept);
@@ -569,11 +567,12 @@ is_event(FdwKept *kept)
 		 row_text_is(kept, ROW_COLLECTION_NAME, kept->request.table->collection));
 }
 
-/* Whether the row lacks fields that the history has. */
+/* Whether the row is not what the history has in its place: without fields, or with a token of another form. */
 static bool
-lacks_fields(FdwKept *kept)
+differs(FdwKept *kept)
 {
-	return kept->asks_fields && row_text_is(kept, ROW_FULL_DOCUMENT_SOURCE, "too_large");
+	return (kept->asks_fields && row_text_is(kept, ROW_FULL_DOCUMENT_SOURCE, "too_large")) ||
+		(asks(kept, EVENT_RESUME_TOKEN) && mcs_token_of_split_stream(kept->new_token.data) != kept->split_tokens);
 }
 
 /*
@@ -600,7 +599,7 @@ mcs_fdw_kept_next(FdwKept *kept, uint64 until)
 		if (found != kept->next)
 			return KEPT_HISTORY;
 		time = row_time(kept);
-		if (time == 0 || lacks_fields(kept))
+		if (time == 0 || (is_event(kept) && differs(kept)))
 			return KEPT_HISTORY;
 		kept->next++;
 		resetStringInfo(&kept->token);

@@ -422,6 +422,7 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
 	FdwConditions conditions;
 	Bitmapset  *used;
 	Bitmapset  *asked;
+	Bitmapset  *kept;
 	List	   *values = NIL;
 	List	   *bounds;
 	List	   *sent_values;
@@ -432,6 +433,8 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
 	used = add_columns(NULL, fdw, (Node *) baserel->reltarget->exprs);
 	used = add_columns(used, fdw, (Node *) conditions.local);
 	asked = add_columns(bms_copy(used), fdw, (Node *) conditions.sent);
+	/* of what is kept, all conditions are evaluated here; the operation's column stands for the mark where there is none */
+	kept = add_columns(bms_add_member(bms_copy(asked), EVENT_OPERATION_TYPE), fdw, (Node *) conditions.settled);
 	bounds = bound_lists(conditions.bounds, &values);
 	sent_values = mcs_match_values(&fdw->match, conditions.sent);
 
@@ -439,7 +442,8 @@ get_plan(PlannerInfo *root, RelOptInfo *baserel, Oid relid, ForeignPath *path,
 	private = lappend(private, column_list(used));
 	private = lappend(private, column_list(asked));
 	private = lappend(private, bounds);
-	private = lappend(private, list_make3_int(baserel->relid, small_limit(root, baserel, &conditions), fdw->kept));
+	private = lappend(private, fdw->kept ? column_list(kept) : NIL);
+	private = lappend(private, list_make2_int(baserel->relid, small_limit(root, baserel, &conditions)));
 	private = lappend(private, conditions.sent);
 	private = lappend(private, sent_values);
 	return make_foreignscan(tlist, conditions.local, baserel->relid, list_concat_copy(values, sent_values),

@@ -198,8 +198,7 @@ mcs_fdw_evaluate(ForeignScanState *node, bool explain)
 bool
 mcs_fdw_wants_kept(const ForeignScanState *node)
 {
-	return mcs_kept_enabled &&
-		lthird_int((List *) list_nth(castNode(ForeignScan, node->ss.ps.plan)->fdw_private, FDW_NUMBERS));
+	return mcs_kept_enabled && list_nth(castNode(ForeignScan, node->ss.ps.plan)->fdw_private, FDW_KEPT) != NIL;
 }
 
 /* Looks for streams, once for a scan. */
@@ -208,12 +207,15 @@ mcs_fdw_look_for_kept(ForeignScanState *node)
 {
 	FdwScan    *scan = node->fdw_state;
 	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
-	FdwKeptRequest request = {scan->table, scan->target, scan->asked, scan->user, node->ss.ps.state->es_snapshot};
+	FdwKeptRequest request = {.table = scan->table,.target = scan->target,.user = scan->user,.snapshot = node->ss.ps.state->es_snapshot};
 
-	if (request.target == NULL)
-		request.target = mcs_mongo_target_of_table(scan->table->serverid, scan->user);
 	if (scan->kept == NULL)
+	{
+		request.asked = column_set(list_nth(castNode(ForeignScan, node->ss.ps.plan)->fdw_private, FDW_KEPT));
+		if (request.target == NULL)
+			request.target = mcs_mongo_target_of_table(scan->table->serverid, scan->user);
 		scan->kept = mcs_fdw_kept_begin(&request);
+	}
 	MemoryContextSwitchTo(old);
 }
 
