@@ -414,6 +414,33 @@ def test_plain_sql_is_let_alone(gateway, shop):
     assert [line.rpartition("statement: ")[2] for line in log] == texts
 
 
+@pytest.mark.faults
+def test_names_are_asked_for_once(gateway, shop):
+    """Sessions of one role in one database share what they were told; another role's asks itself, and so does one that may have made tables of its own."""
+    shop.execute("CREATE ROLE other LOGIN; GRANT SELECT ON things TO other; ALTER DATABASE shop SET log_statement = 'all'")
+    lamp = "SELECT thing.name FROM things WHERE thing.size.height = 40"
+    try:
+        with contextlib.ExitStack() as stack:
+            sessions = [stack.enter_context(gateway.connect("shop", user=user)) for user in ("postgres", "postgres", "postgres", "postgres", "other")]
+            for session in sessions:
+                assert session.execute(lamp).fetchone() == ("lamp",)
+            sessions[2].execute("CREATE TEMP TABLE mine (d document)")
+            sessions[3].execute("DO $$ BEGIN CREATE TEMP TABLE mine (d document); END $$")
+            shop.execute("CREATE TABLE since (d document); GRANT SELECT ON since TO other; INSERT INTO since VALUES ('{\"a\": 1}')")
+            time.sleep(31)
+            begin = gateway.cluster.log_position()
+            for session in sessions:
+                assert session.execute(lamp).fetchone() == ("lamp",)
+                assert session.execute("SELECT d.a FROM since").fetchone() == ("1",)
+            for session in sessions[2:4]:
+                session.execute("INSERT INTO mine VALUES ('{\"a\": 2}')")
+                assert session.execute("SELECT d.a FROM mine").fetchone() == ("2",)
+            lines = [line for line in gateway.cluster.log_text(begin).splitlines() if "FROM pg_catalog.pg_extension AS e" in line]
+            assert [sum(f"[{session.info.backend_pid}]" in line for line in lines) for session in sessions] == [1, 0, 1, 1, 1]
+    finally:
+        shop.execute("ALTER DATABASE shop RESET log_statement; DROP TABLE since; DROP OWNED BY other; DROP ROLE other")
+
+
 def test_nothing_is_asked_before_set_transaction(gateway, shop):
     """The gateway's own questions take a snapshot, behind which the isolation level can't be set."""
     with gateway.wire("shop") as link:

@@ -28,10 +28,13 @@ asks_for_replication(const char *value)
 	return true;
 }
 
-/* Reads the parameters of a startup packet; false where they aren't as they should be. */
+/* Reads the parameters of a startup packet; false where they aren't as they should be.  Of one that comes twice the last counts. */
 static bool
 read_parameters(Link *link, const char *at, const char *end)
 {
+	const char *user = "";
+	const char *database = "";
+
 	while (at < end && *at)
 	{
 		const char *value = memchr(at, 0, end - at);
@@ -44,8 +47,14 @@ read_parameters(Link *link, const char *at, const char *end)
 			link->replication = asks_for_replication(value);
 		else if (strcmp(at, "application_name") == 0)
 			link->psql = strcmp(value, "psql") == 0;
+		else if (strcmp(at, "user") == 0)
+			user = value;
+		else if (strcmp(at, "database") == 0)
+			database = value;
 		at = stop + 1;
 	}
+	mcs_gateway_add_string(&link->login, *database ? database : user);
+	mcs_gateway_add_string(&link->login, user);
 	return at == end - 1;
 }
 

@@ -146,28 +146,22 @@ mcs_gateway_end_exchange(Link *link)
 	memset(exchange, 0, sizeof(*exchange));
 }
 
-/* Takes the answer to mcs_gateway_ask_names; whether it is another one than before. */
-bool
-mcs_gateway_take_names(Link *link, int64_t now)
+/* Reads an answer to mcs_gateway_ask_names; whether it is another one than before. */
+static bool
+read_names(Link *link, const Bytes *row)
 {
-	const Bytes *row = &link->exchange.row;
 	size_t		length;
 	const char *column;
 	uint64_t	mark = mcs_gateway_mark(mcs_gateway_at(row), mcs_gateway_size(row));
-	bool		known = link->asked_names && link->installed && link->exchange.result == RESULT_ROW && mark == link->names_mark && !link->exchange.too_large;
+	bool		known = link->asked_names && link->installed && mark == link->names_mark;
 
-	link->asked_names = true;
-	link->installed = link->exchange.result == RESULT_ROW;
-	link->names_until = now + (link->installed ? NAMES_MS : NO_NAMES_MS);
+	link->asked_names = link->installed = true;
 	if (known)
 		return false;
 	link->names_mark = mark;
 	mcs_gateway_forget_names(&link->names);
 	mcs_gateway_clear(&link->function);
-	if (!link->installed)
-		return true;
-	link->all_names = link->exchange.too_large;
-	for (int i = 0; i < 3 && !link->all_names; i++)
+	for (int i = 0; i < 3; i++)
 	{
 		column = mcs_gateway_column(mcs_gateway_at(row), mcs_gateway_size(row), i, &length);
 		if (column && i == 0)
@@ -175,10 +169,44 @@ mcs_gateway_take_names(Link *link, int64_t now)
 		else if (column && !mcs_gateway_add_names(&link->names, column, length, i == 1 ? NAME_RELATION : NAME_JSON))
 			link->dead = true;
 	}
-	if (link->names.count > NAMES_MAX)
-		link->all_names = true;
+	link->all_names = link->names.count > NAMES_MAX;
 	/* without its name nothing can be asked */
 	if (mcs_gateway_size(&link->function) == 0)
 		link->installed = false;
+	return true;
+}
+
+/* Takes the answer to mcs_gateway_ask_names; whether it is another one than before. */
+bool
+mcs_gateway_take_names(Link *link, int64_t now)
+{
+	if (link->exchange.result != RESULT_ROW)
+	{
+		bool		known = link->asked_names && !link->installed;
+
+		link->asked_names = true;
+		link->installed = false;
+		mcs_gateway_forget_names(&link->names);
+		mcs_gateway_clear(&link->function);
+		link->names_until = now + NO_NAMES_MS;
+		return !known;
+	}
+	link->names_until = now + NAMES_MS;
+	mcs_gateway_keep_names(&link->login, &link->exchange.row, link->names_until);
+	return read_names(link, &link->exchange.row);
+}
+
+/* Takes what another session of the same login was told a short while ago; false where there is nothing. */
+bool
+mcs_gateway_borrow_names(Link *link, int64_t now)
+{
+	int64_t		until;
+	const Bytes *row = link->own_names || !link->asked_names ? NULL : mcs_gateway_known_names(&link->login, now, &until);
+
+	if (!row)
+		return false;
+	link->names_until = until;
+	if (read_names(link, row))
+		link->glance.begun = false;
 	return true;
 }

@@ -23,6 +23,7 @@
  *		exchange.c	asks the client's session: for names, for a translation
  *		awaited.c	which answers of the server are to come, the client's and ours
  *		block.c		puts together what a client has cut at the semicolons of a block
+ *		known_names.c	what other sessions of the same login were told of names
  *		glance.c	whether a text may be in the dialect at all, by its words (sql_word.c)
  *		document_name.c	the relations with documents, which tell that, too
  *		position.c	where in the client's own text an error is
@@ -190,6 +191,11 @@ extern bool mcs_gateway_add_names(Names *names, const char *list, size_t size, i
 extern int	mcs_gateway_find_name(const Names *names, const Word *word);
 extern void mcs_gateway_forget_names(Names *names);
 
+/* ---- known_names.c ---- */
+
+extern const Bytes *mcs_gateway_known_names(const Bytes *login, int64_t now, int64_t *until);
+extern void mcs_gateway_keep_names(const Bytes *login, const Bytes *row, int64_t until);
+
 /* ---- glance.c ---- */
 
 typedef struct Look
@@ -199,6 +205,7 @@ typedef struct Look
 	bool		about;			/* names what may be a document */
 	bool		exits;			/* begins with what ends a transaction */
 	bool		makes;			/* may make or change what names are known for */
+	bool		runs;			/* runs code that may do so, unseen */
 } Look;
 
 /* A look at a text that is taken in steps: zeroed, then begun. */
@@ -219,6 +226,7 @@ typedef struct Glance
 	bool		of_documents;
 	bool		path_may_follow;
 	bool		behind_change;	/* behind the word CHANGE */
+	bool		behind_writer;	/* behind INSERT or MERGE */
 } Glance;
 
 /* Goes on with a look, so far that others need not wait long; true where it is done. */
@@ -327,7 +335,6 @@ typedef struct Exchange
 	ExchangeKind kind;
 	ExchangeResult result;
 	bool		synced;			/* with a Sync of its own */
-	bool		too_large;
 	Bytes		row;			/* a DataRow's body */
 	Bytes		error;			/* an ErrorResponse's body */
 	Bytes		notices;		/* whole messages */
@@ -362,7 +369,9 @@ typedef struct Link
 	Awaited		awaited;
 	Exchange	exchange;
 
+	Bytes		login;			/* the database's name and the role's */
 	bool		asked_names;
+	bool		own_names;		/* other sessions' names are not this one's */
 	bool		installed;		/* the extension, here */
 	bool		all_names;		/* there are too many names: every text is asked for */
 	int64_t		names_until;	/* when they are asked for again */
@@ -388,6 +397,7 @@ extern bool mcs_gateway_take_packet(Link *link);
 /* ---- exchange.c ---- */
 
 extern void mcs_gateway_ask_names(Link *link);
+extern bool mcs_gateway_borrow_names(Link *link, int64_t now);
 extern void mcs_gateway_ask_text(Link *link, const char *text, size_t size);
 extern void mcs_gateway_end_exchange(Link *link);
 extern bool mcs_gateway_take_names(Link *link, int64_t now);

@@ -22,6 +22,9 @@ static const char *const beginnings[] = {
 /* And by its own words alone.  Nothing is asked at SHOW x, since SET TRANSACTION may come behind it, and not behind a query. */
 static const char *const own_beginnings[] = {"PAUSE", "RESUME", "SHOW", NULL};
 
+/* How those begin that run code, which is not looked into. */
+static const char *const runners[] = {"DO", "CALL", NULL};
+
 /* How those begin that run in a transaction that has failed. */
 static const char *const exits[] = {"COMMIT", "ROLLBACK", "ABORT", "END", "PREPARE", NULL};
 
@@ -38,6 +41,7 @@ static const char *const streams[] = {"STREAM", "STREAMS", NULL};
 
 /* Words of statements after which other names may hold documents. */
 static const char *const makers[] = {"CREATE", "ALTER", "INTO", "IMPORT", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
+static const char *const writers[] = {"INSERT", "MERGE", NULL};
 static const char *const made_of[] = {"JSON", "JSONB", "EXTENSION", "FOREIGN", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
 
 /* So many bytes are looked at in one step: a millisecond or so. */
@@ -65,18 +69,21 @@ take_word(Glance *glance, const Word *word, const Names *names)
 	{
 		look->candidate |= mcs_gateway_word_in(word, beginnings);
 		glance->own |= mcs_gateway_word_in(word, own_beginnings);
+		look->runs |= mcs_gateway_word_in(word, runners);
 		look->exits |= !glance->later && mcs_gateway_word_in(word, exits);
 		glance->in_statement = glance->later = true;
 	}
 	if (mcs_gateway_sign_is(word, ';'))
 		glance->in_statement = false;
-	glance->maker |= mcs_gateway_word_in(word, makers);
+	/* INSERT INTO and MERGE INTO make none */
+	glance->maker |= mcs_gateway_word_in(word, makers) && !(glance->behind_writer && mcs_gateway_word_is(word, "INTO"));
 	glance->of_documents |= mcs_gateway_word_in(word, made_of);
 	look->spoken |= is_spoken(word, glance->behind_change);
 	/* of json a path is wanted: data.x, and not t.data */
 	look->about |= (named & NAME_RELATION) || (glance->path_may_follow && mcs_gateway_sign_is(word, '.'));
 	glance->path_may_follow = named & NAME_JSON;
 	glance->behind_change = mcs_gateway_word_is(word, "CHANGE");
+	glance->behind_writer = mcs_gateway_word_in(word, writers);
 }
 
 bool

@@ -109,12 +109,20 @@ send_text(Link *link, const Text *text, const char *made, size_t size)
 	mcs_gateway_end(out, at);
 }
 
+/* Notes what a text may change in what names are known for. */
+static void
+note_making(Link *link, const Look *look)
+{
+	if (look->makes)
+		link->names_until = 0;
+	link->own_names |= look->makes || look->runs;
+}
+
 /* The text goes as it is. */
 static void
 pass_text(Link *link, const Text *text, const Look *look)
 {
-	if (look->makes)
-		link->names_until = 0;
+	note_making(link, look);
 	sent(link, text->type);
 	/* a long one goes in pieces, as it came */
 	if (mcs_gateway_size(&link->whole) == 0)
@@ -196,8 +204,7 @@ send_translation(Link *link, const Text *text, const Look *look)
 		pass_text(link, text, look);
 	else
 	{
-		if (look->makes)
-			link->names_until = 0;
+		note_making(link, look);
 		mcs_gateway_add(&link->client.out, mcs_gateway_at(&exchange->notices), mcs_gateway_size(&exchange->notices));
 		mcs_gateway_forget_translated(&link->translated);
 		if (text->size <= SHORT_MAX && mcs_gateway_size(&made) <= SHORT_MAX)
@@ -233,7 +240,10 @@ take_failure(Link *link, const Text *text, const Look *look)
 	if (exchange->synced && (!state || (passing[i] && (i == 0 || link->status == 'I'))))
 	{
 		if (i > 0)
+		{
 			link->asked_names = false;
+			link->own_names = true;
+		}
 		mcs_gateway_end_exchange(link);
 		if (i == 0)
 			pass_failed(link, text, look);
@@ -374,6 +384,8 @@ take_text(Link *link, char type, const char *message, size_t size, int64_t now)
 		pass_failed(link, &text, &look);
 	else if (needs_names(link, &look, now))
 	{
+		if (mcs_gateway_borrow_names(link, now))
+			return true;
 		mcs_gateway_ask_names(link);
 		return false;
 	}

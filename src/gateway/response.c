@@ -225,10 +225,7 @@ note_message(Link *link, const Message *message)
 	else if (message->type == 'G' || message->type == 'W')
 		link->copying = true;
 	if (message->type == 'D' && AWAITED_OURS(kind))
-	{
-		link->exchange.too_large = true;
 		swallow(link, message);
-	}
 	else
 		pass(link, message);
 }
