@@ -71,7 +71,7 @@ else
 export PG_CONFIG
 endif
 RUN = @test/with-python.sh
-BENCH = ingest delay streams scan handlers mirror retention document translate
+BENCH = ingest delay streams scan handlers mirror retention document translate gateway
 
 test:
 	$(RUN) test/run.py

@@ -12,6 +12,7 @@ import statistics
 import sys
 
 import delay
+import gateway
 import handlers
 import ingest
 import mirror
@@ -150,6 +151,15 @@ def part_retention(machine, chosen):
     return throughput(seen)
 
 
+def part_gateway(machine, chosen):
+    """The gateway: pgbench through it and directly, in turn"""
+    bench = gateway.Bench(machine)
+    rows = [[kind, *bench.kind(kind, chosen.seconds, chosen.rounds)] for kind in gateway.KINDS]
+    idle, memory = bench.idle(10)
+    rows.append([f"{gateway.MANY} idle sessions: CPU µs a second, and {memory:.0f} kB each", None, None, None, idle])
+    return ("tps directly", "tps through it", "of directly", "its CPU µs/transaction"), rows
+
+
 PARTS = {name[5:]: value for name, value in dict(globals()).items() if name.startswith("part_")}
 
 
@@ -186,7 +196,7 @@ def render(figures):
     lines = [f"Measured {figures['measured']} by `{figures['command']}`: {figures['versions']}, {figures['machine']}.", ""]
     made = plots(figures["parts"])
     for name, part in figures["parts"].items():
-        lines += [f"### {part['title']}", "", f"| | {' | '.join(part['columns'])} |", "| --- |" + " --- |" * len(part["columns"])]
+        lines += [f"### {part['title']}", "", *([f"Measured {part['measured']}.", ""] if "measured" in part else []), f"| | {' | '.join(part['columns'])} |", "| --- |" + " --- |" * len(part["columns"])]
         lines += [f"| {row[0]} | {' | '.join(map(number, row[1:]))} |" for row in part["rows"]]
         if name in made:
             (ROOT / f"docs/performance-{name}.svg").write_text(made[name])
@@ -207,14 +217,21 @@ def machine_of():
 def measure(chosen, figures):
     wanted = chosen.parts.split(",") if chosen.parts else list(PARTS)
     said = " ".join(sys.argv[1:])
-    figures.update(measured=f"{datetime.date.today()}", command=f'make bench-all ARGS="{said}"' if said else "make bench-all", machine=machine_of())
+    command = f'make bench-all ARGS="{said}"' if said else "make bench-all"
     with Machine() as machine:
+        now = {"measured": f"{datetime.date.today()}", "command": command, "machine": machine_of()}
         cluster, mongo = servers(machine)
-        figures["versions"] = versions(cluster, mongo)
+        now["versions"] = versions(cluster, mongo)
+        # of some parts, what the page says of all others stays
+        alone = chosen.parts and figures["parts"]
+        if not alone:
+            figures.update(now)
         for name in wanted:
             mongo.client.drop_database("ecommerce")
             columns, rows = PARTS[name](machine, chosen)
             figures["parts"][name] = {"title": PARTS[name].__doc__, "columns": columns, "rows": rows}
+            if alone:
+                figures["parts"][name]["measured"] = "{measured} by `{command}`: {versions}, {machine}".format(**now)
             figures["parts"] = {name: figures["parts"][name] for name in PARTS if name in figures["parts"]}
             # after each part: whoever is in a hurry has those that are done
             FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
@@ -228,6 +245,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--inserts", type=int, default=20_000, help="beside quiet streams")
     parser.add_argument("--delays", type=int, default=1_000, help="inserts whose delay is measured, of each kind")
+    parser.add_argument("--seconds", type=int, default=3, help="of each run of pgbench")
     parser.add_argument("--parts", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--render", action="store_true", help="make the page of the figures that there are")
     chosen = parser.parse_args()
