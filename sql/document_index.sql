@@ -85,6 +85,35 @@ SELECT i, o.n FROM generate_series(1, 3) i, o WHERE o.d['n'] = i ORDER BY 1;
 RESET plan_cache_mode;
 RESET enable_seqscan;
 
+-- a UUID, among binary data of other lengths and subtypes, and other ids
+CREATE TABLE ids (n int, d document);
+INSERT INTO ids SELECT i, document_build_object('_id', ('00000000-0000-0000-0000-' || lpad(to_hex(i), 12, '0'))::uuid) FROM generate_series(1, 2000) i;
+INSERT INTO ids VALUES (-1, '{"_id": {"$uuid": "ffffffff-ffff-ffff-ffff-ffffffffffff"}}'), (-2, '{"_id": {"$binary": {"base64": "AAAAAAAAAAAAAAAAAAAABw==", "subType": "03"}}}'),
+  (-3, '{"_id": {"$binary": {"base64": "AAAAAAAAAAAAAAAAAAAABw==", "subType": "00"}}}'), (-4, '{"_id": {"$binary": {"base64": "AAAABw==", "subType": "04"}}}'),
+  (-5, '{"_id": {"$binary": {"base64": "AAAAAAAAAAAAAAAAAAAABwA=", "subType": "04"}}}'), (-6, '{"_id": "00000000-0000-0000-0000-000000000007"}'), (-7, '{"_id": {"$oid": "65f0c1d2e3a4b5c6d7e8f901"}}'), (-8, '{}');
+CREATE INDEX ids_id ON ids ((d['_id']));
+ANALYZE ids;
+EXPLAIN (COSTS OFF) SELECT n FROM ids WHERE d['_id'] = uuid '00000000-0000-0000-0000-000000000007';
+SELECT n FROM ids WHERE d['_id'] = uuid '00000000-0000-0000-0000-000000000007';
+EXPLAIN (COSTS OFF) SELECT n FROM ids WHERE d['_id'] > uuid '00000000-0000-0000-0000-0000000007ce' ORDER BY n;
+SELECT n FROM ids WHERE d['_id'] > uuid '00000000-0000-0000-0000-0000000007ce' ORDER BY n;
+SELECT n FROM ids WHERE uuid '00000000-0000-0000-0000-000000000002' >= d['_id'] ORDER BY n;
+PREPARE by_id(uuid) AS SELECT n FROM ids WHERE d['_id'] = $1;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE by_id('00000000-0000-0000-0000-000000000007');
+EXECUTE by_id('00000000-0000-0000-0000-000000000007');
+EXECUTE by_id('ffffffff-ffff-ffff-ffff-ffffffffffff');
+EXECUTE by_id(NULL);
+RESET plan_cache_mode;
+DEALLOCATE by_id;
+DROP INDEX ids_id;
+SET enable_bitmapscan = off;
+CREATE INDEX ids_hash ON ids USING hash ((d['_id']));
+EXPLAIN (COSTS OFF) SELECT n FROM ids WHERE d['_id'] = uuid '00000000-0000-0000-0000-000000000007';
+SELECT n FROM ids WHERE d['_id'] = uuid '00000000-0000-0000-0000-000000000007';
+RESET enable_bitmapscan;
+DROP TABLE ids;
+
 -- GIN
 SELECT both_ways($$ d @> '{"n": 5}' $$);
 SELECT both_ways($$ d @> '{"n": {"$numberDecimal": "5.0"}, "tags": ["t5"]}' $$);

@@ -49,6 +49,8 @@ static const CrossType cross_types[] = {
 	{INT8OID, "{\"$numberDouble\": \"NaN\"}", "{\"$numberDouble\": \"Infinity\"}", NULL, true, false},
 	{FLOAT8OID, "{\"$numberDouble\": \"NaN\"}", "{\"$numberDouble\": \"Infinity\"}", NULL, true, false},
 	{NUMERICOID, "{\"$numberDouble\": \"NaN\"}", "{\"$numberDouble\": \"Infinity\"}", NULL, false, true},
+	/* binary data sorts by length and subtype first, so those of UUIDs lie together */
+	{UUIDOID, "{\"$uuid\": \"00000000-0000-0000-0000-000000000000\"}", "{\"$uuid\": \"ffffffff-ffff-ffff-ffff-ffffffffffff\"}", NULL, true, false},
 	{TIMESTAMPTZOID, "{\"$date\": {\"$numberLong\": \"-9223372036854775808\"}}",
 	"{\"$date\": {\"$numberLong\": \"9223372036854775807\"}}", NULL, false, false}
 };
@@ -255,6 +257,7 @@ mcs_document_index_bound(PG_FUNCTION_ARGS)
 		case INT4OID:
 		case INT8OID:
 		case FLOAT8OID:
+		case UUIDOID:
 			mcs_document_append_datum(&builder, NULL, PG_GETARG_DATUM(0), false, type, InvalidOid);
 			break;
 		default:
