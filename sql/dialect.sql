@@ -194,6 +194,7 @@ SELECT translated($q$SELECT ts - d.a, (d.a - ts), max(ts - d.a) AS longest, CASE
 SELECT translated($q$CREATE VIEW v AS WITH q AS (SELECT id, ts - d.a AS age, d.b - d.a AS took FROM mixed) SELECT q.id, age, took, took * 2 AS twice, (took)::interval AS t FROM q$q$);
 SELECT translated($q$CREATE VIEW v AS SELECT d.total - d.total * 2 AS n, max(d.b - d.a) FROM mixed GROUP BY d$q$);
 SELECT translated($q$SELECT d.b - d.a AS took FROM mixed$q$), translated($q$SELECT DISTINCT ts - d.a FROM mixed ORDER BY ts - d.a$q$), translated($q$SELECT ts - d.a FROM mixed UNION SELECT d FROM mixed$q$);
+SELECT change_stream_translate($q$SELECT ts - d.a AS age, d.b - d.a AS took INTO t FROM mixed$q$);
 SELECT translated($q$INSERT INTO mixed (d) SELECT ts - d.a FROM mixed$q$);
 SET client_min_messages = warning;
 

@@ -78,6 +78,12 @@ mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Que
 {
 	ListCell   *cell;
 
+	/* SELECT INTO: the query stands within a statement that makes a table */
+	if (query->commandType == CMD_UTILITY && IsA(query->utilityStmt, CreateTableAsStmt))
+	{
+		fragment->makes_columns = true;
+		query = castNode(Query, castNode(CreateTableAsStmt, query->utilityStmt)->query);
+	}
 	/* of DISTINCT, ORDER BY needs the same expressions */
 	if (select->op != SETOP_NONE || query->setOperations || (select->distinctClause && select->sortClause))
 		return;
