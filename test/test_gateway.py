@@ -701,6 +701,57 @@ def test_pg_hba_decides(new_gateway):
         assert error and (not served or "ident cannot be used through the gateway" in error), error
 
 
+def test_what_a_startup_packet_may_say(gateway, shop):
+    """Nothing in it unmarks a session or gets more than directly."""
+    def marked(link):
+        return wire.columns(link.answers(wire.query("SHOW mongo_change_stream.through_gateway"))[1][1]) == ["on"]
+
+    for options in ({"options": "-c mongo_change_stream.through_gateway=off"}, {"mongo_change_stream.through_gateway": "off"}, {"_pq_.unknown": "x"}, {"application_name": "x" * 9000}):
+        with Wire(gateway.port) as link:
+            assert marked(link.login(**options)), options
+    # with our setting it is longer than the server takes
+    with Wire(gateway.port) as link:
+        packet = wire.startup(application_name="x")
+        link.send(wire.startup(application_name="x" * (9990 - len(packet))))
+        found = link.rest()
+        assert b"08P01" in found and b"too long for the gateway" in found
+    # a session that replicates speaks another language
+    with Wire(gateway.port) as link:
+        link.login(database="shop", replication="database")
+        assert wire.kinds(link.answers(wire.query("IDENTIFY_SYSTEM"))) == "TDCZ"
+        assert wire.kinds(link.answers(wire.query("SELECT thing.name FROM things"))) == "EZ"
+    # SCRAM's channel binding needs TLS, and who insists gets none without
+    with pytest.raises(psycopg.OperationalError, match="channel binding"):
+        gateway.connect(channel_binding="require")
+
+
+def test_cancel_keys_are_the_servers(gateway):
+    """Who does not know a session's key cancels nothing."""
+    with gateway.connect() as connection:
+        timer = threading.Timer(0.3, lambda: Wire(gateway.port).send(wire.message(b"", struct.pack("!III", 80877102, connection.info.backend_pid, 4711))).rest())
+        timer.start()
+        assert connection.execute("SELECT 1 FROM pg_sleep(1)").fetchone() == (1,)
+        timer.join()
+
+
+def test_ipv6(new_gateway):
+    """A client of ::1 is one of ::1 for the server, too, where that listens there, and else of 127.0.0.1, as it could be itself."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    for addresses, seen in (("127.0.0.1,::1", "::1/128"), ("127.0.0.1", "127.0.0.1/32")):
+        gateway = new_gateway(start=False)
+        gateway.cluster.configure(listen_addresses=addresses)
+        gateway.cluster.start()
+        wait_until(lambda: "listens on ::1" in gateway.cluster.log_text(), 20, "it listens on ::1")
+        with gateway.connect(host="::1") as connection:
+            assert connection.execute("SELECT inet_client_addr()::text").fetchone() == (seen,)
+        with gateway.connect() as connection:
+            assert connection.execute("SELECT inet_client_addr()::text").fetchone() == ("127.0.0.1/32",)
+
+
 def test_nothing_garbage_and_lengths(gateway):
     with Wire(gateway.port) as link:
         link.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -822,6 +873,21 @@ def test_kill_restarts_nothing_else(gateway, shop):
     assert [line for line in gateway.cluster.new_deaths() if "signal 9" not in line] == []
     with gateway.connect("shop") as connection:
         assert connection.execute("SELECT thing.name::text FROM things WHERE thing.size.height = 40").fetchall() == [("lamp",)]
+
+
+@pytest.mark.crashes
+@pytest.mark.faults
+def test_pauses_between_deaths_grow(new_gateway):
+    gateway = new_gateway()
+    pauses = []
+    for _ in range(4):
+        wait_until(gateway.listens, 30, "the gateway listens")
+        _, process = wait_until(gateway.supervisor, 10, "its process is seen")
+        os.kill(process, signal.SIGKILL)
+        begin = time.monotonic()
+        wait_until(lambda: (gateway.supervisor() or (0, process))[1] != process, 30, "it is started again")
+        pauses.append(time.monotonic() - begin)
+    assert all(pause > least for pause, least in zip(pauses, (0.9, 1.9, 3.9, 7.9))), pauses
 
 
 @pytest.mark.crashes
