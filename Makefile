@@ -91,9 +91,9 @@ test-faults:
 	$(RUN) test/run.py --faults $(TESTS)
 test-monitoring:
 	$(RUN) test/run.py --extras test/test_monitoring.py
-# PostgreSQL's own tests through the gateway; downloads its source by apt
+# PostgreSQL's own tests through the gateway, and clients that are large; downloads PostgreSQL's source by apt
 test-gateway:
-	$(RUN) test/run.py --extras test/test_gateway_regress.py
+	$(RUN) test/run.py --extras test/test_gateway_regress.py test/test_clients.py
 test-package:
 	$(RUN) test/debian_packages.py $(WHAT)
 # what is committed, and no more
