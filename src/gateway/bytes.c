@@ -62,28 +62,25 @@ mcs_gateway_reserve(Bytes *bytes, size_t more)
 		return true;
 	while (room - size < more)
 		room *= 2;
-	/* what is gone at the begin is room, too, where moving the rest pays */
-	if (room == bytes->room)
+	/* what is gone at the begin is room, too */
+	if (bytes->begin > 0)
 	{
 		memmove(bytes->data, bytes->data + bytes->begin, size);
 		bytes->begin = 0;
 		bytes->end = size;
-		return true;
 	}
-	data = malloc(room);
+	if (room == bytes->room)
+		return true;
+	/* large ones grow without being copied */
+	data = realloc(bytes->data, room);
 	if (!data)
 	{
 		bytes->broken = missing = true;
 		return false;
 	}
-	if (size > 0)
-		memcpy(data, mcs_gateway_at(bytes), size);
-	free(bytes->data);
 	held += room - bytes->room;
 	bytes->data = data;
 	bytes->room = room;
-	bytes->begin = 0;
-	bytes->end = size;
 	return true;
 }
 

@@ -45,7 +45,7 @@ static const char *const writers[] = {"INSERT", "MERGE", NULL};
 static const char *const made_of[] = {"JSON", "JSONB", "EXTENSION", "FOREIGN", "CREATE_CHANGE_MIRROR", "CREATE_CHANGE_MIRRORS", NULL};
 
 /* So many bytes are looked at in one step: a millisecond or so. */
-#define STEP	(256 * 1024)
+#define STEP	(64 * 1024)
 
 /* Whether a word is one of the dialect's, or a name as its users have. */
 static bool
@@ -58,6 +58,19 @@ is_spoken(const Word *word, bool behind_change)
 		(behind_change && mcs_gateway_word_in(word, streams));
 }
 
+/* Takes account of what is neither a keyword nor a name, of which a long text has most. */
+static void
+take_other(Glance *glance, const Word *word)
+{
+	if (mcs_gateway_sign_is(word, ';'))
+		glance->in_statement = false;
+	else if (!mcs_gateway_sign_is(word, '('))
+		glance->in_statement = glance->later = true;
+	/* of json a path is wanted: data.x, and not t.data */
+	glance->look.about |= glance->path_may_follow && mcs_gateway_sign_is(word, '.');
+	glance->path_may_follow = glance->behind_change = glance->behind_writer = false;
+}
+
 /* Takes account of a word. */
 static void
 take_word(Glance *glance, const Word *word, const Names *names)
@@ -65,7 +78,7 @@ take_word(Glance *glance, const Word *word, const Names *names)
 	Look	   *look = &glance->look;
 	int			named = mcs_gateway_find_name(names, word);
 
-	if (!glance->in_statement && !mcs_gateway_sign_is(word, '(') && !mcs_gateway_sign_is(word, ';'))
+	if (!glance->in_statement)
 	{
 		look->candidate |= mcs_gateway_word_in(word, beginnings);
 		glance->own |= mcs_gateway_word_in(word, own_beginnings);
@@ -73,14 +86,11 @@ take_word(Glance *glance, const Word *word, const Names *names)
 		look->exits |= !glance->later && mcs_gateway_word_in(word, exits);
 		glance->in_statement = glance->later = true;
 	}
-	if (mcs_gateway_sign_is(word, ';'))
-		glance->in_statement = false;
 	/* INSERT INTO and MERGE INTO make none */
 	glance->maker |= mcs_gateway_word_in(word, makers) && !(glance->behind_writer && mcs_gateway_word_is(word, "INTO"));
 	glance->of_documents |= mcs_gateway_word_in(word, made_of);
 	look->spoken |= is_spoken(word, glance->behind_change);
-	/* of json a path is wanted: data.x, and not t.data */
-	look->about |= (named & NAME_RELATION) || (glance->path_may_follow && mcs_gateway_sign_is(word, '.'));
+	look->about |= (named & NAME_RELATION) != 0;
 	glance->path_may_follow = named & NAME_JSON;
 	glance->behind_change = mcs_gateway_word_is(word, "CHANGE");
 	glance->behind_writer = mcs_gateway_word_in(word, writers);
@@ -104,7 +114,10 @@ mcs_gateway_look(Glance *glance, const char *text, size_t size, bool escapes, co
 		reader->escapes = escapes;
 	glance->begun = true;
 	while ((word = mcs_gateway_next_word(reader)).kind != WORD_END && word.kind != WORD_PAUSE)
-		take_word(glance, &word, names);
+		if (word.kind == WORD_PLAIN || word.kind == WORD_QUOTED)
+			take_word(glance, &word, names);
+		else
+			take_other(glance, &word);
 	glance->at = reader->at - text;
 	glance->begin = reader->begin - text;
 	if (word.kind == WORD_PAUSE)

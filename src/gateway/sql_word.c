@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define LONG_WORD	1000
+
 static bool
 is_blank(char c)
 {
@@ -53,6 +55,13 @@ static const char *
 stop_of(const WordReader *reader)
 {
 	return reader->pause && reader->pause < reader->end ? reader->pause : reader->end;
+}
+
+/* Whether a word is so long that it is none, and goes on as another one behind a pause. */
+static bool
+is_endless(const WordReader *reader)
+{
+	return is_late(reader) && reader->at - reader->begin > LONG_WORD;
 }
 
 /* Goes on in a comment up to the line's end. */
@@ -227,7 +236,7 @@ begin_dollars(WordReader *reader)
 static void
 skip_number(WordReader *reader)
 {
-	while (is_digit(peek(reader, 0)) || begins_word(peek(reader, 0)) || (peek(reader, 0) == '.' && peek(reader, 1) != '.'))
+	while ((is_digit(peek(reader, 0)) || begins_word(peek(reader, 0)) || (peek(reader, 0) == '.' && peek(reader, 1) != '.')) && !is_endless(reader))
 		reader->at++;
 }
 
@@ -252,7 +261,7 @@ begin_word(WordReader *reader)
 	else if (begins_word(c))
 	{
 		reader->kind = WORD_PLAIN;
-		while (begins_word(peek(reader, 0)) || is_digit(peek(reader, 0)) || peek(reader, 0) == '$')
+		while ((begins_word(peek(reader, 0)) || is_digit(peek(reader, 0)) || peek(reader, 0) == '$') && !is_endless(reader))
 			reader->at++;
 	}
 	else if (is_digit(c) || (c == '.' && is_digit(peek(reader, 1))))
