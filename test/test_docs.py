@@ -36,10 +36,12 @@ def blocks(repository, page, language="sql"):
 class Reader:
     """Types text into one psql, which stops at the first error, and no statement of which may take long."""
 
-    def __init__(self, shop):
+    def __init__(self, shop, folder):
+        """The folder is an empty one: psql writes into a file what stands behind \\g on its line, a comment, too."""
+        self.folder = folder
         environment = {**shop.cluster.client_environment(shop.name), "PGOPTIONS": "-c statement_timeout=60s"}
         self.psql = subprocess.Popen([shop.cluster.installation.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-At"], text=True,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=folder)
 
     def types(self, text):
         """Returns the lines that psql printed meanwhile; an error is one here."""
@@ -56,6 +58,7 @@ class Reader:
         self.psql.stdin.close()
         self.psql.wait()
         self.psql.stdout.close()
+        assert os.listdir(self.folder) == []
 
 
 @pytest.fixture
@@ -253,12 +256,12 @@ MEANWHILE = {
 }
 
 
-def test_every_page_in_order(shop, repository):
+def test_every_page_in_order(shop, repository, tmp_path):
     order = pages(repository)
     assert sorted(order[1:]) == sorted(f"docs/{path.name}" for path in (repository / "docs").glob("*.md")), "a page that the README does not name"
     seen = set()
     for page in order:
-        reader = Reader(shop)
+        reader = Reader(shop, tmp_path)
         for block in blocks(repository, page):
             try:
                 printed = reader.types(block.replace(MINE, shop.mongo.uri))
@@ -272,11 +275,11 @@ def test_every_page_in_order(shop, repository):
     assert seen == set(MEANWHILE)
 
 
-def test_first_screen(shop, repository):
+def test_first_screen(shop, repository, tmp_path):
     """Who types the README's first statements has a table of the documents that are there, and keeps it."""
     orders = shop.mongo.client.shop.orders
     orders.insert_many({"_id": number, "status": "placed", "total": number} for number in range(1, 2001))
-    reader = Reader(shop)
+    reader = Reader(shop, tmp_path)
     create, server, mirror, select = [statement.strip() for statement in blocks(repository, "README.md")[0].split(";")[:-1]]
     assert create == "CREATE EXTENSION mongo_change_stream" and mirror == "SELECT create_change_mirror('orders')" and select == "SELECT * FROM orders"
     for statement in (create, server.replace(MINE, shop.mongo.uri), mirror):
@@ -301,7 +304,7 @@ def test_all_sql_is_typed(repository):
 
 def test_consumer_of_the_readme(shop, repository, tmp_path):
     """It prints what comes, goes on by another connection when the first breaks, and no document ends it."""
-    reader = Reader(shop)
+    reader = Reader(shop, tmp_path)
     typed = blocks(repository, "README.md")
     reader.types(typed[0].replace(MINE, shop.mongo.uri))
     reader.types(next(block for block in typed if "create_change_stream('order_events'" in block))
