@@ -253,6 +253,8 @@ def package_of(machine, report, mongo, suite, major, made_up=False):
         with report.step("a bare Debian to install on", of_debian=True):
             clean = Chroot(machine, suite, f"install{major}")
             ends.callback(clean.discard)
+        # the machine's ports are not for it
+        clean.configure_clusters(listen_addresses="''")
         (clean.folder / "root/build/mongo-change-stream").mkdir(parents=True)
         for name in (build.folder / "root/build").glob("*.deb"):
             shutil.copy(name, clean.folder / "root/build")

@@ -41,8 +41,7 @@ class Image:
         self.inside = Chroot(machine, suite, name)
         self.settings = f"export PG_MAJOR={major} PATH=$PATH:/usr/lib/postgresql/{major}/bin\n"
         self.command = None
-        (self.inside.folder / "etc/postgresql-common").mkdir()
-        (self.inside.folder / "etc/postgresql-common/createcluster.conf").write_text("create_main_cluster = false\n")
+        self.inside.configure_clusters(create_main_cluster="false")
         self.inside.run(f"apt-get install --no-install-recommends postgresql-{major}", last_line)
 
     def run(self, script, **where):

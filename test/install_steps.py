@@ -38,6 +38,7 @@ def readme(machine, report, mongo, suite, major):
         with report.step("a bare Debian"):
             inside = Chroot(machine, suite, "readme")
             ends.callback(inside.discard)
+        inside.configure_clusters(listen_addresses="''")        # the machine's ports are not for it
         inside.give_clone("root/mongo_change_stream")
         commands = [command.replace("postgresql-15", f"postgresql-{major}").replace("server-dev-15", f"server-dev-{major}")
                     for command in typed("PostgreSQL 15 or later")]

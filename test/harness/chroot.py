@@ -125,6 +125,12 @@ class Chroot:
             raise RuntimeError(f"this should have failed: {script}\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
+    def configure_clusters(self, **settings):
+        """What clusters get that PostgreSQL's packages will make in here."""
+        folder = self.folder / "etc/postgresql-common"
+        folder.mkdir(exist_ok=True)
+        (folder / "createcluster.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+
     def give_clone(self, folder):
         """Copies what is committed, or about to be, into a folder in here, as a clone has it."""
         listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True, check=True).stdout
