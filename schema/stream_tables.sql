@@ -137,7 +137,7 @@ COMMENT ON COLUMN change_stream_progress.oplog_told
   IS 'share of the oplog, in percent, that lay behind the position when change_stream_alert was told of it; 0: it was not';
 COMMENT ON COLUMN change_stream_progress.last_event_token
   IS 'resume token of an event that MongoDB''s history must have, or it is not the one that was followed; null: none yet';
-COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set; null: nothing yet';
+COMMENT ON COLUMN change_stream_progress.deployment IS 'what MongoDB said of itself: name, id and hosts of the replica set, and by which uri; null: nothing yet';
 COMMENT ON COLUMN change_stream_progress.oplog_holds
   IS 'how far back it would reach when full, at its pace until then, which is what change_stream_alert goes by; null: as oplog_window';
 COMMENT ON COLUMN change_stream_progress.kept_from

@@ -6,9 +6,10 @@ import psycopg
 import pytest
 
 import oracle
+from foreign import messages
 from groups import create_beside
 from harness.machine import wait_until
-from streams import Writers, create, error_of, resume, status, sync, wait_state, worker
+from streams import Writers, create, error_of, pause, resume, status, sync, wait_state, worker
 
 WORKERS = ("SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('mongo_change_stream worker', 'mongo_change_stream group')"
            " AND datname = %s")
@@ -247,6 +248,17 @@ def test_standby(new_cluster, mongo, mdb):
     assert there.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'mongo_change_stream%%'") == 0
     assert error_of(there, "SELECT pause_change_stream('orders')").sqlstate == "25006"
     assert status(there, "orders")["pid"] is None
+    # kept events are read there, too, and what has not been replayed comes from MongoDB
+    db.execute("IMPORT FOREIGN SCHEMA x LIMIT TO (c) FROM SERVER mongo INTO public OPTIONS (full_document 'default')".replace("x", f'"{mdb.name}"'))
+    there.wait_for("SELECT to_regclass('c') IS NOT NULL")
+    seen = messages(there.connection)
+    pause(db, "orders")
+    mdb.c.insert_one({"_id": 2})
+    text = there.value("SELECT change_stream_translate($$ SELECT full_document['_id']::int FROM CHANGE_STREAM(c) WHERE cluster_time >= (SELECT cluster_time FROM change_stream_events) $$)")
+    assert "change_stream_kept(" in text
+    assert sorted(there.column(text)) == [1, 2] and 'kept events of change stream "orders"' in seen[-1][1]
+    mdb.c.delete_one({"_id": 2})
+    resume(db, "orders")
     with Writers(mongo, mdb.name, collections=("c",)) as writers:
         writers.wait(30)
         sync(db, "orders")

@@ -10,6 +10,7 @@ import pytest
 from foreign import COLUMNS, foreign_table, messages, plan
 from streams import alter, create, drop, error_of, pause, resume, sync, wait_state
 from test_fdw import QUESTIONS, history
+from test_restore import Dump
 
 SHARED = ", ".join(COLUMNS)
 IMAGES = {"full_document": "whenAvailable", "full_document_before_change": "whenAvailable"}
@@ -334,7 +335,9 @@ def test_definitions(kept, mdb):
         seen = messages(kept.connection)
         kept.execute(f"SELECT 1 FROM (SELECT * FROM c WHERE change_stream_kept(tableoid)) AS c WHERE {start}")
         assert f'as change stream "s" {says}' in seen[0][1]
-        kept.execute(seen[0][3])
+        # what would help from now on, no more
+        assert seen[0][3] is None
+        alter(kept, "s", reset=[option])
         assert not is_kept(both(kept, start)[1])
         assert is_kept(both(kept, first_event(kept, mdb))[1])
     after = first_event(kept, mdb)
@@ -431,6 +434,7 @@ def test_prepared_statements_and_views(kept, mdb):
     kept.execute(translated(kept, f"CREATE VIEW v AS SELECT operation_type, full_document.n FROM CHANGE_STREAM(c) AS x WHERE {start}"))
     kept.execute(translated(kept, f"PREPARE p(timestamptz) AS SELECT {SHARED} FROM CHANGE_STREAM(c) WHERE cluster_time >= $1"))
     seen = messages(kept.connection)
+    hint = None
     for state in ("there", "off", "dropped", "again"):
         writes(mdb, first={"there": 0, "off": 1000, "dropped": 2000, "again": 3000}[state])
         if state == "dropped":
@@ -449,6 +453,11 @@ def test_prepared_statements_and_views(kept, mdb):
             if state == "dropped":
                 assert said[0].endswith("as no change stream whose events may be read follows c")
                 assert seen[0][3].startswith("SELECT create_change_stream('c', collection => 'c', database => ")
+                hint = hint or seen[0][3]
+    drop(kept, "s")
+    kept.execute(hint)
+    sync(kept, "c")
+    assert is_kept(both(kept, start)[1], "c")
 
 
 def test_a_cursor_keeps_its_snapshot(kept, mdb):
@@ -538,6 +547,8 @@ def test_explain(kept, mdb):
     pause(kept, "s")
     kept.execute("ALTER SERVER mongo OPTIONS (SET uri 'mongodb://127.0.0.1:1/?replicaSet=rs0')")
     text = translated(kept, f"SELECT operation_type FROM CHANGE_STREAM(c) WHERE {start}")
+    assert 'none, as change stream "s" has not followed yet by the server\'s uri of now' in plan(kept, text)
+    kept.execute("UPDATE change_stream_progress SET deployment = '{\"uri\": \"mongodb://127.0.0.1:1/?replicaSet=rs0\"}'")
     assert re.search('Kept Events: change stream "s" since 20[^,]*, then MongoDB\'s history$', plan(kept, text), re.M)
     text = translated(kept, "SELECT operation_type FROM CHANGE_STREAM(c)")
     assert re.search('Kept Events: change stream "s" since 20[^,]* if MongoDB\'s history begins later, then MongoDB\'s history$', plan(kept, text), re.M)
@@ -560,3 +571,47 @@ def test_second_argument(kept, mdb):
         assert error.sqlstate == "42601" and "only 'history' can stand behind the name" in str(error)
     for text in ("SELECT change_stream(a, b) FROM t", "INSERT INTO change_stream (a, b) VALUES (1, 2)"):
         assert translated(kept, text) == text
+
+
+def test_restored(kept, mdb, postgres, tmp_path):
+    """A view is read as it was; its kept events count again when the stream has been resumed in the new database."""
+    start = first_event(kept, mdb)
+    writes(mdb)
+    sync(kept, "s")
+    kept.execute(translated(kept, f"CREATE VIEW v AS SELECT {SHARED} FROM CHANGE_STREAM(c) AS x WHERE {start}"))
+    dump = Dump(kept, postgres, tmp_path)
+    there = dump.restore()
+    try:
+        seen = messages(there.connection)
+        for said in ('MongoDB\'s history, as change stream "s" was made in another database or cluster', 'kept events of change stream "s" since'):
+            writes(mdb, first=1000 * len(said))
+            assert len(there.execute("SELECT * FROM v")) == mdb.command("count", "other")["n"] // 20 * WRITES + 1
+            assert said in seen[-1][1]
+            if "another" in said:
+                there.execute(seen[-1][3])
+                sync(there, "s")
+    finally:
+        there.close()
+        postgres.drop_database(there.name)
+
+
+def test_in_other_statements(kept, mdb):
+    """Locks of rows, functions' bodies, a handler's, a materialized view that is refreshed, COPY, parallel plans."""
+    start = first_event(kept, mdb)
+    kept.execute("CREATE TABLE counted (event_id bigint, n bigint)")
+    kept.execute(translated(kept, f"CREATE MATERIALIZED VIEW m AS SELECT operation_type, count(*) AS n FROM CHANGE_STREAM(c) AS x WHERE {start} GROUP BY 1"))
+    kept.execute(translated(kept, "CREATE TRIGGER h ON CHANGE STREAM s FOR EACH CHANGE AS BEGIN"
+                            f" INSERT INTO counted SELECT change.event_id, count(*) FROM CHANGE_STREAM(c) x WHERE {start}; END"))
+    assert kept.value("SELECT body LIKE '%change_stream_kept(tableoid)%' FROM change_handlers")
+    writes(mdb)
+    assert kept.value("SELECT sync_change_stream('s', handlers => true)")
+    assert kept.row("SELECT count(*), min(n) >= 1, max(n) FROM counted") == (WRITES, True, WRITES + 1)
+    seen = messages(kept.connection)
+    kept.execute("REFRESH MATERIALIZED VIEW m")
+    assert kept.value("SELECT sum(n) FROM m") == WRITES + 1 and "kept events" in seen[-1][1]
+    assert len(kept.execute(translated(kept, f"SELECT operation_type FROM CHANGE_STREAM(c) AS x WHERE {start} FOR UPDATE"))) == WRITES + 1
+    assert len(kept.execute(translated(kept, f"SELECT operation_type FROM CHANGE_STREAM(c) AS x, counted WHERE n = 1 AND {start} FOR UPDATE OF counted"))) % (WRITES + 1) == 0
+    kept.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0")
+    for _ in range(7):      # past the custom plans
+        assert kept.value(translated(kept, f"SELECT count(*) FROM CHANGE_STREAM(c) AS x JOIN change_stream_events e USING (resume_token) WHERE x.{start}")) == WRITES + 1
+    kept.execute("ANALYZE c")

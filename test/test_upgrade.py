@@ -1,6 +1,7 @@
 """A database of version 1.0 that is updated equals one that was made by the current version, and its streams go on."""
 import pytest
 
+from foreign import messages
 from groups import TOGETHER
 from mirrors import equal_now, mirror, wait_exact
 from streams import Writers, create, error_of, operations, sync, wait_state
@@ -111,6 +112,14 @@ def test_streams_go_on_through_the_update(old, mongo, mdb):
     mdb.orders.insert_many({"_id": number} for number in range(200, 250))
     assert old.value("SELECT sync_change_stream('orders', handlers => true)")
     assert old.column("SELECT event_id FROM handled ORDER BY 1") == list(range(1, 251))
+    # what is kept of it is known to be all from the update on
+    old.execute(f"""IMPORT FOREIGN SCHEMA "{mdb.name}" LIMIT TO (orders) FROM SERVER mongo INTO public OPTIONS (full_document 'default')""")
+    said = messages(old.connection)
+    text = "SELECT document_key FROM CHANGE_STREAM(orders) WHERE cluster_time >= (SELECT cluster_time FROM change_stream_events WHERE event_id = {})"
+    assert len(old.execute(old.value("SELECT change_stream_translate(%s)", text.format(1)))) == 250
+    assert 'change stream "orders" keeps all events only since ' in said[-1][1]
+    assert len(old.execute(old.value("SELECT change_stream_translate(%s)", text.format(250)))) >= 1
+    assert 'kept events of change stream "orders"' in said[-1][1]
 
 
 def test_update_while_streams_write(old, postgres, mongo, mdb):

@@ -107,33 +107,50 @@ alter_table(const FdwTable *table, const char *options)
 					quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->relid)), table->name), options);
 }
 
-/* Whether the images that are asked for are not those of the table's options. */
+/* Whether the history's tokens are of the form that streams with images have, and those of others have not. */
 static bool
-check_images(const FdwKept *kept, KeptSource *source)
+has_images(const char *full_document, const char *before_change)
+{
+	return strcmp(full_document, "default") != 0 || strcmp(before_change, "off") != 0;
+}
+
+/* What of the table's options is not as the stream has it, where that is seen in what is asked for. */
+static void
+check_options(const FdwKept *kept, KeptSource *source)
 {
 	const FdwTable *table = kept->request.table;
 	const KeptStream *stream = source->stream;
 	const char *full = mcs_fdw_full_document(table, kept->request.asked, true);
 	const char *before = mcs_fdw_before_change(table, kept->request.asked, true);
-	bool		differs;
-	bool		before_differs;
+	const char *expanded = stream->show_expanded_events ? "true" : "false";
+	bool		splits = mcs_token_of_split_stream(stream->token);
 	StringInfoData command;
 
 	full = full ? full : "default";
 	before = before ? before : "off";
-	differs = strcmp(full, stream->full_document) != 0 && (asks(kept, EVENT_FULL_DOCUMENT) || asks(kept, EVENT_FULL_DOCUMENT_SOURCE));
-	before_differs = strcmp(before, stream->full_document_before_change) != 0 && asks(kept, EVENT_FULL_DOCUMENT_BEFORE_CHANGE);
-	if (!differs && !before_differs)
-		return false;
-	source->misfit = differs ? psprintf("has full_document '%s' and the table '%s'", stream->full_document, full)
-		: psprintf("has full_document_before_change '%s' and the table '%s'", stream->full_document_before_change, before);
 	initStringInfo(&command);
-	if (differs)
+	if (stream->show_expanded_events != table->show_expanded_events)
+	{
+		source->misfit = psprintf("has show_expanded_events %s and the table has not", expanded);
+		append_option(&command, table, "show_expanded_events", expanded);
+	}
+	if (strcmp(full, stream->full_document) != 0 && (asks(kept, EVENT_FULL_DOCUMENT) || asks(kept, EVENT_FULL_DOCUMENT_SOURCE)))
+	{
+		source->misfit = psprintf("has full_document '%s' and the table '%s'", stream->full_document, full);
 		append_option(&command, table, "full_document", stream->full_document);
-	if (before_differs)
+	}
+	if (strcmp(before, stream->full_document_before_change) != 0 && asks(kept, EVENT_FULL_DOCUMENT_BEFORE_CHANGE))
+	{
+		source->misfit = psprintf("has full_document_before_change '%s' and the table '%s'", stream->full_document_before_change, before);
 		append_option(&command, table, "full_document_before_change", stream->full_document_before_change);
-	source->hint = alter_table(table, command.data);
-	return true;
+	}
+	if (!asks(kept, EVENT_RESUME_TOKEN))
+		splits = kept->split_tokens;
+	else if (source->misfit == NULL && splits != kept->split_tokens)
+		source->misfit = "has resume tokens of another form, and resume_token is asked for";
+	/* only what helps */
+	if (command.len > 0 && (!asks(kept, EVENT_RESUME_TOKEN) || splits == has_images(stream->full_document, stream->full_document_before_change)))
+		source->hint = alter_table(table, command.data);
 }
 
 /* Whether two texts are the same, or neither is there. */
@@ -160,7 +177,6 @@ check_source(const FdwKept *kept, KeptSource *source)
 {
 	const KeptStream *stream = source->stream;
 	const char *name = quote_literal_cstr(stream->name);
-	StringInfoData command;
 
 	if (stream->restored)
 	{
@@ -175,26 +191,16 @@ check_source(const FdwKept *kept, KeptSource *source)
 	else if (stream->token == NULL || stream->kept_from == NULL)
 		source->misfit = "has no position yet from which on its events are known to be all";
 	else if (stream->leaves_out)
-	{
 		source->misfit = psprintf("has %s", stream->leaves_out);
-		source->hint = psprintf("SELECT alter_change_stream(%s, reset => '{%s}');", name, stream->leaves_out);
-	}
-	else if (stream->show_expanded_events != kept->request.table->show_expanded_events)
-	{
-		const char *expanded = stream->show_expanded_events ? "true" : "false";
-
-		source->misfit = psprintf("has show_expanded_events %s and the table has not", expanded);
-		initStringInfo(&command);
-		append_option(&command, kept->request.table, "show_expanded_events", expanded);
-		source->hint = alter_table(kept->request.table, command.data);
-	}
 	else if (stream->hides && kept->asks_fields)
 		source->misfit = psprintf("has %s", stream->hides);
+	/* not known right after a move of the position: then the next session looks */
+	else if (stream->uri && !same_text(stream->uri, kept->request.target->uri))
+		source->misfit = "has not followed yet by the server's uri of now";
 	else if (!is_same_user(kept, stream))
 		source->misfit = "is followed as another user of MongoDB";
-	else if (!check_images(kept, source) && asks(kept, EVENT_RESUME_TOKEN) &&
-			 mcs_token_of_split_stream(stream->token) != kept->split_tokens)
-		source->misfit = "has resume tokens of another form, and resume_token is asked for";
+	else
+		check_options(kept, source);
 }
 
 /* The same for the table, of which no stream may be a part. */
@@ -429,6 +435,9 @@ tell_none(const FdwKept *kept, FdwKeptChoice *choice)
 
 	choice->text = psprintf("no change stream whose events may be read follows %s", table->collection ? table->collection :
 							table->database ? psprintf("database %s", table->database) : "every database");
+	/* a new stream's tokens would not be those of a table without images */
+	if (asks(kept, EVENT_RESUME_TOKEN) && !kept->split_tokens)
+		return;
 	initStringInfo(&command);
 	appendStringInfo(&command, "SELECT create_change_stream(%s", quote_literal_cstr(table->name));
 	if (table->collection && table->database)
@@ -441,7 +450,8 @@ tell_none(const FdwKept *kept, FdwKeptChoice *choice)
 		appendStringInfo(&command, ", full_document_before_change => '%s'", before);
 	if (table->show_expanded_events)
 		appendStringInfoString(&command, ", show_expanded_events => true");
-	appendStringInfoString(&command, ");");
+	/* with all that the history has, so that the same question is answered by it */
+	appendStringInfoString(&command, ", start_at => 'earliest');");
 	choice->hint = command.data;
 }
 

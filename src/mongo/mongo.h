@@ -251,6 +251,9 @@ typedef struct MongoReply
  */
 extern MongoSession *mcs_session_open(const MongoTarget *target, const char *purpose);
 
+/* Which uri it was opened by; nothing secret stands in one. */
+extern const char *mcs_session_uri(const MongoSession *session);
+
 /*
  * From now on waits of a session fail after timeout_ms altogether, and as soon
  * as stop, which is asked when the latch was set, says so.  It is to be closed

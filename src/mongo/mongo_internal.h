@@ -183,6 +183,7 @@ struct MongoSession
 	bool		(*stop) (void); /* NULL: nothing ends a wait early */
 	MongoCursor *cursor;		/* NULL: none open */
 	MongoNames	names;			/* for hints */
+	char	   *uri;			/* of the server */
 
 	/* looking whether the thread hangs */
 	int64		gone_since;		/* as of the last look */

@@ -199,6 +199,13 @@ check_threads_left(void)
 				 errhint("Reconnect, or wait until they have ended.")));
 }
 
+/* The server's uri as it was when the session was opened. */
+const char *
+mcs_session_uri(const MongoSession *session)
+{
+	return session->uri;
+}
+
 /* A session of one's own; nothing is sent before the first request. */
 MongoSession *
 mcs_session_open(const MongoTarget *target, const char *purpose)
@@ -246,6 +253,7 @@ mcs_session_open(const MongoTarget *target, const char *purpose)
 				 errmsg("could not start a thread for MongoDB's driver: %m")));
 	}
 	session->thread = thread;
+	session->uri = MemoryContextStrdup(context, target->uri ? target->uri : "");
 	mcs_names_fill(&session->names, target);
 	/* from here on whatever goes wrong ends the thread, too */
 	dlist_push_tail(&sessions, &session->node);

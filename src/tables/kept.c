@@ -35,11 +35,12 @@ mcs_kept_init(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
-/* Which of a stream's options leaves events out, or makes others of them; NULL for none. */
-static const char *
+/* The options of a stream that leave events out, or make others of them; NULL for none. */
+static char *
 leaving_out(const CatalogRow *row)
 {
 	static const char *const options[] = {"filter", "operations", "pipeline", "add_fields"};
+	char	   *names = NULL;
 
 	for (int i = 0; i < lengthof(options); i++)
 	{
@@ -47,9 +48,25 @@ leaving_out(const CatalogRow *row)
 
 		(void) mcs_catalog_get_datum(row, options[i], &isnull);
 		if (!isnull)
-			return options[i];
+			names = names ? psprintf("%s, %s", names, options[i]) : pstrdup(options[i]);
 	}
-	return NULL;
+	return names ? MemoryContextStrdup(row->target, names) : NULL;
+}
+
+/* The uri in what MongoDB said of itself. */
+static char *
+deployment_uri(const CatalogRow *row)
+{
+	Document   *deployment = mcs_catalog_get_document(row, "deployment");
+	DocumentValue value;
+	const char *string;
+	uint32		size;
+
+	if (deployment == NULL || DOCUMENT_TYPE(deployment) != DOCUMENT_OBJECT ||
+		!mcs_document_find(DOCUMENT_VALUE(deployment), DOCUMENT_VALUE_SIZE(deployment), "uri", &value) ||
+		!mcs_document_get_string(&value, &string, &size))
+		return NULL;
+	return MemoryContextStrdup(row->target, pnstrdup(string, size));
 }
 
 /* Which one hides fields of documents. */
@@ -77,6 +94,7 @@ kept_from_row(const CatalogRow *row)
 	stream->show_expanded_events = mcs_catalog_get_bool(row, "show_expanded_events");
 	stream->restored = mcs_catalog_is_from_elsewhere(row);
 	stream->history_lost = stopped && strcmp(stopped, "history_lost") == 0;
+	stream->uri = deployment_uri(row);
 	stream->token = mcs_catalog_get_text(row, "resume_token");
 	stream->last_event_id = mcs_catalog_get_int64(row, "last_event_id");
 	stream->kept_from = mcs_catalog_get_text(row, "kept_from");
@@ -95,7 +113,7 @@ List *
 mcs_kept_streams(const KeptPlace *place, Oid userid, Snapshot snapshot)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT s.*, p.resume_token, p.last_event_id, p.kept_from, p.kept_from_event, "
+		"SELECT s.*, p.resume_token, p.last_event_id, p.kept_from, p.kept_from_event, p.deployment, "
 		"s.collection_name IS NULL AND $3 IS NOT NULL AS of_database "
 		"FROM @.change_streams s JOIN @.change_stream_progress p ON p.stream_name = s.stream_name "
 		"WHERE s.server = $1 AND s.database_name = coalesce($2, '*') AND (s.collection_name = $3 OR s.collection_name IS NULL) AND s.keep_events "

@@ -321,13 +321,14 @@ typedef struct KeptStream
 	bool		of_database;	/* not of the collection alone */
 
 	/* what its rows are */
-	const char *leaves_out;		/* an option by which events are missing or other ones; NULL: none */
+	char	   *leaves_out;		/* options by which events are missing or other ones; NULL: none */
 	const char *hides;			/* one by which fields are */
 	char	   *full_document;
 	char	   *full_document_before_change;
 	bool		show_expanded_events;
 	bool		restored;		/* made in another cluster or database than this one */
 	bool		history_lost;	/* it has stopped so */
+	char	   *uri;			/* of the server, by which MongoDB was last seen to be the one that is followed */
 
 	/* which there are: those with numbers behind kept_from_event, none missing unless somebody has deleted it */
 	char	   *token;			/* its position */

@@ -41,6 +41,7 @@ typedef struct Deployment
 	DocumentValue set_name;		/* type 0 where it is not known */
 	DocumentValue set_id;
 	DocumentValue hosts;
+	DocumentValue uri;			/* by which it was asked */
 } Deployment;
 
 /* ---- what MongoDB says of itself ---- */
@@ -118,6 +119,8 @@ identify(StreamWorker *worker, uint64 *time, MongoError *error)
 		if (config)
 			mcs_session_free_reply(config);
 	}
+	/* whose events are kept is known to who reads them only as long as the server leads there */
+	mcs_document_append_string(&builder, "uri", mcs_session_uri(worker->mongo.session));
 	mcs_document_end(&builder);
 	mcs_session_free_reply(reply);
 	return mcs_document_finish(&builder);
@@ -134,6 +137,7 @@ read_deployment(const Document *document)
 	deployment.set_name = field(&value, "set_name", DOCUMENT_STRING);
 	deployment.set_id = field(&value, "set_id", DOCUMENT_OBJECT_ID);
 	deployment.hosts = field(&value, "hosts", DOCUMENT_ARRAY);
+	deployment.uri = field(&value, "uri", DOCUMENT_STRING);
 	return deployment;
 }
 
@@ -275,7 +279,8 @@ compare(StreamWorker *worker, Document *found, uint64 time, HistoryAnswer answer
 	if (both_known_differ(&was.set_id, &is.set_id))
 		return psprintf("the replica set's id is %s, it was %s", plain(&is.set_id), plain(&was.set_id));
 	doubt = answer == HISTORY_HAS ? NULL : suspicion(&was, &is);
-	if (doubt || stream->deployment == NULL || both_known_differ(&was.hosts, &is.hosts) || (is.set_id.type && !was.set_id.type))
+	if (doubt || stream->deployment == NULL || both_known_differ(&was.hosts, &is.hosts) ||
+		(is.set_id.type && !was.set_id.type) || !was.uri.type || both_known_differ(&was.uri, &is.uri))
 		keep(worker, found, doubt);
 	worker->history.verified = true;
 	return NULL;
