@@ -36,7 +36,7 @@ UNPACK := $(strip $(foreach p,snappy zlib libzstd,$(shell pkg-config --exists $(
 PG_CPPFLAGS += $(patsubst snappy,-DMCS_SNAPPY,$(patsubst zlib,-DMCS_ZLIB,$(patsubst libzstd,-DMCS_ZSTD,$(UNPACK))))
 SHLIB_LINK := $(if $(MONGOC),$(shell pkg-config --libs $(MONGOC))) $(if $(UNPACK),$(shell pkg-config --libs $(UNPACK))) -lpthread
 
-REGRESS = install document document_compare document_index document_cast document_op document_ambiguity document_lenient match mongo_option fdw stream_command stream_expression stream_pipeline stream_rights handler_command mirror_status mirror_command projection user_objects dialect dialect_star dialect_statement dialect_body dialect_do dialect_gateway dialect_wrote
+REGRESS = install document document_compare document_index document_cast document_op document_ambiguity document_lenient match mongo_option fdw stream_command stream_expression stream_pipeline stream_rights handler_command mirror_status mirror_command projection user_objects dialect dialect_star dialect_join dialect_statement dialect_body dialect_do dialect_gateway dialect_wrote
 REGRESS_OPTS = --inputdir=. --load-extension=mongo_change_stream
 
 PG_CONFIG ?= pg_config

@@ -80,11 +80,12 @@ inner_query(Fragment *fragment, Node *statement)
 			case T_CallStmt:
 				return statement;
 			case T_ViewStmt:
-				fragment->makes_columns = true;
+				fragment->makes_columns = fragment->is_view = true;
 				statement = ((ViewStmt *) statement)->query;
 				break;
 			case T_CreateTableAsStmt:
 				fragment->makes_columns = true;
+				fragment->is_view = ((CreateTableAsStmt *) statement)->objtype == OBJECT_MATVIEW;
 				statement = ((CreateTableAsStmt *) statement)->query;
 				break;
 			case T_ExplainStmt:
@@ -224,13 +225,16 @@ static void
 analyse_plain(Fragment *fragment)
 {
 	Node	   *query = parse(fragment, fragment->parsed);
+	Query	   *analysed;
 
 	if (query == NULL)
 		return;
 	fragment->plain = true;
 	if (needs_row(fragment))
 		add_row(fragment, (SelectStmt *) query);
-	(void) analyse_query(fragment, query, install_plain_hooks);
+	analysed = analyse_query(fragment, query, install_plain_hooks);
+	mcs_join_write(fragment, analysed);
+	mcs_unprintable_find(fragment, analysed);
 }
 
 /* What a select item without an alias is called, once it is edited. */
@@ -289,7 +293,7 @@ analyse_dialect(Fragment *fragment)
 
 	fragment->plain = false;
 	mcs_dialect_forget_edits(fragment);
-	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = fragment->maybe_durations = NIL;
+	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = fragment->maybe_durations = fragment->written_joins = NIL;
 	fragment->set_count = fragment->window_count = 0;
 	fragment->retry = fragment->found_dialect = false;
 	fragment->call = NULL;
@@ -313,6 +317,8 @@ analyse_dialect(Fragment *fragment)
 	analysed = analyse_query(fragment, query, install_hooks);
 	if (mcs_dialect_is_result(fragment) && IsA(query, SelectStmt) && fragment->call == NULL)
 		mcs_interval_column_cast(fragment, (SelectStmt *) query, analysed);
+	mcs_join_write(fragment, analysed);
+	mcs_unprintable_find(fragment, analysed);
 	keep_names(fragment);
 	if (fragment->shown)
 		mcs_shown_wrap(fragment, analysed);
@@ -448,7 +454,10 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 	{
 		plain = attempt(fragment, analyse_plain);
 		if (plain == NULL)
-			return fragment->text;
+		{
+			mcs_unprintable_tell(fragment);
+			return fragment->written_joins ? mcs_dialect_render(fragment, 0, fragment->size) : fragment->text;
+		}
 	}
 	do
 	{
@@ -463,5 +472,6 @@ mcs_dialect_translate_fragment(Fragment *fragment)
 		return fragment->text;
 	tell_of_numbers(fragment);
 	mcs_interval_column_tell(fragment);
+	mcs_unprintable_tell(fragment);
 	return mcs_dialect_render(fragment, 0, fragment->size);
 }

@@ -184,6 +184,8 @@ typedef struct Fragment
 	bool		lenient;		/* who takes the text says what is wrong with it */
 	bool		shown;			/* documents in rows that the client gets shall be plain text */
 	bool		makes_columns;	/* the columns are those of a view or a table */
+	bool		document_joins; /* a view joins documents by USING or NATURAL; known after an attempt */
+	bool		is_view;		/* of a view, materialized or not, which PostgreSQL prints */
 	bool		one_event;		/* CHANGE_STREAM stands for the row "change" */
 	bool		has_aggregates;
 	bool		change_is_row;	/* "change." in front of a column goes */
@@ -206,6 +208,8 @@ typedef struct Fragment
 	List	   *unnamed_targets;	/* of DialectUnnamedTarget */
 	List	   *change_streams;	/* of DialectRelation: what stands where CHANGE_STREAM did */
 	List	   *number_literals;	/* of char *: numbers in quotes that are compared with documents */
+	List	   *written_joins;	/* of RangeTblEntry: joins by USING or NATURAL that are written by ON */
+	bool		unprintable;	/* a view has a comparison of documents that a dump does not bring back */
 	List	   *maybe_durations;	/* of String: names of columns that may be differences of dates */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */
@@ -401,6 +405,15 @@ extern bool mcs_either_is_meant(const Fragment *fragment, Node *raw, Oid type);
 extern Node *mcs_either_compare(ParseState *pstate, A_Expr *e, Node *left, Node *right, bool document_left);
 extern Node *mcs_either_between_dates(ParseState *pstate, A_Expr *e);
 extern Node *mcs_either_in_list(Node *raw);
+
+/* dialect/join.c */
+extern bool mcs_join_is_of_documents(const Fragment *fragment, const RangeTblEntry *rte);
+extern char *mcs_join_column(ParseState *pstate, const Fragment *fragment, const Node *column, const char *name);
+extern void mcs_join_write(Fragment *fragment, Query *query);
+
+/* dialect/unprintable.c */
+extern void mcs_unprintable_find(Fragment *fragment, Query *query);
+extern void mcs_unprintable_tell(const Fragment *fragment);
 
 /* dialect/printable.c */
 extern void mcs_printable_case(ParseState *pstate, CaseExpr *c);

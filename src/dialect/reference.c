@@ -173,6 +173,7 @@ find_in_scope(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 	Node	   *column = scope_column(pstate, fragment, scope, field_name(ref, first), ref->location);
 	const char *name = field_name(ref, first);
 	int			taken = 1;
+	char	   *text;
 
 	/* a column that has no fields is not what a.b means */
 	if (column && first + 1 < count)
@@ -187,7 +188,8 @@ find_in_scope(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 	if (!column)
 		return false;
 	path->base = column;
-	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, quote_identifier(name))));
+	text = scope->item || scope->change ? NULL : mcs_join_column(pstate, fragment, column, name);
+	path->base_text = list_make1(mcs_dialect_text_piece(text ? text : psprintf("%s%s", scope->prefix, quote_identifier(name))));
 	path->steps = steps_from(fragment, ref, first + taken, count);
 	return true;
 }
@@ -198,12 +200,14 @@ find_in_image(ParseState *pstate, Fragment *fragment, const Scope *scope, Column
 {
 	const char *column = image_column(fragment);
 	Node	   *image = mcs_dialect_if_has_paths(fragment, scope_column(pstate, fragment, scope, column, ref->location));
+	char	   *text;
 
 	/* no relation here holds events */
 	if (!image)
 		return false;
 	path->base = image;
-	path->base_text = list_make1(mcs_dialect_text_piece(psprintf("%s%s", scope->prefix, column)));
+	text = scope->item || scope->change ? NULL : mcs_join_column(pstate, fragment, image, column);
+	path->base_text = list_make1(mcs_dialect_text_piece(text ? text : psprintf("%s%s", scope->prefix, column)));
 	path->steps = steps_from(fragment, ref, first, count);
 	return true;
 }
@@ -566,11 +570,18 @@ mcs_dialect_post_columnref_hook(ParseState *pstate, ColumnRef *ref, Node *found)
 	Fragment   *fragment = mcs_dialect_current;
 	FieldPath	path = {NULL, NIL, NIL};
 	Node	   *row;
+	char	   *text;
 
 	CHECK_FOR_INTERRUPTS();
-	/* SQL comes first: what it finds keeps its meaning */
+	/* SQL comes first: what it finds keeps its meaning, if not its text */
 	if (found)
+	{
+		text = list_length(ref->fields) > 1 || ref->location < 0 || ref->location >= fragment->size ? NULL :
+			mcs_join_column(pstate, fragment, found, field_name(ref, 0));
+		if (text)
+			mcs_dialect_edit(fragment, EDIT_REPLACE, ref->location, mcs_dialect_reference_end(fragment, ref), text);
 		return NULL;
+	}
 	if (fragment->plain ? !find_variable(pstate, fragment, ref, name_count(ref), &path) || path.steps : !resolve(pstate, fragment, ref, &path))
 		return NULL;
 	if (fragment->plain)
