@@ -13,6 +13,17 @@ SELECT change_stream_translate_for_gateway('(SELECT d.v FROM goods UNION SELECT 
 SELECT change_stream_translate_for_gateway('WITH a AS (SELECT d.v FROM goods) SELECT v, v AS v, count(*) FROM a GROUP BY v HAVING v > 9');
 SELECT change_stream_translate_for_gateway('PREPARE p(text) AS SELECT d.v FROM goods WHERE d.v = $1');
 SELECT change_stream_translate_for_gateway('DECLARE c CURSOR FOR SELECT d.v FROM goods');
+-- differences of documents: dates' are intervals, numbers' numbers; they are still ordered as numbers
+CREATE TABLE trips (n int, d document);
+INSERT INTO trips VALUES (1, '{"a": {"$date": "2026-01-01T00:00:00Z"}, "b": {"$date": "2026-01-05T10:00:00Z"}}'), (2, '{"a": 5, "b": 7.5}'), (3, '{}'),
+  (4, '{"a": {"$date": "2026-01-01T00:00:00Z"}, "b": {"$date": "2026-01-01T20:00:00Z"}}');
+SELECT change_stream_translate_for_gateway('SELECT n, d.b - d.a AS took FROM trips WHERE d.b IS DISTINCT FROM d.a ORDER BY took DESC NULLS LAST, d.b - d.a LIMIT 3') \gexec
+SELECT change_stream_translate_for_gateway('WITH t AS (SELECT d.a AS x, d.b AS y, n FROM trips WHERE n < 3) SELECT (y - x), *, EXTRACT(DAY FROM y - x) AS day, x - x took FROM t ORDER BY n') \gexec
+SELECT change_stream_translate_for_gateway('SELECT DISTINCT d.b - d.a AS took FROM trips');
+SELECT change_stream_translate_for_gateway('SELECT max(d.b - d.a) AS took FROM trips');
+SELECT change_stream_translate_for_gateway('SELECT d.b - d.a AS took FROM trips UNION SELECT 1');
+SELECT change_stream_translate_for_gateway('SELECT d.b - d.a AS took, d.b - d.a - d.a, -(d.b - d.a) FROM trips, generate_series(1, 2)');
+DROP TABLE trips;
 -- in place
 SELECT change_stream_translate_for_gateway('UPDATE goods SET d = d WHERE d.v = 1 RETURNING n, d, d.v AS w');
 SELECT change_stream_translate_for_gateway('DELETE FROM goods WHERE d.v = 1 RETURNING d.v');

@@ -75,6 +75,16 @@ SELECT alter_change_mirror('orders', columns => 'status text = status');
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'v'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT change_stream_translate('SELECT full_document.* FROM orders');
 
+-- a difference of what the mirror says are dates is an interval, also in a view; one of numbers is none, and is not told of
+SELECT alter_change_mirror('orders', columns => 'placed timestamptz = placedAt, at date = shipped.at, total numeric = total, rest document = rest');
+SET client_min_messages = notice;
+SELECT change_stream_translate('CREATE VIEW w AS SELECT full_document.shipped.at - full_document.placedAt AS took, full_document.total - full_document.placedAt AS other, full_document.total - full_document.rest AS less FROM orders');
+SELECT change_stream_translate('CREATE VIEW w AS SELECT full_document.rest - full_document.placedAt AS took, max(o.shipped.at - full_document.placedAt) OVER () AS longest FROM orders o');
+SELECT change_stream_translate('CREATE VIEW w AS WITH t AS (SELECT full_document.placedAt - full_document.shipped.at AS took FROM CHANGE_STREAM(orders)) SELECT took FROM t');
+SELECT change_stream_translate('SELECT document.placedAt - document.shipped.at AS took FROM orders_live');
+SET client_min_messages = error;
+SELECT alter_change_mirror('orders', columns => 'status text = status');
+
 -- names that are there twice are so in a result; a view cannot have them, as with any *
 SELECT change_stream_translate('SELECT full_document.state AS status, full_document.* FROM orders ORDER BY full_document.n');
 SELECT change_stream_translate('CREATE VIEW twice AS SELECT full_document.state AS status, full_document.* FROM orders') AS statement \gset

@@ -149,6 +149,13 @@ typedef struct DialectUnnamedTarget
 	bool		is_reference;
 } DialectUnnamedTarget;
 
+/* A column that may be a difference of dates. */
+typedef struct DialectDifference
+{
+	TargetEntry *column;
+	Node	   *left;			/* as it was written: what something is subtracted from directly; NULL: it is another expression */
+} DialectDifference;
+
 /* What a fragment is. */
 typedef enum DialectMode
 {
@@ -210,7 +217,7 @@ typedef struct Fragment
 	List	   *number_literals;	/* of char *: numbers in quotes that are compared with documents */
 	List	   *written_joins;	/* of RangeTblEntry: joins by USING or NATURAL that are written by ON */
 	bool		unprintable;	/* a view has a comparison of documents that a dump does not bring back */
-	List	   *maybe_durations;	/* of String: names of columns that may be differences of dates */
+	List	   *maybe_durations;	/* of DialectDifference: columns that may be differences of dates */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */
 	bool		retry;			/* another attempt knows more */
@@ -361,7 +368,13 @@ typedef struct DocumentOrigin
 
 extern bool mcs_dialect_origin(ParseState *pstate, const Fragment *fragment, const SelectStmt *select, const Var *column, DocumentOrigin *origin);
 
+extern bool mcs_dialect_origin_in(const Query *query, const Var *column, DocumentOrigin *origin);
+
+/* dialect/field_type.c */
+extern Oid	mcs_field_type(const Query *query, Node *path);
+
 /* dialect/star.c */
+extern List *mcs_star_mirrors(const DocumentOrigin *origin);
 
 /* A column that full_document.* is made into. */
 typedef struct DialectStarColumn

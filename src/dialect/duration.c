@@ -15,6 +15,7 @@
 #include "mongo_change_stream.h"
 
 #include "base/base.h"
+#include "catalog/pg_type.h"
 #include "dialect/dialect_internal.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -37,6 +38,7 @@ typedef struct Search
 	bool		of_dates;		/* there is one that is no other's */
 	bool		of_documents;	/* there is one whose kind is not known */
 	bool		other;			/* there is anything else */
+	bool		ask;			/* mirrors, of what types fields are */
 	const Level *level;
 } Search;
 
@@ -67,7 +69,7 @@ static void
 search_column(Search *search, const Query *query, const Level *outer, AttrNumber number)
 {
 	Level		level = {query, outer};
-	Search		inner = {.differences = search->differences,.level = &level};
+	Search		inner = {.differences = search->differences,.ask = search->ask,.level = &level};
 	TargetEntry *target = get_tle_by_resno(query->targetList, number);
 
 	check_stack_depth();
@@ -174,6 +176,33 @@ is_number(Node *node)
 	return name && (strcmp(name, "*") == 0 || strcmp(name, "/") == 0);
 }
 
+/* Whether a field is a date by a mirror's word; known is set where there is such a word. */
+static bool
+is_date(const Search *search, Node *field, bool *known)
+{
+	Oid			type = search->ask ? mcs_field_type(search->level->query, field) : InvalidOid;
+
+	*known = OidIsValid(type) && type != mcs_extension_document();
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID || type == DATEOID;
+}
+
+/* Searches a subtraction of documents. */
+static void
+search_documents(Search *search, List *operands)
+{
+	bool		left_known;
+	bool		right_known;
+	bool		left = is_date(search, linitial(operands), &left_known);
+	bool		right = is_date(search, lsecond(operands), &right_known);
+
+	if (left && right)
+		search->of_dates = true;
+	else if (is_number(linitial(operands)) || is_number(lsecond(operands)) || (left_known && !left) || (right_known && !right))
+		search->other = true;
+	else
+		search->of_documents = true;
+}
+
 /* Searches an expression; always false, so that all of it is walked through. */
 static bool
 search_node(Node *node, Search *search)
@@ -193,12 +222,7 @@ search_node(Node *node, Search *search)
 			function = mcs_extension_function(((OpExpr *) node)->opfuncid);
 			search->of_dates |= function == mcs_document_minus_timestamptz || function == mcs_timestamptz_minus_document;
 			if (function == mcs_document_minus)
-			{
-				if (is_number(linitial(((OpExpr *) node)->args)) || is_number(lsecond(((OpExpr *) node)->args)))
-					search->other = true;
-				else
-					search->of_documents = true;
-			}
+				search_documents(search, ((OpExpr *) node)->args);
 			if (function == mcs_document_minus || function == mcs_document_minus_timestamptz || function == mcs_timestamptz_minus_document)
 				add(search, ((OpExpr *) node)->location);
 			else
@@ -255,7 +279,7 @@ DurationKind
 mcs_duration_kind(const Query *query, const TargetEntry *target)
 {
 	DocumentDifferences differences = {0};
-	Search		search = {.differences = &differences};
+	Search		search = {.differences = &differences,.ask = true};
 
 	if (exprType((Node *) target->expr) != mcs_extension_document())
 		return DURATION_NONE;

@@ -73,6 +73,19 @@ analysed_column(const List *items, int number, const List *columns)
 	return star_behind ? NULL : list_nth(columns, last - behind);
 }
 
+/* Notes a column that may be a difference of dates. */
+static void
+note_difference(Fragment *fragment, const ResTarget *target, TargetEntry *column)
+{
+	DialectDifference *difference = palloc0(sizeof(DialectDifference));
+	A_Expr	   *written = (A_Expr *) mcs_dialect_original(fragment, target->val);
+
+	difference->column = column;
+	if (IsA(written, A_Expr) && written->kind == AEXPR_OP && written->lexpr && strcmp(strVal(llast(written->name)), "-") == 0)
+		difference->left = written->lexpr;
+	fragment->maybe_durations = lappend(fragment->maybe_durations, difference);
+}
+
 void
 mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Query *query)
 {
@@ -84,6 +97,8 @@ mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Que
 		fragment->makes_columns = true;
 		query = castNode(Query, castNode(CreateTableAsStmt, query->utilityStmt)->query);
 	}
+	if (query->commandType != CMD_SELECT)
+		return;
 	/* of DISTINCT, ORDER BY needs the same expressions */
 	if (select->op != SETOP_NONE || query->setOperations || (select->distinctClause && select->sortClause))
 		return;
@@ -100,7 +115,7 @@ mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Que
 		if (kind == DURATION_SURE)
 			cast_item(fragment, target);
 		else if (kind == DURATION_MAYBE)
-			fragment->maybe_durations = lappend(fragment->maybe_durations, makeString(pstrdup(column->resname ? column->resname : "?column?")));
+			note_difference(fragment, target, column);
 	}
 }
 
@@ -112,7 +127,7 @@ mcs_interval_column_tell(const Fragment *fragment)
 
 	foreach(cell, fragment->makes_columns ? fragment->maybe_durations : NIL)
 		ereport(NOTICE,
-				(errmsg("column \"%s\" is a document, and may be a number of milliseconds", strVal(lfirst(cell))),
+				(errmsg("column \"%s\" is a document, and may be a number of milliseconds", ((DialectDifference *) lfirst(cell))->column->resname),
 				 errdetail("Whether two documents are dates or numbers is known only when they are subtracted."),
 				 errhint("If they are dates, write (a - b)::interval.")));
 }

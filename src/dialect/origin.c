@@ -374,3 +374,17 @@ mcs_dialect_origin(ParseState *pstate, const Fragment *fragment, const SelectStm
 	followed.known = add_raw_conditions(NIL, fragment, select->whereClause, rt_fetch(column->varno, pstate->p_rtable));
 	return follow(&followed, origin);
 }
+
+/* The same of a query that is analysed, and that stands in no other one. */
+bool
+mcs_dialect_origin_in(const Query *query, const Var *column, DocumentOrigin *origin)
+{
+	Level		level = {NULL, query, NULL};
+	Followed	followed = {&level, column->varno, column->varattno, NIL};
+
+	memset(origin, 0, sizeof(*origin));
+	if (column->varlevelsup != 0)
+		return false;
+	followed.known = add_conditions(NIL, query->jointree->quals, column->varno);
+	return follow(&followed, origin);
+}

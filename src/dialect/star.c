@@ -257,18 +257,25 @@ take_columns(Star *star, const MirrorFields *mirror)
 	return star->columns != NIL;
 }
 
+/* The mirrors that say which fields the documents of an origin have: List of MirrorFields, the likeliest first. */
+List *
+mcs_star_mirrors(const DocumentOrigin *origin)
+{
+	char	   *table = NULL;
+
+	if (OidIsValid(origin->table))
+		table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(origin->table)), get_rel_name(origin->table));
+	return mcs_mirror_fields_seen(origin->stream, origin->server, origin->database, origin->collection, table);
+}
+
 /* In a subtransaction, as expressions of other surroundings may not be possible in these. */
 static void
 find_columns(void *arg)
 {
 	Star	   *star = arg;
-	const DocumentOrigin *origin = star->origin;
-	char	   *table = NULL;
 	ListCell   *cell;
 
-	if (OidIsValid(origin->table))
-		table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(origin->table)), get_rel_name(origin->table));
-	foreach(cell, mcs_mirror_fields_seen(origin->stream, origin->server, origin->database, origin->collection, table))
+	foreach(cell, mcs_star_mirrors(star->origin))
 		if (take_columns(star, lfirst(cell)))
 			return;
 	star->columns = NIL;
