@@ -37,11 +37,12 @@ class Reader:
     """Types text into one psql, which stops at the first error, and no statement of which may take long."""
 
     def __init__(self, shop, folder):
-        """The folder is an empty one: psql writes into a file what stands behind \\g on its line, a comment, too."""
-        self.folder = folder
+        """In an empty folder of its own: psql writes into a file that is called as what stands behind \\g on its line, a comment, too."""
+        self.folder = folder / "psql"
+        self.folder.mkdir(exist_ok=True)
         environment = {**shop.cluster.client_environment(shop.name), "PGOPTIONS": "-c statement_timeout=60s"}
         self.psql = subprocess.Popen([shop.cluster.installation.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-At"], text=True,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=folder)
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=self.folder)
 
     def types(self, text):
         """Returns the lines that psql printed meanwhile; an error is one here."""
