@@ -1,13 +1,16 @@
 """CHANGE_STREAM over events that a change stream keeps: the same rows as MongoDB's history, and which of the two is read."""
+import itertools
+import random
 import re
 import threading
 import time
 
 import bson
-import psycopg
 import pytest
 
+import oracle
 from foreign import COLUMNS, foreign_table, messages, plan
+from harness.machine import wait_until
 from streams import alter, create, drop, error_of, pause, resume, sync, wait_state
 from test_fdw import QUESTIONS, history
 from test_restore import Dump
@@ -614,3 +617,112 @@ def test_in_other_statements(kept, mdb):
     for _ in range(7):      # past the custom plans
         assert kept.value(translated(kept, f"SELECT count(*) FROM CHANGE_STREAM(c) AS x JOIN change_stream_events e USING (resume_token) WHERE x.{start}")) == WRITES + 1
     kept.execute("ANALYZE c")
+
+
+@pytest.mark.faults
+def test_behind_the_oplog(db, new_replica_set):
+    """Kept events are shown that the oplog has no more; and a position that it has left behind is told of."""
+    mongo = new_replica_set(oplog_mb=1, options=["--syncdelay", "1"])
+    db.create_server(mongo.uri, "shop")
+    shop = mongo.client.shop
+    shop.c.insert_one({"_id": 1})
+    create(db, "s", collection="c")
+    foreign_table(db, "c", collection="c", full_document="default", full_document_before_change="off")
+    shop.c.insert_one({"_id": 2})
+    sync(db, "s")
+
+    def move_on(token):
+        def gone():
+            shop.filler.insert_many([{"pad": "x" * 100000} for _ in range(5)])
+            return mongo.client.local.oplog.rs.find_one(sort=[("$natural", 1)])["ts"] > oracle.token_time(token)
+        wait_until(gone, 90, "the oplog moves on", pause=0.2)
+
+    assert not is_kept(both(db, columns="document_key, full_document")[1])
+    move_on(db.value("SELECT resume_token FROM change_stream_events"))
+    text = "SELECT (document_key['_id'])::int FROM CHANGE_STREAM(c{})"
+    for condition in ("", " WHERE cluster_time > '2020-01-01'"):
+        rows, said = run(db, text.format("") + condition)
+        assert rows == ["(2,)"] and is_kept([message[1] for message in said])
+        assert run(db, text.format(", 'history'") + condition)[0] == []
+    # without the right to read the oplog it is found out by trying
+    mongo.fail_command(["find"], errorCode=13)
+    assert run(db, text.format(""))[0] == ["(2,)"]
+    mongo.stop_failing()
+    pause(db, "s")
+    shop.c.insert_one({"_id": 3})
+    token = db.value("SELECT resume_token FROM c WHERE document_key['_id'] = 3")
+    move_on(token)
+    shop.c.insert_one({"_id": 4})
+    seen = messages(db.connection)
+    assert sorted(db.column(translated(db, text.format("")))) == [2, 4]
+    assert [message[0] for message in seen] == ["NOTICE", "WARNING"] and "MongoDB's history begins at" in seen[1][1]
+
+
+def test_parked_and_dropped(kept, mdb):
+    """An event that was put aside, and a database that is dropped."""
+    start = first_event(kept, mdb)
+    alter(kept, "s", on_error="park")
+    kept.execute("ALTER TABLE change_stream_events ADD CONSTRAINT mine CHECK (NOT coalesce((document_key ->> '_id') = 'bad', false))")
+    mdb.c.insert_many([{"_id": name} for name in ("good", "bad", "better")])
+    sync(kept, "s")
+    assert kept.value("SELECT count(*) FROM change_stream_parked_events") == 1
+    assert not is_kept(both(kept, start)[1])
+    assert is_kept(both(kept, f"cluster_time >= '{time_of(kept)}'")[1])
+    kept.execute("ALTER TABLE change_stream_events DROP CONSTRAINT mine")
+    create(kept, "all", start_at=kept.value("SELECT resume_token FROM change_stream_events WHERE event_id = 1"), **IMAGES)
+    foreign_table(kept, "all_changes")
+    mdb.client.drop_database(mdb.name)
+    mdb.c.insert_one({"_id": "again"})
+    sync(kept, "s")
+    sync(kept, "all")
+    after = f"cluster_time > '{time_of(kept, 'ASC')}'"
+    rows, said = both(kept, after, relation="DATABASE")
+    assert is_kept(said, "all") and any("dropDatabase" in row for row in rows)
+    assert is_kept(both(kept, after)[1], "all")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens(kept, mdb, seed):
+    """Streams are paused, moved, altered, dropped, their rows deleted; each look shows what MongoDB's history has."""
+    dice = random.Random(seed)
+    foreign_table(kept, "all_changes")
+    create(kept, "all", **IMAGES)
+    start = first_event(kept, mdb)[17:-1]
+    numbers = itertools.count(10)
+    looks = {True: 0, False: 0}
+
+    def stream():
+        return dice.choice(kept.column("SELECT stream_name FROM change_streams") or ["s"])
+
+    def delete():
+        kept.execute("DELETE FROM change_stream_events WHERE stream_name = %s AND event_id %% 50 < %s", stream(), dice.randrange(5))
+
+    def drop_one():
+        name = stream()
+        drop(kept, name, keep_events=dice.random() < 0.3)
+        create(kept, name, start_at=dice.choice(["now", "earliest", kept.value("SELECT resume_token FROM all_changes ORDER BY random() LIMIT 1")]),
+               **({"collection": "c"} if name == "s" else {}), **IMAGES)
+
+    actions = [lambda: writes(mdb, first=1000 * next(numbers)), lambda: writes(mdb, "d", first=1000 * next(numbers)), delete, drop_one,
+               lambda: pause(kept, stream()), lambda: resume(kept, stream()),
+               lambda: resume(kept, stream(), start_at=dice.choice(["now", "earliest"])),
+               lambda: alter(kept, stream(), retention=dice.choice(["1 day", "2 days"])),
+               lambda: alter(kept, stream(), keep_events=dice.random() < 0.7),
+               lambda: alter(kept, stream(), filter=dice.choice(["operation_type <> 'insert'", "true"])), lambda: alter(kept, stream(), reset=["filter"]),
+               lambda: mdb.d.drop(), lambda: [mdb.made.insert_one({}), mdb.made.rename("d", dropTarget=True)],
+               lambda: kept.execute("TRUNCATE change_stream_events")]
+    weights = [8, 4, 2, 1, 2, 4, 1, 1, 1, 1, 3, 1, 1, 0.5]
+    for _ in range(50):
+        dice.choices(actions, weights)[0]()
+        if dice.random() < 0.5:
+            for name in kept.column("SELECT stream_name FROM change_stream_status WHERE state = 'active'"):
+                sync(kept, name)
+        times = kept.column("SELECT cluster_time::text FROM all_changes WHERE cluster_time >= %s::timestamptz ORDER BY random() LIMIT 2", start)
+        times = times * 2 or [start, start]
+        for low, high in ((start, "infinity"), sorted(times[:2]), (times[0], "infinity")):
+            relation = dice.choice(["c", "DATABASE", "d"])
+            condition = f"cluster_time >= '{low}' AND cluster_time <= '{high}'" + dice.choice(["", " AND operation_type = 'insert'", " AND full_document['n'] > 1"])
+            rows, said = both(kept, condition, relation=relation)
+            looks[any("kept events of" in text for text in said)] += 1
+    assert min(looks.values()) > 10

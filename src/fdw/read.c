@@ -85,13 +85,6 @@ time_text(uint64 time)
 
 /* ---- opening ---- */
 
-/* Whether the read begins after an event whose token is of the kind that streams with images have. */
-static bool
-request_splits(const FdwRequest *request)
-{
-	return request->after && mcs_token_of_split_stream(request->after) && mcs_token_of_event(request->after);
-}
-
 /* Whether tokens are to be of the kind that streams with images have: those differ, and rows show them. */
 static bool
 whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
@@ -100,9 +93,6 @@ whole_events(const FdwRead *read, const ChangeStreamSpec *spec)
 	Bitmapset  *images = NULL;
 
 	if (read->lessons->split)
-		return false;
-	/* a fragment's token is understood only where large events are split */
-	if (request_splits(&read->request))
 		return false;
 	/* tokens can be compared with those of their version only */
 	if (read->behind)
@@ -551,6 +541,22 @@ mcs_read_event(FdwRead *read, ChangeEvent *event)
 }
 
 /*
+ * Begins after a token that need not be of an event which the read shows: MongoDB
+ * finds no event again that is of another collection, or that the conditions
+ * which it evaluates leave out.  So it begins at the event's time.
+ */
+static void
+start_behind(FdwRead *read, const char *token)
+{
+	mcs_fdw_start_after(&read->start, token);
+	if (!mcs_token_of_event(token))
+		return;
+	read->behind = token;
+	read->start.token = NULL;
+	read->start.kind = CHANGE_STREAM_AT_TIME;
+}
+
+/*
  * Begins a read, in a context below the current one.  What the request points to
  * must live as long, and so must lessons.
  */
@@ -568,7 +574,7 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 	read->request = *request;
 	read->lessons = lessons;
 	if (request->after)
-		mcs_fdw_start_after(&read->start, request->after);
+		start_behind(read, request->after);
 	else
 		mcs_fdw_start(request->table, &request->range, &read->start);
 	read->statistics.from = read->start.asked ? read->start.time : 0;
