@@ -221,6 +221,14 @@ SELECT full_document.a,
 DROP TABLE all_changes;
 SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(nosuch)');
 SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM ON DATABASE shop');
+-- what may stand behind the name, and what is somebody's function or table
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(orders, ''history'') o, CHANGE_STREAM ( shop.orders , ''history'' )');
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(orders, ''kept'')');
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(orders, history)');
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(orders, ''history'', 1)');
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(orders, ');
+SELECT change_stream_translate('SELECT 1 FROM orders JOIN CHANGE_STREAM(orders, 1) o ON true');
+SELECT change_stream_translate('INSERT INTO change_stream (a, b) VALUES (1, 2)');
 
 -- a schema that is not on the search path: functions and operators are qualified
 CREATE SCHEMA elsewhere;

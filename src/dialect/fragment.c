@@ -244,7 +244,7 @@ closing_bracket(const Fragment *fragment, int i, int word, bool *history)
 		return i + 1;
 	if (tokens[i].type != ',' || !(tokens[i + 1].type == TOKEN_STRING || mcs_dialect_token_is_any(fragment->text, &tokens[word - 1], before_relation)))
 		return 0;
-	if (tokens[i + 1].type != TOKEN_STRING || strcmp(tokens[i + 1].value, "history") != 0 || tokens[i + 2].type != ')')
+	if (tokens[i + 1].type != TOKEN_STRING || !tokens[i + 1].value || strcmp(tokens[i + 1].value, "history") != 0 || tokens[i + 2].type != ')')
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("only 'history' can stand behind the name in CHANGE_STREAM"),
