@@ -19,6 +19,7 @@ INSERT INTO trips VALUES (1, '{"a": {"$date": "2026-01-01T00:00:00Z"}, "b": {"$d
   (4, '{"a": {"$date": "2026-01-01T00:00:00Z"}, "b": {"$date": "2026-01-01T20:00:00Z"}}');
 SELECT change_stream_translate_for_gateway('SELECT n, d.b - d.a AS took FROM trips WHERE d.b IS DISTINCT FROM d.a ORDER BY took DESC NULLS LAST, d.b - d.a LIMIT 3') \gexec
 SELECT change_stream_translate_for_gateway('WITH t AS (SELECT d.a AS x, d.b AS y, n FROM trips WHERE n < 3) SELECT (y - x), *, EXTRACT(DAY FROM y - x) AS day, x - x took FROM t ORDER BY n') \gexec
+SELECT change_stream_translate_for_gateway('SELECT timestamptz ''2026-01-06 00:00Z'' - d.b AS age, d.b FROM trips WHERE n = 1') \gexec
 SELECT change_stream_translate_for_gateway('SELECT DISTINCT d.b - d.a AS took FROM trips');
 SELECT change_stream_translate_for_gateway('SELECT max(d.b - d.a) AS took FROM trips');
 SELECT change_stream_translate_for_gateway('SELECT d.b - d.a AS took FROM trips UNION SELECT 1');

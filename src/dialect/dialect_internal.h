@@ -217,6 +217,7 @@ typedef struct Fragment
 	List	   *number_literals;	/* of char *: numbers in quotes that are compared with documents */
 	List	   *written_joins;	/* of RangeTblEntry: joins by USING or NATURAL that are written by ON */
 	bool		unprintable;	/* a view has a comparison of documents that a dump does not bring back */
+	List	   *intervals;		/* of TargetEntry: columns of the result that are cast to interval in the text */
 	List	   *maybe_durations;	/* of DialectDifference: columns that may be differences of dates */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */

@@ -25,7 +25,7 @@ unnamed_target(const Fragment *fragment, const ResTarget *target)
 
 /* Casts an item of the select list, which keeps its name. */
 static void
-cast_item(Fragment *fragment, const ResTarget *target)
+cast_item(Fragment *fragment, const ResTarget *target, TargetEntry *column)
 {
 	DialectUnnamedTarget *unnamed = unnamed_target(fragment, target);
 	int			from;
@@ -42,6 +42,7 @@ cast_item(Fragment *fragment, const ResTarget *target)
 		mcs_dialect_token_end(&fragment->tokens[mcs_dialect_closing_bracket(fragment->tokens, first)]) == to;
 	/* younger than all others, so it is around the item and in no place that the item is repeated in */
 	mcs_dialect_wrap(fragment, from, to, bracketed ? "" : "(", bracketed ? "::interval" : ")::interval");
+	fragment->intervals = lappend(fragment->intervals, column);
 	/* a cast would call it interval */
 	if (unnamed && strcmp(unnamed->name, "?column?") == 0)
 		mcs_dialect_edit(fragment, EDIT_AFTER, to, to, psprintf(" AS %s", quote_identifier(unnamed->name)));
@@ -113,7 +114,7 @@ mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Que
 		column = analysed_column(select->targetList, foreach_current_index(cell), query->targetList);
 		kind = column ? mcs_duration_kind(query, column) : DURATION_NONE;
 		if (kind == DURATION_SURE)
-			cast_item(fragment, target);
+			cast_item(fragment, target, column);
 		else if (kind == DURATION_MAYBE)
 			note_difference(fragment, target, column);
 	}

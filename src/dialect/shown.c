@@ -151,7 +151,7 @@ mcs_shown_wrap(Fragment *fragment, const Query *query)
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
 		const char *text = mcs_dialect_function_name(fragment->namespace, DIALECT_SHOWN_TEXT);
 		Node	   *left = difference_of(fragment, query, entry);
-		bool		is_document = getBaseType(exprType((Node *) entry->expr)) == fragment->document;
+		bool		is_document = getBaseType(exprType((Node *) entry->expr)) == fragment->document && !list_member_ptr(fragment->intervals, entry);
 
 		if (entry->resjunk)
 			continue;
