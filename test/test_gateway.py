@@ -426,9 +426,15 @@ def test_names_are_asked_for_once(gateway, shop):
                 assert session.execute(lamp).fetchone() == ("lamp",)
             sessions[2].execute("CREATE TEMP TABLE mine (d document)")
             sessions[3].execute("DO $$ BEGIN CREATE TEMP TABLE mine (d document); END $$")
+            latin = stack.enter_context(gateway.connect("shop", client_encoding="LATIN1"))
             shop.execute("CREATE TABLE since (d document); GRANT SELECT ON since TO other; INSERT INTO since VALUES ('{\"a\": 1}')")
+            shop.execute("CREATE TABLE maße (LIKE since); INSERT INTO maße SELECT * FROM since")
             time.sleep(31)
             begin = gateway.cluster.log_position()
+            # whose names are in another encoding
+            for session, encoding in ((latin, "LATIN1"), (sessions[0], "UTF8"), (latin, "UTF8"), (latin, "LATIN1")):
+                session.execute(f"SET client_encoding = {encoding}")
+                assert session.execute("SELECT d.a FROM maße").fetchone() == ("1",)
             for session in sessions:
                 assert session.execute(lamp).fetchone() == ("lamp",)
                 assert session.execute("SELECT d.a FROM since").fetchone() == ("1",)
@@ -438,7 +444,7 @@ def test_names_are_asked_for_once(gateway, shop):
             lines = [line for line in gateway.cluster.log_text(begin).splitlines() if "FROM pg_catalog.pg_extension AS e" in line]
             assert [sum(f"[{session.info.backend_pid}]" in line for line in lines) for session in sessions] == [1, 0, 1, 1, 1]
     finally:
-        shop.execute("ALTER DATABASE shop RESET log_statement; DROP TABLE since; DROP OWNED BY other; DROP ROLE other")
+        shop.execute("ALTER DATABASE shop RESET log_statement; DROP TABLE since, maße; DROP OWNED BY other; DROP ROLE other")
 
 
 def test_nothing_is_asked_before_set_transaction(gateway, shop):

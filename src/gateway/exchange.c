@@ -192,7 +192,9 @@ mcs_gateway_take_names(Link *link, int64_t now)
 		return !known;
 	}
 	link->names_until = now + NAMES_MS;
-	mcs_gateway_keep_names(&link->login, &link->exchange.row, link->names_until);
+	/* in the client's encoding, and so not of use to one of another */
+	if (link->utf8)
+		mcs_gateway_keep_names(&link->login, &link->exchange.row, link->names_until);
 	return read_names(link, &link->exchange.row);
 }
 
@@ -201,7 +203,7 @@ bool
 mcs_gateway_borrow_names(Link *link, int64_t now)
 {
 	int64_t		until;
-	const Bytes *row = link->own_names || !link->asked_names ? NULL : mcs_gateway_known_names(&link->login, now, &until);
+	const Bytes *row = link->own_names || !link->asked_names || !link->utf8 ? NULL : mcs_gateway_known_names(&link->login, now, &until);
 
 	if (!row)
 		return false;

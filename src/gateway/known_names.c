@@ -6,7 +6,8 @@
  * The question reads the catalogs, which may be large, and comes again and again.
  * One session asks it for all of its login then.  Whose session it is counts, by the
  * names that the client gave and the server has accepted: the answer says which
- * function is called with the client's rights.  At its first statement a session asks
+ * function is called with the client's rights.  Only clients whose encoding is UTF-8
+ * share, as names come in that.  At its first statement a session asks
  * itself, so it knows what there is at that moment; and so does, from then on, one that
  * may have made what is its own, temporary tables for example.
  */

@@ -156,7 +156,11 @@ take_parameter(Link *link, const Message *message)
 	if (value && ++value < end && memchr(value, 0, end - value))
 	{
 		if (strcmp(message->body, "client_encoding") == 0)
+		{
 			link->utf8 = strcmp(value, "UTF8") == 0;
+			/* what is known is in the one before */
+			link->names_until = 0;
+		}
 		else if (strcmp(message->body, "standard_conforming_strings") == 0)
 			link->escapes = strcmp(value, "off") == 0;
 	}
