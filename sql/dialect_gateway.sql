@@ -11,6 +11,10 @@ SELECT change_stream_translate_for_gateway('SELECT d.when FROM goods WHERE d.v =
 ') \gexec
 SELECT change_stream_translate_for_gateway('(SELECT d.v FROM goods UNION SELECT 1) ORDER BY 1 LIMIT 2');
 SELECT change_stream_translate_for_gateway('WITH a AS (SELECT d.v FROM goods) SELECT v, v AS v, count(*) FROM a GROUP BY v HAVING v > 9');
+-- what is an interval by the translation is no document any more
+SELECT change_stream_translate_for_gateway('SELECT d.v, d.when - timestamptz ''2026-01-31 11:00:00Z'' AS took, d.when - timestamptz ''2026-01-30 12:00:00Z'' FROM goods WHERE d.v = ''gold''') AS sql \gset
+\echo :sql
+:sql;
 SELECT change_stream_translate_for_gateway('PREPARE p(text) AS SELECT d.v FROM goods WHERE d.v = $1');
 SELECT change_stream_translate_for_gateway('DECLARE c CURSOR FOR SELECT d.v FROM goods');
 -- differences of documents: dates' are intervals, numbers' numbers; they are still ordered as numbers
