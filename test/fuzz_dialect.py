@@ -27,7 +27,7 @@ FUNCTIONS = {
 }
 # what may be wrong with a text; XX000 and the like may not
 EXPECTED = ("0A", "22", "25", "3D", "3F", "2B", "42", "44", "54")
-LITTER = ["CONTAINS", "NOT CONTAINS", "CHANGE_STREAM(", "CHANGE_STREAM ON ", "ON DATABASE", "TIME_WINDOW(", "full_document.", ".a.b", ".*", "['a.b']", "[0]", "(", ")", ",", ";",
+LITTER = ["CONTAINS", "NOT CONTAINS", "CHANGE_STREAM(", "CHANGE_STREAM(orders, 'history')", ", 'history'", "CHANGE_STREAM ON ", "ON DATABASE", "TIME_WINDOW(", "full_document.", ".a.b", ".*", "['a.b']", "[0]", "(", ")", ",", ";",
           "'", "\"", "$$", "/*", "*/", "--\n", "CASE", "WHEN", "END", "SELECT", "FROM", "WHERE", "GROUP BY", "UNION", "OVER (", "PARTITION BY", "INTO x", "change.", "change.full_document.a",
           "BEGIN", "DECLARE x int;", "EXCEPTION WHEN", "LOOP", "IF", "THEN", "ELSIF", "FOR r IN", "WITH (", "FILTER (", "PIPELINE (ADD_FIELDS (", "CREATE EVENT_STORE e AS",
           "CREATE CHANGE STREAM s ON c", "FOR EACH CHANGE AS", "::text", "::document", "= 'x'", "IN ('a', 1)", "|| ", "NULL", "ORDER BY", "EXTRACT(EPOCH FROM ", "LAG(full_document.n) OVER ()",
