@@ -18,7 +18,7 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
 	trap 'rm -rf "$venv" "$log"' EXIT
 	trap 'exit 130' INT
 	rm -rf "$venv"
-	python3 -m venv "$venv"
+	python3 -m venv "$venv" >"$log" 2>&1 || { cat "$log" >&2; exit 2; }
 	"$venv/bin/pip" install --disable-pip-version-check --progress-bar off -r "$wanted" 2>&1 | tee "$log" |
 		sed -un -e 's/^Collecting \([^ ]*\).*/   \1/p' -e 's/^Installing collected packages.*/   installing them/p' || { cat "$log" >&2; exit 2; }
 	cp "$wanted" "$venv/installed.txt"
