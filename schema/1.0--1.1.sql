@@ -120,6 +120,7 @@ ALTER TABLE change_stream_progress
 ALTER TABLE change_stream_progress ADD COLUMN last_event_token text COLLATE "C", ADD COLUMN deployment document, ADD COLUMN oplog_holds interval;
 -- not known of 1.0's streams: from the position on that is saved next
 ALTER TABLE change_stream_progress ADD COLUMN kept_from text COLLATE "C", ADD COLUMN kept_from_event bigint NOT NULL DEFAULT 0;
+ALTER TABLE change_stream_progress ADD COLUMN longest_outage interval;
 
 -- the function, and the trigger of the same name that calls it
 -- @create stream_tables.sql change_stream_events_truncated

@@ -65,16 +65,23 @@ CREATE FUNCTION change_stream_advice(OUT subject text, OUT advice text, OUT stat
 LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT pg_catalog.format('change stream "%s"', s.stream_name),
-         'MongoDB evaluates only a part of the filter, or nothing of it: the rest is asked here of each event that it sends',
-         -- a filter is not to end the line, behind which its owner could have written what another runs
-         pg_catalog.format('SELECT alter_change_stream(%L, filter => ...); -- docs/conditions.md has what MongoDB evaluates; now: %s',
-                           s.stream_name, pg_catalog.regexp_replace(s.filter, '[[:cntrl:][:space:]]+', ' ', 'g'))
+         CASE WHEN s.pushed_filter IS NULL THEN 'MongoDB evaluates nothing of the filter, and sends all: it is asked here of each event'
+              ELSE 'MongoDB evaluates only a part of the filter: the rest is asked here of each event that it sends' END,
+         -- what its owner has written may end neither the literal, nor the line, behind which it would be what another runs
+         pg_catalog.format('SELECT alter_change_stream(%L, filter => %L); -- as it is; docs/conditions.md has what MongoDB evaluates, and this is asked here: %s',
+                           s.stream_name, s.filter, pg_catalog.regexp_replace(s.local_filter, '[[:cntrl:][:space:]]+', ' ', 'g'))
   FROM @extschema@.change_streams s WHERE s.local_filter IS NOT NULL
   UNION ALL
   SELECT pg_catalog.format('change stream "%s"', p.stream_name),
-         pg_catalog.format('MongoDB''s oplog holds %s at its pace so far: an outage that is longer loses history', pg_catalog.date_trunc('minute', p.oplog_holds)),
-         'db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 24})'
-  FROM @extschema@.change_stream_progress p WHERE p.oplog_holds OPERATOR(pg_catalog.<) interval '24 hours'
+         pg_catalog.concat_ws('; ',
+           pg_catalog.format('MongoDB''s oplog holds %s at its pace so far: an outage that is longer loses history', pg_catalog.date_trunc('minute', p.oplog_holds)),
+           CASE WHEN p.longest_outage OPERATOR(pg_catalog.>) interval '1 minute'
+                THEN pg_catalog.format('there was one of %s', pg_catalog.date_trunc('second', p.longest_outage)) END),
+         pg_catalog.format('db.adminCommand({replSetResizeOplog: 1, minRetentionHours: %s})', o.hours)
+  FROM @extschema@.change_stream_progress p
+       -- a day, or twice what has happened
+       CROSS JOIN LATERAL (SELECT greatest(24, pg_catalog.ceil(EXTRACT(epoch FROM p.longest_outage) OPERATOR(pg_catalog./) 1800))::pg_catalog.int8 AS hours) o
+  WHERE p.oplog_holds OPERATOR(pg_catalog.<) pg_catalog.make_interval(hours => o.hours::pg_catalog.int4)
   UNION ALL
   SELECT pg_catalog.format('change stream "%s"', s.stream_name),
          pg_catalog.format('%s events are kept for ever', p.last_event_id),
@@ -83,21 +90,30 @@ AS $function$
   WHERE s.keep_events AND s.retention IS NULL AND p.last_event_id OPERATOR(pg_catalog.>) 100000
   UNION ALL
   SELECT pg_catalog.format('change stream "%s"', s.stream_name),
-         pg_catalog.format('%s of its last updates of collection "%s.%s" came without a document: the collection keeps no images', e.missing, e.database_name, e.collection_name),
+         pg_catalog.format('%s of its last events of collection "%s.%s" came without a document that it asks for: the collection keeps no images',
+                           e.missing, e.database_name, e.collection_name),
          pg_catalog.format('db.getSiblingDB(%s).runCommand({collMod: %s, changeStreamPreAndPostImages: {enabled: true}})',
                            pg_catalog.to_json(e.database_name), pg_catalog.to_json(e.collection_name))
   FROM @extschema@.change_streams s JOIN @extschema@.change_stream_progress p USING (stream_name)
        CROSS JOIN LATERAL (SELECT v.database_name, v.collection_name, pg_catalog.count(*) AS missing
                            FROM @extschema@.change_stream_events v
                            WHERE v.stream_name OPERATOR(pg_catalog.=) s.stream_name AND v.event_id OPERATOR(pg_catalog.>) (p.last_event_id OPERATOR(pg_catalog.-) 200)
-                             AND v.operation_type OPERATOR(pg_catalog.=) 'update' AND v.full_document IS NULL
+                             AND ((s.full_document OPERATOR(pg_catalog.=) 'whenAvailable' AND v.operation_type OPERATOR(pg_catalog.=) 'update' AND v.full_document IS NULL)
+                                  OR (s.full_document_before_change OPERATOR(pg_catalog.=) 'whenAvailable' AND v.full_document_before_change IS NULL
+                                      AND v.operation_type OPERATOR(pg_catalog.=) ANY (ARRAY['update', 'replace', 'delete'])))
                            GROUP BY 1, 2) e
-  WHERE s.full_document OPERATOR(pg_catalog.=) 'whenAvailable'
+  WHERE s.full_document OPERATOR(pg_catalog.=) 'whenAvailable' OR s.full_document_before_change OPERATOR(pg_catalog.=) 'whenAvailable'
   UNION ALL
   SELECT pg_catalog.format('handler "%s"', h.handler_name),
          pg_catalog.format('%s events are dead letters, and wait for somebody', h.dead_letters),
          pg_catalog.format('SELECT retry_dead_letters(%L); -- when the cause is mended, of which change_stream_dead_letter_list has the error', h.handler_name)
   FROM @extschema@.change_handler_status h WHERE h.dead_letters OPERATOR(pg_catalog.>) 0
+  UNION ALL
+  SELECT pg_catalog.format('handler "%s"', h.handler_name),
+         pg_catalog.format('it does not run, and keeps %s events from the retention of change stream "%s"', h.behind, h.stream_name),
+         pg_catalog.format('SELECT resume_change_handler(%L); -- or drop_change_handler(%L)', h.handler_name, h.handler_name)
+  FROM @extschema@.change_handler_status h JOIN @extschema@.change_streams s USING (stream_name)
+  WHERE h.state OPERATOR(pg_catalog.=) ANY (ARRAY['paused', 'error']) AND s.retention IS NOT NULL AND h.behind OPERATOR(pg_catalog.>) 10000
   UNION ALL
   SELECT pg_catalog.format('change stream "%s"', c.stream_name),
          pg_catalog.format('%s events could not be written, and wait for somebody', c.waiting),
@@ -105,13 +121,18 @@ AS $function$
   FROM @extschema@.change_stream_dead_letter_counts() c WHERE c.handler_name IS NULL AND c.waiting OPERATOR(pg_catalog.>) 0
   UNION ALL
   SELECT pg_catalog.format('table %s', c.conrelid::pg_catalog.regclass),
-         pg_catalog.format('no index supports its foreign key %I on change_stream_events: each event that retention deletes reads the whole table', c.conname),
+         CASE WHEN c.confrelid OPERATOR(pg_catalog.=) '@extschema@.change_stream_events'::pg_catalog.regclass
+              THEN pg_catalog.format('no index supports its foreign key %I on change_stream_events: each event that retention deletes reads the whole table', c.conname)
+              ELSE pg_catalog.format('no index supports its foreign key %I on %s, which is a mirror: each document that is deleted in MongoDB reads the whole table',
+                                     c.conname, c.confrelid::pg_catalog.regclass) END,
          pg_catalog.format('CREATE INDEX ON %s (%s);', c.conrelid::pg_catalog.regclass,
                            (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY k.place)
                             FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, place)
                                  JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum))
   FROM pg_catalog.pg_constraint c
-  WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND c.confrelid OPERATOR(pg_catalog.=) '@extschema@.change_stream_events'::pg_catalog.regclass
+  WHERE c.contype OPERATOR(pg_catalog.=) 'f'
+    AND (c.confrelid OPERATOR(pg_catalog.=) '@extschema@.change_stream_events'::pg_catalog.regclass
+         OR c.confrelid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT pg_catalog.to_regclass(m.table_name)::pg_catalog.oid FROM @extschema@.change_mirrors m)))
     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index i
                     WHERE i.indrelid OPERATOR(pg_catalog.=) c.conrelid AND i.indpred IS NULL AND i.indisvalid
                       AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest(c.conkey) k(attnum)

@@ -111,7 +111,8 @@ CREATE TABLE change_stream_progress (
   deployment document,
   oplog_holds interval,
   kept_from text COLLATE "C",
-  kept_from_event bigint NOT NULL DEFAULT 0
+  kept_from_event bigint NOT NULL DEFAULT 0,
+  longest_outage interval
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE change_stream_progress IS 'position and counters of each change stream, committed with the events they count';
 COMMENT ON COLUMN change_stream_progress.stream_name IS 'the change stream';
@@ -133,6 +134,8 @@ COMMENT ON COLUMN change_stream_progress.crashes IS 'how often that event was no
 COMMENT ON COLUMN change_stream_progress.starts IS 'how many processes in a row have died before they had written an event or followed for some seconds';
 COMMENT ON COLUMN change_stream_progress.definition_version IS 'how often the definition was changed; a process saves nothing that it made under another';
 COMMENT ON COLUMN change_stream_progress.oplog_window IS 'how far back MongoDB''s oplog reached when a process last looked; null: none could';
+COMMENT ON COLUMN change_stream_progress.longest_outage
+  IS 'the longest time that it could not be followed, though it was not paused: for MongoDB, the network or PostgreSQL; null: it always could';
 COMMENT ON COLUMN change_stream_progress.oplog_told
   IS 'share of the oplog, in percent, that lay behind the position when change_stream_alert was told of it; 0: it was not';
 COMMENT ON COLUMN change_stream_progress.last_event_token

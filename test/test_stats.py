@@ -215,9 +215,16 @@ def test_advice(linked, mdb):
     assert advice(linked) == {}
     create(linked, "partly", collection="c", filter="md5(document_key ->> '_id') >\n\n'a'")
     text, statement = advice(linked)['change stream "partly"']
-    assert "only a part of the filter" in text and statement.startswith("SELECT alter_change_stream('partly', filter => ...);")
+    assert text == "MongoDB evaluates nothing of the filter, and sends all: it is asked here of each event"
     # all behind it is a comment, whatever the filter's owner has written
-    assert statement.endswith("; now: md5(document_key ->> '_id') > 'a'")
+    assert "asked here: " in statement and statement.split("asked here: ")[1].count("\n") == 0
+    linked.execute("SELECT alter_change_stream('partly', filter => $$operation_type = 'insert' AND md5(document_key ->> '_id') > 'a'$$)")
+    text, statement = advice(linked)['change stream "partly"']
+    assert text.startswith("MongoDB evaluates only a part of the filter")
+    # it runs as it is, and changes nothing; what is to be changed stands in it
+    before = linked.value("SELECT filter FROM change_streams WHERE stream_name = 'partly'")
+    linked.execute(statement.replace("%", "%%"))
+    assert linked.value("SELECT filter FROM change_streams WHERE stream_name = 'partly'") == before and "md5" in statement.split(";")[0]
     linked.execute("SELECT drop_change_stream('partly')")
 
     # a table that grows
@@ -237,8 +244,15 @@ def test_advice_on_images(linked, mdb):
     mdb.c.update_one({"_id": 1}, {"$set": {"a": 1}})
     sync(linked, "s")
     text, statement = advice(linked)['change stream "s"']
-    assert text.startswith(f'1 of its last updates of collection "{mdb.name}.c"')
+    assert text.startswith(f'1 of its last events of collection "{mdb.name}.c"')
     assert statement == f'db.getSiblingDB("{mdb.name}").runCommand({{collMod: "c", changeStreamPreAndPostImages: {{enabled: true}}}})'
+    # what was before is an image, too
+    create(linked, "before", collection="d", full_document_before_change="whenAvailable")
+    mdb.d.insert_one({"_id": 1})
+    mdb.d.delete_one({"_id": 1})
+    sync(linked, "before")
+    text, statement = advice(linked)['change stream "before"']
+    assert text.startswith(f'1 of its last events of collection "{mdb.name}.d"') and 'collMod: "d"' in statement
 
 
 def test_advice_on_handlers_and_foreign_keys(linked, mdb):
@@ -259,6 +273,47 @@ def test_advice_on_handlers_and_foreign_keys(linked, mdb):
     assert "no index supports its foreign key" in text and statement == "CREATE INDEX ON public.seen (stream, number);"
     linked.execute(statement)
     assert advice(linked) == {}
+    # what refers to a mirror is looked for when a document goes
+    linked.execute("SELECT create_change_mirror('m', collection => 'c', stream_name => 's'); CREATE TABLE refers (id document REFERENCES m ON DELETE SET NULL)")
+    text, statement = advice(linked)["table public.refers"]
+    assert "on public.m, which is a mirror" in text and statement == "CREATE INDEX ON public.refers (id);"
+    linked.execute(statement)
+    # one that keeps what is to be deleted
+    linked.execute("SELECT pause_change_handler('h'), alter_change_stream('s', retention => '1 hour')")
+    linked.execute("UPDATE change_stream_progress SET last_event_id = 20001 WHERE stream_name = 's'")
+    text, statement = advice(linked)['handler "h"']
+    assert text == 'it does not run, and keeps 20000 events from the retention of change stream "s"' and statement.startswith("SELECT resume_change_handler('h');")
+
+
+def test_advice_on_an_outage(linked, mongo, mdb, proxy):
+    """The oplog is to hold twice what has been; a pause is no outage."""
+    linked.execute(f"ALTER SERVER mongo OPTIONS (SET uri '{mongo.direct_uri(proxy.port)}')")
+    create(linked, "s", collection="c")
+    mdb.c.insert_one({})
+    sync(linked, "s")
+    linked.execute("SELECT pause_change_stream('s'), pg_sleep(2)")
+    linked.execute("SELECT resume_change_stream('s')")
+    mdb.c.insert_one({})
+    sync(linked, "s")
+    assert linked.value("SELECT longest_outage FROM change_stream_progress") is None
+    proxy.refuse = True
+    proxy.reset()
+    linked.execute("SELECT pg_sleep(3)")
+    proxy.refuse = False
+    mdb.c.insert_one({})
+    sync(linked, "s")
+    outage = linked.value("SELECT longest_outage FROM change_stream_progress")
+    assert datetime.timedelta(seconds=2) < outage < datetime.timedelta(seconds=60)
+    linked.execute("UPDATE change_stream_progress SET oplog_holds = '30 hours', longest_outage = '14 hours'")
+    found = "SELECT advice, statement FROM change_stream_advice() WHERE statement LIKE 'db.admin%%'"
+    assert linked.execute(found) == []
+    linked.execute("UPDATE change_stream_progress SET longest_outage = '20 hours 30 minutes'")
+    (text, statement), = linked.execute(found)
+    assert "holds 30:00:00" in text and "there was one of 20:30:00" in text
+    assert statement == "db.adminCommand({replSetResizeOplog: 1, minRetentionHours: 41})"
+    linked.execute("UPDATE change_stream_progress SET oplog_holds = '3 hours', longest_outage = NULL")
+    (text, statement), = linked.execute(found)
+    assert "there was one" not in text and "minRetentionHours: 24" in statement
 
 
 def test_advice_on_processes(new_cluster, mongo, mdb):

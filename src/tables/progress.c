@@ -208,12 +208,13 @@ mcs_progress_deployment(const char *stream, const Document *deployment)
 	(void) mcs_catalog_run(&keep, values, NULL);
 }
 
-/* Notes that a worker starts again after one that did not end on purpose. */
+/* Notes that a worker starts again after one that did not end on purpose; until then the position was saved each few seconds. */
 void
 mcs_progress_restart(const char *stream)
 {
 	static CatalogStatement note = CATALOG_STATEMENT(
-		"UPDATE @.change_stream_progress p SET restarts = p.restarts + 1 FROM @.change_streams s "
+		"UPDATE @.change_stream_progress p SET restarts = p.restarts + 1"
+		"{, longest_outage = greatest(p.longest_outage, clock_timestamp() - p.updated_at)|} FROM @.change_streams s "
 		"WHERE p.stream_name = $1 AND s.stream_name = $1 AND p.updated_at > s.state_since",
 		TEXTOID);
 
