@@ -344,3 +344,16 @@ def test_what_is_wrong_with_postgresql(new_cluster, mongo):
     with cluster.connect("few") as connection:
         ok, hint = connection.execute("SELECT ok, hint FROM check_mongo_server() WHERE check_name = 'preload'").fetchone()
     assert not ok and "ALTER SYSTEM SET shared_preload_libraries = 'mongo_change_stream'" in hint
+
+
+def test_tables_of_different_owners(linked):
+    """Nothing works on them then; each of them is told with its command, until all are one role's again."""
+    linked.execute("CREATE ROLE other; ALTER TABLE change_stream_grants OWNER TO other; ALTER TABLE change_stream_events OWNER TO other")
+    commands = []
+    for _ in range(2):
+        diag = refusal(linked, "SELECT create_change_stream('s', collection => 'c', paused => true)")
+        assert diag.message_primary == "the tables of the extension have different owners"
+        commands.append(diag.message_hint)
+        linked.execute(diag.message_hint)
+    linked.execute("SELECT create_change_stream('s', collection => 'c', paused => true)")
+    assert sorted(commands) == ["ALTER TABLE public.change_stream_events OWNER TO postgres;", "ALTER TABLE public.change_stream_grants OWNER TO postgres;"]

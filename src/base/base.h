@@ -73,6 +73,7 @@ typedef struct ExtensionObjects
 	Oid			events;
 	Oid			document;		/* the type */
 	Oid			owner;			/* of the tables; InvalidOid where they are not all of one */
+	Oid			stray;			/* one of them that is another role's than change_streams */
 	bool		old;			/* the schema is version 1.0's still: ALTER EXTENSION UPDATE has not been run */
 	uint64		version;		/* another one after each change */
 } ExtensionObjects;

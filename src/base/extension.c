@@ -180,10 +180,12 @@ find_objects(void)
 			found_others[i] = get_relname_relid(other_tables[i], found.schema);
 			/* statements would run triggers of one of them with the rights of another's owner */
 			if (OidIsValid(found_others[i]) && mcs_base_relation_owner(found_others[i]) != found.owner)
-				found.owner = InvalidOid;
+				found.stray = found_others[i];
 		}
 		/* that of the events only reads there, and PostgreSQL computes constants in index expressions for who reads */
 		if (OidIsValid(found.events) && mcs_base_relation_owner(found.events) != found.owner)
+			found.stray = found.events;
+		if (OidIsValid(found.stray))
 			found.owner = InvalidOid;
 	}
 	/* statements and plans that hold OIDs compare the version to see that they are stale */

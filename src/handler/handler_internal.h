@@ -108,7 +108,7 @@ typedef struct HandlerBatch
 } HandlerBatch;
 
 /* Which of a handler's workers the event in a scan belongs to: all of one document to the same. */
-extern int	mcs_rows_worker(const EventsScan *scan, int workers);
+extern int	mcs_rows_worker(const EventsScan *scan, const char *handler, int workers);
 
 /* Reads the events behind a position that are a worker's, up to some number and size and to one event. */
 extern void mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 last, int limit, int worker, int workers);

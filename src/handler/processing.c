@@ -127,7 +127,7 @@ status_among_others(EventUpdate *update, int64 event_id)
 		HandlerReached *other = lfirst(cell);
 
 		/* done with it, or it is another worker's of that handler */
-		if (other->last_event_id >= event_id || mcs_rows_worker(&update->scan, other->workers) != other->worker)
+		if (other->last_event_id >= event_id || mcs_rows_worker(&update->scan, other->handler, other->workers) != other->worker)
 			continue;
 		if (other->failed_event == event_id)
 			return other->gave_up ? "error" : "retry";

@@ -13,6 +13,7 @@
 #include "executor/executor.h"
 #include "handler/handler_internal.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 /* Bound of one batch, beside the number of its events. */
 #define BATCH_BYTES		(8 * 1024 * 1024)
@@ -21,7 +22,7 @@
 #define LOOK_AHEAD		4
 
 int
-mcs_rows_worker(const EventsScan *scan, int workers)
+mcs_rows_worker(const EventsScan *scan, const char *handler, int workers)
 {
 	bool		isnull;
 	Datum		value;
@@ -36,7 +37,7 @@ mcs_rows_worker(const EventsScan *scan, int workers)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("a handler with several workers needs column \"document_key\" to be of type document"),
 				 errdetail("Its events are divided among them by the key."),
-				 errhint("SELECT alter_change_handler(..., workers => 1);")));
+				 errhint("SELECT alter_change_handler(%s, workers => 1);", quote_literal_cstr(handler))));
 	value = mcs_events_scan_get(scan, ROW_DOCUMENT_KEY, &isnull);
 	/* events of no document (a collection that is dropped): the first worker takes all */
 	if (isnull)
@@ -103,7 +104,7 @@ mcs_rows_read(HandlerBatch *batch, const Handler *handler, int64 after, int64 la
 		/* the position moves over events of other workers, too, or each look would begin with them */
 		looked++;
 		batch->through = event_id;
-		if (mcs_rows_worker(&scan, workers) != worker)
+		if (mcs_rows_worker(&scan, handler->name, workers) != worker)
 			continue;
 		event = &batch->events[batch->count++];
 		memset(event, 0, sizeof(*event));

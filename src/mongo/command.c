@@ -6,7 +6,7 @@
  * certificate that it was opened by, for example, which is the database server's
  * (mongo/identity.c).  Besides, sessions are kept for later calls.
  */
-#include "mongo/mongo.h"
+#include "mongo/mongo_internal.h"
 
 #include "base/base.h"
 #include "miscadmin.h"
@@ -31,7 +31,7 @@ command_name(Document *command)
 
 /* Refuses what changes whom MongoDB takes the connection for. */
 static void
-refuse_identity(Document *command, const char *name)
+refuse_identity(Document *command, const char *name, const MongoTarget *target)
 {
 	static const char *const commands[] = {"authenticate", "saslStart", "saslContinue", "logout"};
 	DocumentIterator it;
@@ -48,11 +48,16 @@ refuse_identity(Document *command, const char *name)
 		if (pg_strcasecmp(it.key, "speculativeAuthenticate") == 0)
 			refused = "speculativeAuthenticate";
 	if (refused != NULL)
+	{
+		MongoNames	names;
+
+		mcs_names_fill(&names, target);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("\"%s\" cannot be run by mongo_command", refused),
 				 errdetail("It would change whom MongoDB takes the connection for."),
-				 errhint("ALTER USER MAPPING FOR role SERVER server OPTIONS (SET username '...', SET password '...').")));
+				 names.server[0] == '\0' ? 0 : errhint("%s", mcs_names_mapping_command(&names))));
+	}
 }
 
 /* mongo_command(command document, database text, server text) returns document */
@@ -72,10 +77,10 @@ mcs_mongo_command(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	command = PG_GETARG_DOCUMENT_P(0);
 	name = command_name(command);
-	refuse_identity(command, name);
 	action = psprintf("run command \"%s\" in MongoDB", name);
 
 	target = mcs_mongo_target(mcs_convert_text_argument(fcinfo, 2), GetUserId());
+	refuse_identity(command, name, target);
 	database = PG_ARGISNULL(1) ? target->database : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (database == NULL)
 		ereport(ERROR,

@@ -420,7 +420,7 @@ mcs_mongo_uri_check(const char *option, const char *uri)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" must not contain a user name or a password", option),
 				 errdetail("The options of a server can be read by every role."),
-				 errhint("CREATE USER MAPPING FOR role SERVER server OPTIONS (username '...', password '...').")));
+				 errhint("Leave them out, and then CREATE USER MAPPING FOR CURRENT_USER SERVER name_of_the_server OPTIONS (username '...', password '...', auth_source 'admin');")));
 	check_hosts(option, &parts);
 	check_options(option, &parts);
 	check_by_driver(option, uri);

@@ -232,7 +232,8 @@ check_trigger(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("update_stream_resume_token() was not called by an AFTER INSERT OR UPDATE trigger for each row"),
-				 errhint("CREATE TRIGGER ... AFTER INSERT OR UPDATE ON change_stream_events FOR EACH ROW EXECUTE FUNCTION update_stream_resume_token();")));
+				 errhint("CREATE TRIGGER keep_tokens AFTER INSERT OR UPDATE ON %s.change_stream_events FOR EACH ROW EXECUTE FUNCTION %s.update_stream_resume_token();",
+						 quote_identifier(get_namespace_name(mcs_extension_schema())), quote_identifier(get_namespace_name(mcs_extension_schema())))));
 	if (RelationGetRelid(data->tg_relation) != mcs_extension_events())
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),

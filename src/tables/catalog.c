@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -78,17 +79,28 @@ add_texts(CatalogValues *values, List *texts, bool empty_is_null)
 
 /* ---- how statements run ---- */
 
+/* Names one of the tables that are not of one role, and the command that makes it so: all that are found in this way. */
+static void
+refuse_owners(const ExtensionObjects *objects)
+{
+	char	   *table = get_rel_name(objects->stray);
+	char	   *owner = GetUserNameFromId(mcs_base_relation_owner(objects->streams), true);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the tables of the extension have different owners"),
+			 errdetail("Statements on them run as their owner, and with them triggers and index expressions."),
+			 table && owner ? errhint("ALTER TABLE %s OWNER TO %s;", quote_qualified_identifier(objects->schema_name, table),
+									  quote_identifier(owner)) : 0));
+}
+
 void
 mcs_catalog_begin(CatalogScope *scope)
 {
 	const ExtensionObjects *objects = mcs_extension_objects();
 
 	if (OidIsValid(objects->streams) && !OidIsValid(objects->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the tables of the extension have different owners"),
-				 errdetail("Statements on them run as their owner, and with them triggers and index expressions."),
-				 errhint("ALTER TABLE ... OWNER TO one role, for each table of %s.change_*.", quote_identifier(objects->schema_name))));
+		refuse_owners(objects);
 	if (!OidIsValid(objects->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

@@ -440,7 +440,7 @@ List *
 mcs_handlers_reached(const char *stream, const char *but_handler)
 {
 	static CatalogStatement list = CATALOG_STATEMENT(
-		"SELECT p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL AS gave_up "
+		"SELECT h.handler_name, p.worker, h.workers, p.last_event_id, p.failed_event, h.stopped_reason IS NOT NULL AS gave_up "
 		"FROM @.change_handlers h JOIN @.change_handler_progress p USING (handler_name) "
 		"WHERE h.stream_name = $1 AND h.handler_name <> $2", TEXTOID, TEXTOID);
 	CatalogScope scope;
@@ -455,6 +455,7 @@ mcs_handlers_reached(const char *stream, const char *but_handler)
 		CatalogRow	row = mcs_catalog_row(&scope, i);
 		HandlerReached *reached = MemoryContextAllocZero(scope.caller, sizeof(HandlerReached));
 
+		reached->handler = mcs_catalog_get_text(&row, "handler_name");
 		reached->worker = mcs_catalog_get_int32(&row, "worker");
 		reached->workers = mcs_catalog_get_int32(&row, "workers");
 		reached->last_event_id = mcs_catalog_get_int64(&row, "last_event_id");

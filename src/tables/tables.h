@@ -713,6 +713,7 @@ extern void mcs_handlers_lock_all(const char *stream);
 /* Where another handler of a stream is, by worker: what decides an event's status. */
 typedef struct HandlerReached
 {
+	char	   *handler;
 	int			worker;
 	int			workers;
 	int64		last_event_id;
