@@ -195,6 +195,7 @@ SELECT translated($q$CREATE VIEW v AS WITH q AS (SELECT id, ts - d.a AS age, d.b
 SELECT translated($q$CREATE VIEW v AS SELECT d.total - d.total * 2 AS n, max(d.b - d.a) FROM mixed GROUP BY d$q$);
 SELECT translated($q$SELECT d.b - d.a AS took FROM mixed$q$), translated($q$SELECT DISTINCT ts - d.a FROM mixed ORDER BY ts - d.a$q$), translated($q$SELECT ts - d.a FROM mixed UNION SELECT d FROM mixed$q$);
 SELECT change_stream_translate($q$SELECT ts - d.a AS age, d.b - d.a AS took INTO t FROM mixed$q$);
+SELECT change_stream_translate('CREATE VIEW v AS SELECT 1 AS n INTO t'), change_stream_translate('CREATE MATERIALIZED VIEW v AS SELECT d.a INTO t FROM mixed');
 SELECT translated($q$INSERT INTO mixed (d) SELECT ts - d.a FROM mixed$q$);
 SET client_min_messages = warning;
 

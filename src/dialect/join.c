@@ -426,6 +426,7 @@ write_query(Node *node, Fragment *fragment)
 void
 mcs_join_write(Fragment *fragment, Query *query)
 {
-	if (fragment->is_view)
+	/* SELECT INTO is none, which PostgreSQL says */
+	if (fragment->is_view && query->commandType != CMD_UTILITY)
 		(void) write_query((Node *) query, fragment);
 }
