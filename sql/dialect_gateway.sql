@@ -28,7 +28,11 @@ SELECT change_stream_translate_for_gateway('SELECT DISTINCT d.b - d.a AS took FR
 SELECT change_stream_translate_for_gateway('SELECT max(d.b - d.a) AS took FROM trips');
 SELECT change_stream_translate_for_gateway('SELECT d.b - d.a AS took FROM trips UNION SELECT 1');
 SELECT change_stream_translate_for_gateway('SELECT d.b - d.a AS took, d.b - d.a - d.a, -(d.b - d.a) FROM trips, generate_series(1, 2)');
+-- what does something does it once
+CREATE SEQUENCE calls;
+SELECT change_stream_translate_for_gateway('SELECT to_document(nextval(''calls'')) - d.a AS less FROM trips WHERE n = 2');
 DROP TABLE trips;
+DROP SEQUENCE calls;
 -- in place
 SELECT change_stream_translate_for_gateway('UPDATE goods SET d = d WHERE d.v = 1 RETURNING n, d, d.v AS w');
 SELECT change_stream_translate_for_gateway('DELETE FROM goods WHERE d.v = 1 RETURNING d.v');

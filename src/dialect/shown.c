@@ -19,6 +19,7 @@
 
 #include "dialect/dialect_internal.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -88,7 +89,9 @@ difference_of(const Fragment *fragment, const Query *query, const TargetEntry *c
 {
 	ListCell   *cell;
 
-	if (query->distinctClause || query->groupClause || query->groupingSets || query->hasAggs || query->setOperations)
+	if (query->distinctClause || query->groupClause || query->groupingSets || query->hasAggs || query->setOperations ||
+	/* what is evaluated twice is to give the same, and do nothing */
+		contain_volatile_functions((Node *) column->expr))
 		return NULL;
 	foreach(cell, fragment->maybe_durations)
 		if (((DialectDifference *) lfirst(cell))->column == column)
