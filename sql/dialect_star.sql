@@ -75,6 +75,10 @@ SELECT alter_change_mirror('orders', columns => 'status text = status');
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'v'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT change_stream_translate('SELECT full_document.* FROM orders');
 
+-- the document's name in quotes is of another length
+SELECT alter_change_mirror('orders', columns => 'status text = "document"');
+SELECT change_stream_translate('SELECT full_document.* FROM orders');
+
 -- a difference of what the mirror says are dates is an interval, also in a view; one of numbers is none, and is not told of
 SELECT alter_change_mirror('orders', columns => 'placed timestamptz = placedAt, at date = shipped.at, total numeric = total, rest document = rest');
 SET client_min_messages = notice;

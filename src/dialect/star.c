@@ -50,6 +50,7 @@ typedef struct Star
 typedef struct Replacement
 {
 	Star	   *star;
+	const char *text;			/* the expression */
 	List	   *places;			/* of the name in the text, from its begin */
 	bool		refused;
 } Replacement;
@@ -77,7 +78,9 @@ replace(Node *node, Replacement *replacement)
 		Node	   *document;
 
 		if (list_length(reference->fields) != 1 || !IsA(linitial(reference->fields), String) ||
-			strcmp(strVal(linitial(reference->fields)), DOCUMENT_NAME) != 0)
+			strcmp(strVal(linitial(reference->fields)), DOCUMENT_NAME) != 0 ||
+		/* in quotes it has another length, which may be any with U&"" */
+			pg_strncasecmp(replacement->text + place, DOCUMENT_NAME, strlen(DOCUMENT_NAME)) != 0)
 			replacement->refused = true;
 		document = mcs_dialect_analysed_param(star->fragment, copyObject((Node *) star->document), -1);
 		/* in its place, as we are not told what points to it; a ParamRef is the smaller one */
@@ -101,7 +104,7 @@ parse(const char *text)
 static Node *
 analyse(Star *star, const char *text, char **written)
 {
-	Replacement replacement = {star, NIL, false};
+	Replacement replacement = {star, text, NIL, false};
 	Node	   *raw = parse(text);
 	StringInfoData result;
 	int			at = 0;
