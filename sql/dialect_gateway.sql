@@ -52,3 +52,11 @@ SELECT change_stream_translate_for_gateway('SELECT d.v FROM goods WHERE d.v = 1'
 SET mongo_change_stream.gateway_documents = jsonb;
 RESET mongo_change_stream.gateway_documents;
 DROP TABLE goods;
+-- a difference of dates is an interval already, where it is one for certain
+CREATE TABLE times (n int, d document, at timestamptz);
+INSERT INTO times VALUES (1, '{"from": {"$date": "2024-05-01T12:00:00Z"}, "to": {"$date": "2024-05-01T12:19:40Z"}, "v": "gold"}', '2024-05-01 12:30+00');
+SELECT change_stream_translate_for_gateway('SELECT at - d.from AS age, d.to - d.from, d.v FROM times');
+SELECT change_stream_translate_for_gateway('SELECT at - d.from AS age, d.to - d.from, d.v FROM times') \gexec
+SELECT change_stream_translate_for_gateway('WITH q AS (SELECT at - d.from AS age, d.v FROM times) SELECT age, max(age) AS most, v FROM q GROUP BY 1, 3') \gexec
+SELECT change_stream_translate_for_gateway('SELECT at - d.from FROM times') \gexec
+DROP TABLE times;

@@ -20,6 +20,7 @@ from harness.machine import ROOT
 
 FUNCTIONS = {
     "change_stream_translate(%s)": 6,
+    "change_stream_translate_for_gateway(%s)": 4,
     "change_stream_translate_expression(%s)": 2,
     "change_stream_translate_expression(%s, false)": 1,
     "change_stream_translate_fields(%s)": 1,
