@@ -1,6 +1,7 @@
 """What do many streams cost?  Each of a collection of its own, by cursors of their own and by one that they share.
 
 quiet    inserts into another collection: MongoDB's CPU for one of them, beside so many streams
+behind   one stream has a backlog of the last seconds: how long the events of others wait for it
 busy     inserts into all of the streams' collections, followed from before them: our CPU, and the time, beside one stream of the database
 """
 import argparse
@@ -78,12 +79,38 @@ class Bench(Databases):
             self.drop(database)
 
 
+    def behind(self, streams, backlog):
+        """The longest that an event of another stream has waited, in seconds, while one has a backlog; that took so long to be written."""
+        database = self.database(True)
+        try:
+            self.make(database, streams)
+            wait_until(lambda: len(set(database.column("SELECT pid FROM change_stream_status"))) == 1 and database.value(GROUPED) == 1, 300, "all are together")
+            database.execute("SELECT pause_change_stream('s0')")
+            began = time.monotonic()
+            # fast, so that it is much in a short time
+            for first in range(0, backlog, 10_000):
+                self.database_of_mongo.c0.insert_many([{} for _ in range(10_000)], ordered=False)
+            inserted, began = time.monotonic() - began, time.monotonic()
+            database.execute("SELECT resume_change_stream('s0')")
+            done = "SELECT events_processed FROM change_stream_progress WHERE stream_name = 's0'"
+            while database.value(done) < backlog // 10_000 * 10_000:
+                self.database_of_mongo.c1.insert_one({})
+                time.sleep(0.05)
+            took = time.monotonic() - began
+            database.execute("SELECT sync_change_stream('s1')")
+            waited = database.value("SELECT max(received_at - change_timestamp) FROM change_stream_events WHERE stream_name = 's1'").total_seconds()
+            return inserted, took, waited
+        finally:
+            self.drop(database)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", default="1,10,40,100")
     parser.add_argument("--inserts", type=int, default=20_000)
     parser.add_argument("--each", type=int, default=2_000, help="events of each busy stream")
     parser.add_argument("--busy", type=int, default=40, help="busy streams")
+    parser.add_argument("--backlog", type=int, default=300_000, help="events of the stream that is behind")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--apart", type=int, default=6, help="the most streams to try with cursors of their own")
     chosen = parser.parse_args()
@@ -101,6 +128,11 @@ def main():
                     cpu, processes, took = bench.quiet(streams, share, chosen.inserts)
                     rows.append((streams, "shared" if share else "apart", f"{cpu:.1f}", processes, f"{chosen.inserts / took:,.0f}"))
                     print("quiet", *rows[-1], flush=True)
+        waits = []
+        for _ in range(chosen.rounds):
+            inserted, took, waited = bench.behind(10, chosen.backlog)
+            waits.append((f"{chosen.backlog:,}", f"{inserted:.1f}", f"{took:.1f}", f"{waited:.1f}"))
+            print("behind", *waits[-1], flush=True)
         busy = []
         for _ in range(chosen.rounds):
             for kind in ("database", "shared"):
@@ -108,6 +140,8 @@ def main():
                 busy.append((kind, f"{chosen.busy * chosen.each / took:,.0f}", f"{ours:.1f}", f"{mongods:.1f}"))
                 print("busy", *busy[-1], flush=True)
     table(("quiet streams", "cursors", "mongod's CPU µs/insert", "our processes", "inserts/s"), rows)
+    print()
+    table(("backlog of one of 10 streams", "inserted in, s", "caught up in, s", "events of others waited, s"), waits)
     print()
     table((f"{chosen.busy} busy streams", "events/s", "our CPU µs/event", "mongod's CPU µs/event"), busy)
     return 0

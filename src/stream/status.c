@@ -97,7 +97,7 @@ correct(SlotView *slot)
 	if (slot->suppressed_at != 0 && !TimestampDifferenceExceeds(slot->suppressed_at, GetCurrentTimestamp(), SLOT_SUPPRESSED_MS))
 		add_to_reason(slot, "notifications are left out, since PostgreSQL's queue of them is more than half full");
 	if (slot->handler[0] == '\0' && slot->report.state == STREAM_ACTIVE && slot->alone_until > GetCurrentTimestamp())
-		add_to_reason(slot, psprintf("it is followed alone until %s, after trouble while it shared a cursor with others",
+		add_to_reason(slot, psprintf("it is followed alone until %s, since it failed or held others up while it shared a cursor with them",
 									 timestamptz_to_str(slot->alone_until)));
 	if (mcs_extension_is_old())
 		add_to_reason(slot, "the extension's schema is still that of 1.0: ALTER EXTENSION mongo_change_stream UPDATE");

@@ -43,6 +43,9 @@
 /* A position so close to MongoDB's time is at its end. */
 #define CAUGHT_UP_S			1
 
+/* For whom that part of a round is, while the cursor is behind, he has it for himself. */
+#define BACKLOG_PARTS		4
+
 /* How long a member is waited for that waits for a lock. */
 #define LOCK_TIMEOUT_TEXT	"3s"
 
@@ -76,17 +79,123 @@ has_work(const StreamGroup *group)
 	return false;
 }
 
+/* Whether the cursor is at MongoDB's time. */
+static bool
+is_caught_up(const StreamGroup *group)
+{
+	return group->quiet_token.len > 0 &&
+		(mcs_token_time(group->quiet_token.data) >> 32) + CAUGHT_UP_S >= group->reader->read.operation_time >> 32;
+}
+
 /* What parted a group does not come again where its members have caught up together. */
 static void
 note_caught_up(StreamGroup *group)
 {
 	ListCell   *cell;
 
-	if (group->quiet_token.len == 0 ||
-		(mcs_token_time(group->quiet_token.data) >> 32) + CAUGHT_UP_S < group->reader->read.operation_time >> 32)
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		member->unproven = false;
+		member->backlog_events = 0;
+		member->backlog_bytes = 0;
+	}
+}
+
+/* Counts what a round has brought for each, while the cursor is behind. */
+static void
+count_backlog(StreamGroup *group)
+{
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+	{
+		GroupMember *member = lfirst(cell);
+
+		if (!member->inbox.full)
+			continue;
+		member->backlog_events += member->inbox.batch.event_count;
+		member->backlog_bytes += member->inbox.batch.events_size;
+	}
+}
+
+/* What the cursor has brought, for all, while it is behind; and of that what a member has to have had to be one of few. */
+typedef struct Backlog
+{
+	int64		events;
+	Size		bytes;
+	int			parted;
+} Backlog;
+
+static bool
+is_for_few(const GroupMember *member, const Backlog *backlog)
+{
+	return member->backlog_events > 0 && (member->backlog_events >= backlog->events / BACKLOG_PARTS ||
+										  member->backlog_bytes >= backlog->bytes / BACKLOG_PARTS);
+}
+
+static void
+part_if_for_few(StreamGroup *group, void *arg)
+{
+	Backlog    *backlog = arg;
+	GroupMember *member = group->current;
+
+	if (!is_for_few(member, backlog))
+		return;
+	ereport(LOG,
+			(errmsg("change stream \"%s\" is followed alone for a while, as it has much to catch up with", member->worker->process.name)));
+	backlog->parted++;
+	mcs_member_give(group, GROUP_END_ALONE);
+}
+
+/*
+ * Those for whom most of it is that the cursor has to bring, being behind, catch up
+ * alone: what comes for the others stands behind all that.  How far behind in time
+ * they are, when the cursor is opened, says nothing of how much it is.  Where it is
+ * for all of them nobody would be served better.
+ */
+static void
+part_backlog(StreamGroup *group)
+{
+	Backlog		backlog = {0, 0, 0};
+	Backlog		of_few = {0, 0, 0};
+	int			few = 0;
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+	{
+		backlog.events += ((GroupMember *) lfirst(cell))->backlog_events;
+		backlog.bytes += ((GroupMember *) lfirst(cell))->backlog_bytes;
+	}
+	if (backlog.events < ROUND_EVENTS && backlog.bytes < ROUND_BYTES)
 		return;
 	foreach(cell, group->members)
-		((GroupMember *) lfirst(cell))->unproven = false;
+	{
+		const GroupMember *member = lfirst(cell);
+
+		if (!is_for_few(member, &backlog))
+			continue;
+		few++;
+		of_few.events += member->backlog_events;
+		of_few.bytes += member->backlog_bytes;
+	}
+	if (few < list_length(group->members) && (of_few.events >= backlog.events / 2 || of_few.bytes >= backlog.bytes / 2))
+		mcs_member_each(group, part_if_for_few, &backlog);
+	/* from here on it is counted anew */
+	foreach(cell, group->members)
+	{
+		((GroupMember *) lfirst(cell))->backlog_events = 0;
+		((GroupMember *) lfirst(cell))->backlog_bytes = 0;
+	}
+	if (backlog.parted == 0)
+		return;
+	/* without them the cursor leaves it out; the others begin where it is now */
+	mcs_member_sweep(group);
+	if (group->members != NIL)
+		mcs_member_save_quiet(group);
+	mcs_group_cursor_close(group);
+	group->reopen = true;
 }
 
 /* Reads a round and hands it out, if one comes in time. */
@@ -121,7 +230,10 @@ read_round(StreamGroup *group, long timeout_ms)
 	{
 		group->at_time = false;
 		group->refusals = 0;
-		note_caught_up(group);
+		if (is_caught_up(group))
+			note_caught_up(group);
+		else
+			count_backlog(group);
 	}
 	mcs_gather_forget(reader);
 }
@@ -226,6 +338,11 @@ follow(StreamGroup *group)
 		return false;
 	/* one that is changed has left something to be read again */
 	if (group->reopen || has_work(group))
+		return true;
+	part_backlog(group);
+	if (group->members == NIL)
+		return false;
+	if (group->reopen)
 		return true;
 	if (news.sync || group->closed || now >= group->save_at || group->save_at > TimestampTzPlusMilliseconds(now, TICK_MS))
 	{

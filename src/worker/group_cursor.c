@@ -24,8 +24,15 @@
 #include "utils/memutils.h"
 #include "worker/worker_internal.h"
 
-/* One that is so far behind the others in MongoDB's time catches up alone. */
+/* One that is so far behind the others in MongoDB's time catches up alone; an idle MongoDB's time moves each 10 seconds. */
 #define BEHIND_S			10
+
+/*
+ * So is one that comes to others, and is so far behind the time up to which they have
+ * all that there was: how much that is shows when it is read, which they would have
+ * to do again.  It joins when it is 2 seconds behind (worker.c), and that takes a moment.
+ */
+#define JOINS_BEHIND_S		5
 
 /* ---- the end ---- */
 
@@ -101,12 +108,32 @@ farthest(const StreamGroup *group)
 	return most;
 }
 
+/* Whether others are here for whom a cursor was open. */
+static bool
+has_served(const StreamGroup *group)
+{
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+		if (!((GroupMember *) lfirst(cell))->fresh)
+			return true;
+	return false;
+}
+
+/* From when on positions are near enough, in seconds. */
+typedef struct NearEnough
+{
+	int64		time;
+	int64		fresh_time;		/* of those that come to others */
+} NearEnough;
+
 static void
 leave_behind(StreamGroup *group, void *arg)
 {
+	const NearEnough *near_enough = arg;
 	int64		time = (int64) (mcs_token_time(group->current->worker->stream->resume_token) >> 32);
 
-	if (time < *(int64 *) arg - BEHIND_S)
+	if (time < near_enough->time || (group->current->fresh && time < near_enough->fresh_time))
 		mcs_member_give(group, GROUP_END_BEHIND);
 }
 
@@ -243,6 +270,8 @@ open_stream(StreamGroup *group)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(group->batch_context);
 	mcs_worker_begin_reading(reader);
+	foreach(cell, group->members)
+		((GroupMember *) lfirst(cell))->fresh = false;
 	resetStringInfo(&group->quiet_token);
 	group->moved = false;
 	group->reopen = false;
@@ -252,13 +281,15 @@ bool
 mcs_group_cursor_open(StreamGroup *group)
 {
 	bool		version_2 = wants_version_2(group);
-	int64		most;
+	NearEnough	near_enough = {0, 0};
 	ListCell   *cell;
 
 	mcs_group_cursor_close(group);
 	mcs_member_each(group, leave_without_order, &version_2);
-	most = farthest(group);
-	mcs_member_each(group, leave_behind, &most);
+	near_enough.time = farthest(group) - BEHIND_S;
+	if (has_served(group))
+		near_enough.fresh_time = (int64) (group->reader->read.operation_time >> 32) - JOINS_BEHIND_S;
+	mcs_member_each(group, leave_behind, &near_enough);
 	mcs_member_sweep(group);
 	if (group->members == NIL)
 		return false;

@@ -266,6 +266,7 @@ mcs_member_take(StreamGroup *group, bool first)
 	member->worker = worker;
 	member->slot = slot;
 	member->unproven = parted;
+	member->fresh = true;
 	group->members = lappend(group->members, member);
 	MemoryContextSwitchTo(old);
 

@@ -303,6 +303,9 @@ typedef struct GroupMember
 	StringInfoData passed;
 	bool		reading;		/* the cursor that is open is open for it, too */
 	bool		gone;			/* its slot is given up */
+	bool		fresh;			/* no cursor has been opened for it here yet */
+	int64		backlog_events; /* what the cursor has brought for it since it was last at MongoDB's time */
+	Size		backlog_bytes;
 	bool		unproven;		/* its last group parted, perhaps by its doing, and this one has not caught up with it yet */
 	long		took_ms;		/* by the last turn; -1: there was nothing to do */
 	long		slow_ms;		/* that its last rounds have taken, where each took long */
