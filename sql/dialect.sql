@@ -214,6 +214,11 @@ SELECT change_stream_translate('SELECT TIME_WINDOW(cluster_time) FROM orders');
 SELECT change_stream_translate('SELECT d.a[1:2].b FROM mixed');
 SELECT change_stream_translate('SELECT sum(lag(d.a) OVER w) FROM mixed WINDOW w AS (ORDER BY ts)');
 SELECT change_stream_translate('SELECT sum(lag(a.d.a) OVER (ORDER BY a.ts)) FROM mixed a, mixed b');
+-- what repeats what it repeats would be twice as long with each level
+SELECT change_stream_translate('SELECT ' || repeat('COALESCE(CASE WHEN ', 30) || 'd.a' || repeat(' >= ''2024-01-01'' THEN d.b END, d.c)', 30) || ' FROM mixed');
+SELECT change_stream_translate('SELECT ' || repeat('CASE WHEN ', 30) || 'd.a' || repeat(' BETWEEN ''2024-01-01'' AND ''2024-02-01'' THEN d.b END', 30) || ' FROM mixed');
+SELECT change_stream_translate('SELECT d.a AS c0' || (SELECT string_agg(format(', c%s + c%s AS c%s', i - 1, i - 1, i), '') FROM generate_series(1, 30) i) || ' FROM mixed');
+SELECT length(change_stream_translate('SELECT ' || repeat('COALESCE(CASE WHEN ', 30) || 'd.a' || repeat(' >= timestamptz ''2024-01-01'' THEN d.b END, d.c)', 30) || ' FROM mixed'));
 \set VERBOSITY default
 SELECT change_stream_translate('SELECT 1;
 -- größer

@@ -32,7 +32,10 @@ LITTER = ["CONTAINS", "NOT CONTAINS", "CHANGE_STREAM(", "CHANGE_STREAM(orders, '
           "'", "\"", "$$", "/*", "*/", "--\n", "CASE", "WHEN", "END", "SELECT", "FROM", "WHERE", "GROUP BY", "UNION", "OVER (", "PARTITION BY", "INTO x", "change.", "change.full_document.a",
           "BEGIN", "DECLARE x int;", "EXCEPTION WHEN", "LOOP", "IF", "THEN", "ELSIF", "FOR r IN", "WITH (", "FILTER (", "PIPELINE (ADD_FIELDS (", "CREATE EVENT_STORE e AS",
           "CREATE CHANGE STREAM s ON c", "FOR EACH CHANGE AS", "::text", "::document", "= 'x'", "IN ('a', 1)", "|| ", "NULL", "ORDER BY", "EXTRACT(EPOCH FROM ", "LAG(full_document.n) OVER ()",
-          "COALESCE(", "STRING_AGG(DISTINCT changed_fields, ',')", "ROUND(1.5::float8, 2)", "JSON_BUILD_OBJECT(", "ns.coll", "_id", "$1", "$20000001", "$10000000", "mcs_cs_000000", "<@@@@@@>", "é", "\\"]
+          "COALESCE(", "STRING_AGG(DISTINCT changed_fields, ',')", "ROUND(1.5::float8, 2)", "JSON_BUILD_OBJECT(", "ns.coll", "_id", "$1", "$20000001", "$10000000", "mcs_cs_000000", "<@@@@@@>", "é", "\\",
+          "CREATE VIEW v AS ", "CREATE MATERIALIZED VIEW m AS ", "full_document.*, ", "shipments.full_document.*", "FROM shipments", "NATURAL JOIN mixed", "NATURAL FULL JOIN inventory q", "USING (d)",
+          "USING (full_document, cluster_time) AS j", "JOIN inventory USING (full_document)", "- ts", "ts - d.a", "d.b - d.a AS took", "full_document.at - full_document.placedAt", "DISTINCT", "INTO t",
+          "(full_document.createdAt >= '2024-01-01')", "= '2024-05-01'"]
 TABLES = """
 CREATE TABLE orders (operation_type text, database_name text, collection_name text, document_key document, full_document document,
   full_document_before_change document, update_description document, changed_fields text[], cluster_time timestamptz,
@@ -41,6 +44,12 @@ CREATE TABLE inventory (LIKE orders);
 CREATE TABLE all_changes (LIKE orders);
 CREATE TABLE mixed (id int, j jsonb, k json, d document, "Weird Col" document, ts timestamptz);
 CREATE TABLE notes (who text, events bigint, at timestamp);
+CREATE SERVER mongo FOREIGN DATA WRAPPER mongo_change_stream OPTIONS (uri 'mongodb://127.0.0.1:1/', database 'shop');
+CREATE FOREIGN TABLE shipments (operation_type text, database_name text, collection_name text, document_key document, full_document document, update_description document,
+  cluster_time timestamptz) SERVER mongo OPTIONS (collection 'shipments');
+SELECT create_change_stream('shop', paused => true);
+SELECT create_change_mirror('shipments', stream_name => 'shop', table_name => 'shipments_live',
+  columns => $$status text = status, placed timestamptz = placedAt, at date = at, "A b" varchar(5) = a.b_c, late boolean = at > placedAt$$);
 """
 
 

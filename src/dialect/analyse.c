@@ -294,7 +294,7 @@ analyse_dialect(Fragment *fragment)
 	fragment->plain = false;
 	mcs_dialect_forget_edits(fragment);
 	fragment->deferred = fragment->analysed = fragment->unnamed_targets = fragment->number_literals = fragment->maybe_durations = fragment->intervals = fragment->written_joins = NIL;
-	fragment->set_count = fragment->window_count = 0;
+	fragment->set_count = fragment->window_count = fragment->outputs_used = 0;
 	fragment->retry = fragment->found_dialect = false;
 	fragment->call = NULL;
 	if (query == NULL)

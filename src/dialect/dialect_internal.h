@@ -225,6 +225,7 @@ typedef struct Fragment
 	bool		plain;			/* no meanings of the dialect */
 	bool		found_dialect;	/* a path or another form was found */
 	FuncCall   *call;			/* of CALL */
+	int			outputs_used;	/* how often an output column was analysed in another place */
 	int			window_count;	/* of window functions moved into a sub-select */
 	Oid		   *param_types;	/* of PREPARE's parameters, then of names */
 	int			param_count;
@@ -268,6 +269,9 @@ typedef struct DialectRelation
 /* How a name begins that stands for CHANGE_STREAM in what is parsed; its number follows, in six digits. */
 #define DIALECT_PLACEHOLDER "mcs_cs_"
 #define DIALECT_MAX_STREAMS 1000
+
+/* So often may output columns be used by others, each with those that it uses itself. */
+#define DIALECT_MAX_OUTPUTS_USED 20000
 
 /* Operators that CONTAINS becomes in what is parsed, as long as the word; no others may be called so. */
 #define DIALECT_CONTAINS		"<@@@@@@>"
@@ -313,6 +317,7 @@ extern void mcs_dialect_wrap(Fragment *fragment, int from, int to, const char *b
 extern void mcs_dialect_remove_tokens(Fragment *fragment, int from, int to);
 extern bool mcs_dialect_edited(const Fragment *fragment, int from, int to);
 extern char *mcs_dialect_render(Fragment *fragment, int from, int to);
+extern void mcs_dialect_too_long(void) pg_attribute_noreturn();
 extern DialectOffset *mcs_dialect_offset(Fragment *fragment, int at);
 extern void mcs_dialect_forget_edits(Fragment *fragment);
 

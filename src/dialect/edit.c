@@ -14,6 +14,9 @@
 #include "nodes/pg_list.h"
 #include "utils/memutils.h"
 
+/* So many bytes may a text of a size become. */
+#define MAX_TRANSLATION(size) (1024 * 1024 + (int64) 16 * (size))
+
 /* A piece of an edit that is text. */
 DialectPiece *
 mcs_dialect_text_piece(const char *text)
@@ -219,6 +222,17 @@ edits_at(const Fragment *fragment, int at)
 	return edits;
 }
 
+/* Refuses a translation in which what is repeated repeats itself: each level of it is twice the text of the one within. */
+void
+mcs_dialect_too_long(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the translation of this statement would be too long"),
+			 errdetail("What is compared with a date in quotes stands in it twice, and an output column in each place that uses it."),
+			 errhint("Give the date a type, as timestamptz '2024-05-01', or compute the column in a sub-select.")));
+}
+
 /* Appends what a range becomes. */
 static void
 render(StringInfo out, const Fragment *fragment, int from, int to, int limit)
@@ -256,6 +270,8 @@ render(StringInfo out, const Fragment *fragment, int from, int to, int limit)
 					render(out, fragment, piece->from, piece->to, edit->order);
 			}
 			at = edit->to;
+			if (out->len > MAX_TRANSLATION(fragment->size))
+				mcs_dialect_too_long();
 		}
 		list_free(edits);
 	}

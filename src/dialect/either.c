@@ -19,6 +19,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+/* So deep may comparisons stand in each other. */
+#define MAX_NESTED 8
+
 /* Whether a text is as a form says: 0 a digit, h a hexadecimal one, any other character itself. */
 static bool
 begins_with(const char *text, const char *form)
@@ -94,6 +97,49 @@ mcs_either_is_meant(const Fragment *fragment, Node *raw, Oid type)
 	const char *text = literal_text(fragment, raw);
 
 	return text ? is_date(text) || id_key(text) : is_text_parameter(fragment, raw, type);
+}
+
+/* How deep comparisons of this kind stand in an expression. */
+typedef struct Depth
+{
+	const Fragment *fragment;
+	int			here;			/* around the node */
+	int			most;
+} Depth;
+
+static bool
+measure(Node *node, Depth *depth)
+{
+	Depth		inner = *depth;
+	A_Expr	   *e;
+
+	if (node == NULL)
+		return false;
+	node = mcs_dialect_original(depth->fragment, node);
+	e = (A_Expr *) node;
+	if (IsA(node, A_Expr) && (literal_text(depth->fragment, e->lexpr) || literal_text(depth->fragment, e->rexpr) || e->kind == AEXPR_BETWEEN))
+		inner.here++;
+	inner.most = Max(inner.most, inner.here);
+	/* behind the bound it does not matter how far */
+	if (inner.most <= MAX_NESTED)
+		(void) raw_expression_tree_walker(node, measure, &inner);
+	depth->most = Max(depth->most, inner.most);
+	return false;
+}
+
+/*
+ * Refuses comparisons within each other, of which each repeats the one within: text
+ * and tree are twice as large with each level, and PostgreSQL walks through a tree
+ * without a look at who cancels.
+ */
+static void
+check_depth(const Fragment *fragment, Node *document)
+{
+	Depth		depth = {fragment, 0, 0};
+
+	(void) measure(document, &depth);
+	if (depth.most > MAX_NESTED)
+		mcs_dialect_too_long();
 }
 
 /* A cast of a text, in the tree. */
@@ -199,6 +245,7 @@ mcs_either_compare(ParseState *pstate, A_Expr *e, Node *left, Node *right, bool 
 		pieces = lappend(pieces, mcs_dialect_text_piece(psprintf(" %.*s", token->length, fragment->text + token->at)));
 		pieces = lappend(pieces, mcs_dialect_range_piece(first, to));
 	}
+	check_depth(fragment, document_left ? left : right);
 	pieces = lappend(pieces, mcs_dialect_text_piece(")"));
 	mcs_dialect_edit_pieces(fragment, EDIT_CLOSE, end, end, pieces);
 	mcs_dialect_edit(fragment, EDIT_OPEN, from, from, "(");
@@ -217,12 +264,18 @@ mcs_either_between_dates(ParseState *pstate, A_Expr *e)
 	List	   *pieces;
 	A_Const    *low = (A_Const *) mcs_dialect_original(fragment, linitial(ends));
 	A_Const    *high = (A_Const *) mcs_dialect_original(fragment, lsecond(ends));
+	int			dates = 0;
 	int			from;
 	int			to;
 
 	/* (d BETWEEN text '...' AND text '...' OR d BETWEEN timestamptz '...' AND timestamptz '...') */
 	if (!mcs_dialect_extent(fragment, (Node *) e, &from, &to))
 		return NULL;
+	/* its operand is analysed, so what is in it is seen in the text; two dates each */
+	for (int i = mcs_dialect_token_at(fragment, from); fragment->tokens[i].at < low->location; i++)
+		dates += fragment->tokens[i].type == TOKEN_STRING && is_date(fragment->tokens[i].value);
+	if (dates > 2 * MAX_NESTED)
+		mcs_dialect_too_long();
 	/* up to the first date: d BETWEEN */
 	pieces = list_make2(mcs_dialect_text_piece(" OR "), mcs_dialect_range_piece(from, low->location));
 	pieces = as_other(pieces, (Node *) low, (Node **) &linitial(times));

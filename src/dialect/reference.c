@@ -284,6 +284,8 @@ find_output(ParseState *pstate, Fragment *fragment, ColumnRef *ref, int count, F
 		mention.name = target->name;
 		if (mentions(target->val, &mention))
 			continue;
+		if (++fragment->outputs_used > DIALECT_MAX_OUTPUTS_USED)
+			mcs_dialect_too_long();
 		/* analysed once more, in this place; the text has it once more, too */
 		path->base = transformExpr(pstate, copyObject(target->val), pstate->p_expr_kind);
 		if (count > 1 && !mcs_dialect_if_has_paths(fragment, path->base))
