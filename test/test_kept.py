@@ -528,13 +528,18 @@ def test_who_may_read(kept, mdb):
                 assert len(one.execute("SELECT * FROM v").fetchall()) == WRITES + 1
                 assert "kept events of a change stream since" in seen[-1][1]
     # a policy of somebody's says what the extension cannot know
-    kept.execute("CREATE POLICY mine ON change_stream_events AS RESTRICTIVE FOR SELECT USING (operation_type = 'insert')")
-    with kept.connect("alice") as alice:
-        seen = messages(alice)
-        assert len(alice.execute(marked).fetchall()) == WRITES + 1
-        assert "no change stream whose events may be read" in seen[-1][1]
+    own = kept.value("SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'own_events' AND polrelid = 'change_stream_events'::regclass")
+    for change, back in (("CREATE POLICY mine ON change_stream_events AS RESTRICTIVE FOR SELECT USING (operation_type = 'insert')",
+                          "DROP POLICY mine ON change_stream_events"),
+                         ("DROP POLICY own_events ON change_stream_events", f"CREATE POLICY own_events ON change_stream_events FOR SELECT USING ({own})")):
+        kept.execute(change)
+        with kept.connect("alice") as alice:
+            seen = messages(alice)
+            assert len(alice.execute(marked).fetchall()) == WRITES + 1
+            assert "no change stream whose events may be read" in seen[-1][1]
+        kept.execute(back)
     assert is_kept(both(kept, start)[1], "hers")
-    kept.execute("DROP POLICY mine ON change_stream_events; REVOKE SELECT ON change_stream_events FROM PUBLIC")
+    kept.execute("REVOKE SELECT ON change_stream_events FROM PUBLIC")
     with kept.connect("alice") as alice:
         seen = messages(alice)
         assert len(alice.execute(marked).fetchall()) == WRITES + 1

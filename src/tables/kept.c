@@ -5,8 +5,8 @@
  * Who may read what follows the policies of change_stream_events as the
  * extension has made them, since rows are read below SQL (event/events_scan.c):
  * its owner, readers of the stream, and who reads everything.  Where somebody
- * has added a policy of his own, nobody can say here whose rows it leaves, and
- * only who is above policies is given any.
+ * has added a policy of his own, or dropped one of these, nobody can say here
+ * whose rows are left, and only who is above policies is given any.
  */
 #include "mongo_change_stream.h"
 
@@ -119,7 +119,7 @@ mcs_kept_streams(const KeptPlace *place, Oid userid, Snapshot snapshot)
 		"WHERE s.server = $1 AND s.database_name = coalesce($2, '*') AND (s.collection_name = $3 OR s.collection_name IS NULL) AND s.keep_events "
 		"AND ($6 OR (pg_has_role($4, s.owner, 'USAGE') OR pg_has_role($4, 'pg_read_all_data', 'USAGE') "
 		"OR EXISTS (SELECT FROM @.change_stream_grants g WHERE g.stream_name = s.stream_name AND pg_has_role($4, g.reader, 'USAGE'))) "
-		"AND NOT EXISTS (SELECT FROM pg_policy c WHERE c.polrelid = $5 AND c.polname NOT IN ('own_events', 'read_all'))) "
+		"AND ARRAY(SELECT c.polname FROM pg_policy c WHERE c.polrelid = $5 ORDER BY c.polname) = ARRAY['own_events', 'read_all']::name[]) "
 		/* those first of which fewer rows need to be read, and that have kept for longer */
 		"ORDER BY s.collection_name IS NULL, s.paused OR s.stopped_state IS NOT NULL, s.created_at, s.stream_name",
 		TEXTOID, TEXTOID, TEXTOID, OIDOID, OIDOID, BOOLOID);
