@@ -398,6 +398,21 @@ def test_who_plants_a_translation(gateway):
     gateway.cluster.drop_database("planted")
 
 
+@pytest.mark.parametrize("kind", ["VOLATILE", "IMMUTABLE"])
+def test_who_plants_a_translation_later(gateway, kind):
+    """Where the extension goes while a session knows of it, what somebody puts into the place of its function is not called, nor when it is planned."""
+    database = gateway.cluster.create_database("planted")
+    database.execute("CREATE TABLE t (d document); INSERT INTO t VALUES ('{\"a\": \"b\"}')")
+    with gateway.connect("planted") as connection:
+        assert connection.execute("SELECT d.a FROM t WHERE d.a = 'b'").fetchall() == [("b",)]
+        database.execute(f"""DROP EXTENSION mongo_change_stream CASCADE;
+                             CREATE FUNCTION public.change_stream_translate_for_gateway(text) RETURNS text LANGUAGE sql {kind} AS $$ SELECT 'SELECT 666' $$""")
+        with pytest.raises(psycopg.errors.UndefinedTable, match='missing FROM-clause entry for table "d"'):
+            connection.execute("SELECT d.a FROM t WHERE d.a = 'b'")
+    database.close()
+    gateway.cluster.drop_database("planted")
+
+
 # ---------------------------------------------------------------- plain SQL and the protocol
 
 def test_plain_sql_is_let_alone(gateway, shop):

@@ -34,15 +34,14 @@
 #define CATALOG "OPERATOR(pg_catalog.=)"
 
 /*
- * The function that translates, relations with columns of type document, columns of type json and jsonb; no row where it is not there
- * for this role.  The one for us is not in the extension's schema of 1.0; one that somebody has put there is none of the extension's.
+ * The query that translates, relations with columns of type document, columns of type json and jsonb; no row where it is not there
+ * for this role.  The function for us is not in the extension's schema of 1.0; one that somebody has put there is none of the extension's.
+ * Nor is one that comes there later, once the extension has gone: so the query calls the function only where its OID is still there, and
+ * for a value that nobody knows when it is planned, as an immutable one would be called then.
  */
 static const char names_query[] =
-"SELECT pg_catalog.format('%I.%I', n.nspname, CASE WHEN EXISTS"
-"  (SELECT FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_depend AS d ON d.objid " CATALOG " f.oid AND d.refobjid " CATALOG " e.oid"
-"   WHERE f.pronamespace " CATALOG " n.oid AND f.proname " CATALOG " 'change_stream_translate_for_gateway'"
-"   AND d.classid " CATALOG " 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refclassid " CATALOG " 'pg_catalog.pg_extension'::pg_catalog.regclass)"
-"  THEN 'change_stream_translate_for_gateway' ELSE 'change_stream_translate' END),"
+"SELECT pg_catalog.format('SELECT %I.%I(t.text) FROM (SELECT $1::pg_catalog.text AS text OFFSET 0) AS t"
+" WHERE EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.oid " CATALOG " %s)', n.nspname, p.proname, p.oid),"
 " (SELECT pg_catalog.string_agg(r.relname, pg_catalog.chr(1)) FROM"
 "  (SELECT DISTINCT c.relname::pg_catalog.text AS relname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid " CATALOG " a.attrelid"
 "   WHERE (a.atttypid " CATALOG " t.oid OR a.atttypid " CATALOG " t.typarray) AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped"
@@ -54,9 +53,15 @@ static const char names_query[] =
 "   LIMIT " NAMES_SQL_LIMIT ") AS j)"
 " FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid " CATALOG " e.extnamespace"
 " JOIN pg_catalog.pg_type AS t ON t.typnamespace " CATALOG " n.oid AND t.typname " CATALOG " 'document'"
-" JOIN pg_catalog.pg_proc AS p ON p.pronamespace " CATALOG " n.oid AND p.proname " CATALOG " 'change_stream_translate'"
+" JOIN LATERAL (SELECT f.oid, f.proname FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_depend AS d ON d.objid " CATALOG " f.oid AND d.refobjid " CATALOG " e.oid"
+"  WHERE f.pronamespace " CATALOG " n.oid AND f.proname " CATALOG " ANY ('{change_stream_translate,change_stream_translate_for_gateway}'::pg_catalog.name[])"
+"  AND d.classid " CATALOG " 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refclassid " CATALOG " 'pg_catalog.pg_extension'::pg_catalog.regclass"
+"  ORDER BY f.proname DESC LIMIT 1) AS p ON true"
 " WHERE e.extname " CATALOG " 'mongo_change_stream' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
-" AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')";
+" AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')"
+/* who may not call that one shall have the dialect no other way */
+" AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS f WHERE f.pronamespace " CATALOG " n.oid AND f.proname " CATALOG " 'change_stream_translate'"
+"  AND NOT pg_catalog.has_function_privilege(f.oid, 'EXECUTE'))";
 
 /* Adds a message of one string behind a letter. */
 static void
@@ -125,10 +130,8 @@ mcs_gateway_ask_text(Link *link, const char *text, size_t size)
 {
 	Bytes		query = {0};
 
-	mcs_gateway_add(&query, "SELECT ", 7);
-	mcs_gateway_add(&query, mcs_gateway_at(&link->function), mcs_gateway_size(&link->function));
-	/* by its type, so that no other function of the name is meant */
-	mcs_gateway_add_string(&query, "($1::pg_catalog.text)");
+	mcs_gateway_add(&query, mcs_gateway_at(&link->translation), mcs_gateway_size(&link->translation));
+	mcs_gateway_add(&query, "", 1);
 	if (!query.broken)
 		ask(link, EXCHANGE_TEXT, mcs_gateway_at(&query), text, size);
 	mcs_gateway_clear(&query);
@@ -160,18 +163,18 @@ read_names(Link *link, const Bytes *row)
 		return false;
 	link->names_mark = mark;
 	mcs_gateway_forget_names(&link->names);
-	mcs_gateway_clear(&link->function);
+	mcs_gateway_clear(&link->translation);
 	for (int i = 0; i < 3; i++)
 	{
 		column = mcs_gateway_column(mcs_gateway_at(row), mcs_gateway_size(row), i, &length);
 		if (column && i == 0)
-			mcs_gateway_add(&link->function, column, length);
+			mcs_gateway_add(&link->translation, column, length);
 		else if (column && !mcs_gateway_add_names(&link->names, column, length, i == 1 ? NAME_RELATION : NAME_JSON))
 			link->dead = true;
 	}
 	link->all_names = link->names.count > NAMES_MAX;
-	/* without its name nothing can be asked */
-	if (mcs_gateway_size(&link->function) == 0)
+	/* without it nothing can be asked */
+	if (mcs_gateway_size(&link->translation) == 0)
 		link->installed = false;
 	return true;
 }
@@ -187,7 +190,7 @@ mcs_gateway_take_names(Link *link, int64_t now)
 		link->asked_names = true;
 		link->installed = false;
 		mcs_gateway_forget_names(&link->names);
-		mcs_gateway_clear(&link->function);
+		mcs_gateway_clear(&link->translation);
 		link->names_until = now + NO_NAMES_MS;
 		return !known;
 	}

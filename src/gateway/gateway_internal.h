@@ -375,7 +375,7 @@ typedef struct Link
 	bool		installed;		/* the extension, here */
 	bool		all_names;		/* there are too many names: every text is asked for */
 	int64_t		names_until;	/* when they are asked for again */
-	Bytes		function;		/* that translates, as SQL has it */
+	Bytes		translation;	/* the query that translates */
 	Names		names;
 	uint64_t	names_mark;		/* a hash of what they were made of */
 

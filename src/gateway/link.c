@@ -295,7 +295,7 @@ mcs_gateway_free_link(Link *link)
 	mcs_gateway_clear(&link->client.out);
 	mcs_gateway_clear(&link->server.in);
 	mcs_gateway_clear(&link->server.out);
-	mcs_gateway_clear(&link->function);
+	mcs_gateway_clear(&link->translation);
 	mcs_gateway_clear(&link->login);
 	mcs_gateway_clear(&link->block);
 	mcs_gateway_clear(&link->whole);

@@ -199,6 +199,12 @@ send_translation(Link *link, const Text *text, const Look *look)
 	const char *column = mcs_gateway_column(mcs_gateway_at(&exchange->row), mcs_gateway_size(&exchange->row), 0, &size);
 	Bytes		made = {0};
 
+	/* the function has gone */
+	if (!column)
+	{
+		link->asked_names = false;
+		link->own_names = true;
+	}
 	mcs_gateway_add(&made, column, size);
 	if (!column || (size == text->size && memcmp(column, text->text, size) == 0) || !make_do(link, text, &made))
 		pass_text(link, text, look);
