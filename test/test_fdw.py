@@ -211,6 +211,22 @@ def test_starts_of_the_options(linked, mdb):
     assert linked.value("SELECT count(*) FROM g") == 5
 
 
+@pytest.mark.parametrize("option", ["start_at", "resume_after"])
+def test_conditions_behind_a_token(linked, mdb, option):
+    """A token may be of an event that the conditions leave out, which MongoDB evaluates, or of another collection's."""
+    for i in range(10):
+        mdb.c.insert_one({"_id": i, "v": i % 2})
+        mdb.d.insert_one({"_id": i})
+    mdb.c.delete_one({"_id": 3})
+    foreign_table(linked, "f", collection="c", full_document="default")
+    foreign_table(linked, "other", collection="d", full_document="default")
+    for table in ("f", "other"):
+        token = linked.execute(f"SELECT resume_token FROM {table}")[4][0]
+        foreign_table(linked, f"behind_{table}", collection="c", full_document="default", **{option: token})
+        for condition, count in {"operation_type = 'delete'": 1, "full_document['v'] = 1": 3, "document_key['_id'] = 7": 1, "document_key['_id'] = 4": 0, "true": 6}.items():
+            assert linked.value(f"SELECT count(*) FROM behind_{table} WHERE {condition}") == count, (table, condition)
+
+
 def test_images(linked, mdb):
     """History shows documents as they were; updateLookup as they are; a collection without images has none."""
     mdb.create_collection("c", changeStreamPreAndPostImages={"enabled": True})

@@ -49,7 +49,7 @@ struct FdwRead
 	MongoCursor *cursor;
 
 	FdwStart	start;			/* where it begins */
-	const char *behind;			/* begun at its time since MongoDB can't read it: events up to it are left out */
+	const char *behind;			/* begun at its time: events up to it are left out */
 	int			oldest_tries;
 
 	/* where it is */
@@ -291,12 +291,6 @@ recover(FdwRead *read, const MongoError *error)
 		read->lessons->without_images = true;
 	else if (error->class == MONGO_ERROR_HISTORY_LOST && !read->delivered)
 		start_is_lost(read, error);
-	else if (read->position == NULL && mcs_token_lacks_type_bits(read->start.token, error))
-	{
-		read->behind = read->start.token;
-		read->start.token = NULL;
-		read->start.kind = CHANGE_STREAM_AT_TIME;
-	}
 	else if (error->class == MONGO_ERROR_TOO_LARGE && !read->lessons->split)
 		read->lessons->split = true;
 	else if (may_pass(read, error))
@@ -541,17 +535,16 @@ mcs_read_event(FdwRead *read, ChangeEvent *event)
 }
 
 /*
- * Begins after a token that need not be of an event which the read shows: MongoDB
- * finds no event again that is of another collection, or that the conditions
- * which it evaluates leave out.  So it begins at the event's time.
+ * Begins after a token at the time of its event, where it is one's: MongoDB does
+ * not find an event again that is of another collection, or that the conditions
+ * which it evaluates leave out, nor read a token without type bits, as 1.0 kept it.
  */
 static void
-start_behind(FdwRead *read, const char *token)
+start_behind(FdwRead *read)
 {
-	mcs_fdw_start_after(&read->start, token);
-	if (!mcs_token_of_event(token))
+	if (!mcs_token_of_event(read->start.token))
 		return;
-	read->behind = token;
+	read->behind = read->start.token;
 	read->start.token = NULL;
 	read->start.kind = CHANGE_STREAM_AT_TIME;
 }
@@ -574,9 +567,11 @@ mcs_read_begin(const FdwRequest *request, FdwLessons *lessons)
 	read->request = *request;
 	read->lessons = lessons;
 	if (request->after)
-		start_behind(read, request->after);
+		mcs_fdw_start_after(&read->start, request->after);
 	else
 		mcs_fdw_start(request->table, &request->range, &read->start);
+	if (read->start.token)
+		start_behind(read);
 	read->statistics.from = read->start.asked ? read->start.time : 0;
 	if (request->range.empty || read->start.time == PG_UINT64_MAX || (*lessons->until && read->start.time > *lessons->until))
 		read->done = true;
