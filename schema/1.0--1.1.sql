@@ -232,6 +232,7 @@ GRANT SELECT ON change_handler_stats TO PUBLIC;
 -- the dialect
 
 -- @create dialect.sql change_stream_translate_for_gateway
+-- @create dialect.sql change_stream_shown
 DROP FUNCTION change_stream_translate_body(text);
 -- @create dialect.sql change_stream_translate_body
 -- @create dialect.sql change_stream_query

@@ -14,6 +14,15 @@ CREATE FUNCTION change_stream_translate_for_gateway(sql text) RETURNS text
 COMMENT ON FUNCTION change_stream_translate_for_gateway(text)
   IS 'as change_stream_translate, with documents in rows that the client gets as mongo_change_stream.gateway_documents says';
 
+-- what the gateway's translation shows a difference of documents with; the planner puts in which subtractions it comes from
+CREATE FUNCTION change_stream_shown_support(internal) RETURNS internal
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_shown_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION change_stream_shown_support(internal) IS 'tells the planner which subtractions change_stream_shown() shows';
+CREATE FUNCTION change_stream_shown(document, places int[]) RETURNS text
+  AS 'MODULE_PATHNAME', 'mcs_change_stream_shown' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1 SUPPORT change_stream_shown_support;
+COMMENT ON FUNCTION change_stream_shown(document, int[])
+  IS 'as document_text_lenient, with a difference of dates as an interval: one that comes from the subtractions at these places of the statement''s text';
+
 CREATE FUNCTION change_stream_translate_expression(expression text, bare_names boolean = true) RETURNS text
   AS 'MODULE_PATHNAME', 'mcs_change_stream_translate_expression' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION change_stream_translate_expression(text, boolean)

@@ -59,4 +59,21 @@ SELECT change_stream_translate_for_gateway('SELECT at - d.from AS age, d.to - d.
 SELECT change_stream_translate_for_gateway('SELECT at - d.from AS age, d.to - d.from, d.v FROM times') \gexec
 SELECT change_stream_translate_for_gateway('WITH q AS (SELECT at - d.from AS age, d.v FROM times) SELECT age, max(age) AS most, v FROM q GROUP BY 1, 3') \gexec
 SELECT change_stream_translate_for_gateway('SELECT at - d.from FROM times') \gexec
+-- wherever it was computed: below a sort, a group, another name; in a cursor, beside another one; and numbers stay numbers
+INSERT INTO times VALUES (2, '{"from": {"$date": "2024-05-01T12:00:00Z"}, "to": {"$date": "2024-05-02T12:00:01Z"}, "v": "gold", "a": 7, "b": 5}', '2024-05-01 12:30+00');
+SELECT change_stream_translate_for_gateway(sql) FROM unnest(ARRAY[
+  'WITH q AS (SELECT d.v, max(d.to) - min(d.from) AS span, d.a - d.b AS less FROM times GROUP BY d.v, d.a, d.b) SELECT v, span, less FROM q ORDER BY span',
+  'SELECT max(d.to - d.from) AS most, max(d.a - d.b) AS less, count(*) FROM times',
+  'SELECT DISTINCT d.to - d.from AS took FROM times ORDER BY took',
+  'SELECT d.to - d.from AS took FROM times UNION ALL SELECT d.a - d.b FROM times WHERE d.a - d.b = 2 ORDER BY 1',
+  'SELECT d.a - d.b AS took FROM times WHERE d.to - d.from > interval ''1 hour''',
+  'SELECT COALESCE(d.to - d.from, 0) AS took, lag(d.to - d.from) OVER (ORDER BY n) AS before FROM times ORDER BY n DESC']) AS sql \gexec
+BEGIN;
+SELECT change_stream_translate_for_gateway('DECLARE one CURSOR FOR SELECT d.to - d.from AS took FROM times ORDER BY n') \gexec
+SELECT change_stream_translate_for_gateway('DECLARE two CURSOR FOR SELECT d.a - d.b AS less FROM times ORDER BY d.to - d.from') \gexec
+FETCH one; FETCH two; FETCH one; FETCH two; FETCH one;
+COMMIT;
+SELECT change_stream_translate_for_gateway('PREPARE took AS SELECT d.to - d.from AS took FROM times WHERE n = $1') \gexec
+EXECUTE took(1); EXECUTE took(2);
+SELECT change_stream_shown(d, NULL), change_stream_shown(d, ARRAY[NULL, 1]), change_stream_shown(document '{"n": 1}', '{{1,2},{3,4}}'), change_stream_shown(document '5', '{}') FROM times WHERE n = 1;
 DROP TABLE times;

@@ -10,7 +10,7 @@ CODE = re.compile(r"`([^`]+)`")
 INTERNAL = {"change_handler_dead_letter_event", "change_handler_exists", "change_handler_numbers", "change_handler_workers", "change_stream_absence", "change_stream_append_only",
             "change_stream_copy_reason", "change_stream_events_truncated",
             "change_projection_event_time", "change_projection_exists", "change_projection_find_sources", "change_projection_follow", "change_projection_view", "change_projection_workers",
-            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_is_read_by", "change_stream_numbers", "change_stream_parked_event", "change_stream_position_time", "change_stream_translate_for_gateway", "change_stream_workers", "document_index_bound",
+            "change_stream_exists", "change_stream_follows", "change_stream_is_own", "change_stream_is_read_by", "change_stream_numbers", "change_stream_parked_event", "change_stream_position_time", "change_stream_shown", "change_stream_shown_support", "change_stream_translate_for_gateway", "change_stream_workers", "document_index_bound",
             "string_agg_distinct_elements", "string_agg_elements"}
 
 

@@ -149,13 +149,6 @@ typedef struct DialectUnnamedTarget
 	bool		is_reference;
 } DialectUnnamedTarget;
 
-/* A column that may be a difference of dates. */
-typedef struct DialectDifference
-{
-	TargetEntry *column;
-	Node	   *left;			/* as it was written: what something is subtracted from directly; NULL: it is another expression */
-} DialectDifference;
-
 /* What a fragment is. */
 typedef enum DialectMode
 {
@@ -218,7 +211,7 @@ typedef struct Fragment
 	List	   *written_joins;	/* of RangeTblEntry: joins by USING or NATURAL that are written by ON */
 	bool		unprintable;	/* a view has a comparison of documents that a dump does not bring back */
 	List	   *intervals;		/* of TargetEntry: columns of the result that are cast to interval in the text */
-	List	   *maybe_durations;	/* of DialectDifference: columns that may be differences of dates */
+	List	   *maybe_durations;	/* of TargetEntry: columns that may be differences of dates */
 	List	   *set_columns;	/* of DialectSetColumns; survives attempts */
 	int			set_count;		/* of set operations seen */
 	bool		retry;			/* another attempt knows more */
@@ -670,6 +663,8 @@ typedef enum DurationKind
 } DurationKind;
 
 extern uint32 *mcs_duration_columns(const Query *query, DocumentDifferences *differences);
+extern void mcs_duration_places(const Query *query, Node *expression, DocumentDifferences *differences);
+extern char *mcs_duration_text(Datum milliseconds);
 extern DurationKind mcs_duration_kind(const Query *query, const TargetEntry *target);
 
 /* dialect/interval_column.c */

@@ -21,6 +21,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
 /* A query, and those that it stands in. */
@@ -243,6 +244,7 @@ search_node(Node *node, Search *search)
 			return false;
 		case T_CoalesceExpr:
 		case T_MinMaxExpr:
+		case T_PlaceHolderVar:
 		case T_TargetEntry:
 		case T_List:
 			return expression_tree_walker(node, search_node, search);
@@ -251,6 +253,24 @@ search_node(Node *node, Search *search)
 			search->other |= !IsA(node, Const) || !((Const *) node)->constisnull;
 			return false;
 	}
+}
+
+/* The subtractions that an expression of a query's comes from, while that is planned. */
+void
+mcs_duration_places(const Query *query, Node *expression, DocumentDifferences *differences)
+{
+	Level		level = {query, NULL};
+	Search		search = {.differences = differences,.level = &level};
+
+	differences->count = 0;
+	(void) search_node(expression, &search);
+}
+
+/* A number of milliseconds as the text of its interval. */
+char *
+mcs_duration_text(Datum milliseconds)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, DirectFunctionCall1(mcs_document_to_interval, milliseconds)));
 }
 
 /* The subtractions that each column of a query comes from, as bits; NULL: none. */

@@ -74,19 +74,6 @@ analysed_column(const List *items, int number, const List *columns)
 	return star_behind ? NULL : list_nth(columns, last - behind);
 }
 
-/* Notes a column that may be a difference of dates. */
-static void
-note_difference(Fragment *fragment, const ResTarget *target, TargetEntry *column)
-{
-	DialectDifference *difference = palloc0(sizeof(DialectDifference));
-	A_Expr	   *written = (A_Expr *) mcs_dialect_original(fragment, target->val);
-
-	difference->column = column;
-	if (IsA(written, A_Expr) && written->kind == AEXPR_OP && written->lexpr && strcmp(strVal(llast(written->name)), "-") == 0)
-		difference->left = written->lexpr;
-	fragment->maybe_durations = lappend(fragment->maybe_durations, difference);
-}
-
 void
 mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Query *query)
 {
@@ -116,7 +103,7 @@ mcs_interval_column_cast(Fragment *fragment, const SelectStmt *select, const Que
 		if (kind == DURATION_SURE)
 			cast_item(fragment, target, column);
 		else if (kind == DURATION_MAYBE)
-			note_difference(fragment, target, column);
+			fragment->maybe_durations = lappend(fragment->maybe_durations, column);
 	}
 }
 
@@ -128,7 +115,7 @@ mcs_interval_column_tell(const Fragment *fragment)
 
 	foreach(cell, fragment->makes_columns ? fragment->maybe_durations : NIL)
 		ereport(NOTICE,
-				(errmsg("column \"%s\" is a document, and may be a number of milliseconds", ((DialectDifference *) lfirst(cell))->column->resname),
+				(errmsg("column \"%s\" is a document, and may be a number of milliseconds", lfirst_node(TargetEntry, cell)->resname),
 				 errdetail("Whether two documents are dates or numbers is known only when they are subtracted."),
 				 errhint("If they are dates, write (a - b)::interval.")));
 }

@@ -204,7 +204,7 @@ shown_slot(const Receiver *receiver, TupleDesc row)
 static Datum
 duration_document(Datum milliseconds)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(interval_out, DirectFunctionCall1(mcs_document_to_interval, milliseconds)));
+	char	   *text = mcs_duration_text(milliseconds);
 	int32		size = strlen(text) + 1;
 	uint8	   *data = palloc(sizeof(int32) + size);
 

@@ -302,17 +302,21 @@ mcs_document_watch(DocumentDifferences *differences)
 	return before;
 }
 
+void		(*mcs_document_on_difference) (int location) = NULL;
+
 /* A subtraction of dates: noted where somebody watches it. */
 static void
 note_difference(FunctionCallInfo fcinfo)
 {
 	Node	   *call = fcinfo->flinfo ? fcinfo->flinfo->fn_expr : NULL;
 
-	if (!watched || !call || !IsA(call, OpExpr))
+	if ((!watched && !mcs_document_on_difference) || !call || !IsA(call, OpExpr))
 		return;
-	for (int i = 0; i < watched->count; i++)
+	for (int i = 0; watched && i < watched->count; i++)
 		if (watched->locations[i] == ((OpExpr *) call)->location)
 			watched->seen[i] = true;
+	if (mcs_document_on_difference && ((OpExpr *) call)->location >= 0)
+		mcs_document_on_difference(((OpExpr *) call)->location);
 }
 
 /* Computes with the two arguments of a function. */

@@ -330,11 +330,15 @@ typedef struct DocumentDifferences
 /* arithmetic.c: what is watched from now on, NULL for nothing; returns what was.  Who watches puts that back, also after an error. */
 extern DocumentDifferences *mcs_document_watch(DocumentDifferences *differences);
 
-/* arithmetic.c, path.c, contain.c, cast.c */
+/* arithmetic.c: is told of each subtraction of dates whose place is known; NULL: nobody is. */
+extern PGDLLIMPORT void (*mcs_document_on_difference) (int location);
+
+/* arithmetic.c, path.c, contain.c, cast.c, io.c */
 extern PGDLLEXPORT Datum mcs_document_minus(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_minus_timestamptz(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_timestamptz_minus_document(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_to_interval(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum mcs_document_text_lenient(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_field(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_field_text(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum mcs_document_element(PG_FUNCTION_ARGS);
