@@ -82,6 +82,8 @@ SELECT document_agg(x) OVER (ORDER BY x) FROM generate_series(1, 3) x;
 -- fields of dates and of numbers of milliseconds
 SELECT date_part('year', d), date_part('hour', d), date_part('epoch', d), EXTRACT(epoch FROM d::timestamptz) FROM (SELECT '{"$date": "2024-12-31T23:30:00.5Z"}'::document AS d) v;
 SELECT date_part('epoch', '90061001'::document), date_part('hour', '90061001'::document), date_part('day', 'null'::document), date_part('minute', '1.5'::document);
+-- a constant for several rows
+SELECT date_part('epoch', document '{"$date": "2024-12-31T23:30:00.5Z"}'), date_part('minute', document '90061001') FROM generate_series(1, 3);
 SELECT date_part('year', '"2024"'::document);
 
 DROP TYPE mood, pair;

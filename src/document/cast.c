@@ -357,6 +357,7 @@ mcs_document_to_interval(PG_FUNCTION_ARGS)
 Datum
 mcs_document_date_part(PG_FUNCTION_ARGS)
 {
+	LOCAL_FCINFO(call, 2);
 	DocumentValue value = mcs_document_take(PG_GETARG_DOCUMENT_P(1));
 	PGFunction	function;
 	Datum		time;
@@ -374,9 +375,14 @@ mcs_document_date_part(PG_FUNCTION_ARGS)
 		function = extract_timestamptz;
 		time = TimestampTzGetDatum(to_time(&value, "timestamp with time zone"));
 	}
-	/* a field of an infinite time may be null, which DirectFunctionCall would refuse */
-	fcinfo->args[1].value = time;
-	return function(fcinfo);
+	/* a field of an infinite time may be null, which DirectFunctionCall would refuse; a constant in our own arguments is there for all rows */
+	InitFunctionCallInfoData(*call, NULL, 2, fcinfo->fncollation, NULL, NULL);
+	call->args[0] = fcinfo->args[0];
+	call->args[1].value = time;
+	call->args[1].isnull = false;
+	time = function(call);
+	fcinfo->isnull = call->isnull;
+	return time;
 }
 
 /*
