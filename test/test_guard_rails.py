@@ -328,6 +328,19 @@ def test_postgresqls_side(linked, mdb):
     assert rows["user_mapping"] == "of stranger, without a username"
 
 
+def test_room_for_events_in_a_tablespace(linked, mdb):
+    """Events in a tablespace of their own can run out of room where the data directory has plenty of it."""
+    assert "events_disk" not in rows_of(linked)
+    linked.execute("SET allow_in_place_tablespaces = on")
+    linked.execute("CREATE TABLESPACE for_events LOCATION ''")
+    linked.execute("ALTER TABLE change_stream_events SET TABLESPACE for_events")
+    try:
+        assert "GB are free for the tablespace of change_stream_events" in rows_of(linked)["events_disk"][1]
+    finally:
+        linked.execute("ALTER TABLE change_stream_events SET TABLESPACE pg_default")
+        linked.execute("DROP TABLESPACE for_events")
+
+
 def test_what_is_wrong_with_postgresql(new_cluster, mongo):
     """No free worker process, and the switch that is off; without preloading the function tells just that."""
     cluster = new_cluster(settings={"max_worker_processes": 2})

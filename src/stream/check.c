@@ -12,6 +12,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_tablespace.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -20,6 +21,7 @@
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* A disk with less room than this is about to be full. */
 #define DISK_FREE_BYTES		(INT64CONST(1) << 30)
@@ -132,6 +134,8 @@ Datum
 mcs_check_mongo_server(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			events = mcs_extension_objects()->events;
+	Oid			tablespace;
 	MongoTarget *target;
 
 	/* all rows in one call: no session shall stay open while the caller fetches them */
@@ -142,6 +146,11 @@ mcs_check_mongo_server(PG_FUNCTION_ARGS)
 	check_server(result);
 	check_disk(result, "disk", DataDir, "the data directory");
 	check_disk(result, "wal_disk", XLOGDIR, "WAL");
+	tablespace = OidIsValid(events) ? get_rel_tablespace(events) : InvalidOid;
+	if (!OidIsValid(tablespace))
+		tablespace = MyDatabaseTableSpace;
+	if (tablespace != DEFAULTTABLESPACE_OID)
+		check_disk(result, "events_disk", psprintf("pg_tblspc/%u", tablespace), "the tablespace of change_stream_events");
 	check_mapping(result, target);
 	mcs_mongo_check(result, target);
 	return (Datum) 0;
