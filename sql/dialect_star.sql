@@ -159,6 +159,16 @@ SELECT read_as($$kind = public.document_get(document, 'kind')$$);
 DROP TABLE things_now;
 SELECT read_as($$kind = public.document_get(document, 'kind')$$);
 
+-- where nothing shows a collection, the hint has the command, with the server's database and a schema where the name is free
+\set VERBOSITY default
+DROP FOREIGN TABLE all_changes;
+CREATE TABLE shops_only (document document);
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(shops_only)');
+CREATE TABLE public.shops_only (document document);
+SELECT change_stream_translate('SELECT 1 FROM CHANGE_STREAM(shops_only)');
+DROP TABLE public.shops_only;
+\set VERBOSITY terse
+
 DELETE FROM change_mirrors WHERE mirror_name = 'things';
 DELETE FROM change_streams WHERE stream_name = 'theirs';
 SELECT drop_change_mirror('orders'), drop_change_mirror('orders_now');

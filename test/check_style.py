@@ -27,7 +27,7 @@ LAYERS = {
     "worker": ["base", "document", "mongo", "event", "shared", "tables", "stream", "mirror"],
     "handler": ["base", "document", "mongo", "event", "shared", "tables", "stream", "worker"],
     "projection": ["base", "shared", "tables", "stream", "worker"],
-    "dialect": ["base", "document", "event", "tables"],
+    "dialect": ["base", "document", "mongo", "event", "tables"],
     "gateway": ["shared"],
 }
 

@@ -21,6 +21,7 @@
 #include "event/event.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "mongo/mongo.h"
 #include "nodes/makefuncs.h"
 #include "parser/parser.h"
 #include "tables/tables.h"
@@ -107,25 +108,48 @@ table_option(Oid relid, const char *name)
 	return NULL;
 }
 
+/*
+ * The command that makes the foreign table: in the first schema of the search
+ * path where the name is free, since a mirror often has it in public; else in one
+ * of its own.
+ */
+static char *
+import_command(const char *database, const char *table)
+{
+	const char *server = NULL;
+	const char *its_database = NULL;
+	char	   *schema = NULL;
+	char	   *import;
+	ListCell   *cell;
+
+	mcs_mongo_only_server(&server, &its_database);
+	if (database == NULL)
+		database = its_database ? its_database : "your_database";
+	foreach(cell, fetch_search_path(false))
+		if (!OidIsValid(get_relname_relid(table, lfirst_oid(cell))) &&
+			(schema = get_namespace_name(lfirst_oid(cell))) != NULL)
+			break;
+	import = psprintf("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO %s;", quote_identifier(database), quote_identifier(table),
+					  quote_identifier(server ? server : "mongo"), schema ? quote_identifier(schema) : "history");
+	if (schema == NULL)
+		import = psprintf("CREATE SCHEMA IF NOT EXISTS history; %s SET search_path = %s, history;", import, namespace_search_path);
+	return import;
+}
+
 /* Says that no relation holds what CHANGE_STREAM names, and how to get one. */
 static void
 report_missing(const Fragment *fragment, const DialectRelation *relation)
 {
-	const char *server = "mongo";
-
 	if (relation->collection)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("no relation on the search path holds the changes of collection \"%s\"", relation->collection),
-				 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
-						 relation->database ? quote_identifier(relation->database) : "your_database",
-						 quote_identifier(relation->collection), server),
+				 errhint("%s or create a view of this name over change_stream_events.", import_command(relation->database, relation->collection)),
 				 mcs_dialect_error_at(fragment, fragment->tokens[relation->name].at)));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("no relation \"%s\" on the search path holds the changes of the database", ALL_CHANGES),
-			 errhint("IMPORT FOREIGN SCHEMA %s LIMIT TO (%s) FROM SERVER %s INTO public, or create a view of this name over change_stream_events.",
-					 relation->database ? quote_identifier(relation->database) : "your_database", ALL_CHANGES, server),
+			 errhint("%s or create a view of this name over change_stream_events.", import_command(relation->database, ALL_CHANGES)),
 			 mcs_dialect_error_at(fragment, fragment->tokens[relation->token].at)));
 }
 

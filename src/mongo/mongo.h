@@ -202,6 +202,9 @@ extern MongoTarget *mcs_mongo_target_of_table(Oid serverid, Oid userid);
 /* Whether the URI's read preference is another than primary. */
 extern bool mcs_mongo_reads_elsewhere(const MongoTarget *target);
 
+/* The name of the only server of this wrapper, and its option "database", for hints; NULL where there is none, several, or no such option. */
+extern void mcs_mongo_only_server(const char **name, const char **database);
+
 /* The value of an option in a list of DefElem, or NULL. */
 extern char *mcs_mongo_option(List *options, const char *name);
 

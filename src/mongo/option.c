@@ -360,14 +360,13 @@ mcs_mongo_table_place(List *table, List *server, char **database, char **collect
 		*collection = mcs_mongo_option(server, "collection");
 }
 
-/* The only server of this wrapper. */
-static ForeignServer *
-only_server(Oid wrapper)
+/* How many servers this wrapper has, and one of them. */
+static int
+find_servers(Oid wrapper, Oid *found)
 {
 	Relation	catalog;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	Oid			found = InvalidOid;
 	int			count = 0;
 
 	/* no index by wrapper; there are few servers */
@@ -379,12 +378,21 @@ only_server(Oid wrapper)
 
 		if (server->srvfdw == wrapper)
 		{
-			found = server->oid;
+			*found = server->oid;
 			count++;
 		}
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	return count;
+}
+
+/* The only server of this wrapper. */
+static ForeignServer *
+only_server(Oid wrapper)
+{
+	Oid			found = InvalidOid;
+	int			count = find_servers(wrapper, &found);
 
 	if (count == 0)
 		ereport(ERROR,
@@ -397,6 +405,21 @@ only_server(Oid wrapper)
 				 errmsg("there are %d servers for MongoDB, so which one is meant must be said", count),
 				 errhint("Give the name of one as argument \"server\".")));
 	return GetForeignServer(found);
+}
+
+void
+mcs_mongo_only_server(const char **name, const char **database)
+{
+	Oid			wrapper = get_foreign_data_wrapper_oid(MCS_EXTENSION, true);
+	Oid			found = InvalidOid;
+	ForeignServer *server;
+
+	*name = *database = NULL;
+	if (!OidIsValid(wrapper) || find_servers(wrapper, &found) != 1)
+		return;
+	server = GetForeignServer(found);
+	*name = server->servername;
+	*database = mcs_mongo_option(server->options, "database");
 }
 
 /* The OID of a role's mapping to a server, its own or the public one; InvalidOid where there is none. */
