@@ -25,6 +25,9 @@ def test_stream_follows_a_collection(linked, mdb):
     listener.close()
 
     assert linked.row("SELECT state, events_processed FROM change_stream_status") == ("active", 52)
+    linked.wait_for("SELECT events_per_second > 0 FROM change_stream_status")
+    pace = linked.value("SELECT events_per_second FROM change_stream_status")
+    assert pace == round(pace, 3)
     linked.execute("SELECT drop_change_stream('orders')")
     assert linked.value("SELECT count(*) FROM change_stream_events") == 0
 

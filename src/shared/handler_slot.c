@@ -52,7 +52,7 @@ void
 mcs_handler_slot_moved(double events_per_second)
 {
 	LWLockAcquire(mcs_shared->lock, LW_EXCLUSIVE);
-	mcs_slot_mine->events_per_second = events_per_second;
+	mcs_slot_mine->events_per_second = mcs_slot_shown_pace(events_per_second);
 	mcs_slot_mine->quick_exits = 0;
 	/* what they show is what it has done, too */
 	if (mcs_slot_tell_projections(mcs_slot_mine->database, mcs_slot_mine->stream, GetCurrentTimestamp()))

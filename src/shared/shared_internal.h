@@ -137,6 +137,9 @@ extern SharedState *mcs_shared;
 /* The slot of this process; NULL in any that is no worker. */
 extern StreamSlot *mcs_slot_mine;
 
+/* A pace as a status shows it. */
+extern double mcs_slot_shown_pace(double events_per_second);
+
 /* How long a stream that a group could not follow is left alone. */
 #define SLOT_ALONE_MS	60000
 

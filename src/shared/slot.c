@@ -326,6 +326,13 @@ mcs_slot_waiting(int await_ms)
 	LWLockRelease(mcs_shared->lock);
 }
 
+/* People read it, to whom more than thousandths say nothing. */
+double
+mcs_slot_shown_pace(double events_per_second)
+{
+	return rint(events_per_second * 1000) / 1000;
+}
+
 /* Publishes a position that is committed. */
 void
 mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_per_second)
@@ -344,7 +351,7 @@ mcs_slot_saved(uint64 saved_time, bool drained, int64 asked_at, double events_pe
 		mcs_slot_mine->asked_at = asked_at;
 	}
 	mcs_slot_mine->replied_at = now;
-	mcs_slot_mine->events_per_second = events_per_second;
+	mcs_slot_mine->events_per_second = mcs_slot_shown_pace(events_per_second);
 	LWLockRelease(mcs_shared->lock);
 	ConditionVariableBroadcast(&mcs_shared->moved);
 }
