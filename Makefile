@@ -14,7 +14,7 @@
 #   make check-style            names, folders, sizes
 #   make check-names            nothing in the scripts is looked up where somebody else could have planted it
 #   make demo [KEEP=1]          a shop's orders followed live; demo-stop ends what KEEP=1 kept
-#   make bench [BENCH="..."]    how fast: ingest, delay, streams, scan, kept, handlers, mirror, retention, document, translate, beside the limit and a script
+#   make bench [BENCH="..."]    how fast: ingest, delay, streams, scan, kept, gateway, handlers, mirror, retention, document, translate, beside the limit and a script
 #   make bench-all [ARGS="..."] the most of it shortly, as the tables and plots of docs/performance.md
 #   make fuzz [SECONDS=300]     damaged BSON, JSON, statements, replies of MongoDB and messages to the gateway, and calls of every function, against a server with sanitizers
 EXTENSION = mongo_change_stream
