@@ -186,14 +186,16 @@ def test_one_waits_for_a_lock(shared, mongo, mdb):
     assert "it is followed alone until" in status(shared, "s1")["reason"] and "alone" not in status(shared, "s0")["reason"]
 
 
+# a matter of the machine's pace: what comes within a second or so is read in the group
+@pytest.mark.faults
 def test_one_has_much_to_catch_up_with(shared, mongo, mdb):
     """However short the time in which it came: a backlog of one is read by a process of its own, and not before what comes for the others."""
     make(shared, mdb, 3)
     wait_together(shared, 3)
     shared.execute("SELECT pause_change_stream('s1')")
-    for first in range(0, 40_000, 10_000):
-        mdb.c1.insert_many([{"_id": first + number, "text": "x" * 1000} for number in range(10_000)], ordered=False)
-        time.sleep(0.5)
+    for first in range(0, 40_000, 5_000):
+        mdb.c1.insert_many([{"_id": first + number, "text": "x" * 1000} for number in range(5_000)], ordered=False)
+        time.sleep(0.9)
     shared.execute("SELECT resume_change_stream('s1')")
     wait_until(lambda: shared.value(ALONE, "s1") == 1, 20, "it catches up alone", pause=0.02)
     mdb.c0.insert_one({"_id": 1})
