@@ -79,15 +79,13 @@ mcs_dead_letters_counts(void)
 	for (uint64 i = 0; i < count; i++)
 	{
 		CatalogRow	row = mcs_catalog_row(&scope, i);
-		MemoryContext old = MemoryContextSwitchTo(scope.caller);
-		DeadLetterCount *one = palloc(sizeof(DeadLetterCount));
+		DeadLetterCount *one = MemoryContextAlloc(row.target, sizeof(DeadLetterCount));
 
 		one->stream = mcs_catalog_get_text(&row, "stream_name");
 		one->owner = mcs_catalog_get_oid(&row, "owner");
 		one->handler = mcs_catalog_get_text(&row, "handler_name");
 		one->waiting = mcs_catalog_get_int64(&row, "waiting");
-		counts = lappend(counts, one);
-		MemoryContextSwitchTo(old);
+		counts = mcs_catalog_append(&row, counts, one);
 	}
 	mcs_catalog_end(&scope);
 	return counts;

@@ -87,9 +87,9 @@ is_caught_up(const StreamGroup *group)
 		(mcs_token_time(group->quiet_token.data) >> 32) + CAUGHT_UP_S >= group->reader->read.operation_time >> 32;
 }
 
-/* What parted a group does not come again where its members have caught up together. */
+/* What was counted for each is counted anew from here on. */
 static void
-note_caught_up(StreamGroup *group)
+forget_backlog(StreamGroup *group)
 {
 	ListCell   *cell;
 
@@ -97,10 +97,20 @@ note_caught_up(StreamGroup *group)
 	{
 		GroupMember *member = lfirst(cell);
 
-		member->unproven = false;
 		member->backlog_events = 0;
 		member->backlog_bytes = 0;
 	}
+}
+
+/* What parted a group does not come again where its members have caught up together. */
+static void
+note_caught_up(StreamGroup *group)
+{
+	ListCell   *cell;
+
+	foreach(cell, group->members)
+		((GroupMember *) lfirst(cell))->unproven = false;
+	forget_backlog(group);
 }
 
 /* Counts what a round has brought for each, while the cursor is behind. */
@@ -182,12 +192,7 @@ part_backlog(StreamGroup *group)
 	}
 	if (few < list_length(group->members) && (of_few.events >= backlog.events / 2 || of_few.bytes >= backlog.bytes / 2))
 		mcs_member_each(group, part_if_for_few, &backlog);
-	/* from here on it is counted anew */
-	foreach(cell, group->members)
-	{
-		((GroupMember *) lfirst(cell))->backlog_events = 0;
-		((GroupMember *) lfirst(cell))->backlog_bytes = 0;
-	}
+	forget_backlog(group);
 	if (backlog.parted == 0)
 		return;
 	/* without them the cursor leaves it out; the others begin where it is now */
